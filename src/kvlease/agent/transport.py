@@ -1,0 +1,47 @@
+"""What a lease agent needs from the network.
+
+A peer is known by its incarnation, the random u64 its agent drew when it started (protocol.md, Identity): a restarted
+engine is another peer, so a transport never confuses the two. Nothing here promises delivery or order; the protocol
+does not need either.
+"""
+
+from typing import Protocol
+
+
+class Transport(Protocol):
+    """Small messages between lease agents. Used by one thread only, the agent's.
+
+    Implementations: `kvlease.agent.nixl.NixlTransport` (NIXL notifications), `kvlease.agent.memory.MemoryTransport`.
+    """
+
+    @property
+    def address(self) -> bytes:
+        """What a peer needs to connect to this agent; opaque (for NIXL: the agent's metadata, some 450 B)."""
+        ...
+
+    def connect(self, peer: int, address: bytes) -> None:
+        """Make `peer` reachable by `send`; a no-op when it is. `address` is the peer's `address`.
+
+        Raises `PeerGone` when the address cannot be used or belongs to another incarnation than `peer`.
+        """
+        ...
+
+    def send(self, peer: int, payload: bytes) -> None:
+        """Hand `payload` to the network; does not wait for the peer.
+
+        Raises `PeerGone` when the peer is not connected, dead or unreachable. It stays so until it is disconnected
+        and connected again.
+        """
+        ...
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        """All that has arrived since the last call, as (sender's incarnation, payload); makes progress, never waits."""
+        ...
+
+    def disconnect(self, peer: int) -> None:
+        """Forget `peer` and free what was held for it; a no-op when it is not connected."""
+        ...
+
+    def close(self) -> None:
+        """Free everything. Nothing else may be called afterwards."""
+        ...
