@@ -1,0 +1,86 @@
+"""Time as the protocol sees it: a clock that forgives its owner's own pauses, and deadlines kept by the tick."""
+
+import math
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+TICK_S = 0.02
+"""Deadlines are rounded up to this; an end is noticed at most this late."""
+
+
+class ForgivingClock:
+    """The lessor's own time, which stands still while the lessor does (R26).
+
+    Whoever was not looking cannot tell a consumer that fell silent from one whose messages lie unread. All deadlines
+    are kept in this time, so a pause of the agent moves every one of them at the cost of one addition. Suspecting
+    oneself first is Lifeguard's rule (Dadgar et al. 2018).
+    """
+
+    def __init__(self, tolerance_s: float, now: float) -> None:
+        self._tolerance_s = tolerance_s
+        self._last = now
+        self.forgiven_s = 0.0
+
+    def read(self, now: float) -> float:
+        """The own time at `now` (monotonic, seconds). Every entry into the lessor reads it first."""
+        gap = now - self._last
+        if gap > self._tolerance_s:
+            self.forgiven_s += gap - self._tolerance_s
+        self._last = max(self._last, now)
+        return self._last - self.forgiven_s
+
+
+class ExpiryQueue(Generic[K]):
+    """Deadlines by key; setting, moving and removing one costs O(1), in whatever order they come.
+
+    Deadlines are rounded up to ticks and kept in one bucket a tick, as in ZooKeeper's ExpiryQueue. So nothing depends
+    on deadlines growing with the order of insertion, which renewals and mixed terms break (vllm 58222, 50789).
+    """
+
+    def __init__(self, now: float, tick_s: float = TICK_S) -> None:
+        self._tick_s = tick_s
+        self._tick_of: dict[K, int] = {}
+        self._buckets: dict[int, dict[K, None]] = {}
+        self._next_tick = math.floor(now / tick_s)
+
+    def __len__(self) -> int:
+        return len(self._tick_of)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._tick_of
+
+    def set(self, key: K, deadline: float) -> None:
+        """Let `key` be due at `deadline`, whatever was set before. A deadline in the past is due at once."""
+        tick = max(math.ceil(deadline / self._tick_s), self._next_tick)
+        if self._tick_of.get(key) == tick:
+            return
+        self.discard(key)
+        self._tick_of[key] = tick
+        self._buckets.setdefault(tick, {})[key] = None
+
+    def discard(self, key: K) -> None:
+        """Forget `key`; a no-op when it is not here."""
+        tick = self._tick_of.pop(key, None)
+        if tick is None:
+            return
+        bucket = self._buckets[tick]
+        del bucket[key]
+        if not bucket:
+            del self._buckets[tick]
+
+    def take_due(self, now: float) -> list[K]:
+        """Remove and return the keys whose deadline is not after `now`, earliest tick first."""
+        last = math.floor(now / self._tick_s)
+        due: list[K] = []
+        # After a long pause there are more ticks than buckets: look at whichever is fewer.
+        ticks = range(self._next_tick, last + 1)
+        passed = ticks if len(ticks) <= len(self._buckets) else sorted(t for t in self._buckets if t <= last)
+        for tick in passed:
+            for key in self._buckets.pop(tick, ()):
+                del self._tick_of[key]
+                due.append(key)
+        # The tick of `now` stays open: what is set for it from here on is due at the next call.
+        self._next_tick = max(self._next_tick, last)
+        return due
