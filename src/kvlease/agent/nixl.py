@@ -1,0 +1,152 @@
+"""Lease messages as NIXL notifications, over whatever network NIXL's backend finds between two engines.
+
+What NIXL 1.5.1 with UCX was seen to do, over shared memory and over TCP; `tests/engine/test_nixl_transport.py` holds
+on to the parts that the lease agent relies on:
+
+- Nothing moves without `receive`: it is what makes progress, for what was sent as much as for what arrives. The first
+  message to a peer needs some calls of it on both sides.
+- A message of a peer that we have not connected to arrives, under the peer's own name.
+- A peer killed with SIGKILL: the first or second `send` after it raises, within 5 ms when we make progress, and so
+  does every later one. Connecting to it again raises at once.
+- Disconnecting takes microseconds, also when the peer is dead or stopped. What was sent before still gets there, and
+  the peer's messages still reach us. Connected again, messages pass in both directions.
+- A stopped (SIGSTOP) or stuck peer is no error and blocks nobody: messages queue up in our memory, 12 to 16 KB for
+  each of 8 KB, without bound, and it gets them all when it goes on. **NIXL knows no back pressure**; whoever sends must
+  stop when nothing is acknowledged. A network cut without a reset looks the same (for 45 s at least), and heals so.
+  Disconnecting does not free that queue; the peer's death does, or `close`.
+- A damaged address is refused and does no harm, with one exception: is its connection part whole and its (empty)
+  memory part not, then NIXL keeps half of it, and that peer cannot be connected again by this agent.
+"""
+
+import re
+from collections.abc import Sequence
+
+from kvlease.errors import PeerGone
+
+_NAME = re.compile(r"kvlease-([0-9a-f]{16})")
+
+
+def agent_name(incarnation: int) -> str:
+    """The NIXL agent name of the lease agent `incarnation` (u64)."""
+    assert 0 <= incarnation < 1 << 64, incarnation
+    return f"kvlease-{incarnation:016x}"
+
+
+def incarnation_of(name: str) -> int | None:
+    """The incarnation in a lease agent's name; None when `name` is no lease agent's."""
+    match = _NAME.fullmatch(name)
+    return int(match[1], 16) if match else None
+
+
+class NixlTransport:
+    """A `Transport` over a NIXL agent of its own, without memory and without a progress thread.
+
+    vLLM's own agent is not shared: it is not safe to use from a second thread, and a stock engine cannot parse foreign
+    notifications on it. A progress thread would spin a core.
+
+    Attributes: `foreign` counts what was dropped since it did not come from a lease agent (a poll that NIXL could not
+    decode counts once).
+    """
+
+    def __init__(self, incarnation: int, backends: Sequence[str] = ("UCX",)) -> None:
+        """Create the NIXL agent (some 20 ms, 5 MB). `incarnation` is this agent's own (u64)."""
+        # Only here: `import kvlease` must work where NIXL is not installed.
+        from nixl._api import nixl_agent, nixl_agent_config
+        from nixl._bindings import (
+            nixlBackendError,
+            nixlInvalidParamError,
+            nixlMismatchError,
+            nixlNotFoundError,
+            nixlRemoteDisconnectError,
+        )
+
+        config = nixl_agent_config(enable_prog_thread=False, backends=list(backends))
+        self._agent = nixl_agent(agent_name(incarnation), config)
+        self._address: bytes = self._agent.get_agent_metadata()
+        # NIXL's errors have no common base. Mismatch: not metadata at all. InvalidParam: our own. Backend: nobody
+        # listens at that address.
+        self._not_usable = (nixlMismatchError, nixlInvalidParamError, nixlBackendError, nixlRemoteDisconnectError)
+        # RemoteDisconnect: the peer died. Backend: UCX gave up for another reason, a timeout for one. NotFound: NIXL
+        # itself has dropped the peer.
+        self._not_sent = (nixlRemoteDisconnectError, nixlBackendError, nixlNotFoundError)
+        # Connected peers, by incarnation: True while reachable, False once found dead, until disconnected.
+        self._reachable: dict[int, bool] = {}
+        self.foreign = 0
+
+    @property
+    def address(self) -> bytes:
+        """This agent's NIXL metadata, 300 to 500 B."""
+        return self._address
+
+    def connect(self, peer: int, address: bytes) -> None:
+        """Make `peer` reachable by `send`; takes 1 to 10 ms. A no-op when it is.
+
+        Raises `PeerGone` when nobody listens at `address`, when it is not the metadata of `peer`, or when `peer` was
+        found dead and has not been disconnected since.
+        """
+        if peer in self._reachable:
+            if not self._reachable[peer]:
+                raise PeerGone(f"{agent_name(peer)} was found dead: disconnect it before connecting again")
+            return
+        try:
+            name = _as_str(self._agent.add_remote_agent(address))
+        except self._not_usable as error:
+            raise PeerGone(f"{agent_name(peer)} cannot be reached at the address given: {error}") from error
+        if name != agent_name(peer):
+            self._unload(name)
+            raise PeerGone(f"the address given for {agent_name(peer)} is that of {name!r}")
+        self._reachable[peer] = True
+
+    def send(self, peer: int, payload: bytes) -> None:
+        """Hand `payload` to NIXL: about 20 µs, and never waits for the peer.
+
+        Raises `PeerGone` when `peer` is not connected or dead.
+        """
+        if not self._reachable.get(peer, False):
+            raise PeerGone(f"{agent_name(peer)} is {'dead' if peer in self._reachable else 'not connected'}")
+        try:
+            self._agent.send_notif(agent_name(peer), payload)
+        except self._not_sent as error:
+            # Remembered, so that NIXL is not asked again: it writes a line to stderr each time.
+            self._reachable[peer] = False
+            raise PeerGone(f"{agent_name(peer)} cannot be reached any more: {error}") from error
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        """All that has arrived, as (sender's incarnation, payload); makes progress, never waits."""
+        try:
+            arrived = self._agent.get_new_notifs()
+        except UnicodeDecodeError:
+            # Somebody's agent has a name that is not UTF-8. NIXL's binding then loses the whole batch, ours included;
+            # the protocol repeats what is not acknowledged.
+            self.foreign += 1
+            return []
+        messages: list[tuple[int, bytes]] = []
+        for name, payloads in arrived.items():
+            sender = incarnation_of(_as_str(name))
+            if sender is None:
+                self.foreign += len(payloads)
+            else:
+                messages += [(sender, payload) for payload in payloads]
+        return messages
+
+    def disconnect(self, peer: int) -> None:
+        """Forget `peer`: some 100 µs, dead or alive. A no-op when it is not connected."""
+        if self._reachable.pop(peer, None) is not None:
+            self._agent.remove_remote_agent(agent_name(peer))
+
+    def close(self) -> None:
+        """Free everything; takes some 0.2 s when much is queued for a stopped peer."""
+        for peer in list(self._reachable):
+            self.disconnect(peer)
+        # NIXL has no call for it: the agent ends with its last reference.
+        del self._agent
+
+    def _unload(self, name: str) -> None:
+        """Remove an agent that was loaded by mistake, unless it is a peer that is rightly connected."""
+        if incarnation_of(name) not in self._reachable:
+            self._agent.remove_remote_agent(name)
+
+
+def _as_str(name: str | bytes) -> str:
+    """NIXL gives names as str or as bytes, depending on the call; bytes that are no UTF-8 are nobody's name of ours."""
+    return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
