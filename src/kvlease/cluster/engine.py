@@ -1,0 +1,246 @@
+"""A real vLLM engine on this machine: started, watched, stopped and continued, killed."""
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from kvlease.cluster.metrics import CACHE_USAGE, Metrics
+from kvlease.cluster.ports import free_port
+from kvlease.cluster.processes import (
+    end_group,
+    group_members,
+    remove_shared_memory,
+    shared_memory,
+    signal_group,
+)
+from kvlease.cluster.spec import HOST, EngineSpec, command, environment
+from kvlease.errors import KvLeaseError
+
+READY_WITHIN_S = 180.0
+STOP_WITHIN_S = 15.0
+POLL_S = 0.05
+_HTTP_TIMEOUT_S = 10.0
+_WORKER_TITLE = "VLLM::Worker"
+_TAIL_LINES = 25
+
+_started: set["Engine"] = set()
+
+
+class EngineError(KvLeaseError, RuntimeError):
+    """An engine died, did not get ready, or did not come to the awaited state. The message has its log's end."""
+
+
+class Engine:
+    """One engine's processes. `start` returns at once; `wait_ready` waits. As a context manager it ends in any case.
+
+    After `kill` or `stop` it can be started again: same name, same ports, another process (and, where the spec gives no
+    engine id, another identity).
+    """
+
+    def __init__(self, spec: EngineSpec, log_directory: Path) -> None:
+        self.spec = spec
+        self.log_path = log_directory / f"{spec.name}.log"
+        self.http_port = spec.http_port or free_port(HOST)
+        self.side_channel_port = spec.side_channel_port or free_port(HOST)
+        self.url = f"http://{HOST}:{self.http_port}"
+        self.start_s: float | None = None
+        """Seconds from start to ready, once known."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scratch: Path | None = None
+        self._started_at = 0.0
+        self._http = httpx.Client(base_url=self.url, timeout=_HTTP_TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        if self._process is None:
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._http.close()
+
+    # Life
+
+    def start(self) -> None:
+        """Starts the processes, in a session of their own, and returns. Raises EngineError if it is started already."""
+        if self._process is not None:
+            raise EngineError(f"engine {self.spec.name} is running already (process {self._process.pid})")
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(prefix="kvlease-"))
+        self._started_at = time.monotonic()
+        _started.add(self)
+        with self.log_path.open("ab") as log, _pinned(self.spec.cores):
+            self._process = subprocess.Popen(
+                command(self.spec, self.http_port),
+                env={**os.environ, **environment(self.spec, self.side_channel_port, self._scratch)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_ready(self, timeout_s: float = READY_WITHIN_S) -> Self:
+        """Waits until the engine serves. Raises EngineError if it dies before, or is not ready within `timeout_s`."""
+        self.wait_until(self.is_ready, "ready", timeout_s=timeout_s)
+        self.start_s = time.monotonic() - self._started_at
+        return self
+
+    def is_ready(self) -> bool:
+        """Whether it answers /health. Never raises for an engine that does not (yet)."""
+        try:
+            return self._http.get("/health").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def is_alive(self) -> bool:
+        """Whether the API server's process lives (stopped counts as alive)."""
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL to all processes of the engine, as a crash; returns when none is left. Killing twice is fine."""
+        if self._process is not None:
+            end_group(self._process.pid)
+            self._process.wait()
+        self._clean_up()
+
+    def stop(self, timeout_s: float = STOP_WITHIN_S) -> None:
+        """SIGTERM, as an operator would; what is left after `timeout_s` is killed."""
+        segments: set[Path] = set()
+        if self._process is not None and self.is_alive():
+            # Looked up while there are processes to ask: vLLM's own shutdown leaves some behind.
+            segments = shared_memory(self._process.pid)
+            self.resume()
+            self._process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+        self.kill()
+        remove_shared_memory(segments)
+
+    def _clean_up(self) -> None:
+        self._process = None
+        _started.discard(self)
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    # Faults
+
+    def pause(self) -> None:
+        """SIGSTOP to every process of the engine: alive, and doing nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT to every process of the engine."""
+        self._signal(signal.SIGCONT)
+
+    def pause_worker(self) -> None:
+        """SIGSTOP to the workers only: the step that runs now becomes a long one; the scheduler's process lives on."""
+        for pid in self.worker_pids():
+            os.kill(pid, signal.SIGSTOP)
+
+    def resume_worker(self) -> None:
+        """SIGCONT to the workers."""
+        for pid in self.worker_pids():
+            os.kill(pid, signal.SIGCONT)
+
+    def worker_pids(self) -> list[int]:
+        """The process ids of the workers, one per tensor-parallel rank. Raises EngineError if there are none."""
+        pids = [m.pid for m in group_members(self._pgid) if m.title.startswith(_WORKER_TITLE)]
+        if len(pids) != self.spec.tensor_parallel_size:
+            raise EngineError(
+                f"engine {self.spec.name} has {len(pids)} worker processes instead of {self.spec.tensor_parallel_size}"
+            )
+        return pids
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not signal_group(self._pgid, number):
+            raise EngineError(f"engine {self.spec.name} is gone: {number.name} reached nobody\n{self._log_tail()}")
+
+    @property
+    def _pgid(self) -> int:
+        if self._process is None:
+            raise EngineError(f"engine {self.spec.name} is not running")
+        return self._process.pid
+
+    # What it says
+
+    def metrics(self) -> Metrics:
+        """Reads /metrics. Raises httpx.TransportError when nobody answers (in time)."""
+        response = self._http.get("/metrics")
+        response.raise_for_status()
+        return Metrics.parse(response.text)
+
+    def held_blocks(self, metrics: Metrics | None = None) -> int:
+        """How many KV cache blocks are not free: in use by running requests, or held for a consumer."""
+        # One block is vLLM's null block, which is neither free nor counted.
+        return round((metrics or self.metrics()).value(CACHE_USAGE) * (self.spec.num_blocks - 1))
+
+    def wait_for_metrics(self, condition: Callable[[Metrics], bool], what: str, timeout_s: float = 60.0) -> Metrics:
+        """Waits until the metrics fulfil a condition, and returns those. `what` completes "it was not ..."."""
+        latest: list[Metrics] = []
+
+        def holds() -> bool:
+            try:
+                latest.append(self.metrics())
+            except httpx.TransportError:
+                return False
+            return condition(latest[-1])
+
+        self.wait_until(holds, what, timeout_s=timeout_s)
+        return latest[-1]
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
+        """Waits until a condition holds. Raises EngineError if the engine dies before, or after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if not self.is_alive():
+                code = self._process.returncode if self._process is not None else None
+                raise EngineError(
+                    f"engine {self.spec.name} died (exit {code}) before it was {what}; "
+                    f"the end of {self.log_path}:\n{self._log_tail()}"
+                )
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"engine {self.spec.name} was not {what} within {timeout_s:g} s; "
+                    f"the end of {self.log_path}:\n{self._log_tail()}"
+                )
+            time.sleep(POLL_S)
+
+    def _log_tail(self) -> str:
+        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        return "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
+
+
+@contextmanager
+def _pinned(cores: tuple[int, ...]) -> Iterator[None]:
+    """Until left, what this thread starts runs on these cores: a child inherits its parent's affinity."""
+    allowed = os.sched_getaffinity(0)
+    if not cores:
+        yield
+        return
+    if not set(cores) <= allowed:
+        raise EngineError(f"cores {sorted(cores)} are not all available: this process may use {sorted(allowed)}")
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@atexit.register
+def _end_what_was_left() -> None:
+    for engine in list(_started):
+        engine.kill()

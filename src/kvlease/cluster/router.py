@@ -1,0 +1,111 @@
+"""A plain prefill/decode router: both halves of a request, together or one at a time.
+
+What P returns in `kv_transfer_params` goes to D unchanged, whatever is in it, as real routers do. Answers are greedy
+and of a fixed length, and compared by token ids.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from kvlease.cluster.spec import SERVED_MODEL
+from kvlease.errors import KvLeaseError
+
+_PREFILL_PARAMS: Mapping[str, Any] = {
+    "do_remote_decode": True,
+    "do_remote_prefill": False,
+    "remote_engine_id": None,
+    "remote_block_ids": None,
+    "remote_host": None,
+    "remote_port": None,
+}
+
+
+class PrefillError(KvLeaseError, RuntimeError):
+    """P did not compute a prompt, or did not say where its KV is. The message has its answer."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A prompt whose KV waits on P, and what P says about it."""
+
+    prompt: str
+    kv_transfer_params: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine answered: the HTTP status and, for 200, the token ids of every choice (n of them)."""
+
+    status: int
+    choices: tuple[tuple[int, ...], ...]
+    body: str
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """The first choice's tokens; none when the request failed."""
+        return self.choices[0] if self.choices else ()
+
+
+def open_client(timeout_s: float = 120.0) -> httpx.AsyncClient:
+    """A client for the router: patient, since requests are meant to wait here, and unlimited in its connections."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+    return httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=False)
+
+
+class Router:
+    """Sends completions to a pair of engines, given by their URLs. The client stays the caller's to close.
+
+    Every call raises httpx.TransportError when the engine is gone or does not answer within the client's timeout.
+    """
+
+    def __init__(self, client: httpx.AsyncClient, prefill_url: str, decode_url: str) -> None:
+        self._client = client
+        self.prefill_url = prefill_url
+        self.decode_url = decode_url
+
+    async def prefill(self, prompt: str) -> Reference:
+        """Lets P compute the prompt's KV and keep it. Raises PrefillError if it does not."""
+        payload = completion(prompt, max_tokens=1) | {"kv_transfer_params": dict(_PREFILL_PARAMS)}
+        response = await self._client.post(f"{self.prefill_url}/v1/completions", json=payload)
+        params = response.json().get("kv_transfer_params") if response.status_code == httpx.codes.OK else None
+        if not params:
+            raise PrefillError(f"P answered {response.status_code} without kv_transfer_params: {response.text[:500]}")
+        return Reference(prompt, params)
+
+    async def decode(self, reference: Reference, max_tokens: int, n: int = 1) -> Answer:
+        """Lets D answer from KV that waits on P."""
+        payload = completion(reference.prompt, max_tokens) | {
+            "n": n,
+            "kv_transfer_params": dict(reference.kv_transfer_params),
+        }
+        return await self._answer(self.decode_url, payload)
+
+    async def complete(self, prompt: str, max_tokens: int, n: int = 1) -> Answer:
+        """Both halves, one after the other."""
+        return await self.decode(await self.prefill(prompt), max_tokens, n)
+
+    async def compute_alone(self, url: str, prompt: str, max_tokens: int) -> Answer:
+        """One engine prefills and decodes by itself: nothing is transferred, so the answer is right."""
+        return await self._answer(url, completion(prompt, max_tokens))
+
+    async def _answer(self, url: str, payload: Mapping[str, Any]) -> Answer:
+        response = await self._client.post(f"{url}/v1/completions", json=payload)
+        if response.status_code != httpx.codes.OK:
+            return Answer(response.status_code, (), response.text)
+        choices = tuple(tuple(choice["token_ids"]) for choice in response.json()["choices"])
+        return Answer(response.status_code, choices, response.text)
+
+
+def completion(prompt: str, max_tokens: int) -> dict[str, Any]:
+    """The body of a greedy completion of exactly `max_tokens` tokens."""
+    return {
+        "model": SERVED_MODEL,
+        "prompt": prompt,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "ignore_eos": True,
+        "return_token_ids": True,
+    }
