@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,8 @@ POLL_S = 0.05
 _HTTP_TIMEOUT_S = 10.0
 _WORKER_TITLE = "VLLM::Worker"
 _TAIL_LINES = 25
+_CAUSE = re.compile(r" ERROR .*\] ((?:\w+\.)*\w*(?:Error|Exception)\b: .*)")
+"""An exception's last line as vLLM's processes log it. The tail alone tells of what followed, not of the cause."""
 
 _started: set["Engine"] = set()
 
@@ -59,6 +62,7 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch: Path | None = None
         self._started_at = 0.0
+        self._log_mode = "wb"
         self._http = httpx.Client(base_url=self.url, timeout=_HTTP_TIMEOUT_S, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -82,7 +86,7 @@ class Engine:
         self._scratch = Path(tempfile.mkdtemp(prefix="kvlease-"))
         self._started_at = time.monotonic()
         _started.add(self)
-        with self.log_path.open("ab") as log, _pinned(self.spec.cores):
+        with self.log_path.open(self._log_mode) as log, _pinned(self.spec.cores):
             self._process = subprocess.Popen(
                 command(self.spec, self.http_port),
                 env={**os.environ, **environment(self.spec, self.side_channel_port, self._scratch)},
@@ -91,6 +95,7 @@ class Engine:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        self._log_mode = "ab"
 
     def wait_ready(self, timeout_s: float = READY_WITHIN_S) -> Self:
         """Waits until the engine serves. Raises EngineError if it dies before, or is not ready within `timeout_s`."""
@@ -167,7 +172,7 @@ class Engine:
 
     def _signal(self, number: signal.Signals) -> None:
         if not signal_group(self._pgid, number):
-            raise EngineError(f"engine {self.spec.name} is gone: {number.name} reached nobody\n{self._log_tail()}")
+            raise EngineError(f"engine {self.spec.name} is gone: {number.name} reached nobody; {self._last_words()}")
 
     @property
     def _pgid(self) -> int:
@@ -209,19 +214,20 @@ class Engine:
             if not self.is_alive():
                 code = self._process.returncode if self._process is not None else None
                 raise EngineError(
-                    f"engine {self.spec.name} died (exit {code}) before it was {what}; "
-                    f"the end of {self.log_path}:\n{self._log_tail()}"
+                    f"engine {self.spec.name} died (exit {code}) before it was {what}; {self._last_words()}"
                 )
             if time.monotonic() > deadline:
                 raise EngineError(
-                    f"engine {self.spec.name} was not {what} within {timeout_s:g} s; "
-                    f"the end of {self.log_path}:\n{self._log_tail()}"
+                    f"engine {self.spec.name} was not {what} within {timeout_s:g} s; {self._last_words()}"
                 )
             time.sleep(POLL_S)
 
-    def _log_tail(self) -> str:
+    def _last_words(self) -> str:
+        """What its log says of the cause, if it does, and the log's end."""
         lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
-        return "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
+        causes = [match[1] for line in lines if (match := _CAUSE.search(line)) and "EngineDeadError" not in line]
+        cause = f"its log says: {causes[-1]}\n" if causes else ""
+        return f"{cause}the end of {self.log_path}:\n" + "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
 
 
 @contextmanager

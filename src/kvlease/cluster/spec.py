@@ -29,6 +29,7 @@ class EngineSpec:
 
     `extra_config` goes into `kv_connector_extra_config` as it is. Ports left out are chosen when the engine starts;
     `engine_id` left out is drawn by vLLM. `cores` empty means: wherever the starting process may run.
+    A hybrid model needs more blocks than the check here asks for: each of its KV cache groups takes its own.
     Raises ValueError for sizes that vLLM would refuse only after seconds.
     """
 
@@ -39,9 +40,9 @@ class EngineSpec:
     extra_config: Mapping[str, Any] = field(default_factory=dict)
     load_failure_policy: LoadFailurePolicy = "recompute"
     tensor_parallel_size: int = 1
-    num_blocks: int = 260
+    num_blocks: int = 300
     max_num_seqs: int = 16
-    max_model_len: int = 8192
+    max_model_len: int = 4096
     cores: tuple[int, ...] = ()
     engine_id: str | None = None
     http_port: int | None = None
