@@ -38,7 +38,7 @@ class Cause(enum.Enum):
     ORPHANED = "orphaned"
     """The transport reported its last consumer dead, and nobody took over within the grace (R18, R23)."""
     ABORTED = "aborted"
-    """The request ended without a result to hand over, before anything was granted."""
+    """The request had no result to hand over: its prefill was aborted, or it is a sibling whose answer is not used."""
     AGED_OUT = "aged_out"
     """It reached its maximum age, renewed or not (R25)."""
 

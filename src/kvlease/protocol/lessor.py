@@ -96,6 +96,13 @@ class Lessor:
         self.counts["heartbeats"] += 1
         self._set_lease_timer(lease)
 
+    def abort(self, token: int, now: float) -> None:
+        """What was granted is not handed to anybody after all (an earlier sibling of a request with n > 1)."""
+        self._clock.read(now)
+        lease = self.leases.get(token)
+        if lease is not None and lease.state is LeaseState.GRANTED:
+            self._revoke(lease, Cause.ABORTED)
+
     def ended(self, token: int, now: float) -> None:
         """Every worker has cleared the word and let go of the blocks: after a `Revoke`, or since a stock consumer
         reported to each of them that it has read."""

@@ -1,0 +1,42 @@
+"""Where a lease agent gets other engines' lease cards from."""
+
+from typing import Protocol
+
+from kvlease.protocol import Endpoint, LeaseCard
+
+
+class CardSource(Protocol):
+    """Fetches cards without making the agent wait: asked now, answered later.
+
+    Implementations: `kvlease.vllm.side_channel.SideChannelCards` (vLLM's handshake listener), `MemoryCards`.
+    """
+
+    def ask(self, endpoint: Endpoint) -> None:
+        """Begin to fetch the card served at `endpoint`. Every question gets exactly one answer."""
+        ...
+
+    def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:
+        """The answers that have come since the last call; None where nobody answered, or not with a card."""
+        ...
+
+    def close(self) -> None:
+        """Stop fetching; what is still under way is given up."""
+        ...
+
+
+class MemoryCards:
+    """Cards kept in a dict, for our tests and for users' tests; answered at the next call of `answers`."""
+
+    def __init__(self, served: dict[Endpoint, LeaseCard]) -> None:
+        self.served = served
+        self._asked: list[Endpoint] = []
+
+    def ask(self, endpoint: Endpoint) -> None:
+        self._asked.append(endpoint)
+
+    def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:
+        asked, self._asked = self._asked, []
+        return [(endpoint, self.served.get(endpoint)) for endpoint in asked]
+
+    def close(self) -> None:
+        self._asked.clear()
