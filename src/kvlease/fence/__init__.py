@@ -1,0 +1,7 @@
+"""The fence: how a consumer knows, without clocks, that what it read was still the lease's own (protocol.md)."""
+
+from kvlease.fence.table import FenceAddress, FenceTable
+from kvlease.fence.verifier import AgentErrors, FenceVerifier, FenceWord, Verdict
+from kvlease.fence.words import DataAgent
+
+__all__ = ["AgentErrors", "DataAgent", "FenceAddress", "FenceTable", "FenceVerifier", "FenceWord", "Verdict"]

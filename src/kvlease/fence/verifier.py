@@ -1,0 +1,258 @@
+"""The consumer's side of the fence: after a request's data has arrived, are the leases that it was read under alive?
+
+One 8-byte READ per producer worker, over the agent that read the data. What NIXL 1.5.1 with UCX was seen to do, and
+what follows from it here (`tests/engine/test_nixl_fence.py`):
+
+- `initialize_xfer` for each read costs 4 µs, and 3 µs more than one made of prepared lists, which take 0.2 s to prepare
+  for a table of 16,384 slots. So nothing is prepared.
+- **Releasing a read that is under way succeeds, and its data lands later all the same** (over TCP). So does removing
+  the peer's agent. A released handle still answers `DONE`. Hence a read is released only when it has ended, and a
+  word is used again only when nothing can land in it any more.
+- A peer's death ends its reads with `nixlRemoteDisconnectError` within a millisecond. A peer that is stopped, or cut
+  off, ends nothing: such a read is lost only by our own clock.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from kvlease.fence.words import MAX_WORD, WORD_BYTES, DataAgent, RegisteredWords
+
+POISON = 0
+"""What a landing word holds before its read: no token is 0, so a read that reports success and writes nothing cannot
+look intact."""
+
+SETTLE_US = 200.0
+"""How long a step waits for the reads it has just posted. A read takes 6 µs over shared memory and 0.2 ms over TCP;
+left to the next step, its request would wait a whole step (tens of milliseconds) for it."""
+
+LOST_AFTER_S = 10.0
+"""A read that has not ended by then is lost and its request fails. Far above any read that works, and about as long as
+a connection takes to heal; without it, a request of a stopped or cut-off producer would wait for ever."""
+
+CAPACITY = 1024
+"""Reads under way at once: more than any engine runs requests. One page or two of memory."""
+
+_LEFT_BEHIND: list[RegisteredWords] = []
+"""Landing places of closed verifiers in which something may still land: never given back to the process."""
+
+
+class Verdict(IntEnum):
+    """What the fence says about a request's data; the greatest of its words counts."""
+
+    INTACT = 0
+    """Every word held its token: every byte was the leases' own."""
+    FAILED = 1
+    """A word could not be read, so nothing is known: treat the data as lost."""
+    REVOKED = 2
+    """A word differed: the lease had ended, the data may be another request's."""
+
+
+class FenceWord(NamedTuple):
+    """One word to be read: `address` (`FenceAddress.word(slot)`) at NIXL agent `agent`, and what it must hold.
+
+    `notice` is sent to that agent when the read is complete; empty sends nothing. This is where vLLM's completion
+    notice belongs: with the data, it would let P free the blocks before the fence was read.
+    """
+
+    agent: str
+    address: int
+    token: int
+    notice: bytes = b""
+
+
+@dataclass(frozen=True)
+class AgentErrors:
+    """The errors of the agent's calls. `all` fail a read; after `disconnected` nothing can land any more."""
+
+    all: tuple[type[Exception], ...]
+    disconnected: type[Exception]
+
+    @classmethod
+    def of_nixl(cls) -> "AgentErrors":
+        """NIXL's own; they have no common base. A fence that cannot be read for any reason is a failed one."""
+        from nixl import _bindings
+
+        names = [name for name in vars(_bindings) if name.startswith("nixl") and name.endswith("Error")]
+        return cls(tuple(getattr(_bindings, name) for name in names), _bindings.nixlRemoteDisconnectError)
+
+
+@dataclass(slots=True, eq=False)
+class _Check:
+    """A request whose words are being read."""
+
+    unread: int
+    deadline: float
+    verdict: Verdict = Verdict.INTACT
+
+
+@dataclass(slots=True, eq=False)
+class _Read:
+    """A read under way: into landing word `index`, of `word`, for `check`."""
+
+    check: _Check
+    word: FenceWord
+    index: int
+    handle: Any
+
+
+class FenceVerifier:
+    """Reads fence words and tells what they mean. Used by one thread, the one that uses `agent`.
+
+    Each step: `post` for every request whose data has just arrived, then `settle` once; both never block for long.
+    Requests beyond the capacity wait their turn.
+
+    Attributes: `retained` counts landing words that are not used again since something may still land in them.
+    """
+
+    def __init__(
+        self,
+        agent: DataAgent,
+        capacity: int = CAPACITY,
+        *,
+        backends: Sequence[str] = (),
+        errors: AgentErrors | None = None,
+        lost_after_s: float = LOST_AFTER_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`agent` is the one that reads the data; `capacity` the number of words that can be read at once.
+
+        `backends`: as for `FenceTable`. `errors`: the agent's; None means NIXL's. `clock` gives monotonic seconds.
+        """
+        self._agent = agent
+        self._errors = errors or AgentErrors.of_nixl()
+        self._lost_after_s = lost_after_s
+        self._clock = clock
+        self._landing = RegisteredWords(agent, capacity, backends)
+        # Oldest first: a word rests as long as it can before it is used again.
+        self._free = deque(range(capacity))
+        self._checks: dict[Hashable, _Check] = {}
+        self._waiting: deque[tuple[_Check, FenceWord]] = deque()
+        # By landing word.
+        self._reads: dict[int, _Read] = {}
+        self.retained = 0
+
+    def post(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
+        """Read the fence of a request whose data has arrived, from every producer worker that it came from.
+
+        Raises `ValueError` when the request is being checked already, has no words (it would be unfenced), or a token
+        is not a non-zero u64.
+        """
+        if request_id in self._checks:
+            raise ValueError(f"the fence of request {request_id!r} is being read already")
+        if not words:
+            raise ValueError(f"request {request_id!r} has no fence word: that is no fence, not an intact one")
+        for word in words:
+            if not 0 < word.token <= MAX_WORD:
+                raise ValueError(f"a token is a non-zero u64, not {word.token}")
+        check = _Check(unread=len(words), deadline=self._clock() + self._lost_after_s)
+        self._checks[request_id] = check
+        self._waiting.extend((check, word) for word in words)
+        self._start_waiting()
+
+    def poll(self) -> dict[Hashable, Verdict]:
+        """The verdicts that are new since the last call. Never waits."""
+        for read in list(self._reads.values()):
+            self._advance(read, self._agent.check_xfer_state)
+        self._start_waiting()
+        now = self._clock()
+        verdicts: dict[Hashable, Verdict] = {}
+        for request_id, check in list(self._checks.items()):
+            if check.unread and now >= check.deadline:
+                check.verdict = max(check.verdict, Verdict.FAILED)
+            elif check.unread:
+                continue
+            verdicts[request_id] = check.verdict
+            self.forget(request_id)
+        return verdicts
+
+    def settle(self, budget_us: float = SETTLE_US) -> dict[Hashable, Verdict]:
+        """As `poll`, but waits up to `budget_us` microseconds for what has been posted; the rest is for later steps."""
+        deadline = self._clock() + budget_us / 1e6
+        verdicts = self.poll()
+        while self._checks and self._clock() < deadline:
+            verdicts |= self.poll()
+        return verdicts
+
+    def forget(self, request_id: Hashable) -> None:
+        """Give no verdict on this request (it was aborted). A no-op when it is not being checked.
+
+        Its reads under way still end in words of their own, which are used again only then.
+        """
+        check = self._checks.pop(request_id, None)
+        if check is not None and check.unread:
+            self._waiting = deque(item for item in self._waiting if item[0] is not check)
+
+    def close(self) -> None:
+        """Withdraw the landing place from the network, unless a read into it is still under way."""
+        self._checks.clear()
+        self._waiting.clear()
+        self.poll()
+        if self._reads or self.retained:
+            _LEFT_BEHIND.append(self._landing)
+        else:
+            self._landing.deregister()
+
+    def _start_waiting(self) -> None:
+        while self._waiting and self._free:
+            self._start(*self._waiting.popleft())
+        if self._waiting and not self._reads:
+            # Every word is retained: no turn would ever come.
+            while self._waiting:
+                self._conclude(self._waiting.popleft()[0], Verdict.FAILED)
+
+    def _start(self, check: _Check, word: FenceWord) -> None:
+        index = self._free.popleft()
+        self._landing[index] = POISON
+        try:
+            handle = self._agent.initialize_xfer(
+                "READ",
+                self._agent.get_xfer_descs([(self._landing.address(index), WORD_BYTES, 0)], "DRAM"),
+                self._agent.get_xfer_descs([(word.address, WORD_BYTES, 0)], "DRAM"),
+                word.agent,
+                word.notice,
+            )
+        except self._errors.all:
+            self._free.append(index)
+            self._conclude(check, Verdict.FAILED)
+            return
+        read = _Read(check, word, index, handle)
+        self._reads[index] = read
+        self._advance(read, self._agent.transfer)
+
+    def _advance(self, read: _Read, call: Callable[[Any], str]) -> None:
+        """Post `read` or ask NIXL about it, as `call` does, and conclude it when it has ended."""
+        reusable = True
+        try:
+            state = call(read.handle)
+        except self._errors.disconnected:
+            state = "ERR"
+        except self._errors.all:
+            state, reusable = "ERR", False
+        if state == "PROC":
+            return
+        # First of all: a released handle must never be asked again, whatever fails below.
+        del self._reads[read.index]
+        if state == "DONE":
+            verdict = Verdict.INTACT if self._landing[read.index] == read.word.token else Verdict.REVOKED
+        else:
+            verdict = Verdict.FAILED
+        self._release(read, reusable)
+        self._conclude(read.check, verdict)
+
+    def _release(self, read: _Read, reusable: bool) -> None:
+        try:
+            self._agent.release_xfer_handle(read.handle)
+        except self._errors.all:
+            reusable = False
+        if reusable:
+            self._free.append(read.index)
+        else:
+            self.retained += 1
+
+    def _conclude(self, check: _Check, verdict: Verdict) -> None:
+        check.unread -= 1
+        check.verdict = max(check.verdict, verdict)

@@ -1,0 +1,85 @@
+"""Words of host memory that other machines can read: what the fence table and the verifier's landing place are made of.
+
+A word is 8 bytes, little-endian, aligned to 8. One that is read over the network while it is written must never be
+seen half written. CPython stores an item of a `Q` memoryview with a `memcpy` of constant size 8, which compilers turn
+into one store; an aligned 8-byte store is single on x86-64 and on AArch64, for other cores and for a NIC's DMA alike.
+`mmap` memory is page-aligned, so every word is.
+"""
+
+import ctypes
+import mmap
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+WORD_BYTES = 8
+MAX_WORD = (1 << 64) - 1
+
+
+class DataAgent(Protocol):
+    """What the fence uses of NIXL's agent (`nixl._api.nixl_agent`); vLLM's workers call theirs `nixl_wrapper`."""
+
+    def get_reg_descs(self, descs: Any, mem_type: str) -> Any: ...
+
+    def register_memory(self, reg_list: Any, *, backends: list[str]) -> Any: ...
+
+    def deregister_memory(self, dereg_list: Any) -> None: ...
+
+    def get_xfer_descs(self, descs: Any, mem_type: str) -> Any: ...
+
+    def initialize_xfer(
+        self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str, notif_msg: bytes
+    ) -> Any: ...
+
+    def transfer(self, handle: Any) -> str: ...
+
+    def check_xfer_state(self, handle: Any) -> str: ...
+
+    def release_xfer_handle(self, handle: Any) -> None: ...
+
+
+class RegisteredWords:
+    """`count` words, all 0 at first, registered with `agent` for one-sided access.
+
+    Attributes: `base` is the address of the first word in this process.
+    """
+
+    def __init__(self, agent: DataAgent, count: int, backends: Sequence[str] = ()) -> None:
+        """`backends` are the names of the agent's backends to register with; none means all that can.
+
+        Raises `ValueError` when `count` is less than 1, and what NIXL raises when it cannot register the memory.
+        """
+        if sys.byteorder != "little":
+            raise RuntimeError("the fence's words are little-endian; this machine is not")
+        if count < 1:
+            raise ValueError(f"at least one word is needed, not {count}")
+        # Shared, not private: after a fork, a store to a private page would move it to another frame, and a NIC would
+        # go on reading the old one.
+        self._memory = mmap.mmap(-1, count * WORD_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+        self._words = memoryview(self._memory).cast("Q")
+        self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        assert self.base % mmap.PAGESIZE == 0
+        self._agent = agent
+        self._registration = agent.register_memory(
+            agent.get_reg_descs([(self.base, count * WORD_BYTES, 0, "")], "DRAM"), backends=list(backends)
+        )
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __getitem__(self, index: int) -> int:
+        return self._words[index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._words[index] = value
+
+    def address(self, index: int) -> int:
+        """The address of word `index` in this process."""
+        assert 0 <= index < len(self._words), index
+        return self.base + index * WORD_BYTES
+
+    def deregister(self) -> None:
+        """Withdraw the words from the network; a no-op the second time. They stay readable in this process."""
+        registration, self._registration = self._registration, None
+        if registration is not None:
+            self._agent.deregister_memory(registration)
