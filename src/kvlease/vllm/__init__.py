@@ -1,0 +1,17 @@
+"""Everything that touches vLLM. `kv_connector_module_path` points here."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kvlease.vllm.connector import LeasedNixlConnector
+
+__all__ = ["LeasedNixlConnector"]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: vLLM loads our plugin in each of its processes, also where nobody asks for this connector.
+    if name == "LeasedNixlConnector":
+        from kvlease.vllm.connector import LeasedNixlConnector
+
+        return LeasedNixlConnector
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

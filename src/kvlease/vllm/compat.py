@@ -1,0 +1,71 @@
+"""All that depends on vLLM's version: which are tested, and where its parts live."""
+
+import logging
+import os
+
+import vllm
+from vllm.distributed.kv_transfer.kv_connector.v1.base import (
+    KVConnectorHandshakeMetadata,
+    KVConnectorRole,
+    KVConnectorTransferResults,
+    KVConnectorWorkerMetadata,
+)
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl import (
+    NixlConnectorMetadata,
+    NixlHandshakePayload,
+    NixlKVConnectorStats,
+    NixlPullConnector,
+    NixlPullConnectorScheduler,
+    NixlPullConnectorWorker,
+)
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import GET_META_MSG, ReqMeta
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.stats import NixlPromMetrics
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.utils import zmq_ctx
+from vllm.utils.network_utils import make_zmq_path
+from vllm.v1.request import RequestStatus
+
+from kvlease.errors import UnsupportedEngine
+
+TESTED = ("0.32",)
+"""The minor versions of vLLM that the tests on real engines are run with."""
+TRY_ANYWAY = "KVLEASE_ANY_VLLM"
+
+__all__ = [
+    "GET_META_MSG",
+    "KVConnectorHandshakeMetadata",
+    "KVConnectorRole",
+    "KVConnectorTransferResults",
+    "KVConnectorWorkerMetadata",
+    "NixlConnectorMetadata",
+    "NixlHandshakePayload",
+    "NixlKVConnectorStats",
+    "NixlPromMetrics",
+    "NixlPullConnector",
+    "NixlPullConnectorScheduler",
+    "NixlPullConnectorWorker",
+    "ReqMeta",
+    "RequestStatus",
+    "check_version",
+    "log_as_vllm_does",
+    "make_zmq_path",
+    "zmq_ctx",
+]
+
+
+def check_version(version: str = vllm.__version__) -> None:
+    """Raises `UnsupportedEngine` for a vLLM that kvlease is not tested with, unless the user wants to try."""
+    if ".".join(version.split(".")[:2]) in TESTED or os.environ.get(TRY_ANYWAY) == "1":
+        return
+    raise UnsupportedEngine(
+        f"this is vLLM {version}; kvlease is tested with {', '.join(f'{v}.x' for v in TESTED)}. Use one of these, or "
+        f"set {TRY_ANYWAY}=1 to try this one: then run kvlease's engine tests with it before you trust it."
+    )
+
+
+def log_as_vllm_does() -> None:
+    """Send kvlease's log lines where vLLM's go: vLLM sets handlers on its own logger only."""
+    ours, theirs = logging.getLogger("kvlease"), logging.getLogger("vllm")
+    if not ours.handlers:
+        ours.handlers = theirs.handlers
+        ours.setLevel(theirs.level)
+        ours.propagate = theirs.propagate

@@ -1,0 +1,75 @@
+"""`LeasedNixlConnector`: vLLM's pull connector with leases that hold and reads that are fenced."""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from kvlease.vllm.compat import (
+    KVConnectorHandshakeMetadata,
+    KVConnectorRole,
+    KVConnectorWorkerMetadata,
+    NixlPullConnector,
+    check_version,
+    log_as_vllm_does,
+)
+from kvlease.vllm.metrics import LeasePromMetrics, LeaseStats
+from kvlease.vllm.scheduler import LeasedScheduler
+from kvlease.vllm.settings import lease_config, refuse_unguaranteed
+from kvlease.vllm.worker import LeasedWorker
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.v1.kv_cache_interface import KVCacheConfig
+
+logger = logging.getLogger(__name__)
+
+
+class LeasedNixlConnector(NixlPullConnector):
+    """Drop-in for `NixlConnector`, on prefill and decode engines alike; works with stock peers on either side (R9).
+
+    Raises `ConfigError` for a bad setting and `UnsupportedEngine` for a vLLM, or a way to run it, without guarantee.
+    """
+
+    def __init__(self, vllm_config: "VllmConfig", role: KVConnectorRole, kv_cache_config: "KVCacheConfig") -> None:
+        log_as_vllm_does()
+        check_version()
+        refuse_unguaranteed(vllm_config)
+        config, warnings = lease_config(vllm_config)
+        # Past NixlPullConnector.__init__, which would make the stock halves.
+        super(NixlPullConnector, self).__init__(vllm_config, role, kv_cache_config)
+        self.connector_scheduler: LeasedScheduler | None = None
+        self.connector_worker: LeasedWorker | None = None
+        if role is KVConnectorRole.SCHEDULER:
+            for warning in warnings:
+                logger.warning("kvlease: %s", warning)
+            logger.info("kvlease: %s", config)
+            self.connector_scheduler = LeasedScheduler(vllm_config, self.engine_id, kv_cache_config)
+        else:
+            self.connector_worker = LeasedWorker(vllm_config, self.engine_id, kv_cache_config)
+
+    def get_handshake_metadata(self) -> KVConnectorHandshakeMetadata | None:
+        assert self.connector_worker is not None
+        return self.connector_worker.handshake_metadata()
+
+    def build_connector_worker_meta(self) -> KVConnectorWorkerMetadata | None:
+        assert self.connector_worker is not None
+        return self.connector_worker.take_report()
+
+    def get_kv_connector_stats(self) -> LeaseStats | None:
+        if self.connector_scheduler is not None:
+            return self.connector_scheduler.get_stats()
+        stats: LeaseStats | None = super().get_kv_connector_stats()
+        return stats
+
+    @classmethod
+    def build_kv_connector_stats(cls, data: dict[str, Any] | None = None) -> LeaseStats:
+        return LeaseStats() if data is None else LeaseStats(data=data)
+
+    @classmethod
+    def build_prom_metrics(
+        cls,
+        vllm_config: "VllmConfig",
+        metric_types: dict[Any, Any],
+        labelnames: list[str],
+        per_engine_labelvalues: dict[int, list[object]],
+    ) -> LeasePromMetrics:
+        return LeasePromMetrics(vllm_config, metric_types, labelnames, per_engine_labelvalues)

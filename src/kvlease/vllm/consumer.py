@@ -1,0 +1,86 @@
+"""The consumer's side of the scheduler half: which requests read leased blocks, and which must not."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from kvlease.agent.loop import LeaseAgent
+from kvlease.errors import BadReference
+from kvlease.logs import bounded_logger
+from kvlease.protocol import Endpoint, LeaseRef
+
+if TYPE_CHECKING:
+    from vllm.v1.request import Request
+
+bounded = bounded_logger(__name__)
+
+
+class ConsumerSide:
+    """Has the leases of waiting requests renewed from the moment the scheduler knows them (R8), until they are read."""
+
+    def __init__(self, agent: LeaseAgent) -> None:
+        self.counts: Counter[str] = Counter()
+        """Events since the start: released, bad_references."""
+        self._agent = agent
+        self._refs: dict[str, LeaseRef | None] = {}
+        """Leased requests that are not loaded yet; None for one whose reference cannot be read."""
+        self._lost: set[str] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Leased requests that are not loaded yet."""
+        return len(self._refs)
+
+    def has(self, request_id: str) -> bool:
+        return request_id in self._refs
+
+    def take_on(self, request: "Request") -> bool:
+        """Track the lease of a new request; False when it has none, and the stock mechanism applies (R9)."""
+        params = request.kv_transfer_params
+        if not params or not params.get("do_remote_prefill") or "kv_lease" not in params:
+            return False
+        try:
+            ref, endpoint = LeaseRef.from_params(params["kv_lease"]), _endpoint(params)
+        except BadReference as e:
+            # Without its fence nothing is read. The request goes down the load-failure path, which is sure to be right.
+            self.counts["bad_references"] += 1
+            bounded.warning("kvlease: request %s: %s; its prefill will not be read", request.request_id, e)
+            self._refs[request.request_id] = None
+        else:
+            self._refs[request.request_id] = ref
+            self._agent.track(request.request_id, ref, endpoint)
+        return True
+
+    def release(self, request_id: str) -> None:
+        """The data is here, or nobody wants it any more; a no-op for a request that is not leased."""
+        if request_id not in self._refs:
+            return
+        if self._refs.pop(request_id) is not None:
+            self._agent.untrack(request_id)
+        self._lost.discard(request_id)
+        self.counts["released"] += 1
+
+    def begin(self, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+        """Of the requests to be read now: the references of the leased ones, and those that must not be read at all."""
+        self._lost.update(holder for holder in self._agent.take_lost() if holder in self._refs)
+        reads: dict[str, LeaseRef] = {}
+        hopeless = set()
+        for request_id in request_ids:
+            if request_id not in self._refs:
+                continue
+            ref = self._refs[request_id]
+            if ref is None or request_id in self._lost:
+                hopeless.add(request_id)
+            else:
+                reads[request_id] = ref
+        return reads, frozenset(hopeless)
+
+
+def _endpoint(params: Mapping[str, object]) -> Endpoint:
+    """The producer's side channel. Raises `BadReference`."""
+    host, port = params.get("remote_host"), params.get("remote_port")
+    if not isinstance(host, str) or not host or len(host) > 255:
+        raise BadReference(f"remote_host is {str(host)[:40]!r}, it must be the host name or address of the producer")
+    if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
+        raise BadReference(f"remote_port is {str(port)[:40]!r}, it must be a port number from 1 to 65535")
+    return host, port

@@ -1,0 +1,213 @@
+"""kvlease's counters and gauges on the engine's own /metrics endpoint (R17).
+
+They travel with vLLM's NIXL statistics from workers and scheduler to the API server; each one's meaning is its
+documentation string here.
+"""
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from kvlease.vllm.compat import NixlKVConnectorStats, NixlPromMetrics
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+
+    from kvlease.agent.loop import LeaseAgent
+    from kvlease.vllm.consumer import ConsumerSide
+    from kvlease.vllm.producer import ProducerSide
+
+PERIOD_S = 0.25
+"""How often the scheduler half tells, at most: a step must not get dearer for being watched."""
+
+# name: (label, documentation). One label each; "" for none.
+COUNTERS: dict[str, tuple[str, str]] = {
+    "grants": ("", "Leases granted."),
+    "lease_ends": ("cause", "Leases ended, by cause; all but released were taken back from their consumers."),
+    "crash_reclaims": ("", "Leases taken back since their consumer's process was dead."),
+    "reclaimed_blocks": ("", "KV cache blocks taken back from consumers, for whatever cause but released."),
+    "renewals": ("direction", "Renewals, each for all leases of a session: received as producer, sent as consumer."),
+    "fence_checks": ("verdict", "Reads checked against the fence; intact ones alone are used. Revoked: a late read."),
+    "lost_leases": ("", "Leases that a producer said it does not hold any more, before they were read."),
+    "declined_offers": ("reason", "Prefills not offered for want of a lease; their consumers compute them."),
+    "refused": ("kind", "Messages and references refused, by kind."),
+}
+GAUGES: dict[str, tuple[str, str]] = {
+    "active_leases": ("", "Leases granted and not yet ended; 0 on a producer is the signal that it is drained."),
+    "held_blocks": ("", "KV cache blocks held for consumers."),
+    "sessions": ("role", "Open sessions: with consumers, and with producers."),
+    "fence_slots_used": ("", "Slots of the fence in use."),
+    "agent_up": ("", "1 while the lease agent runs."),
+}
+
+Key = tuple[str, str]
+"""A metric and the value of its label, "" where it has none."""
+
+
+class LeaseStats(NixlKVConnectorStats):
+    """vLLM's NIXL statistics with kvlease's beside them.
+
+    `data["kvlease_counts"]` and `data["kvlease_gauges"]` map "name|label value" to increments and to values: plain
+    dicts, since they are serialized on the way.
+    """
+
+    def reset(self) -> None:
+        super().reset()
+        self.data["kvlease_counts"] = {}
+        self.data["kvlease_gauges"] = {}
+
+    def count(self, name: str, label: str = "", amount: int = 1) -> None:
+        assert name in COUNTERS, name
+        counts = self.data["kvlease_counts"]
+        key = f"{name}|{label}"
+        counts[key] = counts.get(key, 0) + amount
+
+    def set_gauge(self, name: str, label: str, value: float) -> None:
+        assert name in GAUGES, name
+        self.data["kvlease_gauges"][f"{name}|{label}"] = value
+
+    def is_empty(self) -> bool:
+        return super().is_empty() and not self.data["kvlease_counts"] and not self.data["kvlease_gauges"]
+
+    def aggregate(self, other: Any) -> "LeaseStats":
+        counts, gauges = self.data.pop("kvlease_counts"), self.data.pop("kvlease_gauges")
+        theirs = dict(other.data)
+        for key, amount in theirs.pop("kvlease_counts", {}).items():
+            counts[key] = counts.get(key, 0) + amount
+        gauges |= theirs.pop("kvlease_gauges", {})
+        super().aggregate(NixlKVConnectorStats(data=theirs))
+        self.data["kvlease_counts"], self.data["kvlease_gauges"] = counts, gauges
+        return self
+
+    def reduce(self) -> dict[str, int | float]:
+        """What vLLM's periodic log line says."""
+        counts = self.data["kvlease_counts"]
+        ours: dict[str, int | float] = {f"kvlease {_spoken(key)}": value for key, value in sorted(counts.items())}
+        leases = self.data["kvlease_gauges"].get("active_leases|")
+        if leases is not None:
+            ours["kvlease active leases"] = leases
+        stock: dict[str, int | float] = super().reduce()
+        return stock | ours
+
+
+def _key(text: str) -> Key:
+    name, _, label = text.partition("|")
+    return name, label
+
+
+def _spoken(key: str) -> str:
+    name, label = _key(key)
+    return " ".join(filter(None, (name.replace("_", " "), label)))
+
+
+class SchedulerStatsFeed:
+    """Turns what agent, producer and consumer have counted into increments for `LeaseStats`."""
+
+    def __init__(self, agent: "LeaseAgent", producer: "ProducerSide", consumer: "ConsumerSide") -> None:
+        self._agent = agent
+        self._producer = producer
+        self._consumer = consumer
+        self._told: Counter[Key] = Counter()
+        self._gauges: dict[Key, float] = {}
+        self._next_at = 0.0
+        self._told_of = 0
+
+    def take(self) -> LeaseStats | None:
+        """What changed since the last time; None when nothing did, or it is too soon to tell.
+
+        Never too soon when the last lease is gone: an engine that has nothing left to do makes no further step in which
+        it could tell.
+        """
+        happened = self._producer.ended + self._consumer.counts["released"]
+        drained = happened != self._told_of and not self._producer.active_leases and not self._consumer.waiting
+        if time.monotonic() < self._next_at and not drained:
+            return None
+        self._next_at = time.monotonic() + PERIOD_S
+        self._told_of = happened
+        stats = LeaseStats()
+        totals = self._totals()
+        for (name, label), total in (totals - self._told).items():
+            stats.count(name, label, total)
+        self._told = totals
+        gauges = self._read_gauges()
+        if gauges != self._gauges:
+            self._gauges = gauges
+            for (name, label), value in gauges.items():
+                stats.set_gauge(name, label, value)
+        return None if stats.is_empty() else stats
+
+    def _totals(self) -> Counter[Key]:
+        report = self._agent.report()
+        lessor, lessee = report.lessor, report.lessee
+        totals: Counter[Key] = Counter()
+        totals["grants", ""] = lessor.get("grants", 0)
+        totals["crash_reclaims", ""] = self._producer.counts["ends.orphaned"]
+        totals["reclaimed_blocks", ""] = self._producer.counts["reclaimed_blocks"]
+        totals["renewals", "received"] = lessor.get("renewals", 0)
+        totals["renewals", "sent"] = lessee.get("renewals", 0)
+        totals["lost_leases", ""] = lessee.get("lost", 0)
+        totals["refused", "bad_reference"] = self._consumer.counts["bad_references"]
+        _collect(totals, "lease_ends", "ends.", self._producer.counts)
+        _collect(totals, "declined_offers", "declined.", self._producer.counts)
+        _collect(totals, "refused", "ignored.", lessor)
+        _collect(totals, "refused", "ignored.", lessee)
+        _collect(totals, "refused", "malformed.", report.agent)
+        return totals
+
+    def _read_gauges(self) -> dict[Key, float]:
+        report = self._agent.report()
+        return {
+            ("active_leases", ""): self._producer.active_leases,
+            ("held_blocks", ""): self._producer.held_blocks,
+            ("sessions", "consumers"): report.consumers,
+            ("sessions", "producers"): report.producers,
+            ("fence_slots_used", ""): self._producer.slots_used,
+            ("agent_up", ""): int(report.up),
+        }
+
+
+def _collect(totals: "Counter[Key]", name: str, prefix: str, counts: Any) -> None:
+    for event, total in counts.items():
+        if event.startswith(prefix):
+            totals[name, event.removeprefix(prefix)] += total
+
+
+class LeasePromMetrics(NixlPromMetrics):
+    """vLLM's NIXL metrics, and `kvlease:…` beside them."""
+
+    def __init__(
+        self,
+        vllm_config: "VllmConfig",
+        metric_types: dict[Any, Any],
+        labelnames: list[str],
+        per_engine_labelvalues: dict[int, list[object]],
+    ) -> None:
+        super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+        self._lease_metrics: dict[str, Any] = {}
+        for name, (label, documentation) in COUNTERS.items():
+            self._lease_metrics[name] = self._counter_cls(
+                name=f"kvlease:{name}", documentation=documentation, labelnames=labelnames + [label] * bool(label)
+            )
+        for name, (label, documentation) in GAUGES.items():
+            self._lease_metrics[name] = self._gauge_cls(
+                name=f"kvlease:{name}",
+                documentation=documentation,
+                multiprocess_mode="mostrecent",
+                labelnames=labelnames + [label] * bool(label),
+            )
+        for name, (label, _) in (COUNTERS | GAUGES).items():
+            if not label:
+                # A metric without a label of its own is there from the start, as 0.
+                for engine in per_engine_labelvalues:
+                    self._child(name, "", engine)
+
+    def observe(self, transfer_stats_data: dict[str, Any], engine_idx: int = 0) -> None:
+        super().observe(transfer_stats_data, engine_idx)
+        for key, amount in transfer_stats_data.get("kvlease_counts", {}).items():
+            self._child(*_key(key), engine_idx).inc(amount)
+        for key, value in transfer_stats_data.get("kvlease_gauges", {}).items():
+            self._child(*_key(key), engine_idx).set(value)
+
+    def _child(self, name: str, label: str, engine_idx: int) -> Any:
+        values = [str(value) for value in self.per_engine_labelvalues[engine_idx]]
+        return self._lease_metrics[name].labels(*values, *([label] if label else []))

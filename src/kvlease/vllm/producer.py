@@ -1,0 +1,162 @@
+"""The producer's side of the scheduler half: a lease from its preparation to the last worker's report."""
+
+import re
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from kvlease.agent.loop import LeaseAgent
+from kvlease.fence.ledger import FenceLedger, FenceOrders
+from kvlease.logs import bounded_logger
+from kvlease.protocol import Cause, LeaseConfig, LeaseRef
+from kvlease.protocol.messages import milliseconds
+from kvlease.vllm.metadata import LeaseWorkerReport
+
+if TYPE_CHECKING:
+    from vllm.v1.request import Request
+
+bounded = bounded_logger(__name__)
+
+_CHILD = re.compile(r"\d+_(.+)", re.DOTALL)
+
+
+class ProducerSide:
+    """Prepares leases, grants them, has their words cleared when they are over, and counts what is held."""
+
+    def __init__(self, config: LeaseConfig, agent: LeaseAgent, workers: int) -> None:
+        self.counts: Counter[str] = Counter()
+        """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks."""
+        self.held_blocks = 0
+        """Blocks of leases that were granted and not yet freed."""
+        self._config = config
+        self._agent = agent
+        self._workers = workers
+        self._ledger: FenceLedger | None = None
+        self._held: dict[int, int] = {}
+        """Blocks of each granted lease, by token."""
+        self._cause: dict[int, Cause] = {}
+        """Why a revoked lease is over; one without an entry was read by a stock consumer."""
+        self._last_sibling: dict[str, int] = {}
+        self._parent_of: dict[int, str] = {}
+
+    @property
+    def active_leases(self) -> int:
+        return len(self._held)
+
+    @property
+    def ended(self) -> int:
+        """Leases that ended since the start, those that were never granted included."""
+        return sum(self.counts[f"ends.{cause.value}"] for cause in Cause)
+
+    @property
+    def slots_used(self) -> int:
+        return 0 if self._ledger is None else len(self._ledger)
+
+    def open(self, slots: int) -> None:
+        """The workers have fence tables of `slots` words; leases can be prepared from now on."""
+        self._ledger = FenceLedger(slots, self._workers)
+
+    def has(self, request_id: str) -> bool:
+        """Whether a lease is prepared or granted for this request, and not yet over."""
+        return self._ledger is not None and self._ledger.word(request_id) is not None
+
+    def prepare(self, request_id: str) -> None:
+        """First sight of a request whose blocks another engine is to read: arm its word before they can be offered."""
+        if self.has(request_id):
+            # It was preempted and comes again; its token has not left this engine.
+            return
+        if self._ledger is None or self._agent.died_at is not None:
+            self._decline("no_agent")
+        elif self._ledger.prepare(request_id) is None:
+            self._decline("no_slot")
+
+    def _decline(self, why: str) -> None:
+        self.counts[f"declined.{why}"] += 1
+        reason = {
+            "no_slot": "all fence slots are in use; raise kv_lease_fence_slots",
+            "no_agent": "the lease agent of this engine is not running",
+        }[why]
+        bounded.warning("kvlease: a prefill is not offered and will be computed again by its decode engine: %s", reason)
+
+    def grant(self, request: "Request", block_ids: tuple[list[int], ...]) -> LeaseRef:
+        """The prefill is done: the term begins, and the reference may leave. `block_ids`: of each KV cache group."""
+        assert self._ledger is not None
+        word = self._ledger.word(request.request_id)
+        assert word is not None
+        self._agent.grant(word.token)
+        # Block 0 stands for what a sliding window has let go of.
+        blocks = sum(1 for group in block_ids for block in group if block)
+        self._held[word.token] = blocks
+        self.held_blocks += blocks
+        self._supersede_sibling(request, word.token)
+        return LeaseRef(self._agent.incarnation, word.token, word.slot, milliseconds(self._config.duration_s))
+
+    def _supersede_sibling(self, request: "Request", token: int) -> None:
+        """A prefill with n > 1 returns the reference of the child that finished last: nobody hears of the others."""
+        child = _CHILD.fullmatch(request.request_id)
+        if child is None or not _answers_once(request):
+            return
+        parent = child[1]
+        earlier = self._last_sibling.get(parent)
+        self._last_sibling[parent] = token
+        self._parent_of[token] = parent
+        if earlier is not None:
+            self._agent.abort(earlier)
+
+    def abort(self, request_id: str) -> None:
+        """The request ended without anything to offer. vLLM frees its blocks; its slot waits for the workers."""
+        assert self._ledger is not None
+        word = self._ledger.word(request_id)
+        assert word is not None
+        self.counts[f"ends.{Cause.ABORTED.value}"] += 1
+        self._ledger.clear(word.token)
+
+    def take_orders(self) -> FenceOrders:
+        """What the workers are to do to their fences in this step."""
+        if self._ledger is None:
+            return FenceOrders()
+        for revoked in self._agent.take_revoked():
+            if revoked.token in self._held:
+                self._cause[revoked.token] = revoked.cause
+                self._ledger.clear(revoked.token)
+        if self._agent.died_at is not None:
+            self._take_back_all(self._agent.died_at)
+        return self._ledger.take_orders()
+
+    def _take_back_all(self, died_at: float) -> None:
+        """Nobody hears consumers any more: their leases end one term after the agent did."""
+        assert self._ledger is not None
+        if self._held and time.monotonic() >= died_at + self._config.duration_s:
+            for token in self._held:
+                self._cause.setdefault(token, Cause.EXPIRED)
+                self._ledger.clear(token)
+
+    def hear(self, report: LeaseWorkerReport) -> None:
+        """Workers cleared words, or saw heartbeats of stock consumers."""
+        if self._ledger is None:
+            return
+        for word in self._ledger.report(report.cleared):
+            if word.token in self._held:
+                self._end(word.token)
+        for request_id in report.heartbeats:
+            heard = self._ledger.word(request_id)
+            if heard is not None:
+                self._agent.extend(heard.token)
+
+    def _end(self, token: int) -> None:
+        blocks = self._held.pop(token)
+        self.held_blocks -= blocks
+        cause = self._cause.pop(token, Cause.RELEASED)
+        self.counts[f"ends.{cause.value}"] += 1
+        if cause is not Cause.RELEASED:
+            self.counts["reclaimed_blocks"] += blocks
+        parent = self._parent_of.pop(token, None)
+        if parent is not None and self._last_sibling.get(parent) == token:
+            del self._last_sibling[parent]
+        self._agent.ended(token)
+
+
+def _answers_once(request: "Request") -> bool:
+    """Whether the client gets one answer when all siblings are done, and so one reference."""
+    kind = getattr(request.sampling_params, "output_kind", None)
+    return getattr(kind, "name", None) == "FINAL_ONLY"

@@ -1,0 +1,143 @@
+"""The connector's half in the scheduler: prepares, grants and ends leases as a producer, keeps them as a consumer.
+
+Thin hooks around vLLM's own pull scheduler; each calls it and adds what a lease needs. Nothing here waits for the lease
+agent, and nothing costs more with more leases outstanding.
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from kvlease.agent.loop import LeaseAgent
+from kvlease.agent.nixl import NixlTransport
+from kvlease.protocol import CARD_RANK, LeaseCard, WorkerFence
+from kvlease.protocol.messages import VERSION
+from kvlease.vllm.compat import (
+    KVConnectorHandshakeMetadata,
+    NixlPullConnectorScheduler,
+)
+from kvlease.vllm.consumer import ConsumerSide
+from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
+from kvlease.vllm.metrics import LeaseStats, SchedulerStatsFeed
+from kvlease.vllm.producer import ProducerSide
+from kvlease.vllm.settings import lease_config
+from kvlease.vllm.side_channel import SideChannelCards, wrap_card
+
+if TYPE_CHECKING:
+    from vllm.config import VllmConfig
+    from vllm.v1.core.kv_cache_manager import KVCacheBlocks
+    from vllm.v1.core.sched.output import SchedulerOutput
+    from vllm.v1.kv_cache_interface import KVCacheConfig
+    from vllm.v1.outputs import KVConnectorOutput
+    from vllm.v1.request import Request
+
+
+class LeasedScheduler(NixlPullConnectorScheduler):
+    """`NixlPullConnectorScheduler` with leases that hold."""
+
+    def __init__(self, vllm_config: "VllmConfig", engine_id: str, kv_cache_config: "KVCacheConfig") -> None:
+        super().__init__(vllm_config, engine_id, kv_cache_config)
+        self._config, _ = lease_config(vllm_config)
+        # The stock mechanism, for stock peers, keeps to the same settings.
+        self._kv_lease_duration = self._config.duration_s
+        self._heartbeat_interval = self._config.renew_interval_s
+        backends = vllm_config.kv_transfer_config.get_from_extra_config("backends", ["UCX"])
+        self._agent = LeaseAgent(
+            self._config, engine_id, lambda incarnation: NixlTransport(incarnation, backends), SideChannelCards()
+        )
+        self._producer = ProducerSide(self._config, self._agent, vllm_config.parallel_config.world_size)
+        self._consumer = ConsumerSide(self._agent)
+        self._stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
+        self._agent.start()
+
+    # -- an engine starts and ends -------------------------------------------------------------------------------
+
+    def set_xfer_handshake_metadata(self, metadata: dict[tuple[int, int], KVConnectorHandshakeMetadata]) -> None:
+        """Serve what a stock engine serves, and the lease card beside it when this engine is a producer."""
+        stock: dict[tuple[int, int], KVConnectorHandshakeMetadata] = {}
+        fences: list[WorkerFence] = []
+        for (pp_rank, tp_rank), payload in metadata.items():
+            assert isinstance(payload, LeasedHandshakePayload)
+            stock[pp_rank, tp_rank] = payload.as_stock()
+            if payload.fence_slots:
+                fences.append(WorkerFence(pp_rank, tp_rank, payload.fence_base, payload.fence_slots))
+        if fences:
+            self._producer.open(min(fence.slots for fence in fences))
+            stock[CARD_RANK] = wrap_card(
+                LeaseCard([VERSION], self._agent.incarnation, self._agent.address, sorted(fences, key=_by_rank))
+            )
+        super().set_xfer_handshake_metadata(stock)
+
+    def shutdown(self) -> None:
+        self._agent.close()
+        super().shutdown()
+
+    # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
+
+    def on_new_request(self, request: "Request") -> None:
+        # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers.
+        if not self._consumer.take_on(request):
+            super().on_new_request(request)
+
+    def update_state_after_alloc(self, request: "Request", blocks: "KVCacheBlocks", num_external_tokens: int) -> None:
+        super().update_state_after_alloc(request, blocks, num_external_tokens)
+        params = request.kv_transfer_params or {}
+        if params.get("do_remote_decode"):
+            self._producer.prepare(request.request_id)
+        if num_external_tokens == 0 and self._consumer.has(request.request_id):
+            # All of it is here already: there is nothing to read, and no worker has to say so to the producer.
+            self._reqs_need_recv.pop(request.request_id, None)
+            self._consumer.release(request.request_id)
+
+    def request_finished(
+        self, request: "Request", block_ids: "tuple[list[int], ...]"
+    ) -> tuple[bool, dict[str, Any] | None]:
+        request_id = request.request_id
+        params = request.kv_transfer_params or {}
+        if self._consumer.has(request_id) and params.get("do_remote_prefill"):
+            # It ended before anything was read. Stock would have a worker tell the producer; here the agent does. (One
+            # that ends while it is being read keeps its lease until the workers are through.)
+            self._consumer.release(request_id)
+            params["do_remote_prefill"] = False
+        delay_free, offer = super().request_finished(request, block_ids)
+        if not params.get("do_remote_decode"):
+            return delay_free, offer
+        if not self._producer.has(request_id):
+            return self._withhold(request_id) if delay_free else (delay_free, offer)
+        if not delay_free or offer is None:
+            self._producer.abort(request_id)
+            return delay_free, offer
+        # vLLM's own deadline for these blocks never comes: they are the lessor's to take back.
+        self._reqs_need_send[request_id] = math.inf
+        return True, offer | {"kv_lease": self._producer.grant(request, block_ids).to_params()}
+
+    def _withhold(self, request_id: str) -> tuple[bool, dict[str, Any]]:
+        """No lease, no offer: never an unfenced one. The decode engine computes the prompt itself."""
+        del self._reqs_need_send[request_id]
+        self._reqs_not_processed.add(request_id)
+        return False, {"do_remote_prefill": False, "do_remote_decode": False}
+
+    # -- a step begins and ends ----------------------------------------------------------------------------------
+
+    def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> LeasedMetadata:
+        self._agent.progress()
+        beginning = list(self._reqs_need_recv)
+        stock = super().build_connector_meta(scheduler_output)
+        reads, hopeless = self._consumer.begin(beginning)
+        return LeasedMetadata.around(stock, LeaseOrders(self._producer.take_orders(), reads, hopeless))
+
+    def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
+        super().update_connector_output(connector_output)
+        for request_id in connector_output.finished_recving or ():
+            self._consumer.release(request_id)
+        report = connector_output.kv_connector_worker_meta
+        if report is not None:
+            assert isinstance(report, LeaseWorkerReport)
+            self._producer.hear(report)
+
+    def get_stats(self) -> LeaseStats | None:
+        """What changed since the last time; None when nothing did, or it is too soon to tell."""
+        return self._stats.take()
+
+
+def _by_rank(fence: WorkerFence) -> tuple[int, int]:
+    return fence.pp_rank, fence.tp_rank

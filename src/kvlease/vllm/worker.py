@@ -1,0 +1,213 @@
+"""The connector's half in a worker: keeps the fence words of a producer, and reads those of producers as a consumer.
+
+Thin hooks around vLLM's own pull worker. A leased read carries no completion notice: its producer frees the blocks when
+the consumer's agent drops the lease, after every worker of the consumer has verified what it read. So no notice can
+overtake the fence read, and siblings, ranks and replicas need no counting on the data path (docs/decisions/0002).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
+from kvlease.fence.ledger import FenceOrders
+from kvlease.logs import bounded_logger
+from kvlease.protocol import LeaseRef
+from kvlease.vllm.compat import (
+    KVConnectorTransferResults,
+    NixlHandshakePayload,
+    NixlPullConnectorWorker,
+    ReqMeta,
+)
+from kvlease.vllm.fences import Admission, RemoteFences
+from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseWorkerReport
+from kvlease.vllm.metrics import LeaseStats
+from kvlease.vllm.notices import without_notices
+from kvlease.vllm.settings import lease_config
+
+if TYPE_CHECKING:
+    import torch
+    from vllm.config import VllmConfig
+    from vllm.v1.kv_cache_interface import KVCacheConfig
+
+bounded = bounded_logger(__name__)
+
+
+class LeasedWorker(NixlPullConnectorWorker):
+    """`NixlPullConnectorWorker` with fences."""
+
+    def __init__(self, vllm_config: "VllmConfig", engine_id: str, kv_cache_config: "KVCacheConfig") -> None:
+        # Before super().__init__, which may fail: its shutdown runs all the same.
+        self._table: FenceTable | None = None
+        self._verifier: FenceVerifier | None = None
+        super().__init__(vllm_config, engine_id, kv_cache_config)
+        self._lease_config, _ = lease_config(vllm_config)
+        self._lease_extension = self._lease_config.extension_s
+        self.xfer_stats = LeaseStats()
+        self._is_producer = vllm_config.kv_transfer_config.is_kv_producer
+        self._fence_slots = self._lease_config.fence_slots or kv_cache_config.num_blocks
+        self._armed: dict[str, int] = {}
+        """Producer: request to the slot whose word is armed for it."""
+        self._released: set[str] = set()
+        self._report = LeaseWorkerReport()
+        self._reads: dict[str, LeaseRef] = {}
+        """Consumer: leased requests from the step that begins to read them to the one that reports them."""
+        self._checking: set[str] = set()
+        """Of these, those whose data is in and whose fence is being read."""
+        self._fences = RemoteFences(self._handshake_initiation_executor, self._ready_requests)
+
+    # -- an engine starts and ends -------------------------------------------------------------------------------
+
+    def register_kv_caches(self, kv_caches: "dict[str, torch.Tensor]") -> None:
+        # First, so that the agent's metadata, taken at the end of it, covers the table.
+        if self._is_producer:
+            self._table = FenceTable(self.nixl_wrapper, self._fence_slots, self.nixl_backends)
+        self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends)
+        super().register_kv_caches(kv_caches)
+
+    def handshake_metadata(self) -> LeasedHandshakePayload:
+        """vLLM's handshake of this worker, and where its fence table is."""
+        stock: NixlHandshakePayload = self.xfer_handshake_metadata
+        base, slots = self._table.address if self._table is not None else (0, 0)
+        return LeasedHandshakePayload(stock.compatibility_hash, stock.agent_metadata_bytes, base, slots)
+
+    def shutdown(self) -> None:
+        # The words go first: whoever reads while this engine goes down must not find them intact.
+        if self._table is not None:
+            self._table.close()
+        if self._verifier is not None:
+            self._verifier.close()
+        self._table = self._verifier = None
+        super().shutdown()
+
+    # -- producer: words -----------------------------------------------------------------------------------------
+
+    def start_load_kv(self, metadata: LeasedMetadata) -> None:
+        orders = metadata.kv_lease
+        self._arm(orders.fence)
+        self._reads.update(orders.reads)
+        for request_id in orders.hopeless:
+            self._recving_metadata[request_id] = metadata.reqs_to_recv.pop(request_id)
+            self._fail(request_id)
+        super().start_load_kv(metadata)
+        # Last: a lease may end in the step in which vLLM's worker first hears that its blocks are to be sent.
+        for word in orders.fence.clear:
+            self._clear(word.request_id)
+
+    def _arm(self, orders: FenceOrders) -> None:
+        for word in orders.arm:
+            assert self._table is not None
+            self._table.arm(word.slot, word.token)
+            self._armed[word.request_id] = word.slot
+
+    def _clear(self, request_id: str) -> None:
+        """Clear the word, and only then let the blocks go (S2). A no-op where a stock consumer's notice did it."""
+        slot = self._armed.pop(request_id, None)
+        if slot is None:
+            return
+        assert self._table is not None
+        self._table.clear(slot)
+        self._report.cleared[slot] += 1
+        if request_id in self._reqs_to_process:
+            self._reqs_to_process.remove(request_id)
+            self._reqs_to_send.pop(request_id, None)
+            self.consumer_notification_counts_by_req.pop(request_id, None)
+            self.expected_consumer_notifications_by_req.pop(request_id, None)
+            self._released.add(request_id)
+
+    def _handle_heartbeat(self, payload: str) -> None:
+        """Stock consumers renew by name. What is leased is the lessor's to extend; it hears of it with this step."""
+        named = payload.split(",")
+        self._report.heartbeats.update(request_id for request_id in named if request_id in self._armed)
+        if stock := [request_id for request_id in named if request_id not in self._armed]:
+            super()._handle_heartbeat(",".join(stock))
+
+    # -- consumer: reads -----------------------------------------------------------------------------------------
+
+    def _read_blocks_for_req(self, req_id: str, meta: ReqMeta) -> None:
+        ref = self._reads.get(req_id)
+        if ref is None:
+            super()._read_blocks_for_req(req_id, meta)
+        elif meta.remote.engine_id not in self._remote_agents:
+            # Stock shakes hands in the background and comes back here; nothing is read yet.
+            super()._read_blocks_for_req(req_id, meta)
+        else:
+            self._read_leased(req_id, meta, ref)
+
+    def _read_leased(self, req_id: str, meta: ReqMeta, ref: LeaseRef) -> None:
+        match self._fences.admit(req_id, meta, ref):
+            case Admission.READ:
+                with without_notices(self):
+                    super()._read_blocks_for_req(req_id, meta)
+                self._pending_recv_notifs.pop(req_id, None)
+            case Admission.REFUSED:
+                self._refuse(req_id, meta.remote.engine_id)
+            case Admission.WAIT:
+                pass
+
+    def _refuse(self, req_id: str, engine_id: str) -> None:
+        """No fence, no read: the reference's incarnation does not live at this engine (R22), or cannot be asked."""
+        self.xfer_stats.count("fence_checks", "no_fence")
+        bounded.warning("kvlease: request %s is not read: its producer incarnation is not at %s", req_id, engine_id)
+        if self._fences.take_replaced(engine_id):
+            # The engine kept its name over a restart: vLLM must shake hands with it again.
+            self._mark_remote_engine_invalid(engine_id, 0.0)
+        self._fail(req_id)
+
+    def _fail(self, req_id: str) -> None:
+        """Down vLLM's load-failure path, where `kv_load_failure_policy` decides: compute, or answer with an error."""
+        self._handle_failed_transfer(req_id, None, self._recv_failures, record_failed_transfer=False)
+
+    def _pop_done_transfers(self, transfers: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
+        """Requests whose data is in are held back until their fence is read; most are through in the same step."""
+        done, failed = super()._pop_done_transfers(transfers)
+        assert self._verifier is not None
+        waiting = {r for r in done if r in self._reads and r not in failed and r not in self._recv_failures}
+        for request_id in waiting - self._checking:
+            self._post_check(request_id)
+        if not self._checking:
+            return done, failed
+        for request_id, verdict in self._verifier.settle().items():
+            self._checking.discard(request_id)
+            self.xfer_stats.count("fence_checks", verdict.name.lower())
+            if verdict is not Verdict.INTACT:
+                failed.add(request_id)
+        held_back = waiting & self._checking
+        for request_id in held_back:
+            # Without handles, it comes up as done again in the next step.
+            transfers[request_id] = []
+        return done - held_back, failed
+
+    def _post_check(self, request_id: str) -> None:
+        assert self._verifier is not None
+        ref, meta = self._reads[request_id], self._recving_metadata[request_id]
+        engine_id = meta.remote.engine_id
+        words = []
+        for rank in self.tp_mappings[engine_id].all_source_ranks:
+            address = self._fences.table(engine_id, (0, rank)).word(ref.slot)
+            words.append(FenceWord(self._remote_agents[engine_id][(0, rank)], address, ref.token))
+        self._verifier.post(request_id, words)
+        self._checking.add(request_id)
+
+    # -- a step ends ---------------------------------------------------------------------------------------------
+
+    def get_transfer_results(self) -> KVConnectorTransferResults:
+        results = super().get_transfer_results()
+        for request_id in results.finished_recving:
+            self._reads.pop(request_id, None)
+            self._fences.forget(request_id)
+        for request_id in results.finished_sending & self._armed.keys():
+            # A stock consumer's notice: the word goes before the report that frees the blocks.
+            self._clear(request_id)
+        results.finished_sending |= self._released
+        self._released = set()
+        return results
+
+    def take_report(self) -> LeaseWorkerReport | None:
+        """What the scheduler is to hear of this step; None when there is nothing."""
+        if not self._report.cleared and not self._report.heartbeats:
+            return None
+        report, self._report = self._report, LeaseWorkerReport()
+        return report
+
+    def _cleanup_remote_engine(self, engine_id: str, *, log_eviction: bool = True) -> None:
+        super()._cleanup_remote_engine(engine_id, log_eviction=log_eviction)
+        self._fences.drop(engine_id)
