@@ -155,6 +155,10 @@ def test_a_read_that_cannot_be_made_fails_its_request_and_costs_no_word(world: W
         world.verifier.post(n, [world.word(1)])
     assert world.verifier.poll() == dict.fromkeys(range(5), Verdict.FAILED)
     assert world.verifier.retained == 0
+    world.agent.refuse = None
+    world.agent.instant = True
+    world.verifier.post("r", [world.armed(1)])
+    assert world.verifier.poll() == {"r": Verdict.INTACT}
 
 
 def test_a_peers_death_fails_the_read_and_frees_the_word(world: World) -> None:
