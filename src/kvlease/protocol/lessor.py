@@ -235,6 +235,8 @@ class Lessor:
             return
         for token in list(session.claims):
             self._drop(session, token)
+        if not session.dead:
+            self._effects.append(Disconnect(peer))
         self._end_session(peer)
 
     # -- what time does ------------------------------------------------------------------------------------------
