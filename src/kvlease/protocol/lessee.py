@@ -128,7 +128,7 @@ class Lessee:
         """The engine shuts down: say Bye to every producer."""
         for session in list(self.sessions.values()):
             if session.phase is Phase.OPEN:
-                self._effects.append(Send(session.producer, Bye()))
+                self._effects.append(Send(session.producer, Bye(self._next_seq())))
             self._end(session)
 
     # -- what producers say --------------------------------------------------------------------------------------
@@ -147,6 +147,9 @@ class Lessee:
             case Gone():
                 for token in message.tokens:
                     self._lose(session, token)
+            case Bye(seq) if seq:
+                # Of the peer's other half, our consumer: the lessor of this engine hears it.
+                pass
             case Bye():
                 for token in list(session.leases):
                     self._lose(session, token)
@@ -263,7 +266,7 @@ class Lessee:
 
     def _serve(self, session: Session, now: float) -> None:
         if session.idle:
-            self._effects.append(Send(session.producer, Bye()))
+            self._effects.append(Send(session.producer, Bye(self._next_seq())))
             self._end(session)
         elif session.tries >= TRIES:
             session.phase = Phase.GREETING
@@ -294,10 +297,14 @@ class Lessee:
 
     def _stamp(self, session: Session, now: float) -> int:
         """The next seq, noted as sent now, and to be followed by another copy unless it is answered."""
-        self._seq += 1
+        seq = self._next_seq()
         session.tries += 1
-        session.sent_at[self._seq] = now
+        session.sent_at[seq] = now
         self._timers.set(session.producer, now + RETRY_S)
+        return seq
+
+    def _next_seq(self) -> int:
+        self._seq += 1
         return self._seq
 
     def _soon(self, session: Session, now: float) -> None:

@@ -133,7 +133,7 @@ class Lessor:
             case Renew():
                 self._on_renew(peer, message, t)
             case Bye():
-                self._on_bye(peer)
+                self._on_bye(peer, message)
 
     def peer_lost(self, peer: int, now: float) -> None:
         """The transport says that this consumer's process is dead: only the grace is left to its claims (R18)."""
@@ -229,9 +229,10 @@ class Lessor:
         if not lease.claims:
             self._revoke(lease, Cause.RELEASED)
 
-    def _on_bye(self, peer: int) -> None:
+    def _on_bye(self, peer: int, bye: Bye) -> None:
         session = self.sessions.get(peer)
-        if session is None:
+        if session is None or bye.seq <= session.seq:
+            self.counts["ignored.stale"] += 1
             return
         for token in list(session.claims):
             self._drop(session, token)

@@ -80,7 +80,13 @@ class Probe(msgspec.Struct, frozen=True, array_like=True, tag=6):
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """Either: a graceful end, no grace needed."""
+    """Either: a graceful end, no grace needed.
+
+    A consumer's carries its `seq`: one that comes late must not end the session that was opened after it. A producer's
+    is final and carries 0, so an engine that is both knows which of its halves is meant.
+    """
+
+    seq: U64 = 0
 
 
 Message = Hello | Welcome | Renew | Ack | Gone | Probe | Bye
