@@ -1,0 +1,186 @@
+"""The order of the play: which engines run when, and for which scenarios.
+
+Engines are started as seldom as is honest. One P with the short lease and one D serve stall, long step and queue; then
+P alone is exchanged for one with the long lease, and D dies in the crash.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from kvlease.cluster.engine import Engine, EngineError
+from kvlease.cluster.router import open_client
+from kvlease.cluster.spec import Connector, EngineSpec
+from kvlease.demo import crash, long_step, queue, stall
+from kvlease.demo.outcome import Outcome, ScenarioName
+from kvlease.demo.show import Show
+from kvlease.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PRODUCER_TOKENS, Stage
+
+CRASH_LEASES = 5
+"""The crash is played with a lease this many times as long: 30 s beside 6 s."""
+GRACES_S = (1.0, 0.0)
+"""The orphan graces with which kvlease's crash is measured: its default, and none."""
+CORES_NEEDED = 2
+
+_DURATION_KEY = "kv_lease_duration"
+_GRACE_KEY = "kv_lease_orphan_grace"
+
+_ON_ONE_STAGE: dict[ScenarioName, Callable[[Stage], Awaitable[Outcome]]] = {
+    "stall": stall.play,
+    "long-step": long_step.play,
+    "queue": queue.play,
+}
+_TITLES: dict[ScenarioName, str] = {
+    "stall": "decoder stall: D stands still beyond its lease, then goes on",
+    "long-step": "long step: one step of D outlasts the lease",
+    "queue": "long queue: requests wait on a living D for several terms",
+    "crash": "decoder crash: D is killed while requests wait on it",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What to play. `lease_s` is the short lease; the crash has `CRASH_LEASES` times that."""
+
+    connectors: Sequence[Connector]
+    scenarios: Sequence[ScenarioName]
+    model: Path
+    logs: Path
+    lease_s: float
+
+
+@dataclass(frozen=True)
+class _Cores:
+    producer: int
+    second_producer: int
+    decoder: int
+
+
+async def play(settings: Settings, show: Show) -> list[Outcome]:
+    """Plays everything, one connector after the other. Raises EngineError where it cannot go on.
+
+    Whatever ends this (an error, Ctrl-C) ends the engines too.
+    """
+    cores = _choose_cores()
+    outcomes: list[Outcome] = []
+    async with open_client() as client:
+        for connector in settings.connectors:
+            outcomes += await _Play(settings, show, cores, connector, client).all_scenarios()
+    return outcomes
+
+
+class _Play:
+    """All scenarios with one connector."""
+
+    def __init__(
+        self, settings: Settings, show: Show, cores: _Cores, connector: Connector, client: httpx.AsyncClient
+    ) -> None:
+        self._settings = settings
+        self._show = show
+        self._cores = cores
+        self._connector = connector
+        self._client = client
+
+    async def all_scenarios(self) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        on_one_stage = [name for name in self._settings.scenarios if name in _ON_ONE_STAGE]
+        with ExitStack() as decoder_life:
+            decoder = self._start(decoder_life, self._decoder_spec())
+            if on_one_stage:
+                with ExitStack() as producer_life:
+                    producer = self._start(producer_life, self._producer_spec("p", self._settings.lease_s))
+                    await self._wait_ready(producer, decoder)
+                    stage = self._stage(producer, decoder, self._settings.lease_s)
+                    outcomes += [await self._one(name, stage) for name in on_one_stage]
+            if "crash" in self._settings.scenarios:
+                outcomes.append(await self._crash(decoder))
+        return outcomes
+
+    async def _one(self, name: ScenarioName, stage: Stage) -> Outcome:
+        return await self._timed(name, lambda: _ON_ONE_STAGE[name](stage))
+
+    async def _crash(self, decoder: Engine) -> Outcome:
+        lease_s = CRASH_LEASES * self._settings.lease_s
+        with ExitStack() as life:
+            labelled = [(label, self._start(life, spec)) for label, spec in self._crash_specs(lease_s)]
+            await self._wait_ready(decoder, *(engine for _, engine in labelled))
+            producers = [crash.Producer(label, self._stage(engine, decoder, lease_s)) for label, engine in labelled]
+            return await self._timed("crash", lambda: crash.play(producers))
+
+    async def _timed(self, name: ScenarioName, act: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        self._show.title(f"{self._connector}: {_TITLES[name]}")
+        began = time.monotonic()
+        outcome = await act()
+        return replace(outcome, took_s=time.monotonic() - began)
+
+    def _crash_specs(self, lease_s: float) -> list[tuple[str, EngineSpec]]:
+        if self._connector == "stock":
+            return [("stock", self._producer_spec("p-crash", lease_s))]
+        graces = [(f"grace {grace_s:g} s", grace_s) for grace_s in GRACES_S]
+        core = (self._cores.producer, self._cores.second_producer)
+        return [
+            (label, replace(self._producer_spec(f"p-crash-{number}", lease_s, grace_s), cores=(core[number],)))
+            for number, (label, grace_s) in enumerate(graces)
+        ]
+
+    def _producer_spec(self, name: str, lease_s: float, grace_s: float | None = None) -> EngineSpec:
+        # Stock takes whole seconds.
+        extra: dict[str, Any] = {_DURATION_KEY: int(lease_s) if lease_s == int(lease_s) else lease_s}
+        if grace_s is not None:
+            extra[_GRACE_KEY] = grace_s
+        return EngineSpec(
+            name=f"{self._connector}-{name}",
+            model=self._settings.model,
+            role="kv_producer",
+            connector=self._connector,
+            extra_config=extra,
+            num_blocks=PRODUCER_BLOCKS,
+            max_model_len=PRODUCER_TOKENS,
+            cores=(self._cores.producer,),
+        )
+
+    def _decoder_spec(self) -> EngineSpec:
+        return EngineSpec(
+            name=f"{self._connector}-d",
+            model=self._settings.model,
+            role="kv_consumer",
+            connector=self._connector,
+            extra_config={_DURATION_KEY: self._producer_spec("p", self._settings.lease_s).extra_config[_DURATION_KEY]},
+            num_blocks=DECODER_BLOCKS,
+            max_model_len=DECODER_TOKENS,
+            # One seat: whoever comes later waits.
+            max_num_seqs=1,
+            cores=(self._cores.decoder,),
+        )
+
+    def _start(self, life: ExitStack, spec: EngineSpec) -> Engine:
+        return life.enter_context(Engine(spec, self._settings.logs))
+
+    async def _wait_ready(self, *engines: Engine) -> None:
+        starting = [engine for engine in engines if engine.start_s is None]
+        names = ", ".join(engine.spec.name for engine in starting)
+        with self._show.busy(f"vLLM engines are starting: {names}"):
+            await asyncio.gather(*(asyncio.to_thread(engine.wait_ready) for engine in starting))
+        times = ", ".join(f"{engine.spec.name} in {engine.start_s:.0f} s" for engine in starting)
+        self._show.say(f"ready: {times}")
+
+    def _stage(self, producer: Engine, decoder: Engine, lease_s: float) -> Stage:
+        return Stage(self._connector, producer, decoder, self._client, lease_s, self._show)
+
+
+def _choose_cores() -> _Cores:
+    """A core for each engine, as far as there are; the producers share one on a machine with two.
+
+    Raises EngineError where P and D would have to share one: nothing measured so would mean anything.
+    """
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < CORES_NEEDED:
+        raise EngineError(f"the demo needs {CORES_NEEDED} processor cores, this process may use {len(allowed)}")
+    return _Cores(allowed[0], allowed[2] if len(allowed) > CORES_NEEDED else allowed[0], allowed[1])
