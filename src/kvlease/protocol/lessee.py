@@ -188,6 +188,7 @@ class Lessee:
             return
         session.phase = Phase.OPEN
         session.tries = session.failures = 0
+        session.number = welcome.session
         session.sent_at.clear()
         session.extension_s = welcome.extension_ms / 1000
         session.interval_s = min(welcome.interval_ms / 1000, session.extension_s / 2)
@@ -284,7 +285,8 @@ class Lessee:
         if session.window is None:
             session.window = self._next_window(session, seq)
         self.counts["renewals"] += 1
-        self._effects.append(Send(session.producer, Renew(seq, session.window.claims, session.window.drops)))
+        renew = Renew(seq, session.window.claims, session.window.drops, session.number)
+        self._effects.append(Send(session.producer, renew))
 
     def _next_window(self, session: Session, seq: int) -> Window:
         changes = dict(itertools.islice(session.pending.items(), TOKENS_PER_MESSAGE))

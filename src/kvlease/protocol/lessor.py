@@ -8,6 +8,7 @@ A renewal costs O(1) at any number of leases (R21): it moves the deadline of its
 one of the sessions that claim it (Gray and Cheriton 1989 give one term to many objects in the same way).
 """
 
+import itertools
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -44,6 +45,8 @@ class Session:
     peer: int
     seq: int
     """Of the last message applied. A repetition carries a new one, so what is not newer changes nothing (S4)."""
+    number: int
+    """Never given twice: a session that was forgotten and is opened again is another one, without claims."""
     claims: set[int] = field(default_factory=set)
     unstated: set[int] = field(default_factory=set)
     """Claims from before the last Hello that were not stated again since; dropped one extension after it."""
@@ -68,6 +71,7 @@ class Lessor:
         self._session_timers: ExpiryQueue[int] = ExpiryQueue(now)
         self._probe_timers: ExpiryQueue[int] = ExpiryQueue(now)
         self._restate_timers: ExpiryQueue[int] = ExpiryQueue(now)
+        self._numbers = itertools.count(1)
         self._effects: list[Effect] = []
 
     def take_effects(self) -> list[Effect]:
@@ -156,7 +160,7 @@ class Lessor:
             if len(self.sessions) >= MAX_SESSIONS:
                 self.counts["ignored.too_many_sessions"] += 1
                 return
-            session = self.sessions[peer] = Session(peer, hello.seq)
+            session = self.sessions[peer] = Session(peer, hello.seq, next(self._numbers))
             self.counts["sessions_opened"] += 1
         elif hello.seq <= session.seq:
             self.counts["ignored.stale"] += 1
@@ -165,7 +169,7 @@ class Lessor:
             self._reopen(session, hello.seq, t)
         self._effects.append(Connect(peer, hello.address))
         self._extend_session(session, t)
-        self._send(session, self._welcome(hello.seq), t)
+        self._send(session, self._welcome(session), t)
 
     def _reopen(self, session: Session, seq: int, t: float) -> None:
         """A consumer that says Hello again states all its claims again; what it leaves out lapses an extension later.
@@ -177,20 +181,21 @@ class Lessor:
         session.unstated = set(session.claims)
         self._restate_timers.set(session.peer, t + self.config.extension_s)
 
-    def _welcome(self, hello_seq: int) -> Welcome:
+    def _welcome(self, session: Session) -> Welcome:
         return Welcome(
             version=VERSION,
             incarnation=self.incarnation,
-            hello_seq=hello_seq,
+            hello_seq=session.seq,
             term_ms=milliseconds(self.config.duration_s),
             extension_ms=milliseconds(self.config.extension_s),
             interval_ms=milliseconds(self.config.renew_interval_s),
             probe_ms=milliseconds(self.config.probe_interval_s),
+            session=session.number,
         )
 
     def _on_renew(self, peer: int, renew: Renew, t: float) -> None:
         session = self.sessions.get(peer)
-        if session is None or session.dead:
+        if session is None or session.dead or session.number != renew.session:
             # Nobody to answer: the missing Ack makes a living consumer say Hello again.
             self.counts["ignored.no_session"] += 1
             return

@@ -39,7 +39,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Producer: the terms for this pair. `hello_seq` says which Hello is answered."""
+    """Producer: the terms for this pair. `hello_seq` says which Hello is answered, `session` what was opened."""
 
     version: U64
     incarnation: U64
@@ -48,14 +48,20 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
     extension_ms: Milliseconds
     interval_ms: Milliseconds
     probe_ms: Milliseconds
+    session: U64 = 0
 
 
 class Renew(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Consumer: alive, and what changed since the last acknowledged `seq`. It extends every lease of the session."""
+    """Consumer: alive, and what changed since the last acknowledged `seq`. It extends every lease of the session.
+
+    `session` is the number from the Welcome: a session that a late copy of the Hello opened, after the producer had
+    forgotten the consumer, never heard the claims that this message relies on.
+    """
 
     seq: U64
     claims: list[Token]
     drops: list[Token]
+    session: U64 = 0
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):

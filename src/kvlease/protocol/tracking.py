@@ -60,6 +60,8 @@ class Session:
     window: Window | None = None
     sent_at: dict[int, float] = field(default_factory=dict)
     """Send time of each unanswered seq: an Ack proves that the producer extended after it."""
+    number: int = 0
+    """The producer's, from its Welcome."""
     tries: int = 0
     """Copies sent since the last answer."""
     failures: int = 0
