@@ -26,8 +26,9 @@ POISON = 0
 look intact."""
 
 SETTLE_US = 200.0
-"""How long a step waits for the reads it has just posted. A read takes 6 µs over shared memory and 0.2 ms over TCP;
-left to the next step, its request would wait a whole step (tens of milliseconds) for it."""
+"""How long a step waits for the reads it has just posted. A read takes 9 µs over shared memory and 30 µs over TCP,
+eight together 70 and 170 (each engine on a core of its own); left to the next step, a request would wait tens of
+milliseconds for it. Not longer: a producer without a progress thread answers over TCP only when it polls."""
 
 LOST_AFTER_S = 10.0
 """A read that has not ended by then is lost and its request fails. Far above any read that works, and about as long as
