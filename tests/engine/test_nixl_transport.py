@@ -1,4 +1,4 @@
-"""What the lease agent relies on NIXL for, with real NIXL and real processes that die, stop and come back (R12, R18)."""
+"""What the lease agent relies on NIXL for, with real NIXL and processes that die, stop and come back (R12, R18)."""
 
 import os
 import subprocess
