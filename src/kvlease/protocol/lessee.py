@@ -93,6 +93,8 @@ class Lessee:
         tracked.holders.add(holder)
         self._lease_of[holder] = (ref.incarnation, ref.token)
         self.counts["tracked"] += 1
+        # An engine that was idle makes no steps; one that takes a request on is not wedged.
+        self.progress(now)
 
     def untrack(self, holder: str, now: float) -> None:
         """The request has its data, or does not want it any more; a no-op for a request that is not tracked."""
@@ -129,6 +131,8 @@ class Lessee:
         for session in list(self.sessions.values()):
             if session.phase is Phase.OPEN:
                 self._effects.append(Send(session.producer, Bye(self._next_seq())))
+            for token in list(session.leases):
+                self._forget(session, token)
             self._end(session)
 
     # -- what producers say --------------------------------------------------------------------------------------
@@ -202,6 +206,8 @@ class Lessee:
         if session.window is not None:
             drops += session.window.drops
         session.window = None
+        for tracked in session.leases.values():
+            tracked.acknowledged = False
         session.pending = dict.fromkeys(drops, False) | dict.fromkeys(session.leases, True)
 
     def _on_ack(self, session: Session, ack: Ack, now: float) -> None:
@@ -220,6 +226,8 @@ class Lessee:
                     tracked.acknowledged = True
             session.window = None
         if ack.reopen:
+            for tracked in session.leases.values():
+                tracked.acknowledged = False
             session.phase = Phase.GREETING
             self._greet(session, now)
         elif session.window is None:
@@ -321,16 +329,21 @@ class Lessee:
         self._soon(session, now)
 
     def _lose(self, session: Session, token: int) -> None:
-        tracked = session.leases.pop(token, None)
-        if tracked is None:
+        if token not in session.leases:
             return
-        session.pending.pop(token, None)
-        self._lingering.discard((session.producer, token))
         self.counts["lost"] += 1
-        for holder in sorted(tracked.holders):
-            del self._lease_of[holder]
+        for holder in self._forget(session, token):
             self._lost.add(holder)
             self._effects.append(Lose(holder))
+
+    def _forget(self, session: Session, token: int) -> list[str]:
+        """Stop tracking the lease; returns who held it."""
+        holders = sorted(session.leases.pop(token).holders)
+        session.pending.pop(token, None)
+        self._lingering.discard((session.producer, token))
+        for holder in holders:
+            del self._lease_of[holder]
+        return holders
 
     def _lose_at(self, session: Session, endpoint: Endpoint) -> None:
         """Another incarnation lives at `endpoint` and honours none of the old leases (R22)."""

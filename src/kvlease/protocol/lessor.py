@@ -51,7 +51,7 @@ class Session:
     unstated: set[int] = field(default_factory=set)
     """Claims from before the last Hello that were not stated again since; dropped one extension after it."""
     reopen: bool = False
-    """Claims of it lapsed while it was silent: it is asked to say Hello and to state them again."""
+    """Claims of it were ended from here: its consumer is asked to say Hello and to state them all again."""
     dead: bool = False
     """The transport reported its process dead; only a new Hello brings it back."""
 
@@ -309,13 +309,15 @@ class Lessor:
         return True
 
     def _lease_due(self, lease: Lease, t: float) -> None:
-        if lease.granted_at + self.config.max_age_s > t:
-            assert not lease.claims, f"lease {lease.token:016x} is claimed and was timed by its grant"
+        # The timer of a claimed lease is its age; comparing the floats once more could miss it by their rounding.
+        if not lease.claims and lease.granted_at + self.config.max_age_s > t:
             self._revoke(lease, Cause.EXPIRED)
             return
         claimed_by = list(lease.claims)
         self._revoke(lease, Cause.AGED_OUT)
         for peer in claimed_by:
+            # Should Gone be lost, stating all claims again brings it to light (R20).
+            self.sessions[peer].reopen = True
             self._send(self.sessions[peer], Gone([lease.token]), t)
 
     # -- how it is kept ------------------------------------------------------------------------------------------

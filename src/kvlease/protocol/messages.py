@@ -19,9 +19,10 @@ VERSION = 1
 MAX_MESSAGE_BYTES = 8 * 1024
 # A u64 takes at most 9 bytes in MessagePack; the rest of a message needs well under 128.
 TOKENS_PER_MESSAGE = (MAX_MESSAGE_BYTES - 128) // 9
-# An address (NIXL: some 450 B, a few kilobytes with many NICs) has to fit into a Hello beside the engine's name.
-MAX_ADDRESS_BYTES = MAX_MESSAGE_BYTES - 1024
 MAX_ENGINE_ID_CHARS = 256
+# An address (NIXL: some 450 B, a few kilobytes with many NICs) has to fit into a Hello beside the engine's name, a
+# character of which takes at most 4 bytes.
+MAX_ADDRESS_BYTES = MAX_MESSAGE_BYTES - 4 * MAX_ENGINE_ID_CHARS - 128
 
 U64 = Annotated[int, msgspec.Meta(ge=0)]
 Token = U64
@@ -67,7 +68,7 @@ class Renew(msgspec.Struct, frozen=True, array_like=True, tag=3):
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """Producer: `seq` is applied; of its claims, `unknown` are not held here (R20).
 
-    `reopen` asks for a new Hello: the producer has let claims of this session lapse and wants them stated again.
+    `reopen` asks for a new Hello: the producer has ended claims of this session and wants all of them stated again.
     """
 
     seq: U64
