@@ -1,0 +1,199 @@
+"""The invariants of the protocol, checked on a `World` after every tick (S3, S4, L1, L2, L3, R12)."""
+
+from pair_model import CONFIG, GHOST_S, Consumer, Producer, Weather, Witness, World
+
+from kvlease.protocol import Cause, LeaseRef, LeaseState, Lessee, Lessor, Standing, lessee, lessor
+from kvlease.protocol.effects import Revoke
+from kvlease.protocol.lessee import RETRY_S, TRIES
+from kvlease.protocol.tracking import Phase, Session
+
+LIVE = (LeaseState.GRANTED, LeaseState.CLAIMED)
+# The longest way back into a session: all copies of a renewal and of a Hello unanswered, a card, two round trips.
+RECOVERY_S = CONFIG.extension_s + 2 * TRIES * RETRY_S + 4.0
+MILLISECOND = 0.001
+
+
+class Strict(Witness):
+    def __init__(self) -> None:
+        self.causes: dict[int, Cause] = {}
+        self._claimants: dict[int, set[int]] = {}
+        self._dropping: dict[tuple[int, int], Session] = {}
+        self._settled: set[tuple[int, int]] = set()
+
+    def revoked(self, world: World, producer: Producer, effect: Revoke) -> None:
+        assert effect.token not in self.causes, f"{effect.token:x} was revoked twice"
+        self.causes[effect.token] = effect.cause
+        if effect.cause in (Cause.EXPIRED, Cause.ORPHANED, Cause.RELEASED):
+            for consumer in world.consumers:
+                assert not self._deserved_it(world, producer, consumer, effect.token), f"L2: {effect}"
+
+    def _deserved_it(self, world: World, producer: Producer, consumer: Consumer, token: int) -> bool:
+        """Whether `consumer` was alive, wanted the lease, and could be heard: then only age may end it (L2, R24)."""
+        calm_s = world.now - max(world.rough_at, producer.troubled_at, consumer.troubled_at)
+        return calm_s > RECOVERY_S and any(
+            world.now - wish.since > RECOVERY_S and consumer.lessee.standing(holder, world.now) is not Standing.LOST
+            for holder, wish in consumer.wants.items()
+            if wish.ref.token == token
+        )
+
+    def lost(self, world: World, consumer: Consumer, holder: str) -> None:
+        ref = consumer.wants[holder].ref
+        assert not is_live(world, ref), f"R20: {holder} was told that its lease is lost, but its producer holds it"
+
+    def ticked(self, world: World) -> None:
+        for producer in world.producers:
+            if producer.running:
+                check_lessor(producer.lessor)
+                for token in self.causes.keys() & producer.lessor.leases.keys():
+                    state = producer.lessor.leases[token].state
+                    assert state is LeaseState.REVOKING, f"S3: {token:x} came back as {state}"
+        for consumer in world.consumers:
+            if consumer.running:
+                check_lessee(consumer.lessee)
+                self._check_standings(world, consumer)
+                self._check_settled_drops(world, consumer)
+
+    def _check_standings(self, world: World, consumer: Consumer) -> None:
+        """HELD is the producer's word, and it keeps it, but for age and a death report (which may be false)."""
+        for holder, wish in consumer.wants.items():
+            token, producer = wish.ref.token, world.producer_of(wish.ref)
+            doubted_at = world.doubted_at.get((producer.incarnation, consumer.incarnation), float("-inf"))
+            excused = (
+                not producer.alive
+                or token in world.read_by_others
+                or self.causes.get(token) in (Cause.AGED_OUT, Cause.ORPHANED)
+                or world.now - doubted_at < CONFIG.extension_s + RECOVERY_S
+            )
+            if not excused and consumer.lessee.standing(holder, world.now + MILLISECOND) is Standing.HELD:
+                session = producer.lessor.sessions.get(consumer.incarnation)
+                claimed = session is not None and token in session.claims
+                assert claimed, f"{holder} believes that it holds {token:x}, which ended: {self.causes.get(token)}"
+
+    def _check_settled_drops(self, world: World, consumer: Consumer) -> None:
+        """A drop that is acknowledged is done: nothing that comes late brings the lease back (S4)."""
+        for producer, session in consumer.lessee.sessions.items():
+            drops = [token for token, claimed in session.pending.items() if not claimed]
+            drops += session.window.drops if session.window else []
+            for token in drops:
+                self._dropping[consumer.incarnation, token] = session
+            for token in session.leases:
+                self._claimants.setdefault(token, set()).add(consumer.incarnation)
+                self._dropping.pop((consumer.incarnation, token), None)
+            for ref in world.refs_of(producer):
+                key = (consumer.incarnation, ref.token)
+                if self._dropping.get(key) is session and session.phase is Phase.OPEN and ref.token not in drops:
+                    self._settled.add(key)
+                    del self._dropping[key]
+        for incarnation, token in self._settled:
+            if self._claimants.get(token, {incarnation}) == {incarnation}:
+                assert not is_live(world, world.ref_of[token]), f"S4: {token:x} was dropped, and that was acknowledged"
+
+
+def is_live(world: World, ref: LeaseRef) -> bool:
+    producer = world.producer_of(ref)
+    lease = producer.lessor.leases.get(ref.token)
+    return producer.alive and lease is not None and lease.state in LIVE
+
+
+def check_lessor(half: Lessor) -> None:
+    """Everything that the lessor keeps agrees with everything else."""
+    for token, lease in half.leases.items():
+        assert (lease.state is LeaseState.CLAIMED) == bool(lease.claims)
+        assert (token in half._lease_timers) == (lease.state is not LeaseState.REVOKING)
+        for peer in lease.claims:
+            assert token in half.sessions[peer].claims
+    for peer, session in half.sessions.items():
+        for token in session.claims:
+            assert peer in half.leases[token].claims
+        assert session.unstated <= session.claims
+        assert peer in half._session_timers
+        assert (peer in half._probe_timers) == (not session.dead)
+        assert peer in half._restate_timers or not session.unstated
+    assert len(half._session_timers) == len(half.sessions)
+    assert len(half._lease_timers) <= len(half.leases)
+    assert len(half._probe_timers) + len(half._restate_timers) <= 2 * len(half.sessions)
+    assert not half._effects
+
+
+def check_lessee(half: Lessee) -> None:
+    """Everything that the lessee keeps agrees with everything else."""
+    holders = 0
+    for producer, session in half.sessions.items():
+        assert (producer in half._timers) != session.fetching
+        assert session.phase is Phase.SEEKING or not session.fetching
+        assert len(session.sent_at) <= 3 * TRIES
+        for token, tracked in session.leases.items():
+            assert tracked.holders or (producer, token) in half._lingering
+            assert all(half._lease_of[holder] == (producer, token) for holder in tracked.holders)
+            holders += len(tracked.holders)
+            stated = session.pending.get(token) or (session.window and token in session.window.claims)
+            assert tracked.acknowledged or stated or session.phase is not Phase.OPEN
+    assert holders == len(half._lease_of)
+    assert not half._lost & half._lease_of.keys()
+    assert len(half._timers) <= len(half.sessions)
+    assert not half._effects
+
+
+def converge(world: World) -> None:
+    """The faults stop. Everybody knows the truth in the end, and when nobody wants anything, nothing is left (L3)."""
+    world.network.weather = Weather()
+    for p, producer in enumerate(world.producers):
+        if not producer.alive:
+            world.restart_producer(p)
+    for process in (*world.producers, *world.consumers):
+        process.frozen = False
+    for consumer in world.consumers:
+        consumer.stalled = False
+    world.run(GHOST_S)
+    world.run(max(CONFIG.duration_s, CONFIG.extension_s) + CONFIG.orphan_grace_s + RECOVERY_S)
+    check_truth(world)
+    for d, consumer in enumerate(world.consumers):
+        while consumer.wants:
+            world.finish(d, 0)
+    world.run(CONFIG.extension_s + RECOVERY_S)
+    for producer in world.producers:
+        assert not producer.lessor.leases, "L1: nobody wants anything"
+    world.run(lessee.IDLE_S + lessor.SESSION_IDLE_S + 2.0)
+    check_nothing_is_left(world)
+
+
+def check_truth(world: World) -> None:
+    wanted = {wish.ref.token for consumer in world.consumers for wish in consumer.wants.values()}
+    for producer in world.producers:
+        for token, lease in producer.lessor.leases.items():
+            assert token in wanted or lease.state is LeaseState.REVOKING, f"L1: nobody wants {token:x}"
+    for consumer in world.consumers:
+        for holder, wish in consumer.wants.items():
+            standing = consumer.lessee.standing(holder, world.now)
+            if wish.ref.token not in world.read_by_others:
+                truth = Standing.HELD if is_live(world, wish.ref) else Standing.LOST
+                assert standing is truth, f"R20: {holder} {wish.ref.token:x} is {standing}"
+
+
+def check_nothing_is_left(world: World) -> None:
+    for producer in world.producers:
+        nothing_left_at_lessor(producer.lessor)
+        assert not producer.connected
+    for consumer in world.consumers:
+        nothing_left_at_lessee(consumer.lessee)
+        assert not consumer.connected
+
+
+def nothing_left_at_lessor(half: Lessor) -> None:
+    assert not half.leases
+    assert not half.sessions
+    for timers in (half._lease_timers, half._session_timers, half._probe_timers, half._restate_timers):
+        assert not timers._tick_of
+        assert not timers._buckets
+    assert not half._effects
+
+
+def nothing_left_at_lessee(half: Lessee) -> None:
+    assert not half.sessions
+    assert not half._lease_of
+    assert not half._lost
+    assert not half._timers._tick_of
+    assert not half._timers._buckets
+    assert not half._lingering._tick_of
+    assert not half._lingering._buckets
+    assert not half._effects
