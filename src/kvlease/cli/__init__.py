@@ -1,0 +1,5 @@
+"""The `kvlease` command."""
+
+from kvlease.cli.main import main
+
+__all__ = ["main"]

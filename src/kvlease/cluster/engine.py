@@ -83,6 +83,7 @@ class Engine:
         if self._process is not None:
             raise EngineError(f"engine {self.spec.name} is running already (process {self._process.pid})")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self.start_s = None
         self._scratch = Path(tempfile.mkdtemp(prefix="kvlease-"))
         self._started_at = time.monotonic()
         _started.add(self)

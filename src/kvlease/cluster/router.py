@@ -66,9 +66,12 @@ class Router:
         self.prefill_url = prefill_url
         self.decode_url = decode_url
 
-    async def prefill(self, prompt: str) -> Reference:
-        """Lets P compute the prompt's KV and keep it. Raises PrefillError if it does not."""
-        payload = completion(prompt, max_tokens=1) | {"kv_transfer_params": dict(_PREFILL_PARAMS)}
+    async def prefill(self, prompt: str, n: int = 1) -> Reference:
+        """Lets P compute the prompt's KV and keep it. Raises PrefillError if it does not.
+
+        Some routers pass the client's `n` on to P, and get one reference for n prefills.
+        """
+        payload = completion(prompt, max_tokens=1, n=n) | {"kv_transfer_params": dict(_PREFILL_PARAMS)}
         response = await self._client.post(f"{self.prefill_url}/v1/completions", json=payload)
         params = response.json().get("kv_transfer_params") if response.status_code == httpx.codes.OK else None
         if not params:
@@ -77,8 +80,7 @@ class Router:
 
     async def decode(self, reference: Reference, max_tokens: int, n: int = 1) -> Answer:
         """Lets D answer from KV that waits on P."""
-        payload = completion(reference.prompt, max_tokens) | {
-            "n": n,
+        payload = completion(reference.prompt, max_tokens, n) | {
             "kv_transfer_params": dict(reference.kv_transfer_params),
         }
         return await self._answer(self.decode_url, payload)
@@ -99,13 +101,15 @@ class Router:
         return Answer(response.status_code, choices, response.text)
 
 
-def completion(prompt: str, max_tokens: int) -> dict[str, Any]:
-    """The body of a greedy completion of exactly `max_tokens` tokens."""
+def completion(prompt: str, max_tokens: int, n: int = 1) -> dict[str, Any]:
+    """The body of `n` completions of exactly `max_tokens` tokens, each the likeliest token every time."""
+    # vLLM refuses n > 1 at temperature 0; the likeliest of one candidate is the same at any temperature.
+    greedy: dict[str, Any] = {"temperature": 0} if n == 1 else {"temperature": 1, "top_k": 1, "n": n}
     return {
         "model": SERVED_MODEL,
         "prompt": prompt,
         "max_tokens": max_tokens,
-        "temperature": 0,
+        **greedy,
         "ignore_eos": True,
         "return_token_ids": True,
     }

@@ -87,6 +87,8 @@ def command(spec: EngineSpec, http_port: int) -> list[str]:
         # Scheduler and worker are processes of their own, so that one can be stopped without the other.
         *("--distributed-executor-backend", "mp"),
         "--enforce-eager",
+        # Asked many times a second, they would bury the rest of the log.
+        *("--disable-access-log-for-endpoints", "/health,/metrics"),
         # A prompt that P still had in its cache would hide that its blocks were given away.
         "--no-enable-prefix-caching",
         *("--kv-transfer-config", json.dumps(kv_transfer_config(spec))),

@@ -45,7 +45,7 @@ async def play(stage: Stage) -> Outcome:
         held=(watch.series(stopped),),
         events=(
             Event(0.0, "step begins"),
-            Event(continued - stopped, "step ends"),
+            Event(continued - stopped, "step ends", decides=True),
             Event(done - stopped, "answered"),
         ),
     )

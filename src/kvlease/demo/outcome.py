@@ -37,10 +37,11 @@ class Tally:
 
 @dataclass(frozen=True)
 class Event:
-    """Something done to the engines, `at_s` seconds after the fault (before it: negative)."""
+    """Something that happened, `at_s` seconds after the fault. `decides`: D begins to read what P has then."""
 
     at_s: float
     what: str
+    decides: bool = False
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ async def play(stage: Stage) -> Outcome:
         held=(watch.series(requests.since),),
         events=(
             Event(0.0, "all queued"),
-            Event(begun - requests.since, "D's turn"),
+            Event(begun - requests.since, "D's turn", decides=True),
             Event(done - requests.since, "answered"),
         ),
     )

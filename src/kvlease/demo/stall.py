@@ -42,7 +42,7 @@ async def play(stage: Stage) -> Outcome:
         events=(
             Event(0.0, "D stopped"),
             Event(freed - stopped, "blocks free"),
-            Event(continued - stopped, "D goes on"),
+            Event(continued - stopped, "D goes on", decides=True),
             Event(done - stopped, "answered"),
         ),
     )

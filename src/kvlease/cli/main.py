@@ -1,0 +1,30 @@
+"""The command line: its words, and what each of them calls."""
+
+import argparse
+from collections.abc import Sequence
+
+from kvlease import __version__
+from kvlease.cli.demo import add_demo
+
+_DESCRIPTION = """\
+Leases that hold: the lifetime of KV cache blocks between vLLM's prefill and decode engines.
+
+The connector itself needs no command: give vLLM
+  --kv-transfer-config '{"kv_connector": "LeasedNixlConnector", "kv_connector_module_path": "kvlease.vllm",
+                         "kv_role": "kv_producer"}'
+and the same with kv_consumer to the decode engine."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns the process's exit status (argparse exits by itself, with 2, on bad arguments)."""
+    parser = argparse.ArgumentParser(
+        prog="kvlease", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"kvlease {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    add_demo(commands)
+    chosen = parser.parse_args(arguments)
+    if not hasattr(chosen, "run"):
+        parser.print_help()
+        return 0
+    return int(chosen.run(chosen))
