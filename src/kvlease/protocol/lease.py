@@ -128,5 +128,7 @@ def _whole(params: Mapping[object, object], name: str, low: int, high: int) -> i
 
 def _brief(value: object) -> str:
     # What a client sent may be of any size; an error message is not.
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "an integer beyond 64 bits"
+    text = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
     return text if len(text) <= 40 else text[:37] + "..."
