@@ -1,0 +1,127 @@
+"""A lease's life is the table, and its reference survives every router (R4, R22)."""
+
+import itertools
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvlease.errors import BadReference
+from kvlease.protocol import Lease, LeaseRef, LeaseState
+from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, TRANSITIONS
+
+MAX = 2**64 - 1
+FEW = settings(derandomize=True, database=None, deadline=None)
+GOOD = LeaseRef(0xABC, 0xDEF, 7, 30_000).to_params()
+
+u64 = st.one_of(st.integers(0, MAX), st.sampled_from([0, 1, 2**53, 2**53 + 1, 2**63, MAX - 1, MAX]))
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@FEW
+@given(u64, u64.filter(bool), st.integers(0, MAX_SLOTS - 1), st.integers(1, MAX_TERM_MS))
+def test_a_reference_comes_back_through_json_with_all_its_bits(inc: int, token: int, slot: int, term_ms: int) -> None:
+    ref = LeaseRef(inc, token, slot, term_ms)
+    assert LeaseRef.from_params(json.loads(json.dumps(ref.to_params()))) == ref
+
+
+def test_no_number_in_it_is_beyond_what_a_javascript_router_keeps() -> None:
+    params = LeaseRef(MAX, MAX, MAX_SLOTS - 1, MAX_TERM_MS).to_params()
+    assert params["token"] == params["incarnation"] == "f" * 16
+    assert all(value < 2**53 for value in params.values() if isinstance(value, int))
+
+
+def test_fields_of_a_newer_minor_version_are_ignored() -> None:
+    assert LeaseRef.from_params(GOOD | {"new": [1]}) == LeaseRef(0xABC, 0xDEF, 7, 30_000)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *itertools.product(("incarnation", "token"), (None, 7, "7", "F" * 16, "f" * 15, "f" * 17, "0x" + "f" * 14)),
+        ("token", "f" * 16 + "\n"),
+        ("token", "0" * 16),
+        ("token", "٣" * 16),
+        *itertools.product(("slot", "term_ms"), (None, -1, True, "7", 1.0, [], 10**30)),
+        ("slot", MAX_SLOTS),
+        ("term_ms", 0),
+        ("term_ms", MAX_TERM_MS + 1),
+        *itertools.product(("version",), (None, 0, 2, True, "1", [1])),
+    ],
+)
+def test_a_bad_field_is_named_with_its_value(field: str, value: object) -> None:
+    with pytest.raises(BadReference, match=f"kv_lease {field} is "):
+        LeaseRef.from_params(GOOD | {field: value})
+    if value is not None:
+        return
+    with pytest.raises(BadReference, match=f"kv_lease {field} is None"):
+        LeaseRef.from_params({key: kept for key, kept in GOOD.items() if key != field})
+
+
+@pytest.mark.parametrize("huge", ["x" * 10**6, 10**5000, [0] * 10**5, {"a": 1}], ids=["text", "int", "list", "object"])
+def test_an_error_message_stays_short_whatever_was_sent(huge: object) -> None:
+    for field in ("version", "token", "slot"):
+        with pytest.raises(BadReference) as error:
+            LeaseRef.from_params(GOOD | {field: huge})
+        assert len(str(error.value)) < 160
+    if not isinstance(huge, dict):
+        with pytest.raises(BadReference):
+            LeaseRef.from_params(huge)
+
+
+def read_or_refuse(params: object) -> None:
+    try:
+        ref = LeaseRef.from_params(params)
+    except BadReference:
+        return
+    assert 0 < ref.token <= MAX
+    assert 0 <= ref.incarnation <= MAX
+    assert 0 <= ref.slot < MAX_SLOTS
+    assert 0 < ref.term_ms <= MAX_TERM_MS
+
+
+@settings(FEW, max_examples=200)
+@given(json_values)
+def test_arbitrary_json_is_a_bad_reference(params: object) -> None:
+    read_or_refuse(params)
+
+
+@settings(FEW, max_examples=200)
+@given(st.sampled_from(sorted(GOOD)), json_values)
+def test_a_reference_with_one_field_replaced_is_read_or_refused(field: str, value: object) -> None:
+    read_or_refuse(GOOD | {field: value})
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.product(LeaseState, LeaseState)))
+def test_a_lease_passes_from_state_to_state_by_the_table_alone(old: LeaseState, new: LeaseState) -> None:
+    lease = Lease(1, 0.0, 30.0, old)
+    if new in TRANSITIONS[old]:
+        lease.enter(new)
+        assert lease.state is new
+    else:
+        with pytest.raises(AssertionError, match=re.escape(f"{old} to {new}")):
+            lease.enter(new)
+
+
+def reachable(start: LeaseState) -> set[LeaseState]:
+    found: set[LeaseState] = set()
+    todo = [start]
+    while todo:
+        for state in TRANSITIONS[todo.pop()] - found:
+            found.add(state)
+            todo.append(state)
+    return found
+
+
+def test_s3_the_table_has_no_way_back_from_revoking_and_none_out_of_ended() -> None:
+    assert reachable(LeaseState.REVOKING) == {LeaseState.ENDED}
+    assert reachable(LeaseState.ENDED) == set()
+    assert LeaseState.PREPARED not in set().union(*(reachable(state) for state in LeaseState))
+    for state in set(LeaseState) - {LeaseState.ENDED}:
+        assert LeaseState.ENDED in reachable(state), "nothing is a trap"

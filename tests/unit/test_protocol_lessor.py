@@ -1,0 +1,387 @@
+"""What the producer's half promises, requirement by requirement."""
+
+import math
+
+import pytest
+from pair_witness import nothing_left_at_lessor
+from protocol_bench import D2, STEP_S, D, LessorBench, ends, sent
+
+from kvlease.protocol import Cause, LeaseState, lessor
+from kvlease.protocol.clock import TICK_S
+from kvlease.protocol.effects import Connect, Disconnect, Send
+from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION, Ack, Bye, Gone, Hello, Probe, Renew, Welcome
+
+SOON_S = TICK_S + STEP_S
+
+
+def test_r1_a_grant_lasts_its_term_and_no_longer() -> None:
+    p = LessorBench(duration=30)
+    p.grant(1)
+    assert ends(p.wait(30 - SOON_S)) == {}
+    assert ends(p.wait(2 * SOON_S)) == {1: Cause.EXPIRED}
+
+
+def test_r2_a_renewal_extends_from_its_arrival() -> None:
+    p = LessorBench(duration=30)
+    p.grant(1)
+    p.claim(1)
+    assert ends(p.wait(18)) == {}
+    p.renew()
+    assert ends(p.wait(20 - SOON_S)) == {}, "18 + 20 s: longer than the term of the grant"
+    assert ends(p.wait(2 * SOON_S)) == {1: Cause.EXPIRED}
+
+
+def test_r2_the_welcome_tells_the_terms_of_this_producer() -> None:
+    p = LessorBench(duration=30)
+    welcome = p.hello()
+    assert (welcome.term_ms, welcome.extension_ms, welcome.interval_ms) == (30_000, 20_000, 5_000)
+    assert (welcome.version, welcome.incarnation, welcome.hello_seq) == (VERSION, p.lessor.incarnation, 1)
+
+
+def test_r3_a_silent_consumer_lapses_but_the_grant_holds_until_its_own_end() -> None:
+    p = LessorBench(duration=30)
+    p.grant(1)
+    p.claim(1)
+    assert ends(p.wait(25)) == {}, "claims lapsed at 20 s, the term runs until 30"
+    assert p.lessor.leases[1].state is LeaseState.GRANTED
+    assert ends(p.wait(5 + SOON_S)) == {1: Cause.EXPIRED}
+
+
+def test_r3_a_lapse_after_the_term_ends_the_lease_at_once_and_is_told() -> None:
+    p = LessorBench(duration=30)
+    p.grant(*range(1, 2000))
+    p.claim(*range(1, 2000))
+    p.wait_renewing(30)
+    effects = p.wait(20 + SOON_S)
+    assert ends(effects) == dict.fromkeys(range(1, 2000), Cause.EXPIRED)
+    told = [gone.tokens for gone in sent(effects, Gone)]
+    assert sorted(token for part in told for token in part) == list(range(1, 2000))
+    assert max(map(len, told)) <= TOKENS_PER_MESSAGE, "R11"
+
+
+def test_r4_nobody_is_named_when_a_lease_is_granted_and_whoever_has_the_token_may_claim_it() -> None:
+    p = LessorBench()
+    p.grant(1)
+    assert p.lessor.take_effects() == []
+    assert p.claim(1, peer=D2).unknown == []
+
+
+def test_r9_the_heartbeats_of_a_stock_consumer_extend_a_lease_up_to_its_age() -> None:
+    p = LessorBench(duration=30, max_age=60)
+    p.grant(1)
+    p.lessor.extend(1, p.now)
+    assert ends(p.wait(30 - SOON_S)) == {}, "a heartbeat never shortens"
+    for _ in range(4):
+        p.lessor.extend(1, p.now)
+        if (effects := p.wait(15)) != []:
+            break
+    assert ends(effects) == {1: Cause.AGED_OUT}
+    p.lessor.extend(1, p.now)
+    assert p.lessor.leases[1].state is LeaseState.REVOKING
+    assert ends(p.wait(60)) == {}
+
+
+def test_r12_one_drop_ends_the_lease_and_nothing_is_left_behind() -> None:
+    p = LessorBench()
+    p.grant(1)
+    p.claim(1)
+    effects = p.renew(drops=[1])
+    assert ends(effects) == {1: Cause.RELEASED}
+    p.end(1)
+    assert [type(e) for e in p.bye()] == [Disconnect]
+    nothing_left_at_lessor(p.lessor)
+
+
+def test_r12_consumers_that_come_and_go_leave_nothing_behind() -> None:
+    p = LessorBench()
+    for peer in range(1, 50):
+        p.grant(peer)
+        p.claim(peer, peer=peer)
+        if peer % 2:
+            p.lose_peer(peer)
+    p.wait(300)
+    p.end(*range(1, 50))
+    nothing_left_at_lessor(p.lessor)
+
+
+def test_r12_strangers_cannot_make_us_remember_more_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lessor, "MAX_SESSIONS", 3)
+    p = LessorBench()
+    for peer in range(1, 10):
+        p.hear(peer, Hello(VERSION, peer, 1, "decode", b""))
+    assert len(p.lessor.sessions) == 3
+    assert p.lessor.counts["ignored.too_many_sessions"] == 6
+
+
+def test_r12_a_session_without_claims_is_kept_for_the_next_request_and_then_forgotten() -> None:
+    p = LessorBench()
+    p.hello()
+    assert Disconnect(D) not in p.wait(lessor.SESSION_IDLE_S - SOON_S)
+    assert Disconnect(D) in p.wait(2 * SOON_S)
+    nothing_left_at_lessor(p.lessor)
+
+
+def test_r18_a_dead_consumer_leaves_after_the_grace_a_stalled_one_after_the_extension() -> None:
+    p = LessorBench(duration=30, orphan_grace=1)
+    p.grant(1, 2)
+    p.claim(1, peer=D)
+    p.claim(2, peer=D2)
+    assert p.lose_peer(D) == [Disconnect(D)]
+    assert p.lose_peer(D) == [], "told twice"
+    assert ends(p.wait(1 - SOON_S)) == {}
+    assert ends(p.wait(2 * SOON_S)) == {1: Cause.ORPHANED}, "although the term of the grant still runs"
+    assert ends(p.wait(20)) == {}
+    assert ends(p.wait(10)) == {2: Cause.EXPIRED}
+
+
+def test_r18_a_silent_producer_probes_so_that_the_transport_notices_a_death() -> None:
+    p = LessorBench(probe_interval=0.25)
+    p.grant(1)
+    p.claim(1)
+    assert 32 <= len(sent(p.wait(10), Probe)) <= 40
+    p.wait(0.2)
+    p.renew()
+    assert sent(p.wait(0.2), Probe) == [], "what was just spoken to need not be probed"
+    p.lose_peer()
+    assert sent(p.wait(0.9), Probe) == [], "and nothing is sent to the dead"
+
+
+def test_r18_a_hello_within_the_grace_proves_the_report_false() -> None:
+    p = LessorBench(orphan_grace=1)
+    p.grant(1)
+    p.claim(1)
+    p.lose_peer()
+    assert p.renew() == [], "a late renewal of the dead brings nothing back"
+    p.wait(0.5)
+    effects = p.hear(D, Hello(VERSION, D, p.next_seq(), "decode", b"new address"))
+    assert effects[0] == Connect(D, b"new address")
+    p.claim(1)
+    assert ends(p.wait(19)) == {}
+
+
+def test_r20_a_claim_of_what_is_not_held_is_answered_so() -> None:
+    p = LessorBench()
+    p.grant(1, 2)
+    p.claim(1)
+    p.renew(drops=[1])
+    assert p.claim(1, 2, 3).unknown == [1, 3], "being revoked is over, too"
+    assert p.lessor.leases[1].state is LeaseState.REVOKING
+
+
+class Watched(dict[int, object]):
+    """Counts every look at a lease."""
+
+    looks = 0
+
+    def __getitem__(self, key: int) -> object:
+        self.looks += 1
+        return super().__getitem__(key)
+
+    def get(self, key: int, default: object = None) -> object:
+        self.looks += 1
+        return super().get(key, default)
+
+
+def test_r21_a_renewal_touches_no_lease_at_any_number_of_leases() -> None:
+    p = LessorBench()
+    tokens = range(1, 5001)
+    p.grant(*tokens)
+    for start in range(0, 5000, TOKENS_PER_MESSAGE):
+        p.claim(*tokens[start : start + TOKENS_PER_MESSAGE])
+    watched = Watched(p.lessor.leases)
+    p.lessor.leases = watched  # type: ignore[assignment]
+    p.wait(5)
+    assert len(sent(p.renew(), Ack)) == 1
+    assert watched.looks == 0
+    p.renew(drops=[7])
+    assert watched.looks == 1, "R12: releasing one costs O(1)"
+
+
+def test_r22_a_restarted_producer_knows_none_of_the_old_tokens() -> None:
+    p, reborn = LessorBench(), LessorBench()
+    p.grant(1)
+    p.claim(1)
+    assert reborn.hear(D, Renew(3, [1], [], 1)) == [], "no session: it is not even answered"
+    assert reborn.claim(1).unknown == [1]
+
+
+def test_r23_another_consumer_takes_over_within_the_grace() -> None:
+    p = LessorBench(orphan_grace=1)
+    p.grant(1, 2)
+    p.claim(1, 2, peer=D)
+    p.lose_peer(D)
+    p.wait(0.8)
+    assert p.claim(1, peer=D2).unknown == []
+    assert ends(p.wait(1)) == {2: Cause.ORPHANED}
+    assert ends(p.wait_renewing(40, peer=D2)) == {}
+
+
+def test_r24_nobody_frees_under_another_consumer() -> None:
+    p = LessorBench()
+    p.grant(1)
+    p.claim(1, peer=D)
+    p.claim(1, peer=D2)
+    p.hello(stranger := 0xBAD)
+    for effects in (p.renew(drops=[1], peer=D), p.renew(drops=[1], peer=D), p.renew(drops=[1], peer=stranger)):
+        assert ends(effects) == {}
+    assert ends(p.renew(drops=[1], peer=D2)) == {1: Cause.RELEASED}
+
+
+def test_r24_a_drop_is_permitted_by_the_token_even_if_the_claim_never_came() -> None:
+    p = LessorBench()
+    p.grant(1)
+    p.hello()
+    assert ends(p.renew(drops=[1])) == {1: Cause.RELEASED}
+
+
+def test_r24_an_earlier_sibling_that_is_not_handed_out_is_aborted_unless_claimed() -> None:
+    p = LessorBench()
+    p.grant(1, 2)
+    p.claim(2)
+    p.lessor.abort(1, p.now)
+    p.lessor.abort(2, p.now)
+    assert ends(p.lessor.take_effects()) == {1: Cause.ABORTED}
+
+
+def test_r25_no_lease_is_older_than_the_maximum_age_and_its_consumers_are_told_until_they_know() -> None:
+    p = LessorBench(duration=30, max_age=60)
+    p.grant(1, 2)
+    p.claim(1)
+    p.claim(1, peer=D2)
+    p.renew(drops=[2])
+    effects = []
+    for _ in range(14):
+        effects += p.wait(5)
+        for peer in (D, D2):
+            effects += p.renew(peer=peer)
+    assert ends(effects) == {1: Cause.AGED_OUT}
+    assert [e.peer for e in effects if isinstance(e, Send) and e.message == Gone([1])] == [D, D2]
+    assert sent(p.renew(), Ack)[0].reopen, "should the Gone be lost, the claims that are stated anew bring it up"
+
+
+def test_r25_the_age_is_not_missed_by_a_floats_rounding() -> None:
+    # 1400 s and the next float fall on the same tick: the timer fires a hair before the sum of floats is reached.
+    p = LessorBench(duration=1, max_age=1300)
+    p.now = math.nextafter(100, 101)
+    p.lessor = lessor.Lessor(p.config, 1, p.now)
+    p.grant(1)
+    p.claim(1)
+    while p.now < 1399.9:
+        p.now += 0.09
+        p.lessor.expire(p.now)
+        p.renew()
+    p.now = 1400.0
+    assert ends(p.renew()) == {}
+    p.lessor.expire(p.now)
+    p.wait(1)
+    assert p.lessor.leases[1].state is LeaseState.REVOKING
+
+
+def test_r26_a_producer_that_slept_gives_the_time_back() -> None:
+    p = LessorBench(duration=30)
+    p.grant(1, 2)
+    p.claim(1)
+    p.wait(10)
+    p.now += 3600
+    p.lessor.expire(p.now)
+    assert ends(p.lessor.take_effects()) == {}
+    assert ends(p.wait(9.5)) == {}
+    p.renew()
+    assert ends(p.wait(19.5)) == {2: Cause.EXPIRED}
+
+
+def test_s4_what_is_not_newer_changes_nothing() -> None:
+    p = LessorBench()
+    p.grant(1, 2)
+    p.claim(1)
+    number = p.lessor.sessions[D].number
+    p.renew(drops=[1])
+    p.end(1)
+    p.wait(1)
+    before = p.lessor.sessions[D].seq, p.lessor._session_timers._tick_of[D]
+    for late in (Renew(2, [1, 2], [], number), Renew(3, [], [2], number), Hello(VERSION, D, 1, "decode", b""), Bye(2)):
+        assert p.hear(D, late) == []
+    assert (p.lessor.sessions[D].seq, p.lessor._session_timers._tick_of[D]) == before
+    assert p.lessor.sessions[D].claims == set()
+    assert p.lessor.leases[2].state is LeaseState.GRANTED
+
+
+def test_s4_a_session_that_a_late_hello_opened_is_not_the_one_that_the_consumer_means() -> None:
+    p = LessorBench(orphan_grace=1)
+    p.grant(1)
+    hello = Hello(VERSION, D, 1, "decode", b"")
+    welcome = sent(p.hear(D, hello), Welcome)[0]
+    p.hear(D, Renew(2, [1], [], welcome.session))
+    p.lose_peer()
+    assert ends(p.wait(1.1)) == {1: Cause.ORPHANED}
+    ghost = sent(p.hear(D, hello), Welcome)[0]
+    assert ghost.session != welcome.session
+    assert p.hear(D, Renew(3, [], [], welcome.session)) == [], "no Ack: lease 1 is not held, and it would say so"
+
+
+def test_s4_a_hello_again_keeps_the_claims_for_one_extension_and_then_only_those_stated_again() -> None:
+    p = LessorBench(duration=30)
+    p.grant(1, 2)
+    p.claim(1, 2)
+    p.wait_renewing(30)
+    p.hello()
+    p.wait(1)
+    p.claim(1)
+    assert ends(p.wait_renewing(15)) == {}
+    assert ends(p.wait_renewing(10)) == {2: Cause.EXPIRED}
+    assert p.lessor.leases[1].claims == {D}
+
+
+def test_s4_a_consumer_whose_claims_lapsed_is_asked_to_state_them_again() -> None:
+    p = LessorBench(duration=60, extension=2, renew_interval=1)
+    p.grant(1)
+    assert not p.claim(1).reopen
+    p.wait(3)
+    assert sent(p.renew(), Ack)[0].reopen
+    assert sent(p.renew(), Ack)[0].reopen, "until it does"
+    p.hello()
+    assert not p.claim(1).reopen
+
+
+def test_s4_a_hello_in_anothers_name_is_ignored() -> None:
+    p = LessorBench()
+    assert p.hear(D, Hello(VERSION, D2, 1, "decode", b"")) == []
+    assert not p.lessor.sessions
+
+
+def test_s3_a_token_cannot_be_granted_twice() -> None:
+    p = LessorBench()
+    p.grant(1)
+    with pytest.raises(AssertionError, match="names two leases"):
+        p.grant(1)
+
+
+def test_a_read_reported_by_a_stock_consumer_ends_the_lease_and_all_claims() -> None:
+    p = LessorBench()
+    p.grant(1)
+    p.claim(1)
+    p.end(1)
+    p.end(1)
+    assert p.lessor.counts["ends.released"] == p.lessor.counts["ignored.ended"] == 1
+    assert p.claim(1).unknown == [1]
+    p.bye()
+    nothing_left_at_lessor(p.lessor)
+
+
+def test_bye_releases_what_the_consumer_claimed_without_a_grace() -> None:
+    p = LessorBench()
+    p.grant(1, 2)
+    p.claim(1)
+    p.claim(2)
+    p.claim(2, peer=D2)
+    effects = p.bye()
+    assert ends(effects) == {1: Cause.RELEASED}
+    assert Disconnect(D) in effects
+
+
+def test_a_producer_that_shuts_down_says_bye() -> None:
+    p = LessorBench()
+    p.hello(D)
+    p.hello(D2)
+    p.lessor.close()
+    assert p.lessor.take_effects() == [Send(D, Bye()), Send(D2, Bye())]
