@@ -112,9 +112,7 @@ def run(chosen: argparse.Namespace) -> int:
 
     connectors: Sequence[Connector] = [chosen.only] if chosen.only else CONNECTORS
     scenarios = [name for name in SCENARIOS if not chosen.scenario or name in chosen.scenario]
-    # A terminal that is closed, or a supervisor that gives up, ends the engines as Ctrl-C does.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    _end_like_ctrl_c(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         return _play_and_report(chosen, connectors, scenarios)
     except KeyboardInterrupt:
@@ -126,6 +124,14 @@ def run(chosen: argparse.Namespace) -> int:
     except httpx.TransportError as error:
         print(f"\nthe demo could not go on: an engine stopped answering ({error!r}); see {chosen.out / 'logs'}")
         return EXIT_NOT_PLAYED
+
+
+def _end_like_ctrl_c(*numbers: signal.Signals) -> None:
+    """A closed terminal or a supervisor that gives up is to end the engines as well. (SIGINT is named since it is
+    ignored where a script started this in the background.)"""
+    for number in numbers:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _play_and_report(

@@ -115,12 +115,17 @@ class Engine:
         """Whether the API server's process lives (stopped counts as alive)."""
         return self._process is not None and self._process.poll() is None
 
-    def kill(self) -> None:
-        """SIGKILL to all processes of the engine, as a crash; returns when none is left. Killing twice is fine."""
+    def kill(self) -> float:
+        """SIGKILL to all processes of the engine, as a crash; returns when none is left. Killing twice is fine.
+
+        The result is the moment of the kill itself, by time.monotonic.
+        """
+        killed = time.monotonic()
         if self._process is not None:
-            end_group(self._process.pid)
+            killed = end_group(self._process.pid)
             self._process.wait()
         self._clean_up()
+        return killed
 
     def stop(self, timeout_s: float = STOP_WITHIN_S) -> None:
         """SIGTERM, as an operator would; what is left after `timeout_s` is killed."""

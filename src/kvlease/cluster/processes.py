@@ -50,19 +50,21 @@ def signal_group(pgid: int, number: signal.Signals) -> bool:
     return True
 
 
-def end_group(pgid: int, timeout_s: float = 10.0) -> None:
+def end_group(pgid: int, timeout_s: float = 10.0) -> float:
     """Kills a group, waits until none of it lives, and removes the shared memory that it cannot remove any more.
 
-    Raises TimeoutError if a process survives SIGKILL for `timeout_s` (it hangs in the kernel).
+    Returns when (time.monotonic) the group was killed. Raises TimeoutError if a process survives SIGKILL for
+    `timeout_s` (it hangs in the kernel).
     """
     segments = shared_memory(pgid)
+    killed = time.monotonic()
     signal_group(pgid, signal.SIGKILL)
-    deadline = time.monotonic() + timeout_s
     while members := group_members(pgid):
-        if time.monotonic() > deadline:
+        if time.monotonic() > killed + timeout_s:
             raise TimeoutError(f"still alive {timeout_s:g} s after SIGKILL: {members}")
         time.sleep(0.01)
     remove_shared_memory(segments)
+    return killed
 
 
 def remove_shared_memory(segments: Iterable[Path]) -> None:

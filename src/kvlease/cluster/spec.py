@@ -81,6 +81,8 @@ def command(spec: EngineSpec, http_port: int) -> list[str]:
         *(sys.executable, "-m", "kvlease.cluster.serve"),
         *("--model", str(spec.model), "--served-model-name", SERVED_MODEL),
         *("--host", HOST, "--port", str(http_port)),
+        # Left to itself, vLLM takes bfloat16 for a model kept in float32 (cluster/model.py says why it is).
+        *("--dtype", "float32"),
         *("--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(spec.num_blocks)),
         *("--max-model-len", str(spec.max_model_len), "--max-num-seqs", str(spec.max_num_seqs)),
         *("--tensor-parallel-size", str(spec.tensor_parallel_size)),

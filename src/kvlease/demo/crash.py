@@ -1,12 +1,12 @@
 """Decoder crash: D is killed while requests wait on it; how long does P hold their blocks for nobody?"""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.demo.outcome import Event, Outcome
+from kvlease.demo.promises import NO_GRACE_LABEL
 from kvlease.demo.stage import REQUESTS, Stage, waiting_on_decoder
 from kvlease.demo.watch import HeldBlocksWatch
 
@@ -20,13 +20,13 @@ _FREE_WITHIN_LEASES = 2
 async def play(stage: Stage, label: str) -> Outcome:
     """One crash. `label` says what is special about this P ("grace 1 s"); its figure bears that name."""
     prompts = draw_prompts(REQUESTS, seed=_SEED)
-    series_label = stage.connector if label == stage.connector else f"{stage.connector}, {label}"
+    # Called "kvlease" alone wherever it runs with its defaults.
+    series_label = f"{stage.connector}, {label}" if label == NO_GRACE_LABEL else stage.connector
     with HeldBlocksWatch(stage.producer, series_label) as watch:
         async with waiting_on_decoder(stage, prompts):
             with stage.show.busy("they wait until their leases have been renewed once"):
                 await asyncio.sleep(RENEWED_AFTER_LEASES * stage.lease_s)
-            killed = time.monotonic()
-            await asyncio.to_thread(stage.decoder.kill)
+            killed = await asyncio.to_thread(stage.decoder.kill)
             stage.show.say("D is killed (SIGKILL to all its processes)")
         with stage.show.busy("P holds the blocks of a consumer that is dead"):
             freed = await asyncio.to_thread(watch.wait_until_free, _FREE_WITHIN_LEASES * stage.lease_s)

@@ -22,13 +22,15 @@ from kvlease.cluster.router import open_client
 from kvlease.cluster.spec import Connector, EngineSpec
 from kvlease.demo import crash, long_step, queue, stall
 from kvlease.demo.outcome import Outcome, ScenarioName
+from kvlease.demo.promises import DEFAULT_GRACE_LABEL, NO_GRACE_LABEL, STOCK_LABEL
+from kvlease.demo.report import sentences
 from kvlease.demo.show import Show
 from kvlease.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PRODUCER_TOKENS, Stage
 
 CRASH_LEASES = 5
 """The crash is played with a lease this many times as long: 30 s beside 6 s."""
-GRACES_S = (1.0, 0.0)
-"""The orphan graces with which kvlease's crash is measured: its default, and none."""
+_GRACES_S: dict[str, float | None] = {DEFAULT_GRACE_LABEL: None, NO_GRACE_LABEL: 0.0}
+"""The orphan graces with which kvlease's crash is measured. None: not set, so that the default is what is shown."""
 CORES_NEEDED = 2
 
 _DURATION_KEY = "kv_lease_duration"
@@ -125,14 +127,16 @@ class _Play:
         self._show.title(f"{self._connector}: {_TITLES[name]}")
         began = time.monotonic()
         outcome = await act()
+        for sentence in sentences(outcome):
+            self._show.say(sentence)
         return replace(outcome, took_s=time.monotonic() - began)
 
     def _crash_specs(self, lease_s: float) -> list[tuple[str, EngineSpec]]:
         if self._connector == "stock":
-            return [("stock", self._producer_spec("p-crash", lease_s))]
+            return [(STOCK_LABEL, self._producer_spec("p-crash", lease_s))]
         return [
-            (f"grace {grace_s:g} s", self._producer_spec(f"p-crash-grace-{grace_s:g}", lease_s, grace_s))
-            for grace_s in GRACES_S
+            (label, self._producer_spec(f"p-crash-{number}", lease_s, grace_s))
+            for number, (label, grace_s) in enumerate(_GRACES_S.items(), start=1)
         ]
 
     def _producer_spec(self, name: str, lease_s: float, grace_s: float | None = None) -> EngineSpec:

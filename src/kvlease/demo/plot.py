@@ -6,8 +6,8 @@ from typing import Any
 
 from kvlease.demo.outcome import Outcome, ScenarioName
 
-_COLOURS = {"stock": "#c0392b", "kvlease": "#1f6fb2", "kvlease, grace 1 s": "#1f6fb2", "kvlease, grace 0 s": "#27916b"}
-_OTHER_COLOUR = "#555555"
+_COLOURS = {"stock": "#c0392b", "kvlease": "#1f6fb2"}
+_OTHER_COLOUR = "#27916b"
 _PANELS: dict[ScenarioName, tuple[str, str]] = {
     "crash": ("Decoder crash", "seconds after D was killed"),
     "stall": ("Decoder stall", "seconds after D was stopped"),
@@ -19,6 +19,9 @@ _COLUMNS = 2
 # What happened before the fault matters only as far as it shows the blocks that are held.
 _SHOWN_BEFORE_S = 4.0
 _DPI = 150
+_LEGEND_SHARE = 0.1
+# Above the curves, for the names of events.
+_HEADROOM = 1.2
 
 
 def draw(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -38,7 +41,11 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         _draw_panel(axes, name, [outcome for outcome in outcomes if outcome.scenario == name])
     for axes in panels[len(played) :]:
         axes.remove()
-    figure.tight_layout()
+    panels = panels[: len(played)]
+    # Every curve's name once, under all panels, where it covers none of them.
+    named = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="lower center", ncols=len(named), frameon=False)
+    figure.tight_layout(rect=(0, _LEGEND_SHARE / rows, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI)
     pyplot.close(figure)
@@ -56,10 +63,9 @@ def _draw_panel(axes: Any, name: ScenarioName, outcomes: Sequence[Outcome]) -> N
             colour = _COLOURS.get(series.label, _OTHER_COLOUR)
             axes.step(*zip(*points, strict=True), where="post", label=series.label, color=colour, linewidth=1.8)
         _mark_events(axes, outcome)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * _HEADROOM)
     axes.margins(x=0.01)
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper right", framealpha=0.9)
 
 
 def _mark_events(axes: Any, outcome: Outcome) -> None:
@@ -72,8 +78,9 @@ def _mark_events(axes: Any, outcome: Outcome) -> None:
                 event.what,
                 (event.at_s, 1.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(3, -12 if outcome.connector == "stock" else -24),
+                xytext=(-4, -11 if outcome.connector == "stock" else -22),
                 textcoords="offset points",
+                ha="right",
                 color=colour,
                 fontsize=8,
             )

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kvlease import __version__
-from kvlease.demo.outcome import Outcome
+from kvlease.demo.outcome import Outcome, Tally
 from kvlease.demo.promises import Promise, Verdict
 
 # The distribution of vLLM for the CPU has a name of its own.
@@ -49,8 +49,21 @@ def cell(promise: Promise, outcome: Outcome | None) -> str:
     total = outcome.answers.total if outcome.answers else 0
     text = f"{value:g} of {total}"
     if promise.unit == "of answers" and value and outcome.answers:
-        text += ", HTTP " + ", ".join(str(status) for status in sorted(outcome.answers.statuses))
+        text += f", {_statuses(outcome.answers)}"
     return text
+
+
+def sentences(outcome: Outcome) -> list[str]:
+    """What came of a scenario, in words."""
+    said: list[str] = []
+    if outcome.answers is not None:
+        parts = (("right", outcome.answers.right), ("wrong", outcome.answers.wrong), ("failed", outcome.answers.failed))
+        found = " and ".join(f"{count} {word}" for word, count in parts if count)
+        said.append(f"of {outcome.answers.total} answers: {found} ({_statuses(outcome.answers)})")
+    if outcome.counts is not None and outcome.counts.fence_checks:
+        checks = ", ".join(f"{count} {verdict}" for verdict, count in outcome.counts.fence_checks.items())
+        said.append(f"the fence was read after the data: {checks}")
+    return said
 
 
 def document(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,6 +105,10 @@ def _version_of(distributions: Sequence[str]) -> str:
         except PackageNotFoundError:
             continue
     return "not installed"
+
+
+def _statuses(answers: Tally) -> str:
+    return "HTTP " + ", ".join(str(status) for status in sorted(answers.statuses))
 
 
 def _lease_s(verdict: Verdict) -> float:

@@ -1,0 +1,126 @@
+"""The command line: what it refuses, and how it says so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvlease import __version__
+from kvlease.cli import demo, main
+from kvlease.errors import KvLeaseError
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "demo" in capsys.readouterr().out
+
+
+def test_it_knows_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert __version__ in capsys.readouterr().out
+
+
+def test_the_demos_help_names_scenarios_results_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    text = capsys.readouterr().out
+    for word in ("stall", "long-step", "queue", "crash", "demo.json", "demo.png", "exit status"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--scenario", "flood"], ["'flood'", "'crash'", "'long-step'", "'queue'", "'stall'"]),
+        (["--only", "other"], ["'other'", "'stock'", "'kvlease'"]),
+        (["--lease-s", "soon"], ["'soon'", "from 1 to 60", "such as 6"]),
+        (["--lease-s", "0.5"], ["0.5", "from 1 to 60"]),
+        (["--lease-s", "nan"], ["nan", "from 1 to 60"]),
+        (["--model", "nowhere"], ["'nowhere'", "config.json"]),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_is_allowed(
+    arguments: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(["demo", *arguments], capsys)
+    for part in named:
+        assert part in message
+
+
+def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What would be played with these arguments."""
+    seen: dict[str, Any] = {}
+
+    def record(chosen: Any, connectors: Any, scenarios: Any) -> int:
+        seen.update(vars(chosen), connectors=list(connectors), scenarios=list(scenarios))
+        return 0
+
+    monkeypatch.setattr(demo, "find_spec", lambda _: object())
+    monkeypatch.setattr(demo, "_end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(demo, "_play_and_report", record)
+    assert main(["demo", *arguments]) == 0
+    return seen
+
+
+def test_everything_is_played_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = played([], monkeypatch)
+    assert seen["connectors"] == ["stock", "kvlease"]
+    assert seen["scenarios"] == ["stall", "long-step", "queue", "crash"]
+    assert (seen["lease_s"], seen["out"], seen["model"]) == (6.0, Path("out"), None)
+
+
+def test_what_is_chosen_is_played_in_the_usual_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    seen = played(
+        [
+            "--scenario",
+            "crash",
+            "--scenario",
+            "stall",
+            "--only",
+            "kvlease",
+            "--lease-s",
+            "4.5",
+            "--model",
+            str(tmp_path),
+        ],
+        monkeypatch,
+    )
+    assert seen["connectors"] == ["kvlease"]
+    assert seen["scenarios"] == ["stall", "crash"]
+    assert (seen["lease_s"], seen["model"]) == (4.5, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(KeyboardInterrupt(), 130, "ended"), (KvLeaseError("engine p died"), 3, "engine p died")],
+)
+def test_whatever_ends_the_play_ends_in_a_sentence(
+    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(demo, "find_spec", lambda _: object())
+    monkeypatch.setattr(demo, "_end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(demo, "_play_and_report", fail)
+    assert main(["demo"]) == status
+    assert said in capsys.readouterr().out
+
+
+def test_missing_parts_are_named_with_the_command_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "vllm" else object())
+    assert main(["demo"]) == 3
+    output = capsys.readouterr().out
+    assert "vllm" in output
+    assert "make demo" in output
