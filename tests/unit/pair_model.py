@@ -76,6 +76,7 @@ class Process:
     corpse_is_seen: bool = True
     """Dead: whether the transport of those who send to it notices."""
     frozen: bool = False
+    wakes_at: float = float("-inf")
     connected: set[int] = field(default_factory=set)
     inbox: list[tuple[int, bytes]] = field(default_factory=list)
     troubled_at: float = float("-inf")
@@ -107,7 +108,8 @@ class Consumer(Process):
     lessee: Lessee = field(kw_only=True)
     wants: dict[str, Wish] = field(default_factory=dict)
     fetches: list[tuple[float, Endpoint]] = field(default_factory=list)
-    stalled: bool = False
+    stalled_until: float = float("-inf")
+    """Its agent runs, its engine is stuck in one step."""
 
 
 class Witness:
@@ -218,6 +220,10 @@ class World:
             self._carry_out(consumer, consumer.lessee.take_effects())
             self.restart_consumer(d, seen=False)
 
+    def freeze(self, process: Process, duration_s: float) -> None:
+        """Nothing of it runs for a while: SIGSTOP, a paused machine, memory being swapped."""
+        process.wakes_at, process.frozen = self.now + duration_s, process.alive
+
     def report_lost(self, at: Process, other: Process) -> None:
         """The transport of `at` says that `other` is dead, which may be false."""
         if at.running:
@@ -238,14 +244,16 @@ class World:
         for source, target, payload in self.network.arrived(self.now):
             if (process := self.everyone[target]).alive:
                 process.inbox.append((source, payload))
+        for anyone in (*self.producers, *self.consumers):
+            anyone.frozen = anyone.alive and self.now < anyone.wakes_at
+            if anyone.frozen:
+                anyone.troubled_at = self.now
         for consumer in self.consumers:
-            if consumer.frozen or consumer.stalled:
+            if self.now < consumer.stalled_until:
                 consumer.troubled_at = self.now
             if consumer.running:
                 self._turn_consumer(consumer)
         for producer in self.producers:
-            if producer.frozen:
-                producer.troubled_at = self.now
             if producer.running:
                 self._turn_producer(producer)
         self.witness.ticked(self)
@@ -265,7 +273,7 @@ class World:
 
     def _turn_consumer(self, consumer: Consumer) -> None:
         lessee = consumer.lessee
-        if not consumer.stalled:
+        if self.now >= consumer.stalled_until:
             lessee.progress(self.now)
         for source, payload in consumer.inbox:
             message = decode(payload)

@@ -18,7 +18,8 @@ class Strict(Witness):
         self.causes: dict[int, Cause] = {}
         self._claimants: dict[int, set[int]] = {}
         self._dropping: dict[tuple[int, int], Session] = {}
-        self._settled: set[tuple[int, int]] = set()
+        self._settled: dict[tuple[int, int], int] = {}
+        """(Consumer, token) of drops that were acknowledged, and the number of the producer's session."""
 
     def revoked(self, world: World, producer: Producer, effect: Revoke) -> None:
         assert effect.token not in self.causes, f"{effect.token:x} was revoked twice"
@@ -79,14 +80,18 @@ class Strict(Witness):
             for token in session.leases:
                 self._claimants.setdefault(token, set()).add(consumer.incarnation)
                 self._dropping.pop((consumer.incarnation, token), None)
+                self._settled.pop((consumer.incarnation, token), None)
             for ref in world.refs_of(producer):
                 key = (consumer.incarnation, ref.token)
                 if self._dropping.get(key) is session and session.phase is Phase.OPEN and ref.token not in drops:
-                    self._settled.add(key)
+                    self._settled[key] = session.number
                     del self._dropping[key]
-        for incarnation, token in self._settled:
+        for (incarnation, token), number in self._settled.items():
+            ref = world.ref_of[token]
             if self._claimants.get(token, {incarnation}) == {incarnation}:
-                assert not is_live(world, world.ref_of[token]), f"S4: {token:x} was dropped, and that was acknowledged"
+                assert not is_live(world, ref), f"S4: {token:x} was dropped, and that was acknowledged"
+            claiming = world.producer_of(ref).lessor.sessions.get(incarnation)
+            assert claiming is None or claiming.number != number or token not in claiming.claims, f"S4: {token:x}"
 
 
 def is_live(world: World, ref: LeaseRef) -> bool:
@@ -141,9 +146,9 @@ def converge(world: World) -> None:
         if not producer.alive:
             world.restart_producer(p)
     for process in (*world.producers, *world.consumers):
-        process.frozen = False
+        process.wakes_at = world.now
     for consumer in world.consumers:
-        consumer.stalled = False
+        consumer.stalled_until = world.now
     world.run(GHOST_S)
     world.run(max(CONFIG.duration_s, CONFIG.extension_s) + CONFIG.orphan_grace_s + RECOVERY_S)
     check_truth(world)
@@ -162,6 +167,10 @@ def check_truth(world: World) -> None:
     for producer in world.producers:
         for token, lease in producer.lessor.leases.items():
             assert token in wanted or lease.state is LeaseState.REVOKING, f"L1: nobody wants {token:x}"
+            for peer in lease.claims:
+                claimant = world.everyone[peer]
+                assert isinstance(claimant, Consumer)
+                assert any(wish.ref.token == token for wish in claimant.wants.values()), "S4: a claim that nobody made"
     for consumer in world.consumers:
         for holder, wish in consumer.wants.items():
             standing = consumer.lessee.standing(holder, world.now)

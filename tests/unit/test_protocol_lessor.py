@@ -9,7 +9,7 @@ from protocol_bench import D2, STEP_S, D, LessorBench, ends, sent
 from kvlease.protocol import Cause, LeaseState, lessor
 from kvlease.protocol.clock import TICK_S
 from kvlease.protocol.effects import Connect, Disconnect, Send
-from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION, Ack, Bye, Gone, Hello, Probe, Renew, Welcome
+from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION, Ack, Bye, Gone, Hello, Probe, Renew
 
 SOON_S = TICK_S + STEP_S
 
@@ -104,6 +104,17 @@ def test_r12_consumers_that_come_and_go_leave_nothing_behind() -> None:
     nothing_left_at_lessor(p.lessor)
 
 
+def test_r12_a_bye_after_a_second_hello_leaves_nothing_behind() -> None:
+    p = LessorBench()
+    p.grant(1)
+    p.claim(1)
+    p.hello()
+    p.bye()
+    p.end(1)
+    assert p.wait(30) == []
+    nothing_left_at_lessor(p.lessor)
+
+
 def test_r12_strangers_cannot_make_us_remember_more_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessor, "MAX_SESSIONS", 3)
     p = LessorBench()
@@ -139,11 +150,22 @@ def test_r18_a_silent_producer_probes_so_that_the_transport_notices_a_death() ->
     p.grant(1)
     p.claim(1)
     assert 32 <= len(sent(p.wait(10), Probe)) <= 40
-    p.wait(0.2)
     p.renew()
-    assert sent(p.wait(0.2), Probe) == [], "what was just spoken to need not be probed"
+    probes = sent(p.wait(0.2), Probe)
+    p.renew()
+    assert probes + sent(p.wait(0.2), Probe) == [], "what was just spoken to need not be probed"
     p.lose_peer()
     assert sent(p.wait(0.9), Probe) == [], "and nothing is sent to the dead"
+
+
+def test_r18_a_late_renewal_of_the_dead_brings_nothing_back() -> None:
+    p = LessorBench(orphan_grace=1)
+    p.grant(1)
+    p.claim(1)
+    p.lose_peer()
+    p.wait(0.5)
+    assert p.renew() == []
+    assert ends(p.wait(0.6)) == {1: Cause.ORPHANED}
 
 
 def test_r18_a_hello_within_the_grace_proves_the_report_false() -> None:
@@ -151,7 +173,6 @@ def test_r18_a_hello_within_the_grace_proves_the_report_false() -> None:
     p.grant(1)
     p.claim(1)
     p.lose_peer()
-    assert p.renew() == [], "a late renewal of the dead brings nothing back"
     p.wait(0.5)
     effects = p.hear(D, Hello(VERSION, D, p.next_seq(), "decode", b"new address"))
     assert effects[0] == Connect(D, b"new address")
@@ -260,21 +281,19 @@ def test_r25_no_lease_is_older_than_the_maximum_age_and_its_consumers_are_told_u
 
 
 def test_r25_the_age_is_not_missed_by_a_floats_rounding() -> None:
-    # 1400 s and the next float fall on the same tick: the timer fires a hair before the sum of floats is reached.
-    p = LessorBench(duration=1, max_age=1300)
-    p.now = math.nextafter(100, 101)
+    # Some floats share their tick with the next one: the timer fires a hair before the age is reached.
+    tick = next(k for k in range(70, 100) if math.ceil(math.nextafter(k * TICK_S, 9.0) / TICK_S) == k)
+    p = LessorBench(duration=1, max_age=1)
+    p.now = math.nextafter(tick * TICK_S, 9.0) - 1
     p.lessor = lessor.Lessor(p.config, 1, p.now)
     p.grant(1)
     p.claim(1)
-    while p.now < 1399.9:
-        p.now += 0.09
-        p.lessor.expire(p.now)
+    for elapsed in range(5, 100, 5):
+        p.now = tick * TICK_S - 1 + elapsed / 100
         p.renew()
-    p.now = 1400.0
-    assert ends(p.renew()) == {}
+    p.now = tick * TICK_S
     p.lessor.expire(p.now)
-    p.wait(1)
-    assert p.lessor.leases[1].state is LeaseState.REVOKING
+    assert ends(p.lessor.take_effects()) == {1: Cause.AGED_OUT}
 
 
 def test_r26_a_producer_that_slept_gives_the_time_back() -> None:
@@ -288,65 +307,6 @@ def test_r26_a_producer_that_slept_gives_the_time_back() -> None:
     assert ends(p.wait(9.5)) == {}
     p.renew()
     assert ends(p.wait(19.5)) == {2: Cause.EXPIRED}
-
-
-def test_s4_what_is_not_newer_changes_nothing() -> None:
-    p = LessorBench()
-    p.grant(1, 2)
-    p.claim(1)
-    number = p.lessor.sessions[D].number
-    p.renew(drops=[1])
-    p.end(1)
-    p.wait(1)
-    before = p.lessor.sessions[D].seq, p.lessor._session_timers._tick_of[D]
-    for late in (Renew(2, [1, 2], [], number), Renew(3, [], [2], number), Hello(VERSION, D, 1, "decode", b""), Bye(2)):
-        assert p.hear(D, late) == []
-    assert (p.lessor.sessions[D].seq, p.lessor._session_timers._tick_of[D]) == before
-    assert p.lessor.sessions[D].claims == set()
-    assert p.lessor.leases[2].state is LeaseState.GRANTED
-
-
-def test_s4_a_session_that_a_late_hello_opened_is_not_the_one_that_the_consumer_means() -> None:
-    p = LessorBench(orphan_grace=1)
-    p.grant(1)
-    hello = Hello(VERSION, D, 1, "decode", b"")
-    welcome = sent(p.hear(D, hello), Welcome)[0]
-    p.hear(D, Renew(2, [1], [], welcome.session))
-    p.lose_peer()
-    assert ends(p.wait(1.1)) == {1: Cause.ORPHANED}
-    ghost = sent(p.hear(D, hello), Welcome)[0]
-    assert ghost.session != welcome.session
-    assert p.hear(D, Renew(3, [], [], welcome.session)) == [], "no Ack: lease 1 is not held, and it would say so"
-
-
-def test_s4_a_hello_again_keeps_the_claims_for_one_extension_and_then_only_those_stated_again() -> None:
-    p = LessorBench(duration=30)
-    p.grant(1, 2)
-    p.claim(1, 2)
-    p.wait_renewing(30)
-    p.hello()
-    p.wait(1)
-    p.claim(1)
-    assert ends(p.wait_renewing(15)) == {}
-    assert ends(p.wait_renewing(10)) == {2: Cause.EXPIRED}
-    assert p.lessor.leases[1].claims == {D}
-
-
-def test_s4_a_consumer_whose_claims_lapsed_is_asked_to_state_them_again() -> None:
-    p = LessorBench(duration=60, extension=2, renew_interval=1)
-    p.grant(1)
-    assert not p.claim(1).reopen
-    p.wait(3)
-    assert sent(p.renew(), Ack)[0].reopen
-    assert sent(p.renew(), Ack)[0].reopen, "until it does"
-    p.hello()
-    assert not p.claim(1).reopen
-
-
-def test_s4_a_hello_in_anothers_name_is_ignored() -> None:
-    p = LessorBench()
-    assert p.hear(D, Hello(VERSION, D2, 1, "decode", b"")) == []
-    assert not p.lessor.sessions
 
 
 def test_s3_a_token_cannot_be_granted_twice() -> None:
