@@ -113,20 +113,15 @@ class FencePeer:
         self._agent = nixl_agent(f"worker-{incarnation}", nixl_agent_config(enable_prog_thread=False))
         self._table = FenceTable(self._agent, 1024)
         self.ready = (self._agent.get_agent_metadata().hex(), self._table.address.base)
-        self._notified: list[str] = []
 
     def progress(self) -> None:
-        for payloads in self._agent.get_new_notifs().values():
-            self._notified += [payload.hex() for payload in payloads]
+        self._agent.get_new_notifs()
 
     def arm(self, slot: int, token: int) -> None:
         self._table.arm(slot, token)
 
     def clear(self, slot: int) -> None:
         self._table.clear(slot)
-
-    def notified(self) -> list[str]:
-        return self._notified
 
 
 def _execute(peer: TransportPeer | FencePeer, command: list[Any]) -> Any:

@@ -31,8 +31,8 @@ class Consumer:
         self.producer_name = self.agent.add_remote_agent(producer.address)
         self.fence = FenceAddress(producer.fence_base, SLOTS)
 
-    def word(self, slot: int, token: int = TOKEN, notice: bytes = b"") -> FenceWord:
-        return FenceWord(self.producer_name, self.fence.word(slot), token, notice)
+    def word(self, slot: int, token: int = TOKEN) -> FenceWord:
+        return FenceWord(self.producer_name, self.fence.word(slot), token)
 
     def verdicts(self, count: int) -> dict[Hashable, Verdict]:
         """Polls until there are `count`."""
@@ -104,20 +104,6 @@ def test_words_of_two_producer_workers(producer: PeerProcess, consumer: Consumer
         assert second.call("arm", 7, TOKEN) is None
         consumer.verifier.post("both armed", [consumer.word(7), word])
         assert consumer.verdicts(1) == {"both armed": Verdict.INTACT}
-
-
-def test_the_completion_notice_arrives_with_the_read(producer: PeerProcess, consumer: Consumer) -> None:
-    assert producer.call("arm", 7, TOKEN) is None
-    consumer.verifier.post("silent", [consumer.word(7)])
-    consumer.verifier.post("r", [consumer.word(7, notice=b"r:1")])
-    assert consumer.verdicts(2) == {"silent": Verdict.INTACT, "r": Verdict.INTACT}
-
-    def arrived() -> bool:
-        consumer.agent.get_new_notifs()
-        return bool(producer.call("notified"))
-
-    wait_for(arrived)
-    assert producer.call("notified") == [b"r:1".hex()]
 
 
 def test_an_unknown_agent_or_address_fails(consumer: Consumer) -> None:

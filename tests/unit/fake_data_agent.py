@@ -18,8 +18,8 @@ FAKE_ERRORS = AgentErrors((FakeDisconnectError, FakeBackendError), FakeDisconnec
 
 
 class FakeRead:
-    def __init__(self, local: int, remote: int, agent: str, notice: bytes) -> None:
-        self.local, self.remote, self.agent, self.notice = local, remote, agent, notice
+    def __init__(self, local: int, remote: int, agent: str) -> None:
+        self.local, self.remote, self.agent = local, remote, agent
         self.state = "INIT"
         self.error: Exception | None = None
         self.releases = 0
@@ -67,15 +67,13 @@ class FakeDataAgent:
         assert (length, device) == (8, 0)
         return address
 
-    def initialize_xfer(
-        self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str, notif_msg: bytes
-    ) -> FakeRead:
+    def initialize_xfer(self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str) -> FakeRead:
         assert operation == "READ"
         if self.refuse:
             raise self.refuse
         active = [read for read in self.reads if read.state == "PROC"]
         assert all(read.local != local_descs for read in active), "two reads under way into one word"
-        self.reads.append(FakeRead(local_descs, remote_descs, remote_agent, notif_msg))
+        self.reads.append(FakeRead(local_descs, remote_descs, remote_agent))
         return self.reads[-1]
 
     def transfer(self, handle: FakeRead) -> str:

@@ -32,12 +32,12 @@ class World:
         self.clock = Clock()
         self.verifier = FenceVerifier(self.agent, capacity, errors=FAKE_ERRORS, lost_after_s=10.0, clock=self.clock)
 
-    def word(self, slot: int, token: int = TOKEN, notice: bytes = b"") -> FenceWord:
-        return FenceWord("P0", self.table.address.word(slot), token, notice)
+    def word(self, slot: int, token: int = TOKEN) -> FenceWord:
+        return FenceWord("P0", self.table.address.word(slot), token)
 
-    def armed(self, slot: int, token: int = TOKEN, notice: bytes = b"") -> FenceWord:
+    def armed(self, slot: int, token: int = TOKEN) -> FenceWord:
         self.table.arm(slot, token)
-        return self.word(slot, token, notice)
+        return self.word(slot, token)
 
 
 @pytest.fixture
@@ -139,14 +139,6 @@ def test_more_words_than_the_capacity_in_one_request(world: World) -> None:
     world.agent.instant = True
     world.verifier.post("r", [world.armed(slot) for slot in range(16)])
     assert world.verifier.poll() == {"r": Verdict.INTACT}
-
-
-def test_the_completion_notice_travels_with_the_fence_read(world: World) -> None:
-    world.verifier.post("r", [world.armed(1, notice=b"r:1"), world.armed(2)])
-    assert [read.notice for read in world.agent.reads] == [b"r:1", b""]
-    for read in world.agent.reads:
-        read.finish()
-    world.verifier.poll()
 
 
 def test_a_read_that_cannot_be_made_fails_its_request_and_costs_no_word(world: World) -> None:

@@ -133,6 +133,9 @@ class LeaseAgent:
         self._progress_at = self._clock()
 
     def _leave_word(self, action: Action) -> None:
+        if self.died_at is not None:
+            # Nobody will ever hear it.
+            return
         self._actions.append(action)
         self._wake.set()
 
@@ -170,6 +173,7 @@ class LeaseAgent:
         except Exception:
             # The one place for it: a bug in here must not take the engine down with it.
             self.died_at = self._clock()
+            self._actions.clear()
             logger.exception(
                 "kvlease: the lease agent died. This engine grants no leases from now on, takes back its outstanding "
                 "ones after one term, and computes prompts itself; its fences stay right. Restart it when convenient."

@@ -53,16 +53,11 @@ class Verdict(IntEnum):
 
 
 class FenceWord(NamedTuple):
-    """One word to be read: `address` (`FenceAddress.word(slot)`) at NIXL agent `agent`, and what it must hold.
-
-    `notice` is sent to that agent when the read is complete; empty sends nothing. This is where vLLM's completion
-    notice belongs: with the data, it would let P free the blocks before the fence was read.
-    """
+    """One word to be read: `address` (`FenceAddress.word(slot)`) at NIXL agent `agent`, and what it must hold."""
 
     agent: str
     address: int
     token: int
-    notice: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -214,7 +209,6 @@ class FenceVerifier:
                 self._agent.get_xfer_descs([(self._landing.address(index), WORD_BYTES, 0)], "DRAM"),
                 self._agent.get_xfer_descs([(word.address, WORD_BYTES, 0)], "DRAM"),
                 word.agent,
-                word.notice,
             )
         except self._errors.all:
             self._free.append(index)

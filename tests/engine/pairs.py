@@ -1,0 +1,188 @@
+"""A prefill engine and a decode engine on a core each, and what tests do with them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from kvlease.cluster.engine import Engine
+from kvlease.cluster.metrics import Metrics
+from kvlease.cluster.prompts import draw_prompts
+from kvlease.cluster.router import Answer, Reference, Router, open_client
+from kvlease.cluster.spec import EngineSpec
+
+T = TypeVar("T")
+
+TERM_S = 6.0
+P_CORE, D_CORE = 0, 1
+BLOCKS = 200
+"""Small: two of the longest prompts go once through all of P's blocks."""
+TOKENS = 8
+
+
+@contextmanager
+def running(*engines: Engine) -> Iterator[None]:
+    """Start them together, wait for all; end them whatever happens."""
+    try:
+        for engine in engines:
+            engine.start()
+        for engine in engines:
+            engine.wait_ready()
+        yield
+    finally:
+        for engine in engines:
+            engine.kill()
+
+
+def producer(model: Path, **spec: Any) -> EngineSpec:
+    settings: dict[str, Any] = {
+        "name": "P",
+        "connector": "kvlease",
+        "cores": (P_CORE,),
+        "num_blocks": BLOCKS,
+        "extra_config": {"kv_lease_duration": TERM_S},
+    }
+    return EngineSpec(model=model, role="kv_producer", **(settings | spec))
+
+
+def consumer(model: Path, **spec: Any) -> EngineSpec:
+    settings: dict[str, Any] = {
+        "name": "D",
+        "connector": "kvlease",
+        "cores": (D_CORE,),
+        "max_num_seqs": 2,
+        "extra_config": {"kv_lease_duration": TERM_S},
+    }
+    return EngineSpec(model=model, role="kv_consumer", **(settings | spec))
+
+
+@dataclass
+class Pair:
+    """P and D, and the right answers, which are computed once by P alone."""
+
+    p: Engine
+    d: Engine
+    _right: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict)
+
+    def play(self, scene: "Callable[[Scene], Coroutine[Any, Any, T]]") -> T:
+        """Run an async scene on these engines, and return what it returns."""
+
+        async def run() -> T:
+            async with open_client() as client:
+                return await scene(Scene(self, Router(client, self.p.url, self.d.url)))
+
+        return asyncio.run(run())
+
+    def wait_drained(self, timeout_s: float = 30.0) -> None:
+        self.p.wait_until(lambda: self.p.held_blocks() == 0, "drained", timeout_s)
+
+    def lease_ends(self) -> dict[str, float]:
+        return self.p.metrics().by_label("kvlease:lease_ends_total", "cause")
+
+    def fence_checks(self) -> dict[str, float]:
+        return self.d.metrics().by_label("kvlease:fence_checks_total", "verdict")
+
+
+@dataclass
+class Scene:
+    """One test's dealings with a pair. Waiting happens in threads, so that requests go on meanwhile."""
+
+    pair: Pair
+    router: Router
+
+    async def right(self, prompt: str, tokens: int = TOKENS) -> tuple[int, ...]:
+        """The tokens that P computes alone."""
+        known = self.pair._right.get((prompt, tokens))
+        if known is None:
+            answer = await self.router.compute_alone(self.pair.p.url, prompt, tokens)
+            assert answer.status == 200, answer.body
+            known = self.pair._right[prompt, tokens] = answer.token_ids
+        return known
+
+    async def prefill(self, prompts: list[str]) -> list[Reference]:
+        return [await self.router.prefill(prompt) for prompt in prompts]
+
+    async def check(self, references: list[Reference], answers: list[Answer]) -> None:
+        """Every answer is there, and right by its token ids."""
+        for reference, answer in zip(references, answers, strict=True):
+            assert answer.status == 200, answer.body
+            assert answer.token_ids == await self.right(reference.prompt)
+
+    async def wait(
+        self, engine: Engine, condition: Callable[[Metrics], bool], what: str, timeout_s: float = 60
+    ) -> None:
+        await asyncio.to_thread(engine.wait_for_metrics, condition, what, timeout_s)
+
+    async def wait_waiting(self, engine: Engine, requests: int) -> None:
+        await self.wait(
+            engine, lambda m: m.value("vllm:num_requests_waiting") >= requests, f"busy ({requests} waiting)"
+        )
+
+    async def wait_drained(self, timeout_s: float = 30.0) -> None:
+        await asyncio.to_thread(self.pair.wait_drained, timeout_s)
+
+    async def reuse_blocks(self) -> None:
+        """Let P give every one of its free blocks to somebody else."""
+        for prompt in draw_prompts(4, seed=99, shortest=2990):
+            answer = await self.router.compute_alone(self.pair.p.url, prompt, 1)
+            assert answer.status == 200, answer.body
+
+    @asynccontextmanager
+    async def busy(self, engine: Engine, seats: int = 2) -> AsyncIterator[None]:
+        """While it lasts, all of the engine's seats are taken and further requests wait in its queue."""
+        blockers = [
+            asyncio.create_task(self.router.compute_alone(engine.url, prompt, 3500))
+            for prompt in draw_prompts(seats, seed=7, shortest=200, longest=240)
+        ]
+        try:
+            await self.wait(
+                engine, lambda m: m.value("vllm:num_requests_running") >= seats, f"running {seats} blockers"
+            )
+            yield
+        finally:
+            for blocker in blockers:
+                blocker.cancel()
+            for blocker in blockers:
+                with suppress(asyncio.CancelledError, httpx.TransportError):
+                    await blocker
+
+
+def begin(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+    return asyncio.create_task(work)
+
+
+async def gather(work: Iterable[Awaitable[T]]) -> list[T]:
+    return list(await asyncio.gather(*work))
+
+
+async def read_fresh(s: Scene, seed: int, count: int = 3) -> None:
+    """Prefill and read at once: right answers, and P has its blocks back long before the term is over."""
+    for prompt in draw_prompts(count, seed=seed):
+        reference = await s.router.prefill(prompt)
+        answer = await s.router.decode(reference, TOKENS)
+        await s.wait_drained(TERM_S / 2)
+        await s.check([reference], [answer])
+
+
+async def read_late(s: Scene, seed: int) -> tuple[Reference, Answer]:
+    """Read after the lease has expired and P has given all its blocks to others."""
+    reference = await s.router.prefill(draw_prompts(1, seed=seed, shortest=1000)[0])
+    await s.wait_drained()
+    await s.reuse_blocks()
+    return reference, await s.router.decode(reference, TOKENS)
+
+
+async def wait_in_queue(s: Scene, seed: int, terms: float) -> None:
+    """Requests wait for several terms in the queue of a busy D; then they are read, and right."""
+    async with s.busy(s.pair.d):
+        references = await s.prefill(draw_prompts(2, seed=seed, longest=800))
+        decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
+        await s.wait_waiting(s.pair.d, 2)
+        since = time.monotonic()
+        await s.wait(s.pair.d, lambda _: time.monotonic() - since > terms * TERM_S, f"busy for {terms:g} terms")
+    await s.check(references, await gather(decodes))

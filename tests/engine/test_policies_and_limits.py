@@ -1,0 +1,68 @@
+"""What operators set: the policy `fail`, few fence slots, and settings that are refused."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pairs import TERM_S, TOKENS, Pair, Scene, consumer, producer, read_fresh, read_late, running
+
+from kvlease.cluster.engine import Engine, EngineError
+from kvlease.cluster.prompts import draw_prompts
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+
+SLOTS = 2
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, logs: Path) -> Iterator[Pair]:
+    settings = {"kv_lease_duration": TERM_S, "kv_lease_fence_slots": SLOTS}
+    pair = Pair(
+        Engine(producer(model, name="P-slots", extra_config=settings), logs),
+        Engine(consumer(model, name="D-fail", load_failure_policy="fail"), logs),
+    )
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def test_late_read_fails_rather_than_answer_wrongly(pair: Pair) -> None:
+    """R19: with the policy `fail`, vLLM's default, a late read is an error, never an answer."""
+
+    async def scene(s: Scene) -> None:
+        await read_fresh(s, seed=51, count=2)
+        _, answer = await read_late(s, seed=52)
+        assert answer.status == 500, answer.body
+        await read_fresh(s, seed=53, count=1)
+
+    pair.play(scene)
+
+
+def test_without_a_slot_nothing_is_offered(pair: Pair) -> None:
+    """Never an unfenced lease: when all slots are used, D computes the prompt itself, rightly; it is counted."""
+
+    async def scene(s: Scene) -> None:
+        prompts = draw_prompts(SLOTS + 1, seed=54, longest=400)
+        references = await s.prefill(prompts)
+        assert ["kv_lease" in r.kv_transfer_params for r in references] == [True] * SLOTS + [False]
+        await s.check(references, [await s.router.decode(reference, TOKENS) for reference in references])
+
+    pair.play(scene)
+    assert pair.p.metrics().value("kvlease:declined_offers_total", reason="no_slot") == 1
+    pair.wait_drained()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kv_lease_duration": 0.5}, "kv_lease_duration is 0.5 .* from 1 to .* for example"),
+        ({"kv_lease_durration": 6}, "did you mean kv_lease_duration"),
+        ({"bidirectional_kv_xfer": True}, "bidirectional_kv_xfer is true"),
+    ],
+)
+def test_bad_setting_stops_the_engine(model: Path, logs: Path, settings: dict[str, object], said: str) -> None:
+    """R10: the engine does not start, and its log names the key, the value, what is allowed, and an example."""
+    engine = Engine(producer(model, name="P-refused", extra_config=settings), logs)
+    with pytest.raises(EngineError, match="died"), running(engine):
+        pass
+    assert re.search(said, engine.log_path.read_text()), engine.log_path.read_text()[-3000:]
