@@ -127,9 +127,10 @@ class Scene:
         await asyncio.to_thread(self.pair.wait_drained, timeout_s)
 
     async def reuse_blocks(self) -> None:
-        """Let P give every one of its free blocks to somebody else."""
-        for prompt in draw_prompts(4, seed=99, shortest=2990):
-            answer = await self.router.compute_alone(self.pair.p.url, prompt, 1)
+        """Let P give its free blocks to somebody else. At once: vLLM hands out first what was freed last."""
+        prompts = draw_prompts(4, seed=99, shortest=2990)
+        work = [self.router.compute_alone(self.pair.p.url, prompt, TOKENS) for prompt in prompts]
+        for answer in await gather(work):
             assert answer.status == 200, answer.body
 
     @asynccontextmanager

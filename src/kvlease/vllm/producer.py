@@ -65,7 +65,9 @@ class ProducerSide:
         if self.has(request_id):
             # It was preempted and comes again; its token has not left this engine.
             return
-        if self._ledger is None or self._agent.died_at is not None:
+        if self._ledger is None:
+            self._decline("no_producer")
+        elif self._agent.died_at is not None:
             self._decline("no_agent")
         elif self._ledger.prepare(request_id) is None:
             self._decline("no_slot")
@@ -74,6 +76,7 @@ class ProducerSide:
         self.counts[f"declined.{why}"] += 1
         reason = {
             "no_slot": "all fence slots are in use; raise kv_lease_fence_slots",
+            "no_producer": "this engine's kv_role is kv_consumer",
             "no_agent": "the lease agent of this engine is not running",
         }[why]
         bounded.warning("kvlease: a prefill is not offered and will be computed again by its decode engine: %s", reason)

@@ -5,6 +5,7 @@ the consumer's agent drops the lease, after every worker of the consumer has ver
 overtake the fence read, and siblings, ranks and replicas need no counting on the data path (docs/decisions/0002).
 """
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
@@ -149,7 +150,7 @@ class LeasedWorker(NixlPullConnectorWorker):
         bounded.warning("kvlease: request %s is not read: its producer incarnation is not at %s", req_id, engine_id)
         if self._fences.take_replaced(engine_id):
             # The engine kept its name over a restart: vLLM must shake hands with it again.
-            self._mark_remote_engine_invalid(engine_id, 0.0)
+            self._mark_remote_engine_invalid(engine_id, time.perf_counter())
         self._fail(req_id)
 
     def _fail(self, req_id: str) -> None:
@@ -161,11 +162,12 @@ class LeasedWorker(NixlPullConnectorWorker):
         done, failed = super()._pop_done_transfers(transfers)
         assert self._verifier is not None
         waiting = {r for r in done if r in self._reads and r not in failed and r not in self._recv_failures}
-        for request_id in waiting - self._checking:
+        arrived = waiting - self._checking
+        for request_id in arrived:
             self._post_check(request_id)
-        if not self._checking:
-            return done, failed
-        for request_id, verdict in self._verifier.settle().items():
+        # What is posted now is worth a moment's wait; what an earlier step has left is not.
+        verdicts = self._verifier.settle() if arrived else self._verifier.poll() if self._checking else {}
+        for request_id, verdict in verdicts.items():
             self._checking.discard(request_id)
             self.xfer_stats.count("fence_checks", verdict.name.lower())
             if verdict is not Verdict.INTACT:

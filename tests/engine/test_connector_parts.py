@@ -1,0 +1,184 @@
+"""The connector's parts with vLLM imported but no engine running."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import pytest
+
+from kvlease.agent.cards import MemoryCards
+from kvlease.agent.loop import LeaseAgent
+from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.errors import UnsupportedEngine
+from kvlease.protocol import resolve
+
+pytestmark = pytest.mark.engine
+
+CONFIG, _ = resolve({"kv_lease_duration": 6})
+
+
+class NoLooking(dict[Any, Any]):
+    """A dict that must not be iterated over: what is done with it costs the same at any size."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._refuse()
+
+    def keys(self) -> NoReturn:
+        self._refuse()
+
+    def values(self) -> NoReturn:
+        self._refuse()
+
+    def items(self) -> NoReturn:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise AssertionError("a step looked at every lease")
+
+
+@pytest.fixture
+def agent() -> LeaseAgent:
+    network = MemoryNetwork()
+    return LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}))
+
+
+def prefilled(request_id: str) -> Any:
+    return SimpleNamespace(request_id=request_id, sampling_params=None)
+
+
+def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: LeaseAgent) -> None:
+    """The hooks of a step touch what changed in it, and nothing else."""
+    from kvlease.vllm.consumer import ConsumerSide
+    from kvlease.vllm.metadata import LeaseWorkerReport
+    from kvlease.vllm.metrics import SchedulerStatsFeed
+    from kvlease.vllm.producer import ProducerSide
+
+    producer, consumer = ProducerSide(CONFIG, agent, workers=1), ConsumerSide(agent)
+    feed = SchedulerStatsFeed(agent, producer, consumer)
+    producer.open(slots=20_000)
+    for i in range(10_000):
+        producer.prepare(f"r{i}")
+        producer.grant(prefilled(f"r{i}"), ([1, 2, 3],))
+    producer.take_orders()
+    ledger = producer._ledger
+    assert ledger is not None
+    producer._held = NoLooking(producer._held)
+    for name in ("_words", "_by_token", "_by_slot"):
+        setattr(ledger, name, NoLooking(getattr(ledger, name)))
+    assert producer.take_orders().clear == ()
+    assert consumer.begin([]) == ({}, frozenset())
+    producer.hear(LeaseWorkerReport())
+    feed.take()
+    # One lease more and one less, beside the ten thousand.
+    producer.prepare("new")
+    producer.grant(prefilled("new"), ([4],))
+    assert [word.request_id for word in producer.take_orders().arm] == ["new"]
+    assert producer.active_leases == 10_001
+    assert producer.held_blocks == 30_001
+
+
+def test_a_dead_agent_grants_nothing_and_strands_nothing(agent: LeaseAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its outstanding leases end one term after it, on the scheduler's own account."""
+    from kvlease.vllm import producer as module
+    from kvlease.vllm.metadata import LeaseWorkerReport
+
+    producer = module.ProducerSide(CONFIG, agent, workers=1)
+    producer.open(slots=4)
+    producer.prepare("before")
+    producer.grant(prefilled("before"), ([1, 2],))
+    producer.take_orders()
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    agent.died_at = now
+    producer.prepare("after")
+    assert not producer.has("after")
+    assert producer.counts["declined.no_agent"] == 1
+    assert producer.take_orders().clear == ()
+    now += CONFIG.duration_s
+    (word,) = producer.take_orders().clear
+    producer.hear(LeaseWorkerReport(cleared=Counter({word.slot: 1})))
+    assert producer.active_leases == producer.held_blocks == producer.slots_used == 0
+    assert producer.counts["ends.expired"] == 1
+
+
+def test_statistics_add_up_across_workers_and_the_scheduler() -> None:
+    """R17: counters add, gauges replace, and vLLM's own statistics stay what they are."""
+    from kvlease.vllm.metrics import LeaseStats
+
+    one, two = LeaseStats(), LeaseStats()
+    one.count("fence_checks", "intact", 2)
+    two.count("fence_checks", "intact")
+    two.count("fence_checks", "revoked")
+    two.set_gauge("active_leases", "", 5)
+    two.record_failed_transfer()
+    one.aggregate(two)
+    assert one.data["kvlease_counts"] == {"fence_checks|intact": 3, "fence_checks|revoked": 1}
+    assert one.data["kvlease_gauges"] == {"active_leases|": 5}
+    assert one.data["num_failed_transfers"] == [1]
+    assert one.reduce()["kvlease fence checks revoked"] == 1
+    assert not one.is_empty()
+    assert one.clone_and_reset().data["kvlease_counts"]
+    assert one.is_empty()
+
+
+@pytest.mark.parametrize("version", ["0.31.0", "0.33.1", "1.0.0", "0.3.2"])
+def test_an_untested_vllm_is_refused_with_a_way_out(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kvlease.vllm.compat import TRY_ANYWAY, check_version
+
+    with pytest.raises(UnsupportedEngine, match=rf"this is vLLM {version}.*0\.32\.x.*{TRY_ANYWAY}=1"):
+        check_version(version)
+    monkeypatch.setenv(TRY_ANYWAY, "1")
+    check_version(version)
+
+
+def test_the_tested_vllm_is_accepted() -> None:
+    from kvlease.vllm.compat import check_version
+
+    check_version("0.32.0")
+    check_version("0.32.4+cpu")
+
+
+def test_the_plugin_makes_the_connector_known_by_name() -> None:
+    """`kv_connector_module_path` can be left out, and registering twice is no error."""
+    from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
+
+    from kvlease.vllm import LeasedNixlConnector
+    from kvlease.vllm.plugin import register
+
+    register()
+    register()
+    assert KVConnectorFactory.get_connector_class_by_name("LeasedNixlConnector") is LeasedNixlConnector
+
+
+def test_reads_without_notices_send_none() -> None:
+    """The notice is held back whether it would go with the data or by itself; all else reaches NIXL."""
+    from kvlease.vllm.notices import without_notices
+
+    sent: list[object] = []
+
+    class Agent:
+        def make_prepped_xfer(self, *args: object, notif_msg: bytes = b"") -> str:
+            sent.append((args, notif_msg))
+            return "handle"
+
+        def send_notif(self, name: str, notif_msg: bytes) -> None:
+            sent.append((name, notif_msg))
+
+        def transfer(self, handle: str) -> str:
+            return f"{handle} posted"
+
+    worker = SimpleNamespace(nixl_wrapper=Agent())
+
+    def read_and_fail() -> None:
+        with without_notices(worker):
+            assert worker.nixl_wrapper.make_prepped_xfer("READ", 1, 2, notif_msg=b"r:1") == "handle"
+            worker.nixl_wrapper.send_notif("P", notif_msg=b"r:1")
+            assert worker.nixl_wrapper.transfer("handle") == "handle posted"
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        read_and_fail()
+    worker.nixl_wrapper.send_notif("P", notif_msg=b"stock")
+    assert sent == [(("READ", 1, 2), b""), ("P", b"stock")]
