@@ -16,7 +16,7 @@ from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Renew, Welcome
 
 FUZZ = int(os.environ.get("KVLEASE_FUZZ", "0"))
 BUDGET = settings(
-    max_examples=FUZZ or 150,
+    max_examples=FUZZ or 60,
     derandomize=not FUZZ,
     database=None,
     deadline=None,
@@ -112,7 +112,7 @@ SCRIPTS = st.lists(
         st.tuples(st.sampled_from(FAULTS), NUMBERS, NUMBERS),
         st.tuples(st.sampled_from((*USUAL, *ECHO)), NUMBERS, NUMBERS),
     ),
-    min_size=5,
+    min_size=20,
     max_size=60,
 )
 
@@ -142,5 +142,5 @@ def test_l3_a_consumer_that_slept_through_a_lapse_states_its_claims_again() -> N
 
 def test_r24_two_consumers_of_one_lease_do_not_free_under_each_other() -> None:
     both: list[Action] = [("request", 0, 1), ("run", 4, 0)]
-    late: list[Action] = [("echo", KINDS.index(Renew), which) for which in range(8)]
+    late: list[Action] = [("echo", KINDS.index(Renew), which) for which in range(60)]
     play(0, [*BEGIN, *both, ("finish", 0, 0), *late, ("run", 5, 0), *late, ("finish", 0, 1), ("run", 5, 0)])
