@@ -161,9 +161,9 @@ async def gather(work: Iterable[Awaitable[T]]) -> list[T]:
     return list(await asyncio.gather(*work))
 
 
-async def read_fresh(s: Scene, seed: int, count: int = 3) -> None:
+async def read_fresh(s: Scene, seed: int, count: int = 3, longest: int = 1500) -> None:
     """Prefill and read at once: right answers, and P has its blocks back long before the term is over."""
-    for prompt in draw_prompts(count, seed=seed):
+    for prompt in draw_prompts(count, seed=seed, longest=longest):
         reference = await s.router.prefill(prompt)
         answer = await s.router.decode(reference, TOKENS)
         await s.wait_drained(TERM_S / 2)

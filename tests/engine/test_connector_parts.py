@@ -133,6 +133,24 @@ def test_an_untested_vllm_is_refused_with_a_way_out(version: str, monkeypatch: p
     check_version(version)
 
 
+@pytest.mark.parametrize(
+    ("extra", "parallel", "said"),
+    [
+        ({"bidirectional_kv_xfer": True}, {}, "bidirectional_kv_xfer is true.*NixlConnector"),
+        ({}, {"pipeline_parallel_size": 2}, "pipeline_parallel_size is 2.*Set it to 1"),
+        ({}, {"decode_context_parallel_size": 4}, "decode_context_parallel_size is 4"),
+    ],
+)
+def test_what_cannot_be_guaranteed_is_refused(extra: dict[str, Any], parallel: dict[str, int], said: str) -> None:
+    """Where stock vLLM would run and kvlease could not keep its promises, the engine does not start."""
+    from kvlease.vllm.settings import refuse_unguaranteed
+
+    transfer = SimpleNamespace(get_from_extra_config=lambda key, default: extra.get(key, default))
+    config: Any = SimpleNamespace(kv_transfer_config=transfer, parallel_config=SimpleNamespace(**parallel))
+    with pytest.raises(UnsupportedEngine, match=said):
+        refuse_unguaranteed(config)
+
+
 def test_the_tested_vllm_is_accepted() -> None:
     from kvlease.vllm.compat import check_version
 

@@ -221,7 +221,7 @@ def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
     """R22, S3: P comes back under the same engine id and ports. Its old references match nothing; new ones are read."""
 
     async def scene(s: Scene) -> tuple[Reference, Reference]:
-        first, second = await s.prefill(draw_prompts(2, seed=12))
+        first, second = await s.prefill(draw_prompts(2, seed=12, longest=1200))
         await s.check([first], [await s.router.decode(first, TOKENS)])
         await s.right(second.prompt)
         return first, second
@@ -234,7 +234,7 @@ def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
     async def after(s: Scene) -> None:
         await s.reuse_blocks()
         await s.check([old], [await s.router.decode(old, TOKENS)])
-        fresh = await s.prefill(draw_prompts(3, seed=13))
+        fresh = await s.prefill(draw_prompts(3, seed=13, longest=1200))
         await s.check(fresh, [await s.router.decode(reference, TOKENS) for reference in fresh])
 
         async def read_again() -> bool:

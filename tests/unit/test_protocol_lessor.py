@@ -145,6 +145,16 @@ def test_r18_a_dead_consumer_leaves_after_the_grace_a_stalled_one_after_the_exte
     assert ends(p.wait(10)) == {2: Cause.EXPIRED}
 
 
+def test_r18_a_death_postpones_nothing() -> None:
+    """The grace is the most that is left to a dead consumer, not a present to one that was about to lapse."""
+    p = LessorBench(duration=30, orphan_grace=5)
+    p.grant(1)
+    p.claim(1)
+    p.wait(19)
+    p.lose_peer()
+    assert ends(p.wait(1 + SOON_S)) == {1: Cause.ORPHANED}
+
+
 def test_r18_a_silent_producer_probes_so_that_the_transport_notices_a_death() -> None:
     p = LessorBench(probe_interval=0.25)
     p.grant(1)

@@ -310,7 +310,9 @@ class Lessee:
         seq = self._next_seq()
         session.tries += 1
         session.sent_at[seq] = now
-        self._timers.set(session.producer, now + RETRY_S)
+        # A lost message must be repeated well before the next renewal is due, however short the term.
+        retry_s = min(RETRY_S, session.interval_s / 2) if session.phase is Phase.OPEN else RETRY_S
+        self._timers.set(session.producer, now + retry_s)
         return seq
 
     def _next_seq(self) -> int:

@@ -47,6 +47,8 @@ class Session:
     """Of the last message applied. A repetition carries a new one, so what is not newer changes nothing (S4)."""
     number: int
     """Never given twice: a session that was forgotten and is opened again is another one, without claims."""
+    deadline: float = 0.0
+    """Of all that it claims; without claims, of the session itself."""
     claims: set[int] = field(default_factory=set)
     unstated: set[int] = field(default_factory=set)
     """Claims from before the last Hello that were not stated again since; dropped one extension after it."""
@@ -148,7 +150,7 @@ class Lessor:
         session.dead = True
         self.counts["deaths"] += 1
         self._probe_timers.discard(peer)
-        self._session_timers.set(peer, t + self.config.orphan_grace_s)
+        self._set_session_timer(session, min(session.deadline, t + self.config.orphan_grace_s))
         self._effects.append(Disconnect(peer))
 
     def _on_hello(self, peer: int, hello: Hello, t: float) -> None:
@@ -295,7 +297,7 @@ class Lessor:
             if not lease.claims and self._lapse(lease, t):
                 gone.append(token)
         session.reopen = True
-        self._session_timers.set(session.peer, t + SESSION_IDLE_S)
+        self._set_session_timer(session, t + SESSION_IDLE_S)
         for part in split(gone):
             self._send(session, Gone(part), t)
 
@@ -328,7 +330,11 @@ class Lessor:
 
     def _extend_session(self, session: Session, t: float) -> None:
         idle = 0.0 if session.claims else SESSION_IDLE_S
-        self._session_timers.set(session.peer, t + max(self.config.extension_s, idle))
+        self._set_session_timer(session, t + max(self.config.extension_s, idle))
+
+    def _set_session_timer(self, session: Session, deadline: float) -> None:
+        session.deadline = deadline
+        self._session_timers.set(session.peer, deadline)
 
     def _unclaim(self, session: Session, lease: Lease) -> None:
         session.claims.discard(lease.token)
