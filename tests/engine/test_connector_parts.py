@@ -170,6 +170,28 @@ def test_the_plugin_makes_the_connector_known_by_name() -> None:
     assert KVConnectorFactory.get_connector_class_by_name("LeasedNixlConnector") is LeasedNixlConnector
 
 
+@pytest.mark.parametrize("host", ["a b", "\0", "[::", "", "tcp://x", "host:1", "\ud800", "%s", "é"])
+def test_a_host_that_is_none_is_an_unavailable_card(host: str) -> None:
+    """R14: the endpoint comes from a router or a client, and may be anything."""
+    from kvlease.vllm.side_channel import CardUnavailable, fetch_card
+
+    with pytest.raises(CardUnavailable, match="no lease card from"):
+        fetch_card((host, 9))
+
+
+def test_every_question_for_a_card_gets_an_answer() -> None:
+    from kvlease.vllm.side_channel import SideChannelCards
+
+    cards = SideChannelCards()
+    cards.ask(("a b", 9))
+    deadline = time.monotonic() + 10
+    while not (answers := cards.answers()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert answers == [(("a b", 9), None)]
+    cards.close()
+
+
 def test_reads_without_notices_send_none() -> None:
     """The notice is held back whether it would go with the data or by itself; all else reaches NIXL."""
     from kvlease.vllm.notices import without_notices

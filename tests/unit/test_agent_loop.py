@@ -9,8 +9,9 @@ import pytest
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.errors import UnsupportedEngine
 from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseRef, resolve
-from kvlease.protocol.messages import VERSION, milliseconds
+from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
 
 CONFIG, _ = resolve({"kv_lease_duration": 6, "kv_lease_orphan_grace": 1})
 P, D, D2 = 0xA, 0xD, 0xD2
@@ -120,6 +121,20 @@ def test_r22_a_restarted_producer_honours_no_old_lease() -> None:
     world.run(10)
     assert d.take_lost() == ["r"]
     assert d.report().producers == 0
+
+
+class WordyTransport(MemoryTransport):
+    """On a host with more network devices than fit into a Hello."""
+
+    @property
+    def address(self) -> bytes:
+        return bytes(MAX_ADDRESS_BYTES + 1)
+
+
+def test_r11_an_address_that_fits_into_no_message_stops_the_engine_at_start() -> None:
+    network = MemoryNetwork()
+    with pytest.raises(UnsupportedEngine, match="UCX_NET_DEVICES"):
+        LeaseAgent(CONFIG, "engine", lambda own: WordyTransport(network, own), MemoryCards({}))
 
 
 def test_r14_malformed_messages_are_counted_and_harm_nobody() -> None:

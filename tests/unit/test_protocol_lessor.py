@@ -115,6 +115,13 @@ def test_r12_a_bye_after_a_second_hello_leaves_nothing_behind() -> None:
     nothing_left_at_lessor(p.lessor)
 
 
+def test_r9_a_consumer_of_another_version_is_not_answered() -> None:
+    p = LessorBench()
+    assert p.hear(D, Hello(VERSION + 1, D, p.next_seq(), "decode", b"address")) == []
+    assert p.lessor.counts["ignored.version"] == 1
+    nothing_left_at_lessor(p.lessor)
+
+
 def test_r12_strangers_cannot_make_us_remember_more_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lessor, "MAX_SESSIONS", 3)
     p = LessorBench()

@@ -16,11 +16,23 @@ from typing import TypeVar
 
 from kvlease.agent.cards import CardSource
 from kvlease.agent.transport import Transport
-from kvlease.errors import BadMessage, PeerGone
+from kvlease.errors import BadMessage, PeerGone, UnsupportedEngine
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseConfig, LeaseRef, Lessee, Lessor
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Revoke, Send
-from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome, decode, encode
+from kvlease.protocol.messages import (
+    MAX_ADDRESS_BYTES,
+    Ack,
+    Bye,
+    Gone,
+    Hello,
+    Message,
+    Probe,
+    Renew,
+    Welcome,
+    decode,
+    encode,
+)
 
 logger = logging.getLogger(__name__)
 bounded = bounded_logger(__name__)
@@ -73,6 +85,11 @@ class LeaseAgent:
         now = clock()
         self._clock = clock
         self._transport = open_transport(self.incarnation)
+        if (size := len(self._transport.address)) > MAX_ADDRESS_BYTES:
+            raise UnsupportedEngine(
+                f"this agent's address is {size} B and has to fit into one message, with at most {MAX_ADDRESS_BYTES}: "
+                "it names too many network devices. Name fewer, for example with UCX_NET_DEVICES=mlx5_0:1"
+            )
         self._cards = cards
         self._lessor = Lessor(config, self.incarnation, now)
         self._lessee = Lessee(engine_id, self.incarnation, self._transport.address, config.stall_limit_s, now)

@@ -18,6 +18,7 @@ from kvlease.protocol.clock import ExpiryQueue
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Send
 from kvlease.protocol.lease import LeaseRef
 from kvlease.protocol.messages import (
+    MAX_ENGINE_ID_CHARS,
     TOKENS_PER_MESSAGE,
     VERSION,
     Ack,
@@ -54,7 +55,7 @@ class Lessee:
         self.counts: Counter[str] = Counter()
         """Events since the start: tracked, renewals, lost, sessions_opened, ignored.<why>, and so on."""
         self.sessions: dict[int, Session] = {}
-        self._engine_id = engine_id
+        self._engine_id = engine_id[:MAX_ENGINE_ID_CHARS]
         self._address = address
         self._stall_limit_s = stall_limit_s
         self._progress_at = now

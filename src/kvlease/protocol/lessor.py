@@ -157,6 +157,10 @@ class Lessor:
         if hello.incarnation != peer:
             self.counts["ignored.foreign"] += 1
             return
+        if hello.version != VERSION:
+            # It could not read our Welcome; it should have seen that on the lease card.
+            self.counts["ignored.version"] += 1
+            return
         session = self.sessions.get(peer)
         if session is None:
             if len(self.sessions) >= MAX_SESSIONS:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 import zmq
@@ -46,7 +46,8 @@ def fetch_card(endpoint: Endpoint) -> LeaseCard:
         if payload.compatibility_hash != CARD_MARK:
             raise CardUnavailable(f"{endpoint[0]}:{endpoint[1]} serves something else where a lease card should be")
         return LeaseCard.decode(payload.agent_metadata_bytes)
-    except (zmq.ZMQError, msgspec.DecodeError, BadMessage, OSError) as e:
+    except (zmq.ZMQError, msgspec.DecodeError, BadMessage, OSError, ValueError) as e:
+        # ValueError: a host that is none. It comes from a router, or from a client.
         raise CardUnavailable(f"no lease card from {endpoint[0]}:{endpoint[1]}: {e}") from e
 
 
@@ -58,17 +59,18 @@ class SideChannelCards:
         self._answers: deque[tuple[Endpoint, LeaseCard | None]] = deque()
 
     def ask(self, endpoint: Endpoint) -> None:
-        self._fetchers.submit(self._fetch, endpoint)
+        self._fetchers.submit(fetch_card, endpoint).add_done_callback(lambda fetched: self._answer(endpoint, fetched))
 
-    def _fetch(self, endpoint: Endpoint) -> None:
-        card = None
-        try:
-            card = fetch_card(endpoint)
-        except CardUnavailable as e:
-            bounded.warning("kvlease: %s", e)
-        finally:
-            # Every question gets its answer, also when a bug is on its way up.
-            self._answers.append((endpoint, card))
+    def _answer(self, endpoint: Endpoint, fetched: "Future[LeaseCard]") -> None:
+        """Every question gets its answer, also where a bug is what came of it."""
+        if fetched.cancelled():
+            return
+        error = fetched.exception()
+        if isinstance(error, CardUnavailable):
+            bounded.warning("kvlease: %s", error)
+        elif error is not None:
+            logger.error("kvlease: fetching the lease card of %s:%d failed", *endpoint, exc_info=error)
+        self._answers.append((endpoint, fetched.result() if error is None else None))
 
     def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:
         return [self._answers.popleft() for _ in range(len(self._answers))]
