@@ -1,6 +1,5 @@
 """The consumer's side of the scheduler half: which requests read leased blocks, and which must not."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,10 @@ class ConsumerSide:
     """Has the leases of waiting requests renewed from the moment the scheduler knows them (R8), until they are read."""
 
     def __init__(self, agent: LeaseAgent) -> None:
-        self.counts: Counter[str] = Counter()
-        """Events since the start: released, bad_references."""
+        self.bad_references = 0
+        """Requests since the start whose reference could not be read."""
+        self.released = 0
+        """Leased requests that were loaded, or ended without."""
         self._agent = agent
         self._refs: dict[str, LeaseRef | None] = {}
         """Leased requests that are not loaded yet; None for one whose reference cannot be read."""
@@ -43,7 +44,7 @@ class ConsumerSide:
             ref, endpoint = LeaseRef.from_params(params["kv_lease"]), _endpoint(params)
         except BadReference as e:
             # Without its fence nothing is read. The request goes down the load-failure path, which is sure to be right.
-            self.counts["bad_references"] += 1
+            self.bad_references += 1
             bounded.warning("kvlease: request %s: %s; its prefill will not be read", request.request_id, e)
             self._refs[request.request_id] = None
         else:
@@ -58,7 +59,7 @@ class ConsumerSide:
         if self._refs.pop(request_id) is not None:
             self._agent.untrack(request_id)
         self._lost.discard(request_id)
-        self.counts["released"] += 1
+        self.released += 1
 
     def begin(self, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         """Of the requests to be read now: the references of the leased ones, and those that must not be read at all."""

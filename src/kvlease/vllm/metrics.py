@@ -118,7 +118,7 @@ class SchedulerStatsFeed:
         Never too soon when the last lease is gone: an engine that has nothing left to do makes no further step in which
         it could tell.
         """
-        happened = self._producer.ended + self._consumer.counts["released"]
+        happened = self._producer.ended + self._consumer.released
         drained = happened != self._told_of and not self._producer.active_leases and not self._consumer.waiting
         if time.monotonic() < self._next_at and not drained:
             return None
@@ -146,7 +146,7 @@ class SchedulerStatsFeed:
         totals["renewals", "received"] = lessor.get("renewals", 0)
         totals["renewals", "sent"] = lessee.get("renewals", 0)
         totals["lost_leases", ""] = lessee.get("lost", 0)
-        totals["refused", "bad_reference"] = self._consumer.counts["bad_references"]
+        totals["refused", "bad_reference"] = self._consumer.bad_references
         _collect(totals, "lease_ends", "ends.", self._producer.counts)
         _collect(totals, "declined_offers", "declined.", self._producer.counts)
         _collect(totals, "refused", "ignored.", lessor)

@@ -26,6 +26,8 @@ class ProducerSide:
     def __init__(self, config: LeaseConfig, agent: LeaseAgent, workers: int) -> None:
         self.counts: Counter[str] = Counter()
         """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks."""
+        self.ended = 0
+        """Leases that ended since the start, those that were never granted included."""
         self.held_blocks = 0
         """Blocks of leases that were granted and not yet freed."""
         self._config = config
@@ -42,11 +44,6 @@ class ProducerSide:
     @property
     def active_leases(self) -> int:
         return len(self._held)
-
-    @property
-    def ended(self) -> int:
-        """Leases that ended since the start, those that were never granted included."""
-        return sum(self.counts[f"ends.{cause.value}"] for cause in Cause)
 
     @property
     def slots_used(self) -> int:
@@ -111,7 +108,7 @@ class ProducerSide:
         assert self._ledger is not None
         word = self._ledger.word(request_id)
         assert word is not None
-        self.counts[f"ends.{Cause.ABORTED.value}"] += 1
+        self._count_end(Cause.ABORTED)
         self._ledger.clear(word.token)
 
     def take_orders(self) -> FenceOrders:
@@ -150,13 +147,17 @@ class ProducerSide:
         blocks = self._held.pop(token)
         self.held_blocks -= blocks
         cause = self._cause.pop(token, Cause.RELEASED)
-        self.counts[f"ends.{cause.value}"] += 1
+        self._count_end(cause)
         if cause is not Cause.RELEASED:
             self.counts["reclaimed_blocks"] += blocks
         parent = self._parent_of.pop(token, None)
         if parent is not None and self._last_sibling.get(parent) == token:
             del self._last_sibling[parent]
         self._agent.ended(token)
+
+    def _count_end(self, cause: Cause) -> None:
+        self.ended += 1
+        self.counts[f"ends.{cause.value}"] += 1
 
 
 def _answers_once(request: "Request") -> bool:
