@@ -1,4 +1,7 @@
-"""What operators set: the policy `fail`, few fence slots, and settings that are refused."""
+"""What operators set: the policy `fail`, few fence slots, settings that are refused.
+
+Scheduler and worker are one process here, as vLLM runs a single GPU by default.
+"""
 
 import re
 from collections.abc import Iterator
@@ -18,9 +21,10 @@ SLOTS = 2
 @pytest.fixture(scope="module")
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
     settings = {"kv_lease_duration": TERM_S, "kv_lease_fence_slots": SLOTS}
+    one_process = ("--distributed-executor-backend", "uni")
     pair = Pair(
-        Engine(producer(model, name="P-slots", extra_config=settings), logs),
-        Engine(consumer(model, name="D-fail", load_failure_policy="fail"), logs),
+        Engine(producer(model, name="P-slots", extra_config=settings, extra_args=one_process), logs),
+        Engine(consumer(model, name="D-fail", load_failure_policy="fail", extra_args=one_process), logs),
     )
     with running(pair.p, pair.d):
         yield pair

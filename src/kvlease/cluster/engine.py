@@ -122,7 +122,10 @@ class Engine:
         """
         killed = time.monotonic()
         if self._process is not None:
-            killed = end_group(self._process.pid)
+            try:
+                killed = end_group(self._process.pid)
+            except TimeoutError as e:
+                raise EngineError(f"engine {self.spec.name} could not be ended: {e}") from e
             self._process.wait()
         self._clean_up()
         return killed

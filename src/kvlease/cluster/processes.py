@@ -19,9 +19,10 @@ engine maps those of the other.)"""
 
 @dataclass(frozen=True)
 class Member:
-    """A living process: its id and its title (the command line, which vLLM rewrites)."""
+    """A living process: its id, its state as /proc has it, and its title (the command line, which vLLM rewrites)."""
 
     pid: int
+    state: str
     title: str
 
 
@@ -38,7 +39,7 @@ def _member(pid: int, pgid: int) -> Member | None:
         title = (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return Member(pid, title) if int(group) == pgid and state != "Z" else None
+    return Member(pid, state, title) if int(group) == pgid and state != "Z" else None
 
 
 def signal_group(pgid: int, number: signal.Signals) -> bool:
@@ -50,11 +51,11 @@ def signal_group(pgid: int, number: signal.Signals) -> bool:
     return True
 
 
-def end_group(pgid: int, timeout_s: float = 10.0) -> float:
+def end_group(pgid: int, timeout_s: float = 60.0) -> float:
     """Kills a group, waits until none of it lives, and removes the shared memory that it cannot remove any more.
 
     Returns when (time.monotonic) the group was killed. Raises TimeoutError if a process survives SIGKILL for
-    `timeout_s` (it hangs in the kernel).
+    `timeout_s` (it hangs in the kernel; a busy virtual machine was once seen to take over ten seconds).
     """
     segments = shared_memory(pgid)
     killed = time.monotonic()
