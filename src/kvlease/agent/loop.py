@@ -40,7 +40,9 @@ bounded = bounded_logger(__name__)
 IDLE_POLL_S = 0.01
 """NIXL without a progress thread moves only when asked: this often it is asked while nothing happens."""
 BUSY_POLL_S = 0.001
-"""The same right after something happened: an answer is then on its way."""
+"""The same for a while after something happened: an answer is then on its way, or a connection being made."""
+BUSY_FOR_S = 0.05
+"""That while. A round trip takes a fraction of it."""
 CLOSE_S = 2.0
 """How long the end of an engine waits for the thread to say Bye."""
 
@@ -182,9 +184,12 @@ class LeaseAgent:
 
     def _run(self) -> None:
         try:
+            busy_until = self._clock()
             while not self._closing:
-                busy = self.step(self._clock())
-                self._wake.wait(BUSY_POLL_S if busy else IDLE_POLL_S)
+                now = self._clock()
+                if self.step(now):
+                    busy_until = now + BUSY_FOR_S
+                self._wake.wait(BUSY_POLL_S if now < busy_until else IDLE_POLL_S)
                 self._wake.clear()
             self._say_bye()
         except Exception:
@@ -270,7 +275,8 @@ class LeaseAgent:
             self._peer_lost(peer, now)
 
     def _connect(self, role: object, peer: int, address: bytes, now: float) -> None:
-        self._transport.disconnect(peer)
+        # A link that is there stays: the first messages of a connection take many turns on both sides, and a Hello that
+        # is repeated meanwhile must not begin it anew. One that is known to be dead was disconnected when it died.
         try:
             self._transport.connect(peer, address)
         except PeerGone as e:

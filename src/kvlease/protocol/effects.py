@@ -19,7 +19,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Make `peer` reachable at `address` (the transport's own form), anew if it already is."""
+    """Make `peer` reachable at `address` (the transport's own form), unless it is."""
 
     peer: int
     address: bytes
