@@ -219,13 +219,17 @@ class Engine:
     def wait_until(self, condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
         """Waits until a condition holds. Raises EngineError if the engine dies before, or after `timeout_s`."""
         deadline = time.monotonic() + timeout_s
-        while not condition():
+        while True:
+            # Read before the question: it is too late only where the answer was still no after the time was up.
+            asked_at = time.monotonic()
+            if condition():
+                return
             if not self.is_alive():
                 code = self._process.returncode if self._process is not None else None
                 raise EngineError(
                     f"engine {self.spec.name} died (exit {code}) before it was {what}; {self._last_words()}"
                 )
-            if time.monotonic() > deadline:
+            if asked_at > deadline:
                 raise EngineError(
                     f"engine {self.spec.name} was not {what} within {timeout_s:g} s; {self._last_words()}"
                 )

@@ -60,10 +60,12 @@ def end_group(pgid: int, timeout_s: float = 60.0) -> float:
     segments = shared_memory(pgid)
     killed = time.monotonic()
     signal_group(pgid, signal.SIGKILL)
+    asked_at = killed
     while members := group_members(pgid):
-        if time.monotonic() > killed + timeout_s:
+        if asked_at > killed + timeout_s:
             raise TimeoutError(f"still alive {timeout_s:g} s after SIGKILL: {members}")
         time.sleep(0.01)
+        asked_at = time.monotonic()
     remove_shared_memory(segments)
     return killed
 
