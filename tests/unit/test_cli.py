@@ -1,5 +1,7 @@
 """The command line: what it refuses, and how it says so."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +126,19 @@ def test_missing_parts_are_named_with_the_command_that_installs_them(
     output = capsys.readouterr().out
     assert "vllm" in output
     assert "make demo" in output
+
+
+def test_an_installed_package_needs_msgspec_alone() -> None:
+    """`pip install kvlease` brings nothing else: the protocol imports, and the command answers with a sentence."""
+    script = """
+import sys
+for name in ("httpx", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
+    sys.modules[name] = None
+import kvlease, kvlease.agent.loop, kvlease.agent.memory, kvlease.agent.nixl, kvlease.fence, kvlease.protocol
+from kvlease.cli import demo, main
+demo.find_spec = lambda name: None
+sys.exit(main(["demo"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "`make demo` installs it" in done.stdout

@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kvlease.cluster.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, Metrics
-from kvlease.cluster.router import Answer
 from kvlease.cluster.spec import Connector
+
+if TYPE_CHECKING:
+    # At runtime it would need httpx, and the command must be able to say that the demo's libraries are missing.
+    from kvlease.cluster.router import Answer
 
 ScenarioName = Literal["stall", "long-step", "queue", "crash"]
 
@@ -87,7 +90,7 @@ class Outcome:
     took_s: float = 0.0
 
 
-def tally(answers: Sequence[Answer], right: Sequence[tuple[int, ...]]) -> Tally:
+def tally(answers: "Sequence[Answer]", right: Sequence[tuple[int, ...]]) -> Tally:
     """Compares answers with the right ones, token by token, in order. Raises ValueError if they are not as many."""
     pairs = list(zip(answers, right, strict=True))
     answered = [(answer.token_ids, expected) for answer, expected in pairs if answer.status == _OK]
