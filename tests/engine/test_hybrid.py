@@ -27,6 +27,7 @@ def test_fresh_reads_are_right(pair: Pair) -> None:
 
     pair.play(scene)
     assert pair.fence_checks() == {"intact": 3}
+    assert pair.lease_ends() == {"released": 3}
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
