@@ -34,7 +34,7 @@ class Metrics:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Reads the Prometheus text format. Raises ValueError for what is none."""
-        # Comes with vLLM; the rest of this package is usable without.
+        # Of the demo's libraries; the rest of this package is usable without.
         from prometheus_client.parser import text_string_to_metric_families
 
         return cls(
