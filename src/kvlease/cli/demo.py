@@ -22,7 +22,7 @@ LONGEST_LEASE_S = 60.0
 DEFAULT_LEASE_S = 6.0
 
 _ENGINE_PARTS = ("vllm", "nixl", "torch", "transformers")
-_DEMO_PARTS = ("rich", "matplotlib", "httpx")
+_DEMO_PARTS = ("rich", "matplotlib", "httpx", "prometheus_client")
 
 _DESCRIPTION = """\
 Plays four faults on real vLLM engines with real NIXL transfers on this machine's CPU, first with
