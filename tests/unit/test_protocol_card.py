@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kvlease.errors import BadMessage
 from kvlease.protocol import LeaseCard, WorkerFence
 from kvlease.protocol.card import CARD_RANK, MAX_CARD_BYTES
+from kvlease.protocol.lease import MAX_SLOTS
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION
 
 MAX = 2**64 - 1
@@ -18,7 +19,9 @@ cards = st.builds(
     st.lists(u64, max_size=4),
     u64,
     st.binary(max_size=600),
-    st.lists(st.builds(WorkerFence, u64, u64, u64, u64), max_size=8),
+    st.lists(
+        st.builds(WorkerFence, u64, u64, st.integers(0, MAX - 8 * MAX_SLOTS), st.integers(0, MAX_SLOTS)), max_size=8
+    ),
 )
 
 
@@ -50,6 +53,8 @@ def test_r9_the_versions_are_negotiated(versions: list[int], speaks: bool) -> No
         msgspec.msgpack.encode([[1], 1, "text", []]),
         msgspec.msgpack.encode([[1], 1, b"", [[0, 0, 0]]]),
         msgspec.msgpack.encode([[1], 1, b"a" * (MAX_ADDRESS_BYTES + 1), []]),
+        msgspec.msgpack.encode([[1], 1, b"", [[0, 0, (1 << 64) - 8, 2]]]),
+        msgspec.msgpack.encode([[1], 1, b"", [[0, 0, 4096, MAX_SLOTS + 1]]]),
         msgspec.msgpack.encode({"versions": [1]}),
         msgspec.msgpack.encode([[1], 1, b"", [], b"a" * MAX_CARD_BYTES]),
     ],

@@ -6,6 +6,7 @@ vLLM's handshake listener serves one entry a worker rank; the card is one more e
 import msgspec
 
 from kvlease.errors import BadMessage
+from kvlease.protocol.lease import MAX_SLOTS
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, U64, VERSION
 
 CARD_RANK = (-1, -1)
@@ -45,6 +46,9 @@ class LeaseCard(msgspec.Struct, frozen=True, array_like=True):
             raise BadMessage("card", str(e)) from e
         if len(card.address) > MAX_ADDRESS_BYTES:
             raise BadMessage("card", f"an address of {len(card.address)} B, at most {MAX_ADDRESS_BYTES} are allowed")
+        for fence in card.fences:
+            if fence.slots > MAX_SLOTS or fence.base + fence.slots * 8 > 1 << 64:
+                raise BadMessage("card", f"a fence table of {fence.slots} words at {fence.base:#x}, which is no memory")
         return card
 
     @property

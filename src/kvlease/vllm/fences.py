@@ -1,7 +1,7 @@
 """What a consumer's worker knows of its producers' fences."""
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from queue import Queue
@@ -36,8 +36,10 @@ class _Fence:
     def of(cls, card: LeaseCard) -> "_Fence":
         return cls(card.incarnation, {(w.pp_rank, w.tp_rank): FenceAddress(w.base, w.slots) for w in card.fences})
 
-    def guards(self, ref: LeaseRef) -> bool:
-        return self.incarnation == ref.incarnation and all(ref.slot < table.slots for table in self.tables.values())
+    def guards(self, ref: LeaseRef, ranks: Iterable[Rank]) -> bool:
+        """Whether every one of these workers of the producer has the word of this lease."""
+        tables = [self.tables.get(rank) for rank in ranks]
+        return self.incarnation == ref.incarnation and all(table and ref.slot < table.slots for table in tables)
 
 
 class RemoteFences:
@@ -54,14 +56,14 @@ class RemoteFences:
         self._fetched: dict[str, Future[LeaseCard]] = {}
         self._replaced: set[str] = set()
 
-    def admit(self, request_id: str, meta: ReqMeta, ref: LeaseRef) -> Admission:
-        """May this request be read? Fetches the card at most once a request before it says no."""
+    def admit(self, request_id: str, meta: ReqMeta, ref: LeaseRef, ranks: Iterable[Rank]) -> Admission:
+        """May this request be read, from these workers? Fetches the card at most once a request before it says no."""
         engine_id = meta.remote.engine_id
         fetched = self._fetched.pop(request_id, None)
         if fetched is not None:
             self._learn(engine_id, fetched)
         fence = self._known.get(engine_id)
-        if fence is not None and fence.guards(ref):
+        if fence is not None and fence.guards(ref, ranks):
             return Admission.READ
         if fetched is not None:
             return Admission.REFUSED

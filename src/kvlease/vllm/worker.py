@@ -18,7 +18,7 @@ from kvlease.vllm.compat import (
     NixlPullConnectorWorker,
     ReqMeta,
 )
-from kvlease.vllm.fences import Admission, RemoteFences
+from kvlease.vllm.fences import Admission, Rank, RemoteFences
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.notices import without_notices
@@ -134,7 +134,7 @@ class LeasedWorker(NixlPullConnectorWorker):
             self._read_leased(req_id, meta, ref)
 
     def _read_leased(self, req_id: str, meta: ReqMeta, ref: LeaseRef) -> None:
-        match self._fences.admit(req_id, meta, ref):
+        match self._fences.admit(req_id, meta, ref, self._source_ranks(meta.remote.engine_id)):
             case Admission.READ:
                 with without_notices(self):
                     super()._read_blocks_for_req(req_id, meta)
@@ -183,11 +183,15 @@ class LeasedWorker(NixlPullConnectorWorker):
         ref, meta = self._reads[request_id], self._recving_metadata[request_id]
         engine_id = meta.remote.engine_id
         words = []
-        for rank in self.tp_mappings[engine_id].all_source_ranks:
-            address = self._fences.table(engine_id, (0, rank)).word(ref.slot)
-            words.append(FenceWord(self._remote_agents[engine_id][(0, rank)], address, ref.token))
+        for rank in self._source_ranks(engine_id):
+            address = self._fences.table(engine_id, rank).word(ref.slot)
+            words.append(FenceWord(self._remote_agents[engine_id][rank], address, ref.token))
         self._verifier.post(request_id, words)
         self._checking.add(request_id)
+
+    def _source_ranks(self, engine_id: str) -> list[Rank]:
+        """The workers of a producer that this worker reads from."""
+        return [(0, tp_rank) for tp_rank in self.tp_mappings[engine_id].all_source_ranks]
 
     # -- a step ends ---------------------------------------------------------------------------------------------
 
