@@ -151,6 +151,7 @@ def test_r14_malformed_messages_are_counted_and_harm_nobody() -> None:
         "malformed.body": 1,
         "malformed.version": 1,
         "malformed.size": 1,
+        "malformed.foreign": 0,
     }
     assert p.take_revoked() == []
 

@@ -177,7 +177,7 @@ class LeaseAgent:
             producers=len(self._lessee.sessions),
             lessor=dict(self._lessor.counts),
             lessee=dict(self._lessee.counts),
-            agent=dict(self._counts),
+            agent=dict(self._counts) | {"malformed.foreign": self._transport.foreign},
         )
 
     # -- the loop ------------------------------------------------------------------------------------------------

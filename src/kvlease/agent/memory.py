@@ -113,6 +113,8 @@ class MemoryTransport:
         network._join(incarnation)
         self._network = network
         self._incarnation = incarnation
+        # Nobody but lease agents is on this network.
+        self.foreign = 0
         # Connected peers: True while reachable, False once found dead, until disconnected.
         self._reachable: dict[int, bool] = {}
 

@@ -14,6 +14,9 @@ class Transport(Protocol):
     Implementations: `kvlease.agent.nixl.NixlTransport` (NIXL notifications), `kvlease.agent.memory.MemoryTransport`.
     """
 
+    foreign: int
+    """Messages dropped since they came from no lease agent."""
+
     @property
     def address(self) -> bytes:
         """What a peer needs to connect to this agent; opaque (for NIXL: the agent's metadata, some 450 B)."""

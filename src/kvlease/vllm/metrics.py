@@ -30,6 +30,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "fence_checks": ("verdict", "Reads checked against the fence; intact ones alone are used. Revoked: a late read."),
     "lost_leases": ("", "Leases that a producer said it does not hold any more, before they were read."),
     "declined_offers": ("reason", "Prefills not offered for want of a lease; their consumers compute them."),
+    "transport_failures": ("operation", "What the transport could not do: a peer was dead or unreachable."),
     "refused": ("kind", "Messages and references refused, by kind."),
 }
 GAUGES: dict[str, tuple[str, str]] = {
@@ -147,6 +148,8 @@ class SchedulerStatsFeed:
         totals["renewals", "sent"] = lessee.get("renewals", 0)
         totals["lost_leases", ""] = lessee.get("lost", 0)
         totals["refused", "bad_reference"] = self._consumer.bad_references
+        totals["transport_failures", "send"] = report.agent.get("sends_failed", 0)
+        totals["transport_failures", "connect"] = report.agent.get("connects_failed", 0)
         _collect(totals, "lease_ends", "ends.", self._producer.counts)
         _collect(totals, "declined_offers", "declined.", self._producer.counts)
         _collect(totals, "refused", "ignored.", lessor)
