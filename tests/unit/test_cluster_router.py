@@ -62,10 +62,10 @@ def test_decode_hands_ps_params_on_unchanged_whatever_is_in_them() -> None:
     assert answer.token_ids == (0, 7)
 
 
-def test_both_halves_together_go_to_p_then_to_d() -> None:
+def test_every_choice_of_n_is_read() -> None:
     engines = FakeEngines()
-    answer = with_router(engines, lambda router: router.complete("text", 16, n=3))
-    assert [host for host, _ in engines.asked] == ["p", "d"]
+    answer = with_router(engines, lambda router: router.decode(Reference("text", PARAMS), 16, n=3))
+    assert [host for host, _ in engines.asked] == ["d"]
     assert answer.choices == ((0, 7), (1, 7), (2, 7))
 
 

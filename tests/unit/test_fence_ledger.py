@@ -92,7 +92,7 @@ def test_r12_nothing_is_left_behind() -> None:
         book.take_orders()
         book.report({word.slot: 1})
     assert len(book) == 0
-    assert book.words() == []
+    assert not book._words
     assert not book._by_token
     assert not book._ordered
     assert not book._cleared

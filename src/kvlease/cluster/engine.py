@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,15 +21,12 @@ from kvlease.cluster.ports import free_port
 from kvlease.cluster.processes import (
     end_group,
     group_members,
-    remove_shared_memory,
-    shared_memory,
     signal_group,
 )
 from kvlease.cluster.spec import HOST, EngineSpec, command, environment
 from kvlease.errors import KvLeaseError
 
 READY_WITHIN_S = 180.0
-STOP_WITHIN_S = 15.0
 POLL_S = 0.05
 _HTTP_TIMEOUT_S = 10.0
 _WORKER_TITLE = "VLLM::Worker"
@@ -47,7 +44,7 @@ class EngineError(KvLeaseError, RuntimeError):
 class Engine:
     """One engine's processes. `start` returns at once; `wait_ready` waits. As a context manager it ends in any case.
 
-    After `kill` or `stop` it can be started again: same name, same ports, another process (and, where the spec gives no
+    After `kill` it can be started again: same name, same ports, another process (and, where the spec gives no
     engine id, another identity).
     """
 
@@ -129,19 +126,6 @@ class Engine:
             self._process.wait()
         self._clean_up()
         return killed
-
-    def stop(self, timeout_s: float = STOP_WITHIN_S) -> None:
-        """SIGTERM, as an operator would; what is left after `timeout_s` is killed."""
-        segments: set[Path] = set()
-        if self._process is not None and self.is_alive():
-            # Looked up while there are processes to ask: vLLM's own shutdown leaves some behind.
-            segments = shared_memory(self._process.pid)
-            self.resume()
-            self._process.send_signal(signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout_s)
-        self.kill()
-        remove_shared_memory(segments)
 
     def _clean_up(self) -> None:
         self._process = None

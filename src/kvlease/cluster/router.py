@@ -85,10 +85,6 @@ class Router:
         }
         return await self._answer(self.decode_url, payload)
 
-    async def complete(self, prompt: str, max_tokens: int, n: int = 1) -> Answer:
-        """Both halves, one after the other."""
-        return await self.decode(await self.prefill(prompt), max_tokens, n)
-
     async def compute_alone(self, url: str, prompt: str, max_tokens: int) -> Answer:
         """One engine prefills and decodes by itself: nothing is transferred, so the answer is right."""
         return await self._answer(url, completion(prompt, max_tokens))

@@ -62,10 +62,6 @@ class FenceLedger:
         """The word of this request's lease, from `prepare` until its clearing is ordered."""
         return self._words.get(request_id)
 
-    def words(self) -> list[Word]:
-        """All words whose clearing is not yet ordered."""
-        return list(self._words.values())
-
     def prepare(self, request_id: str) -> Word | None:
         """Take a slot and order every worker to arm it; None when all are in use. The lease is PREPARED."""
         assert request_id not in self._words, f"{request_id} is prepared already"
