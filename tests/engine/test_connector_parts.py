@@ -192,6 +192,34 @@ def test_every_question_for_a_card_gets_an_answer() -> None:
     cards.close()
 
 
+def test_a_card_without_a_worker_that_is_read_from_refuses_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fence, no read: a card must cover every rank that data comes from, and the slot of the lease."""
+    from concurrent.futures import ThreadPoolExecutor
+    from queue import Queue
+
+    from kvlease.protocol import LeaseCard, LeaseRef, WorkerFence
+    from kvlease.vllm import fences
+
+    monkeypatch.setattr(fences, "fetch_card", lambda _: LeaseCard([1], 7, b"", [WorkerFence(0, 0, 4096, 16)]))
+    meta: Any = SimpleNamespace(remote=SimpleNamespace(engine_id="P", host="p", port=1))
+    ready: Queue[Any] = Queue()
+
+    def admit(slot: int, ranks: list[tuple[int, int]]) -> fences.Admission:
+        """As the worker does: asked again when the card has come."""
+        ref = LeaseRef(7, 1, slot, 1000)
+        first = known.admit("r", meta, ref, ranks)
+        if first is not fences.Admission.WAIT:
+            return first
+        assert ready.get(timeout=10) == ("r", meta)
+        return known.admit("r", meta, ref, ranks)
+
+    with ThreadPoolExecutor(1) as executor:
+        known = fences.RemoteFences(executor, ready)
+        assert admit(15, [(0, 0), (0, 1)]) is fences.Admission.REFUSED
+        assert admit(16, [(0, 0)]) is fences.Admission.REFUSED
+        assert admit(15, [(0, 0)]) is fences.Admission.READ
+
+
 def test_reads_without_notices_send_none() -> None:
     """The notice is held back whether it would go with the data or by itself; all else reaches NIXL."""
     from kvlease.vllm.notices import without_notices
