@@ -1,8 +1,18 @@
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from kvlease.cluster.model import build_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def end_like_ctrl_c() -> Iterator[None]:
+    """Whoever ends the tests with SIGTERM, a supervisor that gives up for one, is to end the engines as well."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")
