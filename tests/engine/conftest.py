@@ -1,10 +1,14 @@
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from account import StandstillWatch, account_of
+from pairs import live_engines
 
 from kvlease.cluster.model import build_model
+
+watch = StandstillWatch()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -13,6 +17,21 @@ def end_like_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(autouse=True)
+def watched() -> None:
+    watch.begin()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test says what its engines have to say, and whether the machine stood still under it."""
+    report = yield
+    if report.failed and live_engines:
+        report.sections.append(("the machine", str(watch)))
+        report.sections += [(f"engine {engine.spec.name}", account_of(engine)) for engine in live_engines]
+    return report
 
 
 @pytest.fixture(scope="session")

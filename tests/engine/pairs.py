@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,16 +20,25 @@ from kvlease.cluster.spec import EngineSpec
 T = TypeVar("T")
 
 TERM_S = 6.0
+RENEWALS_PER_TERM = 6
+"""By the default interval."""
 P_CORE, D_CORE = 0, 1
 BLOCKS = 200
 """Small: two of the longest prompts go once through all of P's blocks."""
 TOKENS = 8
+POLL_S = 0.1
+
+Counts = Mapping[str, float]
+
+live_engines: list[Engine] = []
+"""Those of the tests that run now, for the account that a failure gives of them."""
 
 
 @contextmanager
 def running(*engines: Engine) -> Iterator[None]:
     """Start them together, wait for all; end them whatever happens."""
     try:
+        live_engines.extend(engines)
         for engine in engines:
             engine.start()
         for engine in engines:
@@ -37,6 +47,7 @@ def running(*engines: Engine) -> Iterator[None]:
     finally:
         for engine in engines:
             engine.kill()
+            live_engines.remove(engine)
 
 
 def producer(model: Path, **spec: Any) -> EngineSpec:
@@ -67,7 +78,7 @@ class Pair:
 
     p: Engine
     d: Engine
-    _right: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict)
+    _right: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def play(self, scene: "Callable[[Scene], Coroutine[Any, Any, T]]") -> T:
         """Run an async scene on these engines, and return what it returns."""
@@ -78,14 +89,56 @@ class Pair:
 
         return asyncio.run(run())
 
-    def wait_drained(self, timeout_s: float = 30.0) -> None:
+    def wait_drained(self, timeout_s: float = 60.0) -> None:
         self.p.wait_until(lambda: self.p.held_blocks() == 0, "drained", timeout_s)
 
+    def wait_no_slot_used(self) -> None:
+        """And no lease is out."""
+        self.p.wait_for_metrics(
+            lambda m: m.value("kvlease:fence_slots_used") == m.value("kvlease:active_leases") == 0,
+            "without a lease and a slot in use",
+        )
+
     def lease_ends(self) -> dict[str, float]:
+        """Of P's leases since its start, by cause."""
         return self.p.metrics().by_label("kvlease:lease_ends_total", "cause")
 
     def fence_checks(self) -> dict[str, float]:
+        """Of D's reads since its start, by verdict."""
         return self.d.metrics().by_label("kvlease:fence_checks_total", "verdict")
+
+    def wait_lease_ends(self, before: Counts, **expected: int) -> None:
+        """Leases have ended since `before`: so many, of these causes, and no others."""
+        _wait_for_counts("lease ends", self.lease_ends, before, expected)
+
+    @contextmanager
+    def counting(self, ends: Counts | None = None, checks: Counts | None = None) -> Iterator[None]:
+        """What happens within ends so many leases, by cause, and checks so many reads, by verdict, and no others.
+
+        It is waited for: an engine may show the last step before it went idle late.
+        """
+        ended, checked = self.lease_ends(), self.fence_checks()
+        yield
+        if ends is not None:
+            _wait_for_counts("lease ends", self.lease_ends, ended, ends)
+        if checks is not None:
+            _wait_for_counts("fence checks", self.fence_checks, checked, checks)
+
+
+def _wait_for_counts(
+    what: str, read: Callable[[], Counts], before: Counts, expected: Counts, timeout_s: float = 60.0
+) -> None:
+    """Wait until what was counted since `before` is what is expected. Fails with what it is instead."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        asked_at = time.monotonic()
+        counted = Counter(read())
+        counted.subtract(before)
+        since = {label: count for label, count in counted.items() if count}
+        if since == expected:
+            return
+        assert asked_at <= deadline, f"{what}: {since} and not {expected}, still after {timeout_s:g} s"
+        time.sleep(POLL_S)
 
 
 @dataclass
@@ -111,7 +164,8 @@ class Scene:
         """Every answer is there, and right by its token ids."""
         for reference, answer in zip(references, answers, strict=True):
             assert answer.status == 200, answer.body
-            assert answer.token_ids == await self.right(reference.prompt)
+            right = await self.right(reference.prompt)
+            assert answer.token_ids == right, f"a wrong answer: {answer.token_ids} and not {right}"
 
     async def wait(
         self, engine: Engine, condition: Callable[[Metrics], bool], what: str, timeout_s: float = 60
@@ -123,8 +177,11 @@ class Scene:
             engine, lambda m: m.value("vllm:num_requests_waiting") >= requests, f"busy ({requests} waiting)"
         )
 
-    async def wait_drained(self, timeout_s: float = 30.0) -> None:
+    async def wait_drained(self, timeout_s: float = 60.0) -> None:
         await asyncio.to_thread(self.pair.wait_drained, timeout_s)
+
+    async def wait_lease_ends(self, before: Counts, **expected: int) -> None:
+        await asyncio.to_thread(lambda: self.pair.wait_lease_ends(before, **expected))
 
     async def reuse_blocks(self) -> None:
         """Let P give its free blocks to somebody else. At once: vLLM hands out first what was freed last."""

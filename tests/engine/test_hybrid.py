@@ -25,9 +25,8 @@ def test_fresh_reads_are_right(pair: Pair) -> None:
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=31)
 
-    pair.play(scene)
-    assert pair.fence_checks() == {"intact": 3}
-    assert pair.lease_ends() == {"released": 3}
+    with pair.counting(ends={"released": 3}, checks={"intact": 3}):
+        pair.play(scene)
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
@@ -38,5 +37,6 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
         await s.check([reference], [answer])
 
     intact = pair.fence_checks().get("intact", 0)
-    pair.play(scene)
+    with pair.counting(ends={"expired": 1}):
+        pair.play(scene)
     assert pair.fence_checks().get("intact", 0) == intact

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, gather, producer, running
+from pairs import RENEWALS_PER_TERM, TOKENS, Pair, Scene, begin, consumer, gather, producer, running
 
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
@@ -29,7 +29,7 @@ def drained(pair: Pair) -> Iterator[None]:
     yield
     assert pair.d.is_alive()
     pair.wait_drained()
-    assert pair.p.metrics().value("kvlease:active_leases") == 0
+    pair.p.wait_for_metrics(lambda m: m.value("kvlease:active_leases") == 0, "without a lease")
 
 
 def with_lease(reference: Reference, lease: object) -> Reference:
@@ -38,7 +38,6 @@ def with_lease(reference: Reference, lease: object) -> Reference:
 
 def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
     """R1, R19: the plain case. Blocks are released by the consumer; none is held until the term is over."""
-    before, checks = pair.lease_ends(), pair.fence_checks()
 
     async def scene(s: Scene) -> None:
         for prompt in draw_prompts(5, seed=1):
@@ -47,10 +46,8 @@ def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
             await s.wait_drained()
             await s.check([reference], [answer])
 
-    pair.play(scene)
-    assert pair.lease_ends().get("released", 0) - before.get("released", 0) == 5
-    assert pair.fence_checks().get("intact", 0) - checks.get("intact", 0) == 5
-    assert pair.lease_ends().get("expired", 0) == before.get("expired", 0)
+    with pair.counting(ends={"released": 5}, checks={"intact": 5}):
+        pair.play(scene)
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
@@ -63,8 +60,9 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
         answers = [await s.router.decode(reference, TOKENS) for reference in references]
         await s.check(references, answers)
 
-    intact = pair.fence_checks().get("intact", 0)
-    pair.play(scene)
+    with pair.counting(ends={"expired": 2}):
+        intact = pair.fence_checks().get("intact", 0)
+        pair.play(scene)
     checks = pair.fence_checks()
     assert checks.get("intact", 0) == intact
     lost = pair.d.metrics().value("kvlease:lost_leases_total")
@@ -73,7 +71,6 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
 
 def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
     """vllm 41269, 19223, 29906: D aborts what it never scheduled. P hears of it, and does not wait for the term."""
-    released = pair.lease_ends().get("released", 0)
 
     async def scene(s: Scene) -> None:
         async with s.busy(pair.d):
@@ -84,13 +81,12 @@ def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
             waiting.cancel()
             await s.wait_drained()
 
-    pair.play(scene)
-    assert pair.lease_ends().get("released", 0) == released + 1
+    with pair.counting(ends={"released": 1}, checks={}):
+        pair.play(scene)
 
 
 def test_siblings_share_a_lease(pair: Pair) -> None:
     """R24: with n = 3 nobody frees under another: three reads of one lease, three right answers."""
-    intact = pair.fence_checks().get("intact", 0)
 
     async def scene(s: Scene) -> None:
         reference = await s.router.prefill(draw_prompts(1, seed=4)[0])
@@ -98,26 +94,24 @@ def test_siblings_share_a_lease(pair: Pair) -> None:
         assert answer.status == 200, answer.body
         assert answer.choices == (await s.right(reference.prompt),) * 3
 
-    pair.play(scene)
-    assert pair.fence_checks().get("intact", 0) == intact + 3
+    with pair.counting(ends={"released": 1}, checks={"intact": 3}):
+        pair.play(scene)
 
 
 def test_prefilled_siblings_hold_one_lease(pair: Pair) -> None:
     """R24, vllm 38900: a router that passes n = 3 on to P gets one reference. The other two prefills hold nothing."""
-    aborted = pair.lease_ends().get("aborted", 0)
 
     async def scene(s: Scene) -> None:
         reference = await s.router.prefill(draw_prompts(1, seed=5)[0], n=3)
         await s.wait(pair.p, lambda m: m.value("kvlease:active_leases") == 1, "down to one lease")
         await s.check([reference], [await s.router.decode(reference, TOKENS)])
 
-    pair.play(scene)
-    assert pair.lease_ends().get("aborted", 0) == aborted + 2
+    with pair.counting(ends={"aborted": 2, "released": 1}, checks={"intact": 1}):
+        pair.play(scene)
 
 
 def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
     """R8, R15: requests wait for several terms in the queue of a living, busy D. None is lost."""
-    before = pair.lease_ends()
 
     async def scene(s: Scene) -> None:
         async with s.busy(pair.d):
@@ -125,21 +119,19 @@ def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
             await s.wait_waiting(pair.d, 3)
             renewals = pair.p.metrics().value("kvlease:renewals_total", direction="received")
-            # A renewal a second at this term: as many as two and a half terms have.
             await s.wait(
                 pair.p,
-                lambda m: m.value("kvlease:renewals_total", direction="received") >= renewals + 2.5 * TERM_S,
+                lambda m: m.value("kvlease:renewals_total", direction="received") >= renewals + 2.5 * RENEWALS_PER_TERM,
                 "renewed for two and a half terms",
             )
         await s.check(references, await gather(decodes))
 
-    pair.play(scene)
-    assert pair.lease_ends().get("expired", 0) == before.get("expired", 0)
+    with pair.counting(ends={"released": 3}, checks={"intact": 3}):
+        pair.play(scene)
 
 
 def test_long_step_loses_no_lease(pair: Pair) -> None:
     """R15, L2: a step of D outlasts the lease; its scheduler's process lives, and so do the leases."""
-    before = pair.lease_ends()
 
     async def scene(s: Scene) -> None:
         async with s.busy(pair.d):
@@ -151,7 +143,9 @@ def test_long_step_loses_no_lease(pair: Pair) -> None:
             try:
                 await s.wait(
                     pair.p,
-                    lambda m: m.value("kvlease:renewals_total", direction="received") >= renewals + 1.5 * TERM_S,
+                    lambda m: (
+                        m.value("kvlease:renewals_total", direction="received") >= renewals + 1.5 * RENEWALS_PER_TERM
+                    ),
                     "renewed for a term and a half in one step",
                 )
                 await s.reuse_blocks()
@@ -159,30 +153,29 @@ def test_long_step_loses_no_lease(pair: Pair) -> None:
                 pair.d.resume_worker()
         await s.check(references, await gather(decodes))
 
-    pair.play(scene)
-    assert pair.lease_ends().get("expired", 0) == before.get("expired", 0)
+    with pair.counting(ends={"released": 3}, checks={"intact": 3}):
+        pair.play(scene)
 
 
 def test_stalled_decoder_answers_right(pair: Pair) -> None:
     """S1, R18: D is stopped beyond its lease while P reuses the blocks; then it goes on. Alive, so not orphaned."""
-    before = pair.lease_ends()
 
     async def scene(s: Scene) -> None:
+        before = pair.lease_ends()
         async with s.busy(pair.d):
             references = await s.prefill(draw_prompts(3, seed=9))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
             await s.wait_waiting(pair.d, 3)
             pair.d.pause()
             try:
-                await s.wait_drained()
+                await s.wait_lease_ends(before, expired=3)
                 await s.reuse_blocks()
             finally:
                 pair.d.resume()
         await s.check(references, await gather(decodes))
 
-    pair.play(scene)
-    assert pair.lease_ends().get("expired", 0) - before.get("expired", 0) == 3
-    assert pair.lease_ends().get("orphaned", 0) == before.get("orphaned", 0)
+    with pair.counting(ends={"expired": 3}):
+        pair.play(scene)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +191,8 @@ def test_unreadable_reference_is_not_read(pair: Pair, lease: object) -> None:
         await s.check([reference], [await s.router.decode(reference, TOKENS)])
 
     refused = pair.d.metrics().value("kvlease:refused_total", kind="bad_reference")
-    pair.play(scene)
+    with pair.counting(ends={"released": 1}, checks={"intact": 1}):
+        pair.play(scene)
     assert pair.d.metrics().value("kvlease:refused_total", kind="bad_reference") == refused + 1
 
 
@@ -211,10 +205,10 @@ def test_forged_token_reads_nothing(pair: Pair) -> None:
         await s.check([reference], [await s.router.decode(with_lease(reference, forged), TOKENS)])
         await s.check([reference], [await s.router.decode(reference, TOKENS)])
 
-    before, intact = pair.lease_ends(), pair.fence_checks().get("intact", 0)
-    pair.play(scene)
+    intact = pair.fence_checks().get("intact", 0)
+    with pair.counting(ends={"released": 1}):
+        pair.play(scene)
     assert pair.fence_checks().get("intact", 0) == intact + 1
-    assert pair.lease_ends().get("released", 0) == before.get("released", 0) + 1
 
 
 def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
@@ -253,22 +247,21 @@ def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
 
 def test_crashed_decoder_gives_the_blocks_back_at_once(pair: Pair) -> None:
     """R18, L1: D is killed with requests waiting. P takes the blocks back after the grace, not after the term."""
-    before = pair.lease_ends()
 
     async def scene(s: Scene) -> None:
+        claims = pair.p.metrics().value("kvlease:claims_total")
         async with s.busy(pair.d):
             references = await s.prefill(draw_prompts(3, seed=14))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
-            await s.wait_waiting(pair.d, 3)
-            await s.wait(pair.p, lambda m: m.value("kvlease:sessions", role="consumers") == 1, "in session with D")
+            await s.wait(pair.p, lambda m: m.value("kvlease:claims_total") == claims + 3, "asked by D to hold them")
             pair.d.kill()
             await s.wait_drained()
             await asyncio.gather(*decodes, return_exceptions=True)
 
-    try:
-        pair.play(scene)
-    finally:
-        pair.d.start()
-        pair.d.wait_ready()
-    assert pair.lease_ends().get("orphaned", 0) - before.get("orphaned", 0) == 3
+    with pair.counting(ends={"orphaned": 3}):
+        try:
+            pair.play(scene)
+        finally:
+            pair.d.start()
+            pair.d.wait_ready()
     assert pair.p.metrics().value("kvlease:crash_reclaims_total") == pair.lease_ends().get("orphaned", 0)

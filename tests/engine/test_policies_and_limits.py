@@ -52,7 +52,9 @@ def test_without_a_slot_nothing_is_offered(pair: Pair) -> None:
         await s.check(references, [await s.router.decode(reference, TOKENS) for reference in references])
 
     pair.play(scene)
-    assert pair.p.metrics().value("kvlease:declined_offers_total", reason="no_slot") == 1
+    pair.p.wait_for_metrics(
+        lambda m: m.value("kvlease:declined_offers_total", reason="no_slot") == 1, "known to have declined one offer"
+    )
     pair.wait_drained()
 
 

@@ -32,24 +32,22 @@ def test_stock_consumer_reads_and_releases(stock_consumer: Pair) -> None:
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=41)
 
-    pair.play(scene)
-    assert pair.lease_ends() == {"released": 3}
-    assert pair.p.metrics().value("kvlease:fence_slots_used") == 0
-    assert pair.p.metrics().value("kvlease:active_leases") == 0
+    with pair.counting(ends={"released": 3}):
+        pair.play(scene)
+    pair.wait_no_slot_used()
 
 
 def test_stock_consumer_renews_by_heartbeat(stock_consumer: Pair) -> None:
     """Its heartbeats name requests; they reach the lessor, and leases outlive their term in its queue."""
     pair = stock_consumer
-    expired = pair.lease_ends().get("expired", 0)
 
     async def scene(s: Scene) -> None:
         await wait_in_queue(s, seed=42, terms=2)
 
-    pair.play(scene)
-    assert pair.lease_ends().get("expired", 0) == expired
+    with pair.counting(ends={"released": 2}):
+        pair.play(scene)
     pair.wait_drained()
-    assert pair.p.metrics().value("kvlease:fence_slots_used") == 0
+    pair.wait_no_slot_used()
 
 
 def test_stock_producer_is_read_from(stock_producer: Pair) -> None:

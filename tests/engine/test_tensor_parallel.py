@@ -28,10 +28,9 @@ def test_fresh_reads_are_right(pair: Pair) -> None:
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=21)
 
-    pair.play(scene)
-    assert pair.fence_checks() == {"intact": 3 * pair.d.spec.tensor_parallel_size}
-    assert pair.lease_ends() == {"released": 3}
-    assert pair.p.metrics().value("kvlease:fence_slots_used") == 0
+    with pair.counting(ends={"released": 3}, checks={"intact": 3 * pair.d.spec.tensor_parallel_size}):
+        pair.play(scene)
+    pair.wait_no_slot_used()
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
@@ -42,7 +41,7 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
         await s.check([reference], [answer])
 
     intact = pair.fence_checks().get("intact", 0)
-    pair.play(scene)
+    with pair.counting(ends={"expired": 1}):
+        pair.play(scene)
     assert pair.fence_checks().get("intact", 0) == intact
-    assert pair.lease_ends().get("expired") == 1
-    assert pair.p.metrics().value("kvlease:fence_slots_used") == 0
+    pair.wait_no_slot_used()

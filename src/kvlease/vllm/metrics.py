@@ -23,6 +23,7 @@ PERIOD_S = 0.25
 # name: (label, documentation). One label each; "" for none.
 COUNTERS: dict[str, tuple[str, str]] = {
     "grants": ("", "Leases granted."),
+    "claims": ("", "Claims received: a consumer's session began to hold a lease."),
     "lease_ends": ("cause", "Leases ended, by cause; all but released were taken back from their consumers."),
     "crash_reclaims": ("", "Leases taken back since their consumer's process was dead."),
     "reclaimed_blocks": ("", "KV cache blocks taken back from consumers, for whatever cause but released."),
@@ -142,6 +143,7 @@ class SchedulerStatsFeed:
         lessor, lessee = report.lessor, report.lessee
         totals: Counter[Key] = Counter()
         totals["grants", ""] = lessor.get("grants", 0)
+        totals["claims", ""] = lessor.get("claims", 0)
         totals["crash_reclaims", ""] = self._producer.counts["ends.orphaned"]
         totals["reclaimed_blocks", ""] = self._producer.counts["reclaimed_blocks"]
         totals["renewals", "received"] = lessor.get("renewals", 0)

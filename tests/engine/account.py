@@ -1,0 +1,80 @@
+"""What a failed test on real engines says of them, and of the machine: nobody can ask either afterwards."""
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import httpx
+
+from kvlease.cluster.engine import Engine
+
+STANDSTILL_S = 0.5
+POLL_S = 0.05
+LINES = 15
+_TELLING = re.compile(r"kvlease|UCX|NIXL|Nixl| ERROR ")
+
+
+def account_of(engine: Engine) -> str:
+    """Its metrics of kvlease that are not 0, and the last lines of its log that bear on transfers."""
+    try:
+        samples = [s for s in engine.metrics().samples if s.name.startswith("kvlease:") and s.value]
+        metrics = [f"{s.name.removeprefix('kvlease:')} {_own_label(s.labels)}{s.value:g}" for s in samples]
+    except httpx.TransportError as e:
+        metrics = [f"no metrics: {e!r}"]
+    log = engine.log_path.read_text(errors="replace").splitlines() if engine.log_path.exists() else []
+    telling = [line[:240] for line in log if _TELLING.search(line)]
+    kept = [s for s in metrics if "_created" not in s]
+    return "\n".join(["; ".join(kept), *telling[-LINES:]])
+
+
+def _own_label(labels: object) -> str:
+    assert isinstance(labels, dict)
+    return "".join(f"{value} " for key, value in labels.items() if key not in ("engine", "model_name"))
+
+
+class StandstillWatch:
+    """Notes when this process was not run for longer than anything here takes: its machine stood still, or starved it.
+
+    With it, the processor time that the host took from the machine, and the time somebody waited for disk or memory.
+    """
+
+    def __init__(self) -> None:
+        self._gaps: list[str] = []
+        self._began = time.monotonic()
+        self._pressure: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._run, name="standstill-watch", daemon=True)
+
+    def begin(self) -> None:
+        """Forget what was before: a test begins."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._gaps.clear()
+        self._began = time.monotonic()
+        self._pressure = _pressure()
+
+    def __str__(self) -> str:
+        waited = {name: total - self._pressure.get(name, 0.0) for name, total in _pressure().items()}
+        pressure = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in waited.items())
+        return f"{time.monotonic() - self._began:.0f} s into the test; stood still: {self._gaps or 'never'}; {pressure}"
+
+    def _run(self) -> None:
+        while True:
+            slept_at = time.monotonic()
+            time.sleep(POLL_S)
+            gap_s = time.monotonic() - slept_at
+            if gap_s > STANDSTILL_S:
+                self._gaps.append(f"{gap_s:.1f} s after {slept_at - self._began:.0f} s")
+
+
+def _pressure() -> dict[str, float]:
+    """Seconds since the start of the machine, where Linux tells."""
+    totals = {}
+    for resource in ("cpu", "io", "memory"):
+        path = Path("/proc/pressure") / resource
+        if path.exists() and (match := re.search(r"some .*total=(\d+)", path.read_text())):
+            totals[f"waited for {resource}"] = int(match[1]) / 1e6
+    stat = Path("/proc/stat")
+    if stat.exists():
+        totals["stolen by the host"] = int(stat.read_text().split("\n", 1)[0].split()[8]) / 100
+    return totals
