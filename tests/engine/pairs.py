@@ -19,13 +19,17 @@ from kvlease.cluster.spec import EngineSpec
 
 T = TypeVar("T")
 
-TERM_S = 6.0
+TERM_S = 12.0
+"""A consumer that stands still for longer than an extension, 8 s of these, has lost its leases, and rightly so: a busy
+machine was seen to let a core stand still for more than 4 s."""
 RENEWALS_PER_TERM = 6
 """By the default interval."""
 P_CORE, D_CORE = 0, 1
 BLOCKS = 200
 """Small: two of the longest prompts go once through all of P's blocks."""
 TOKENS = 8
+BLOCKER_TOKENS = 7900
+"""Some 90 s for two at a time."""
 POLL_S = 0.1
 
 Counts = Mapping[str, float]
@@ -67,6 +71,8 @@ def consumer(model: Path, **spec: Any) -> EngineSpec:
         "connector": "kvlease",
         "cores": (D_CORE,),
         "max_num_seqs": 2,
+        "max_model_len": 8192,
+        "num_blocks": 600,
         "extra_config": {"kv_lease_duration": TERM_S},
     }
     return EngineSpec(model=model, role="kv_consumer", **(settings | spec))
@@ -194,7 +200,7 @@ class Scene:
     async def busy(self, engine: Engine, seats: int = 2) -> AsyncIterator[None]:
         """While it lasts, all of the engine's seats are taken and further requests wait in its queue."""
         blockers = [
-            asyncio.create_task(self.router.compute_alone(engine.url, prompt, 3500))
+            asyncio.create_task(self.router.compute_alone(engine.url, prompt, BLOCKER_TOKENS))
             for prompt in draw_prompts(seats, seed=7, shortest=200, longest=240)
         ]
         try:
@@ -237,7 +243,7 @@ async def read_late(s: Scene, seed: int) -> tuple[Reference, Answer]:
 
 
 async def wait_in_queue(s: Scene, seed: int, terms: float) -> None:
-    """Requests wait for several terms in the queue of a busy D; then they are read, and right."""
+    """Requests wait for so many terms in the queue of a busy D; then they are read, and right."""
     async with s.busy(s.pair.d):
         references = await s.prefill(draw_prompts(2, seed=seed, longest=800))
         decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]

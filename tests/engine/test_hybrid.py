@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 def pair(hybrid_model: Path, logs: Path) -> Iterator[Pair]:
     pair = Pair(
         Engine(producer(hybrid_model, name="P-hybrid", num_blocks=400), logs),
-        Engine(consumer(hybrid_model, name="D-hybrid", num_blocks=600), logs),
+        Engine(consumer(hybrid_model, name="D-hybrid", num_blocks=1100), logs),
     )
     with running(pair.p, pair.d):
         yield pair

@@ -42,7 +42,7 @@ def test_stock_consumer_renews_by_heartbeat(stock_consumer: Pair) -> None:
     pair = stock_consumer
 
     async def scene(s: Scene) -> None:
-        await wait_in_queue(s, seed=42, terms=2)
+        await wait_in_queue(s, seed=42, terms=1.5)
 
     with pair.counting(ends={"released": 2}):
         pair.play(scene)
@@ -56,7 +56,7 @@ def test_stock_producer_is_read_from(stock_producer: Pair) -> None:
 
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=43)
-        await wait_in_queue(s, seed=44, terms=2)
+        await wait_in_queue(s, seed=44, terms=1.5)
 
     pair.play(scene)
     pair.wait_drained()

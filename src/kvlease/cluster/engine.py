@@ -28,7 +28,7 @@ from kvlease.errors import KvLeaseError
 
 READY_WITHIN_S = 180.0
 POLL_S = 0.05
-_HTTP_TIMEOUT_S = 10.0
+_HTTP_TIMEOUT_S = 30.0
 _WORKER_TITLE = "VLLM::Worker"
 _TAIL_LINES = 25
 _CAUSE = re.compile(r" ERROR .*\] ((?:\w+\.)*\w*(?:Error|Exception)\b: .*)")
@@ -60,7 +60,9 @@ class Engine:
         self._scratch: Path | None = None
         self._started_at = 0.0
         self._log_mode = "wb"
-        self._http = httpx.Client(base_url=self.url, timeout=_HTTP_TIMEOUT_S, trust_env=False)
+        # No connection is kept: the server closes an idle one after 5 s, maybe just as it is used again.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=self.url, timeout=_HTTP_TIMEOUT_S, limits=limits, trust_env=False)
 
     def __enter__(self) -> Self:
         if self._process is None:
