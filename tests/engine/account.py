@@ -8,29 +8,29 @@ from pathlib import Path
 import httpx
 
 from kvlease.cluster.engine import Engine
+from kvlease.cluster.metrics import Sample
 
 STANDSTILL_S = 0.5
 POLL_S = 0.05
 LINES = 15
-_TELLING = re.compile(r"kvlease|UCX|NIXL|Nixl| ERROR ")
+_TELLING = re.compile(r"^E\d{4} |UCX +ERROR| (WARNING|ERROR) ")
 
 
 def account_of(engine: Engine) -> str:
-    """Its metrics of kvlease that are not 0, and the last lines of its log that bear on transfers."""
+    """Its metrics of kvlease that are not 0, and the last warnings and errors of its log."""
     try:
-        samples = [s for s in engine.metrics().samples if s.name.startswith("kvlease:") and s.value]
-        metrics = [f"{s.name.removeprefix('kvlease:')} {_own_label(s.labels)}{s.value:g}" for s in samples]
+        ours = [s for s in engine.metrics().samples if s.name.startswith("kvlease:")]
+        metrics = "; ".join(_spoken(s) for s in ours if s.value and not s.name.endswith("_created"))
     except httpx.TransportError as e:
-        metrics = [f"no metrics: {e!r}"]
+        metrics = f"no metrics: {e!r}"
     log = engine.log_path.read_text(errors="replace").splitlines() if engine.log_path.exists() else []
     telling = [line[:240] for line in log if _TELLING.search(line)]
-    kept = [s for s in metrics if "_created" not in s]
-    return "\n".join(["; ".join(kept), *telling[-LINES:]])
+    return "\n".join([metrics, *telling[-LINES:]])
 
 
-def _own_label(labels: object) -> str:
-    assert isinstance(labels, dict)
-    return "".join(f"{value} " for key, value in labels.items() if key not in ("engine", "model_name"))
+def _spoken(sample: Sample) -> str:
+    labels = (value for key, value in sample.labels.items() if key not in ("engine", "model_name"))
+    return " ".join([sample.name.removeprefix("kvlease:"), *labels, f"{sample.value:g}"])
 
 
 class StandstillWatch:
