@@ -1,8 +1,10 @@
 """What a failed test on real engines says of them, and of the machine: nobody can ask either afterwards."""
 
+import os
 import re
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -21,7 +23,7 @@ def account_of(engine: Engine) -> str:
     try:
         ours = [s for s in engine.metrics().samples if s.name.startswith("kvlease:")]
         metrics = "; ".join(_spoken(s) for s in ours if s.value and not s.name.endswith("_created"))
-    except httpx.TransportError as e:
+    except httpx.HTTPError as e:
         metrics = f"no metrics: {e!r}"
     log = engine.log_path.read_text(errors="replace").splitlines() if engine.log_path.exists() else []
     telling = [line[:240] for line in log if _TELLING.search(line)]
@@ -68,13 +70,14 @@ class StandstillWatch:
 
 
 def _pressure() -> dict[str, float]:
-    """Seconds since the start of the machine, where Linux tells."""
+    """Seconds since the machine started, where its kernel tells."""
     totals = {}
     for resource in ("cpu", "io", "memory"):
         path = Path("/proc/pressure") / resource
-        if path.exists() and (match := re.search(r"some .*total=(\d+)", path.read_text())):
-            totals[f"waited for {resource}"] = int(match[1]) / 1e6
-    stat = Path("/proc/stat")
-    if stat.exists():
-        totals["stolen by the host"] = int(stat.read_text().split("\n", 1)[0].split()[8]) / 100
-    return totals
+        # Not every kernel keeps it, and one that was told not to has the file all the same, and cannot read it.
+        with suppress(OSError):
+            if match := re.search(r"some .*total=(\d+)", path.read_text()):
+                totals[f"waited for {resource}"] = int(match[1]) / 1e6
+    # The line of all cores: user, nice, system, idle, iowait, irq, softirq, steal, ... in ticks.
+    stolen = int(Path("/proc/stat").read_text().split(maxsplit=9)[8])
+    return totals | {"stolen by the host": stolen / os.sysconf("SC_CLK_TCK")}

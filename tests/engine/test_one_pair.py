@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pairs import RENEWALS_PER_TERM, TOKENS, Pair, Scene, begin, consumer, gather, producer, running
+from pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, read_fresh, running
 
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
@@ -40,11 +40,7 @@ def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
     """R1, R19: the plain case. Blocks are released by the consumer; none is held until the term is over."""
 
     async def scene(s: Scene) -> None:
-        for prompt in draw_prompts(5, seed=1):
-            reference = await s.router.prefill(prompt)
-            answer = await s.router.decode(reference, TOKENS)
-            await s.wait_drained()
-            await s.check([reference], [answer])
+        await read_fresh(s, seed=1, count=5, longest=3000)
 
     with pair.counting(ends={"released": 5}, checks={"intact": 5}):
         pair.play(scene)
@@ -118,12 +114,7 @@ def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
             references = await s.prefill(draw_prompts(3, seed=6))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
             await s.wait_waiting(pair.d, 3)
-            renewals = pair.p.metrics().value("kvlease:renewals_total", direction="received")
-            await s.wait(
-                pair.p,
-                lambda m: m.value("kvlease:renewals_total", direction="received") >= renewals + 2 * RENEWALS_PER_TERM,
-                "renewed for two terms",
-            )
+            await s.wait_renewed(terms=2)
         await s.check(references, await gather(decodes))
 
     with pair.counting(ends={"released": 3}, checks={"intact": 3}):
@@ -138,16 +129,9 @@ def test_long_step_loses_no_lease(pair: Pair) -> None:
             references = await s.prefill(draw_prompts(3, seed=8))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
             await s.wait_waiting(pair.d, 3)
-            renewals = pair.p.metrics().value("kvlease:renewals_total", direction="received")
             pair.d.pause_worker()
             try:
-                await s.wait(
-                    pair.p,
-                    lambda m: (
-                        m.value("kvlease:renewals_total", direction="received") >= renewals + 1.5 * RENEWALS_PER_TERM
-                    ),
-                    "renewed for a term and a half in one step",
-                )
+                await s.wait_renewed(terms=1.5)
                 await s.reuse_blocks()
             finally:
                 pair.d.resume_worker()
@@ -253,7 +237,7 @@ def test_crashed_decoder_gives_the_blocks_back_at_once(pair: Pair) -> None:
         async with s.busy(pair.d):
             references = await s.prefill(draw_prompts(3, seed=14))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
-            await s.wait(pair.p, lambda m: m.value("kvlease:claims_total") == claims + 3, "asked by D to hold them")
+            await s.wait(pair.p, lambda m: m.value("kvlease:claims_total") >= claims + 3, "asked by D to hold them")
             pair.d.kill()
             await s.wait_drained()
             await asyncio.gather(*decodes, return_exceptions=True)

@@ -1,0 +1,44 @@
+"""R9: a stock decode engine reads from kvlease. What stock does there is not better, and nothing is worse.
+
+It and test_stock_producer.py are two modules, so that there is one pair of engines at a time on the two cores.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pairs import Pair, Scene, consumer, producer, read_fresh, running, wait_in_queue
+
+from kvlease.cluster.engine import Engine
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, logs: Path) -> Iterator[Pair]:
+    pair = Pair(Engine(producer(model), logs), Engine(consumer(model, name="D-stock", connector="stock"), logs))
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def test_stock_consumer_reads_and_releases(pair: Pair) -> None:
+    """It knows no fence and no lease agent: its completion notice ends the lease, and its slot is given back."""
+
+    async def scene(s: Scene) -> None:
+        await read_fresh(s, seed=41)
+
+    with pair.counting(ends={"released": 3}):
+        pair.play(scene)
+    pair.wait_no_slot_used()
+
+
+def test_stock_consumer_renews_by_heartbeat(pair: Pair) -> None:
+    """Its heartbeats name requests; they reach the lessor, and leases outlive their term in its queue."""
+
+    async def scene(s: Scene) -> None:
+        await wait_in_queue(s, seed=42, terms=1.5)
+
+    with pair.counting(ends={"released": 2}):
+        pair.play(scene)
+    pair.wait_drained()
+    pair.wait_no_slot_used()
