@@ -27,6 +27,17 @@ class Health(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
 """
+MAPS = (
+    """
+import mmap
+maps = []
+for path in PATHS:
+    with open(path, "w+b") as file:
+        file.truncate(4096)
+        maps.append(mmap.mmap(file.fileno(), 4096))
+"""
+    + SERVER
+)
 DIES = """
 import sys
 sys.exit("(EngineCore pid=7) ERROR 11-20 08:28:44 [core.py:1510] ValueError: the pool is too small")
@@ -129,3 +140,18 @@ def test_a_group_is_ended_with_its_stopped_members() -> None:
 def test_ports_are_free_and_not_given_twice() -> None:
     ports = {free_port(HOST) for _ in range(20)}
     assert len(ports) == 20
+
+
+def test_a_killed_engine_leaves_no_shared_memory(make_engine: Callable[[str], Engine]) -> None:
+    """What multiprocessing and vLLM's workers made goes with them; what others may have mapped, as UCX's, does not."""
+    own = [f"/dev/shm/{prefix}kvlease-test-{os.getpid()}" for prefix in ("psm_", "sem.mp-", "vllm_dist_")]
+    shared = f"/dev/shm/ucx_shm_kvlease-test-{os.getpid()}"
+    try:
+        with make_engine(f"PATHS = {[*own, shared]}" + MAPS) as engine:
+            engine.wait_ready(timeout_s=30)
+            assert all(Path(path).exists() for path in own)
+        assert not any(Path(path).exists() for path in own)
+        assert Path(shared).exists()
+    finally:
+        for path in (*own, shared):
+            Path(path).unlink(missing_ok=True)

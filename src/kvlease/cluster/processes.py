@@ -11,9 +11,9 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _SHARED_MEMORY = "/dev/shm/"
-_OWN_SEGMENTS = (f"{_SHARED_MEMORY}psm_", f"{_SHARED_MEMORY}sem.mp-")
-"""What Python's multiprocessing makes, and only its resource tracker removes. (UCX's segments are its own affair: one
-engine maps those of the other.)"""
+_OWN_SEGMENTS = tuple(_SHARED_MEMORY + prefix for prefix in ("psm_", "sem.mp-", "vllm_dist_"))
+"""What Python's multiprocessing makes, and only its resource tracker removes, and what vLLM's tensor-parallel workers
+make on a CPU. (UCX's segments are its own affair: one engine maps those of the other.)"""
 
 
 @dataclass(frozen=True)
