@@ -2,9 +2,11 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, read_fresh, running
 
@@ -34,6 +36,18 @@ def drained(pair: Pair) -> Iterator[None]:
 
 def with_lease(reference: Reference, lease: object) -> Reference:
     return dataclasses.replace(reference, kv_transfer_params={**reference.kv_transfer_params, "kv_lease": lease})
+
+
+def test_idle_workers_leave_their_cores_to_others(pair: Pair) -> None:
+    """0010: what spins starves everything else on its core, the lease agents among it, for seconds."""
+
+    def spent_s() -> list[float]:
+        return [sum(psutil.Process(pid).cpu_times()[:2]) for engine in (pair.p, pair.d) for pid in engine.worker_pids()]
+
+    began, before = time.monotonic(), spent_s()
+    time.sleep(1)  # It is the time that has to pass.
+    used = [(after - was) / (time.monotonic() - began) for after, was in zip(spent_s(), before, strict=True)]
+    assert max(used) < 0.5  # A thread that spins takes all of it: 1.0.
 
 
 def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:

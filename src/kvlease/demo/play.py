@@ -185,8 +185,8 @@ class _Play:
 
 
 def _choose_cores() -> _Cores:
-    """A core for P and another for D. Raises EngineError where they would have to share one: every NIXL agent has a
-    thread that spins, and of what was measured so, nothing would be the lease's doing."""
+    """A core for P and another for D. Raises EngineError where they would have to share one: an engine steps without
+    pause while it holds blocks, and of what was measured so, nothing would be the lease's doing."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < CORES_NEEDED:
         raise EngineError(f"the demo needs {CORES_NEEDED} processor cores, this process may use {len(allowed)}")
