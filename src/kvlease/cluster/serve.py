@@ -25,7 +25,7 @@ def main() -> None:
 
     _fork()
     _let_progress_threads_sleep()
-    _sleep_instead_of_yielding()
+    sleep_instead_of_yielding()
     serve()
 
 
@@ -55,10 +55,10 @@ def _let_progress_threads_sleep() -> None:
     bindings.nixlAgent = create_sleeping
 
 
-def _sleep_instead_of_yielding() -> None:
+def sleep_instead_of_yielding() -> None:
+    """Let this process, and those it forks, wait for each other as vLLM has them do on a Python before 3.11.1."""
     from vllm.distributed import utils
 
-    # What vLLM does on a Python whose sched_yield is of no use to it.
     utils.USE_SCHED_YIELD = False
 
 
