@@ -15,18 +15,20 @@ from kvlease.cluster.metrics import Sample
 STANDSTILL_S = 0.5
 POLL_S = 0.05
 LINES = 15
+READY = "Application startup complete."
+"""What an engine logs once a start: the same dozen warnings come before it, whatever is tested."""
 _TELLING = re.compile(r"^E\d{4} |UCX +ERROR| (WARNING|ERROR) ")
 
 
 def account_of(engine: Engine) -> str:
-    """Its metrics of kvlease that are not 0, and the last warnings and errors of its log."""
+    """Its metrics of kvlease that are not 0, and what it warned of after its start, or in it if it never was ready."""
     try:
         ours = [s for s in engine.metrics().samples if s.name.startswith("kvlease:")]
         metrics = "; ".join(_spoken(s) for s in ours if s.value and not s.name.endswith("_created"))
     except httpx.HTTPError as e:
         metrics = f"no metrics: {e!r}"
-    log = engine.log_path.read_text(errors="replace").splitlines() if engine.log_path.exists() else []
-    telling = [line[:240] for line in log if _TELLING.search(line)]
+    log = engine.log_path.read_text(errors="replace") if engine.log_path.exists() else ""
+    telling = [line[:240] for line in log.rpartition(READY)[2].splitlines() if _TELLING.search(line)]
     return "\n".join([metrics, *telling[-LINES:]])
 
 
