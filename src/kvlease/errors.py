@@ -5,6 +5,7 @@ KvLeaseError
 ├── UnsupportedEngine  this vLLM is outside the tested range, or asked for something kvlease does not guarantee
 ├── BadReference       a `kv_lease` that no producer of ours could have written
 ├── BadMessage         bytes from a peer that are not a message of this protocol
+├── CardUnavailable    nobody serves a lease card where one was asked for
 └── PeerGone           the transport says that a peer's process is dead or unreachable
 """
 
@@ -34,6 +35,10 @@ class BadMessage(KvLeaseError, ValueError):
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
         self.kind = kind
+
+
+class CardUnavailable(KvLeaseError):
+    """Nobody serves a lease card at this endpoint, or what is served is none."""
 
 
 class PeerGone(KvLeaseError, ConnectionError):

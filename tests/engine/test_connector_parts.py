@@ -1,7 +1,6 @@
 """The connector's parts with vLLM imported but no engine running."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -11,8 +10,10 @@ import pytest
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
-from kvlease.errors import UnsupportedEngine
+from kvlease.errors import CardUnavailable, UnsupportedEngine
 from kvlease.protocol import resolve
+from kvlease.roles.consumer import ConsumerSide
+from kvlease.roles.producer import ProducerSide
 
 pytestmark = pytest.mark.engine
 
@@ -50,10 +51,7 @@ def prefilled(request_id: str) -> Any:
 
 def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: LeaseAgent) -> None:
     """The hooks of a step touch what changed in it, and nothing else."""
-    from kvlease.vllm.consumer import ConsumerSide
-    from kvlease.vllm.metadata import LeaseWorkerReport
     from kvlease.vllm.metrics import SchedulerStatsFeed
-    from kvlease.vllm.producer import ProducerSide
 
     producer, consumer = ProducerSide(CONFIG, agent, workers=1), ConsumerSide(agent)
     feed = SchedulerStatsFeed(agent, producer, consumer)
@@ -69,7 +67,7 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
         setattr(ledger, name, NoLooking(getattr(ledger, name)))
     assert producer.take_orders().clear == ()
     assert consumer.begin([]) == ({}, frozenset())
-    producer.hear(LeaseWorkerReport())
+    producer.hear_cleared({})
     feed.take()
     # One lease more and one less, beside the ten thousand.
     producer.prepare("new")
@@ -77,30 +75,6 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
     assert [word.request_id for word in producer.take_orders().arm] == ["new"]
     assert producer.active_leases == 10_001
     assert producer.held_blocks == 30_001
-
-
-def test_a_dead_agent_grants_nothing_and_strands_nothing(agent: LeaseAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its outstanding leases end one term after it, on the scheduler's own account."""
-    from kvlease.vllm import producer as module
-    from kvlease.vllm.metadata import LeaseWorkerReport
-
-    producer = module.ProducerSide(CONFIG, agent, workers=1)
-    producer.open(slots=4)
-    producer.prepare("before")
-    producer.grant(prefilled("before"), ([1, 2],))
-    producer.take_orders()
-    now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
-    agent.died_at = now
-    producer.prepare("after")
-    assert not producer.has("after")
-    assert producer.counts["declined.no_agent"] == 1
-    assert producer.take_orders().clear == ()
-    now += CONFIG.duration_s
-    (word,) = producer.take_orders().clear
-    producer.hear(LeaseWorkerReport(cleared=Counter({word.slot: 1})))
-    assert producer.active_leases == producer.held_blocks == producer.slots_used == 0
-    assert producer.counts["ends.expired"] == 1
 
 
 def test_statistics_add_up_across_workers_and_the_scheduler() -> None:
@@ -173,7 +147,7 @@ def test_the_plugin_makes_the_connector_known_by_name() -> None:
 @pytest.mark.parametrize("host", ["a b", "\0", "[::", "", "tcp://x", "host:1", "\ud800", "%s", "é"])
 def test_a_host_that_is_none_is_an_unavailable_card(host: str) -> None:
     """R14: the endpoint comes from a router or a client, and may be anything."""
-    from kvlease.vllm.side_channel import CardUnavailable, fetch_card
+    from kvlease.vllm.side_channel import fetch_card
 
     with pytest.raises(CardUnavailable, match="no lease card from"):
         fetch_card((host, 9))
@@ -190,34 +164,6 @@ def test_every_question_for_a_card_gets_an_answer() -> None:
         time.sleep(0.01)
     assert answers == [(("a b", 9), None)]
     cards.close()
-
-
-def test_a_card_without_a_worker_that_is_read_from_refuses_the_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No fence, no read: a card must cover every rank that data comes from, and the slot of the lease."""
-    from concurrent.futures import ThreadPoolExecutor
-    from queue import Queue
-
-    from kvlease.protocol import LeaseCard, LeaseRef, WorkerFence
-    from kvlease.vllm import fences
-
-    monkeypatch.setattr(fences, "fetch_card", lambda _: LeaseCard([1], 7, b"", [WorkerFence(0, 0, 4096, 16)]))
-    meta: Any = SimpleNamespace(remote=SimpleNamespace(engine_id="P", host="p", port=1))
-    ready: Queue[Any] = Queue()
-
-    def admit(slot: int, ranks: list[tuple[int, int]]) -> fences.Admission:
-        """As the worker does: asked again when the card has come."""
-        ref = LeaseRef(7, 1, slot, 1000)
-        first = known.admit("r", meta, ref, ranks)
-        if first is not fences.Admission.WAIT:
-            return first
-        assert ready.get(timeout=10) == ("r", meta)
-        return known.admit("r", meta, ref, ranks)
-
-    with ThreadPoolExecutor(1) as executor:
-        known = fences.RemoteFences(executor, ready)
-        assert admit(15, [(0, 0), (0, 1)]) is fences.Admission.REFUSED
-        assert admit(16, [(0, 0)]) is fences.Admission.REFUSED
-        assert admit(15, [(0, 0)]) is fences.Admission.READ
 
 
 def test_reads_without_notices_send_none() -> None:

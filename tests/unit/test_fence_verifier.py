@@ -251,11 +251,11 @@ def test_settle_waits_for_what_was_posted_but_not_longer_than_its_budget(world: 
     world.clock.tick_s = 10e-6
     world.verifier.post("r", [world.armed(1)])
     started = world.clock.now
-    assert world.verifier.settle(200.0) == {}
+    assert world.verifier.settle() == {}
     assert 200e-6 <= world.clock.now - started < 400e-6
     world.agent.reads[0].finish()
     before = world.clock.readings
-    assert world.verifier.settle(200.0) == {"r": Verdict.INTACT}
+    assert world.verifier.settle() == {"r": Verdict.INTACT}
     assert world.clock.readings - before < 5, "it stops as soon as there is nothing to wait for"
 
 
@@ -264,7 +264,7 @@ def test_settle_does_not_wait_for_the_forgotten(world: World) -> None:
     world.verifier.post("r", [world.armed(1)])
     world.verifier.forget("r")
     before = world.clock.readings
-    assert world.verifier.settle(200.0) == {}
+    assert world.verifier.settle() == {}
     assert world.clock.readings - before < 5
 
 

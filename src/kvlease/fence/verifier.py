@@ -112,15 +112,18 @@ class FenceVerifier:
         backends: Sequence[str] = (),
         errors: AgentErrors | None = None,
         lost_after_s: float = LOST_AFTER_S,
+        settle_us: float = SETTLE_US,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`agent` is the one that reads the data; `capacity` the number of words that can be read at once.
 
         `backends`: as for `FenceTable`. `errors`: the agent's; None means NIXL's. `clock` gives monotonic seconds.
+        `settle_us`: microseconds that `settle` waits at most.
         """
         self._agent = agent
         self._errors = errors or AgentErrors.of_nixl()
         self._lost_after_s = lost_after_s
+        self._settle_us = settle_us
         self._clock = clock
         self._landing = RegisteredWords(agent, capacity, backends)
         # Oldest first: a word rests as long as it can before it is used again.
@@ -165,9 +168,9 @@ class FenceVerifier:
             self.forget(request_id)
         return verdicts
 
-    def settle(self, budget_us: float = SETTLE_US) -> dict[Hashable, Verdict]:
-        """As `poll`, but waits up to `budget_us` microseconds for what has been posted; the rest is for later steps."""
-        deadline = self._clock() + budget_us / 1e6
+    def settle(self) -> dict[Hashable, Verdict]:
+        """As `poll`, but waits a little for what has been posted; the rest is for later steps."""
+        deadline = self._clock() + self._settle_us / 1e6
         verdicts = self.poll()
         while self._checks and self._clock() < deadline:
             verdicts |= self.poll()

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
     from kvlease.agent.loop import LeaseAgent
-    from kvlease.vllm.consumer import ConsumerSide
-    from kvlease.vllm.producer import ProducerSide
+    from kvlease.roles.consumer import ConsumerSide
+    from kvlease.roles.producer import ProducerSide
 
 PERIOD_S = 0.25
 """How often the scheduler half tells, at most: a step must not get dearer for being watched."""

@@ -11,14 +11,14 @@ from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.nixl import NixlTransport
 from kvlease.protocol import CARD_RANK, LeaseCard, WorkerFence
 from kvlease.protocol.messages import VERSION
+from kvlease.roles.consumer import ConsumerSide
+from kvlease.roles.producer import ProducerSide
 from kvlease.vllm.compat import (
     KVConnectorHandshakeMetadata,
     NixlPullConnectorScheduler,
 )
-from kvlease.vllm.consumer import ConsumerSide
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats, SchedulerStatsFeed
-from kvlease.vllm.producer import ProducerSide
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
 
@@ -132,7 +132,8 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         report = connector_output.kv_connector_worker_meta
         if report is not None:
             assert isinstance(report, LeaseWorkerReport)
-            self._producer.hear(report)
+            self._producer.hear_cleared(report.cleared)
+            self._producer.hear_heartbeats(report.heartbeats)
 
     def get_stats(self) -> LeaseStats | None:
         """What changed since the last time; None when nothing did, or it is too soon to tell."""

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 import zmq
 
-from kvlease.errors import BadMessage, KvLeaseError
+from kvlease.errors import BadMessage, CardUnavailable
 from kvlease.logs import bounded_logger
 from kvlease.protocol import CARD_RANK, Endpoint, LeaseCard
 from kvlease.vllm.compat import GET_META_MSG, NixlHandshakePayload, make_zmq_path, zmq_ctx
@@ -20,10 +20,6 @@ FETCHERS = 4
 """Producers that can be asked at once; a dead one occupies a fetcher for the timeout."""
 CARD_MARK = "kvlease-card"
 """Stands where a stock entry has its compatibility hash."""
-
-
-class CardUnavailable(KvLeaseError):
-    """Nobody serves a lease card at this endpoint, or what is served is none."""
 
 
 def wrap_card(card: LeaseCard) -> NixlHandshakePayload:

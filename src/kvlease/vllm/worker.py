@@ -6,23 +6,26 @@ overtake the fence read, and siblings, ranks and replicas need no counting on th
 """
 
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
-from kvlease.fence.ledger import FenceOrders
 from kvlease.logs import bounded_logger
-from kvlease.protocol import LeaseRef
+from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
+from kvlease.roles.fences import Admission, Rank, RemoteFences, Source
+from kvlease.roles.reads import LeasedReads
+from kvlease.roles.words import WorkerWords
 from kvlease.vllm.compat import (
     KVConnectorTransferResults,
     NixlHandshakePayload,
     NixlPullConnectorWorker,
     ReqMeta,
 )
-from kvlease.vllm.fences import Admission, Rank, RemoteFences
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.notices import without_notices
 from kvlease.vllm.settings import lease_config
+from kvlease.vllm.side_channel import fetch_card
 
 if TYPE_CHECKING:
     import torch
@@ -45,15 +48,13 @@ class LeasedWorker(NixlPullConnectorWorker):
         self.xfer_stats = LeaseStats()
         self._is_producer = vllm_config.kv_transfer_config.is_kv_producer
         self._fence_slots = self._lease_config.fence_slots or kv_cache_config.num_blocks
-        self._armed: dict[str, int] = {}
-        """Producer: request to the slot whose word is armed for it."""
+        self._words = WorkerWords(None)
+        self._reads: LeasedReads
         self._released: set[str] = set()
-        self._report = LeaseWorkerReport()
-        self._reads: dict[str, LeaseRef] = {}
-        """Consumer: leased requests from the step that begins to read them to the one that reports them."""
-        self._checking: set[str] = set()
-        """Of these, those whose data is in and whose fence is being read."""
-        self._fences = RemoteFences(self._handshake_initiation_executor, self._ready_requests)
+        """Producer: leased requests whose words were cleared, not yet reported as sent."""
+        self._heartbeats: set[str] = set()
+        """Producer: leased requests that stock consumers sent heartbeats for, not yet reported."""
+        self._fences = RemoteFences(self._fetch_card)
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
 
@@ -61,7 +62,9 @@ class LeasedWorker(NixlPullConnectorWorker):
         # First, so that the agent's metadata, taken at the end of it, covers the table.
         if self._is_producer:
             self._table = FenceTable(self.nixl_wrapper, self._fence_slots, self.nixl_backends)
+        self._words = WorkerWords(self._table)
         self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends)
+        self._reads = LeasedReads(self._verifier)
         super().register_kv_caches(kv_caches)
 
     def handshake_metadata(self) -> LeasedHandshakePayload:
@@ -83,8 +86,8 @@ class LeasedWorker(NixlPullConnectorWorker):
 
     def start_load_kv(self, metadata: LeasedMetadata) -> None:
         orders = metadata.kv_lease
-        self._arm(orders.fence)
-        self._reads.update(orders.reads)
+        self._words.arm(orders.fence)
+        self._reads.begin(orders.reads)
         for request_id in orders.hopeless:
             self._recving_metadata[request_id] = metadata.reqs_to_recv.pop(request_id)
             self._fail(request_id)
@@ -93,21 +96,9 @@ class LeasedWorker(NixlPullConnectorWorker):
         for word in orders.fence.clear:
             self._clear(word.request_id)
 
-    def _arm(self, orders: FenceOrders) -> None:
-        for word in orders.arm:
-            assert self._table is not None
-            self._table.arm(word.slot, word.token)
-            self._armed[word.request_id] = word.slot
-
     def _clear(self, request_id: str) -> None:
         """Clear the word, and only then let the blocks go (S2). A no-op where a stock consumer's notice did it."""
-        slot = self._armed.pop(request_id, None)
-        if slot is None:
-            return
-        assert self._table is not None
-        self._table.clear(slot)
-        self._report.cleared[slot] += 1
-        if request_id in self._reqs_to_process:
+        if self._words.clear(request_id) and request_id in self._reqs_to_process:
             self._reqs_to_process.remove(request_id)
             self._reqs_to_send.pop(request_id, None)
             self.consumer_notification_counts_by_req.pop(request_id, None)
@@ -117,14 +108,14 @@ class LeasedWorker(NixlPullConnectorWorker):
     def _handle_heartbeat(self, payload: str) -> None:
         """Stock consumers renew by name. What is leased is the lessor's to extend; it hears of it with this step."""
         named = payload.split(",")
-        self._report.heartbeats.update(request_id for request_id in named if request_id in self._armed)
-        if stock := [request_id for request_id in named if request_id not in self._armed]:
+        self._heartbeats.update(request_id for request_id in named if request_id in self._words)
+        if stock := [request_id for request_id in named if request_id not in self._words]:
             super()._handle_heartbeat(",".join(stock))
 
     # -- consumer: reads -----------------------------------------------------------------------------------------
 
     def _read_blocks_for_req(self, req_id: str, meta: ReqMeta) -> None:
-        ref = self._reads.get(req_id)
+        ref = self._reads.ref(req_id)
         if ref is None:
             super()._read_blocks_for_req(req_id, meta)
         elif meta.remote.engine_id not in self._remote_agents:
@@ -134,15 +125,23 @@ class LeasedWorker(NixlPullConnectorWorker):
             self._read_leased(req_id, meta, ref)
 
     def _read_leased(self, req_id: str, meta: ReqMeta, ref: LeaseRef) -> None:
-        match self._fences.admit(req_id, meta, ref, self._source_ranks(meta.remote.engine_id)):
+        remote = meta.remote
+        source = Source(remote.engine_id, (remote.host, remote.port))
+        ranks = self._source_ranks(remote.engine_id)
+        match self._fences.admit(req_id, source, ref, ranks, lambda: self._ready_requests.put((req_id, meta))):
             case Admission.READ:
                 with without_notices(self):
                     super()._read_blocks_for_req(req_id, meta)
                 self._pending_recv_notifs.pop(req_id, None)
             case Admission.REFUSED:
-                self._refuse(req_id, meta.remote.engine_id)
+                self._refuse(req_id, remote.engine_id)
             case Admission.WAIT:
                 pass
+
+    def _fetch_card(self, endpoint: Endpoint) -> Future[LeaseCard]:
+        """In the thread of vLLM's handshakes."""
+        card: Future[LeaseCard] = self._handshake_initiation_executor.submit(fetch_card, endpoint)
+        return card
 
     def _refuse(self, req_id: str, engine_id: str) -> None:
         """No fence, no read: the reference's incarnation does not live at this engine (R22), or cannot be asked."""
@@ -160,34 +159,26 @@ class LeasedWorker(NixlPullConnectorWorker):
     def _pop_done_transfers(self, transfers: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
         """Requests whose data is in are held back until their fence is read; most are through in the same step."""
         done, failed = super()._pop_done_transfers(transfers)
-        assert self._verifier is not None
-        waiting = {r for r in done if r in self._reads and r not in failed and r not in self._recv_failures}
-        arrived = waiting - self._checking
-        for request_id in arrived:
-            self._post_check(request_id)
-        # What is posted now is worth a moment's wait; what an earlier step has left is not.
-        verdicts = self._verifier.settle() if arrived else self._verifier.poll() if self._checking else {}
-        for request_id, verdict in verdicts.items():
-            self._checking.discard(request_id)
+        arrived = done - failed - self._recv_failures
+        for request_id, verdict in self._reads.verify(arrived, self._words_of).items():
             self.xfer_stats.count("fence_checks", verdict.name.lower())
             if verdict is not Verdict.INTACT:
                 failed.add(request_id)
-        held_back = waiting & self._checking
+        held_back = self._reads.held_back(arrived)
         for request_id in held_back:
             # Without handles, it comes up as done again in the next step.
             transfers[request_id] = []
         return done - held_back, failed
 
-    def _post_check(self, request_id: str) -> None:
-        assert self._verifier is not None
-        ref, meta = self._reads[request_id], self._recving_metadata[request_id]
-        engine_id = meta.remote.engine_id
-        words = []
-        for rank in self._source_ranks(engine_id):
-            address = self._fences.table(engine_id, rank).word(ref.slot)
-            words.append(FenceWord(self._remote_agents[engine_id][rank], address, ref.token))
-        self._verifier.post(request_id, words)
-        self._checking.add(request_id)
+    def _words_of(self, request_id: str, ref: LeaseRef) -> list[FenceWord]:
+        """One of each worker of the producer that the request's data came from."""
+        engine_id = self._recving_metadata[request_id].remote.engine_id
+        return [
+            FenceWord(
+                self._remote_agents[engine_id][rank], self._fences.table(engine_id, rank).word(ref.slot), ref.token
+            )
+            for rank in self._source_ranks(engine_id)
+        ]
 
     def _source_ranks(self, engine_id: str) -> list[Rank]:
         """The workers of a producer that this worker reads from."""
@@ -198,9 +189,9 @@ class LeasedWorker(NixlPullConnectorWorker):
     def get_transfer_results(self) -> KVConnectorTransferResults:
         results = super().get_transfer_results()
         for request_id in results.finished_recving:
-            self._reads.pop(request_id, None)
+            self._reads.forget(request_id)
             self._fences.forget(request_id)
-        for request_id in results.finished_sending & self._armed.keys():
+        for request_id in results.finished_sending:
             # A stock consumer's notice: the word goes before the report that frees the blocks.
             self._clear(request_id)
         results.finished_sending |= self._released
@@ -209,10 +200,8 @@ class LeasedWorker(NixlPullConnectorWorker):
 
     def take_report(self) -> LeaseWorkerReport | None:
         """What the scheduler is to hear of this step; None when there is nothing."""
-        if not self._report.cleared and not self._report.heartbeats:
-            return None
-        report, self._report = self._report, LeaseWorkerReport()
-        return report
+        cleared, self._heartbeats, heartbeats = self._words.take_cleared(), set(), self._heartbeats
+        return LeaseWorkerReport(cleared, heartbeats) if cleared or heartbeats else None
 
     def _cleanup_remote_engine(self, engine_id: str, *, log_eviction: bool = True) -> None:
         super()._cleanup_remote_engine(engine_id, log_eviction=log_eviction)

@@ -1,9 +1,9 @@
-"""The consumer's side of the scheduler half: which requests read leased blocks, and which must not."""
+"""A consumer's scheduler: which requests read leased blocks, and which must not."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from kvlease.agent.loop import LeaseAgent
+from kvlease.agent.core import AgentCore
 from kvlease.errors import BadReference
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseRef
@@ -17,7 +17,7 @@ bounded = bounded_logger(__name__)
 class ConsumerSide:
     """Has the leases of waiting requests renewed from the moment the scheduler knows them (R8), until they are read."""
 
-    def __init__(self, agent: LeaseAgent) -> None:
+    def __init__(self, agent: AgentCore) -> None:
         self.bad_references = 0
         """Requests since the start whose reference could not be read."""
         self.released = 0

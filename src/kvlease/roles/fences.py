@@ -1,15 +1,13 @@
 """What a consumer's worker knows of its producers' fences."""
 
 import enum
-from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
-from queue import Queue
 
+from kvlease.errors import CardUnavailable
 from kvlease.fence import FenceAddress
-from kvlease.protocol import LeaseCard, LeaseRef
-from kvlease.vllm.compat import ReqMeta
-from kvlease.vllm.side_channel import CardUnavailable, fetch_card
+from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 
 Rank = tuple[int, int]
 
@@ -20,9 +18,17 @@ class Admission(enum.Enum):
     READ = "read"
     """The fence of its producer incarnation is known."""
     WAIT = "wait"
-    """The producer's card is being fetched; the request comes back to the worker's ready queue."""
+    """The producer's card is being fetched; the request is to be asked about again when it has come."""
     REFUSED = "refused"
     """Its producer incarnation does not live at this engine, or cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A producer as a request names it: the engine, and its side channel."""
+
+    engine_id: str
+    endpoint: Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +49,37 @@ class _Fence:
 
 
 class RemoteFences:
-    """Fetches producers' lease cards when they are first needed, in the thread of vLLM's handshakes, and keeps them.
+    """Fetches producers' lease cards when they are first needed, and keeps them.
 
     A card of another incarnation than the one known means that the engine was restarted under its old name, and that
-    what vLLM knows of it is as old.
+    what is known of it is as old.
     """
 
-    def __init__(self, executor: Executor, ready: "Queue[tuple[str, ReqMeta]]") -> None:
-        self._executor = executor
-        self._ready = ready
+    def __init__(self, fetch: Callable[[Endpoint], Future[LeaseCard]]) -> None:
+        """`fetch` begins to fetch a card and does not wait; its future may raise `CardUnavailable`."""
+        self._fetch = fetch
         self._known: dict[str, _Fence] = {}
         self._fetched: dict[str, Future[LeaseCard]] = {}
         self._replaced: set[str] = set()
 
-    def admit(self, request_id: str, meta: ReqMeta, ref: LeaseRef, ranks: Iterable[Rank]) -> Admission:
-        """May this request be read, from these workers? Fetches the card at most once a request before it says no."""
-        engine_id = meta.remote.engine_id
+    def admit(
+        self, request_id: str, source: Source, ref: LeaseRef, ranks: Iterable[Rank], come_back: Callable[[], None]
+    ) -> Admission:
+        """May this request be read, from these workers? Fetches the card at most once a request before it says no.
+
+        `come_back` is called, from whatever thread fetches, when it is worth while to ask again.
+        """
         fetched = self._fetched.pop(request_id, None)
         if fetched is not None:
-            self._learn(engine_id, fetched)
-        fence = self._known.get(engine_id)
+            self._learn(source.engine_id, fetched)
+        fence = self._known.get(source.engine_id)
         if fence is not None and fence.guards(ref, ranks):
             return Admission.READ
         if fetched is not None:
             return Admission.REFUSED
-        future = self._executor.submit(fetch_card, (meta.remote.host, meta.remote.port))
+        future = self._fetch(source.endpoint)
         self._fetched[request_id] = future
-        future.add_done_callback(lambda _: self._ready.put((request_id, meta)))
+        future.add_done_callback(lambda _: come_back())
         return Admission.WAIT
 
     def _learn(self, engine_id: str, fetched: "Future[LeaseCard]") -> None:

@@ -1,16 +1,16 @@
-"""The producer's side of the scheduler half: a lease from its preparation to the last worker's report."""
+"""A producer's scheduler: a lease from its preparation to the last worker's report."""
 
 import re
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from kvlease.agent.loop import LeaseAgent
-from kvlease.fence.ledger import FenceLedger, FenceOrders
+from kvlease.agent.core import AgentCore
+from kvlease.fence.ledger import FenceLedger, FenceOrders, draw_token
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Cause, LeaseConfig, LeaseRef
 from kvlease.protocol.messages import milliseconds
-from kvlease.vllm.metadata import LeaseWorkerReport
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
@@ -23,7 +23,16 @@ _CHILD = re.compile(r"\d+_(.+)", re.DOTALL)
 class ProducerSide:
     """Prepares leases, grants them, has their words cleared when they are over, and counts what is held."""
 
-    def __init__(self, config: LeaseConfig, agent: LeaseAgent, workers: int) -> None:
+    def __init__(
+        self,
+        config: LeaseConfig,
+        agent: AgentCore,
+        workers: int,
+        *,
+        draw: Callable[[], int] = draw_token,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`draw` gives tokens (`fence.ledger.draw_token`), `clock` monotonic seconds, the agent's own."""
         self.counts: Counter[str] = Counter()
         """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks."""
         self.ended = 0
@@ -33,6 +42,8 @@ class ProducerSide:
         self._config = config
         self._agent = agent
         self._workers = workers
+        self._draw = draw
+        self._clock = clock
         self._ledger: FenceLedger | None = None
         self._held: dict[int, int] = {}
         """Blocks of each granted lease, by token."""
@@ -51,7 +62,7 @@ class ProducerSide:
 
     def open(self, slots: int) -> None:
         """The workers have fence tables of `slots` words; leases can be prepared from now on."""
-        self._ledger = FenceLedger(slots, self._workers)
+        self._ledger = FenceLedger(slots, self._workers, self._draw)
 
     def has(self, request_id: str) -> bool:
         """Whether a lease is prepared or granted for this request, and not yet over."""
@@ -126,19 +137,24 @@ class ProducerSide:
     def _take_back_all(self, died_at: float) -> None:
         """Nobody hears consumers any more: their leases end one term after the agent did."""
         assert self._ledger is not None
-        if self._held and time.monotonic() >= died_at + self._config.duration_s:
+        if self._held and self._clock() >= died_at + self._config.duration_s:
             for token in self._held:
                 self._cause.setdefault(token, Cause.EXPIRED)
                 self._ledger.clear(token)
 
-    def hear(self, report: LeaseWorkerReport) -> None:
-        """Workers cleared words, or saw heartbeats of stock consumers."""
+    def hear_cleared(self, cleared: Mapping[int, int]) -> None:
+        """Workers have cleared these slots: slot to number of workers."""
         if self._ledger is None:
             return
-        for word in self._ledger.report(report.cleared):
+        for word in self._ledger.report(cleared):
             if word.token in self._held:
                 self._end(word.token)
-        for request_id in report.heartbeats:
+
+    def hear_heartbeats(self, request_ids: Iterable[str]) -> None:
+        """Workers saw heartbeats of stock consumers for these requests."""
+        if self._ledger is None:
+            return
+        for request_id in request_ids:
             heard = self._ledger.word(request_id)
             if heard is not None:
                 self._agent.extend(heard.token)

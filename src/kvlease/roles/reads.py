@@ -1,0 +1,53 @@
+"""A consumer's worker: leased requests whose data it reads, held back until their fence is read too."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from kvlease.fence import FenceVerifier, FenceWord, Verdict
+from kvlease.protocol import LeaseRef
+
+
+class LeasedReads:
+    """The leased requests from the step that begins to read them to the one that reports them."""
+
+    def __init__(self, verifier: FenceVerifier) -> None:
+        self._verifier = verifier
+        self._refs: dict[str, LeaseRef] = {}
+        self._checking: set[str] = set()
+        """Of these, those whose data is in and whose fence is being read."""
+
+    def begin(self, refs: Mapping[str, LeaseRef]) -> None:
+        """These are read from this step on."""
+        self._refs.update(refs)
+
+    def ref(self, request_id: str) -> LeaseRef | None:
+        """The lease that a request is read under; None for one that is not leased."""
+        return self._refs.get(request_id)
+
+    def verify(
+        self, arrived: Collection[str], words: Callable[[str, LeaseRef], Sequence[FenceWord]]
+    ) -> dict[str, Verdict]:
+        """What the fence says of requests whose data is in, once it has been read; each is told once.
+
+        `arrived`: requests whose data is in and which are not failed; those that were named before may be named again,
+        those that are not leased may be among them. `words`: of a request, one for each worker that it was read from.
+        """
+        fresh = sorted(request_id for request_id in arrived if self._is_new(request_id))
+        for request_id in fresh:
+            self._verifier.post(request_id, words(request_id, self._refs[request_id]))
+            self._checking.add(request_id)
+        # What is posted now is worth a moment's wait; what an earlier step has left is not.
+        read = self._verifier.settle() if fresh else self._verifier.poll() if self._checking else {}
+        verdicts = {str(request_id): verdict for request_id, verdict in read.items()}
+        self._checking -= verdicts.keys()
+        return verdicts
+
+    def held_back(self, arrived: Collection[str]) -> set[str]:
+        """Those of them whose fence is still being read: their data must not be used yet."""
+        return self._checking.intersection(arrived)
+
+    def forget(self, request_id: str) -> None:
+        """It is reported, read or failed."""
+        self._refs.pop(request_id, None)
+
+    def _is_new(self, request_id: str) -> bool:
+        return request_id in self._refs and request_id not in self._checking
