@@ -2,12 +2,12 @@
 
 from pair_model import CONFIG, GHOST_S, Consumer, Producer, Weather, Witness, World
 
-from kvlease.protocol import Cause, LeaseRef, LeaseState, Lessee, Lessor, Standing, lessee, lessor
+from kvlease.protocol import Cause, LeaseRef, LeaseState, Standing, lessee, lessor
 from kvlease.protocol.effects import Revoke
 from kvlease.protocol.lessee import RETRY_S, TRIES
 from kvlease.protocol.tracking import Phase, Session
+from kvlease.sim.structure import LIVE, check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
 
-LIVE = (LeaseState.GRANTED, LeaseState.CLAIMED)
 # The longest way back into a session: all copies of a renewal and of a Hello unanswered, a card, two round trips.
 RECOVERY_S = CONFIG.extension_s + 2 * TRIES * RETRY_S + 4.0
 MILLISECOND = 0.001
@@ -100,45 +100,6 @@ def is_live(world: World, ref: LeaseRef) -> bool:
     return producer.alive and lease is not None and lease.state in LIVE
 
 
-def check_lessor(half: Lessor) -> None:
-    """Everything that the lessor keeps agrees with everything else."""
-    for token, lease in half.leases.items():
-        assert (lease.state is LeaseState.CLAIMED) == bool(lease.claims)
-        assert (token in half._lease_timers) == (lease.state is not LeaseState.REVOKING)
-        for peer in lease.claims:
-            assert token in half.sessions[peer].claims
-    for peer, session in half.sessions.items():
-        for token in session.claims:
-            assert peer in half.leases[token].claims
-        assert session.unstated <= session.claims
-        assert peer in half._session_timers
-        assert (peer in half._probe_timers) == (not session.dead)
-        assert peer in half._restate_timers or not session.unstated
-    assert len(half._session_timers) == len(half.sessions)
-    assert len(half._lease_timers) <= len(half.leases)
-    assert len(half._probe_timers) + len(half._restate_timers) <= 2 * len(half.sessions)
-    assert not half._effects
-
-
-def check_lessee(half: Lessee) -> None:
-    """Everything that the lessee keeps agrees with everything else."""
-    holders = 0
-    for producer, session in half.sessions.items():
-        assert (producer in half._timers) != session.fetching
-        assert session.phase is Phase.SEEKING or not session.fetching
-        assert len(session.sent_at) <= 3 * TRIES
-        for token, tracked in session.leases.items():
-            assert tracked.holders or (producer, token) in half._lingering
-            assert all(half._lease_of[holder] == (producer, token) for holder in tracked.holders)
-            holders += len(tracked.holders)
-            stated = session.pending.get(token) or (session.window and token in session.window.claims)
-            assert tracked.acknowledged or stated or session.phase is not Phase.OPEN
-    assert holders == len(half._lease_of)
-    assert not half._lost & half._lease_of.keys()
-    assert len(half._timers) <= len(half.sessions)
-    assert not half._effects
-
-
 def converge(world: World) -> None:
     """The faults stop. Everybody knows the truth in the end, and when nobody wants anything, nothing is left (L3)."""
     world.network.weather = Weather()
@@ -181,28 +142,8 @@ def check_truth(world: World) -> None:
 
 def check_nothing_is_left(world: World) -> None:
     for producer in world.producers:
-        nothing_left_at_lessor(producer.lessor)
+        lessor_is_empty(producer.lessor)
         assert not producer.connected
     for consumer in world.consumers:
-        nothing_left_at_lessee(consumer.lessee)
+        lessee_is_empty(consumer.lessee)
         assert not consumer.connected
-
-
-def nothing_left_at_lessor(half: Lessor) -> None:
-    assert not half.leases
-    assert not half.sessions
-    for timers in (half._lease_timers, half._session_timers, half._probe_timers, half._restate_timers):
-        assert not timers._tick_of
-        assert not timers._buckets
-    assert not half._effects
-
-
-def nothing_left_at_lessee(half: Lessee) -> None:
-    assert not half.sessions
-    assert not half._lease_of
-    assert not half._lost
-    assert not half._timers._tick_of
-    assert not half._timers._buckets
-    assert not half._lingering._tick_of
-    assert not half._lingering._buckets
-    assert not half._effects
