@@ -40,6 +40,12 @@ BACKOFF_MAX_S = 2.0
 """The longest pause between attempts to reach a producer that does not answer."""
 IDLE_S = 30.0
 """How long a session without leases is kept open for the next request."""
+MAX_UNANSWERED = 3 * TRIES
+"""Copies whose answers are waited for; an honest producer leaves at most twice `TRIES` unanswered. The oldest are given
+up, so that one which answers the old copies only cannot make us remember ever more."""
+MAX_DROPS = 1 << 14
+"""Drops kept for a producer that does not hear them; more than an engine has requests. The oldest are given up: its own
+clock will do."""
 SIBLING_LINGER_S = 0.5
 """How long a lease outlives its last known holder when that holder has siblings (n > 1), which may still be on their
 way from the API server (R24)."""
@@ -91,6 +97,7 @@ class Lessee:
             session.pending[ref.token] = True
             self._soon(session, now)
         self._lingering.discard((ref.incarnation, ref.token))
+        session.wanted_at = now
         tracked.holders.add(holder)
         self._lease_of[holder] = (ref.incarnation, ref.token)
         self.counts["tracked"] += 1
@@ -130,11 +137,9 @@ class Lessee:
     def close(self) -> None:
         """The engine shuts down: say Bye to every producer."""
         for session in list(self.sessions.values()):
-            if session.phase is Phase.OPEN:
-                self._effects.append(Send(session.producer, Bye(self._next_seq())))
             for token in list(session.leases):
                 self._forget(session, token)
-            self._end(session)
+            self._leave(session)
 
     # -- what producers say --------------------------------------------------------------------------------------
 
@@ -243,6 +248,12 @@ class Lessee:
             self._let_go(key, now)
         for producer in self._timers.take_due(now):
             session = self.sessions[producer]
+            if session.leases:
+                session.wanted_at = now
+            elif now - session.wanted_at > IDLE_S:
+                # Only drops are left, and it does not acknowledge them.
+                self._leave(session)
+                continue
             match session.phase:
                 case Phase.SEEKING:
                     self._fetch(session)
@@ -276,8 +287,7 @@ class Lessee:
 
     def _serve(self, session: Session, now: float) -> None:
         if session.idle:
-            self._effects.append(Send(session.producer, Bye(self._next_seq())))
-            self._end(session)
+            self._leave(session)
         elif session.tries >= TRIES:
             session.phase = Phase.GREETING
             session.tries = 0
@@ -311,6 +321,8 @@ class Lessee:
         seq = self._next_seq()
         session.tries += 1
         session.sent_at[seq] = now
+        if len(session.sent_at) > MAX_UNANSWERED:
+            del session.sent_at[min(session.sent_at)]
         # A lost message must be repeated well before the next renewal is due, however short the term.
         retry_s = min(RETRY_S, session.interval_s / 2) if session.phase is Phase.OPEN else RETRY_S
         self._timers.set(session.producer, now + retry_s)
@@ -329,6 +341,8 @@ class Lessee:
         session = self.sessions[key[0]]
         del session.leases[key[1]]
         session.pending[key[1]] = False
+        if len(session.pending) > len(session.leases) + MAX_DROPS:
+            del session.pending[next(token for token, claimed in session.pending.items() if not claimed)]
         self._soon(session, now)
 
     def _lose(self, session: Session, token: int) -> None:
@@ -365,6 +379,12 @@ class Lessee:
         session.failures = min(session.failures + 1, 16)
         session.sent_at.clear()
         self._timers.set(session.producer, now + min(pause_s, BACKOFF_MAX_S))
+
+    def _leave(self, session: Session) -> None:
+        """Nobody here wants anything of this producer any more."""
+        if session.phase is Phase.OPEN:
+            self._effects.append(Send(session.producer, Bye(self._next_seq())))
+        self._end(session)
 
     def _end(self, session: Session) -> None:
         if session.phase is not Phase.SEEKING:

@@ -70,6 +70,8 @@ class Session:
     extension_s: float = 0.0
     interval_s: float = 0.0
     held_until: float = float("-inf")
+    wanted_at: float = float("-inf")
+    """When somebody here was last seen to want a lease of it."""
 
     @property
     def idle(self) -> bool:
