@@ -108,16 +108,12 @@ def test_data_is_held_back_until_its_fence_is_read() -> None:
     reads = LeasedReads(verifier)
     ref = LeaseRef(7, 1, 0, 1000)
     reads.begin({"leased": ref})
+    reads.admit("leased", [FenceWord("P", table.address.word(0), ref.token)])
     arrived = {"leased", "stock"}
-
-    def words(request_id: str, of: LeaseRef) -> list[FenceWord]:
-        assert (request_id, of) == ("leased", ref)
-        return [FenceWord("P", table.address.word(0), of.token)]
-
-    assert reads.verify(arrived, words) == {}
+    assert reads.verify(arrived) == {}
     assert reads.held_back(arrived) == {"leased"}
     agent.reads[-1].finish()
-    assert reads.verify(arrived, words) == {"leased": Verdict.REVOKED}
+    assert reads.verify(arrived) == {"leased": Verdict.REVOKED}
     assert reads.held_back(arrived) == set()
     reads.forget("leased")
     assert reads.ref("leased") is None

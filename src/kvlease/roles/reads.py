@@ -1,6 +1,6 @@
 """A consumer's worker: leased requests whose data it reads, held back until their fence is read too."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from kvlease.fence import FenceVerifier, FenceWord, Verdict
 from kvlease.protocol import LeaseRef
@@ -12,6 +12,7 @@ class LeasedReads:
     def __init__(self, verifier: FenceVerifier) -> None:
         self._verifier = verifier
         self._refs: dict[str, LeaseRef] = {}
+        self._words: dict[str, Sequence[FenceWord]] = {}
         self._checking: set[str] = set()
         """Of these, those whose data is in and whose fence is being read."""
 
@@ -23,17 +24,23 @@ class LeasedReads:
         """The lease that a request is read under; None for one that is not leased."""
         return self._refs.get(request_id)
 
-    def verify(
-        self, arrived: Collection[str], words: Callable[[str, LeaseRef], Sequence[FenceWord]]
-    ) -> dict[str, Verdict]:
+    def admit(self, request_id: str, words: Sequence[FenceWord]) -> None:
+        """Its data is being read: these words will have to vouch for it, one of each worker that it is read from.
+
+        They are settled here, with the incarnation that is read from: by the time the data is in, its engine's name may
+        stand for another.
+        """
+        self._words[request_id] = words
+
+    def verify(self, arrived: Collection[str]) -> dict[str, Verdict]:
         """What the fence says of requests whose data is in, once it has been read; each is told once.
 
         `arrived`: requests whose data is in and which are not failed; those that were named before may be named again,
-        those that are not leased may be among them. `words`: of a request, one for each worker that it was read from.
+        those that are not leased may be among them.
         """
         fresh = sorted(request_id for request_id in arrived if self._is_new(request_id))
         for request_id in fresh:
-            self._verifier.post(request_id, words(request_id, self._refs[request_id]))
+            self._verifier.post(request_id, self._words[request_id])
             self._checking.add(request_id)
         # What is posted now is worth a moment's wait; what an earlier step has left is not.
         read = self._verifier.settle() if fresh else self._verifier.poll() if self._checking else {}
@@ -48,6 +55,7 @@ class LeasedReads:
     def forget(self, request_id: str) -> None:
         """It is reported, read or failed."""
         self._refs.pop(request_id, None)
+        self._words.pop(request_id, None)
 
     def _is_new(self, request_id: str) -> bool:
         return request_id in self._refs and request_id not in self._checking

@@ -130,6 +130,7 @@ class LeasedWorker(NixlPullConnectorWorker):
         ranks = self._source_ranks(remote.engine_id)
         match self._fences.admit(req_id, source, ref, ranks, lambda: self._ready_requests.put((req_id, meta))):
             case Admission.READ:
+                self._reads.admit(req_id, self._words_of(remote.engine_id, ref))
                 with without_notices(self):
                     super()._read_blocks_for_req(req_id, meta)
                 self._pending_recv_notifs.pop(req_id, None)
@@ -160,7 +161,7 @@ class LeasedWorker(NixlPullConnectorWorker):
         """Requests whose data is in are held back until their fence is read; most are through in the same step."""
         done, failed = super()._pop_done_transfers(transfers)
         arrived = done - failed - self._recv_failures
-        for request_id, verdict in self._reads.verify(arrived, self._words_of).items():
+        for request_id, verdict in self._reads.verify(arrived).items():
             self.xfer_stats.count("fence_checks", verdict.name.lower())
             if verdict is not Verdict.INTACT:
                 failed.add(request_id)
@@ -170,9 +171,8 @@ class LeasedWorker(NixlPullConnectorWorker):
             transfers[request_id] = []
         return done - held_back, failed
 
-    def _words_of(self, request_id: str, ref: LeaseRef) -> list[FenceWord]:
-        """One of each worker of the producer that the request's data came from."""
-        engine_id = self._recving_metadata[request_id].remote.engine_id
+    def _words_of(self, engine_id: str, ref: LeaseRef) -> list[FenceWord]:
+        """The lease's word in each worker of the producer that this worker reads from."""
         return [
             FenceWord(
                 self._remote_agents[engine_id][rank], self._fences.table(engine_id, rank).word(ref.slot), ref.token
