@@ -1,4 +1,4 @@
-"""A consumer remembers no more than a bound, whatever its producers say or do not say (R12, R14)."""
+"""What strangers say, or do not say, costs a consumer no more than a bound, and no request its lease (R12, R14)."""
 
 from protocol_bench import STEP_S, LesseeBench, P, sent
 
@@ -45,3 +45,26 @@ def test_r12_a_producer_that_acknowledges_nothing_is_left_when_nobody_wants_anyt
             d.fetched(d.card())
         effects = d.wait(STEP_S)
     lessee_is_empty(d.lessee)
+
+
+def test_r14_places_that_clients_make_up_do_not_hide_the_right_one() -> None:
+    """Each of the places that requests name for a producer is asked in turn, however many there are."""
+    d = LesseeBench()
+    places = [("made-up-1", 1), ("made-up-2", 2), ("right", 5600), ("made-up-3", 3)]
+    effects = [effect for i, place in enumerate(places) for effect in d.track(f"r{i}", i + 1, endpoint=place)]
+    asked = []
+    for _ in range(40):
+        for effect in effects:
+            assert isinstance(effect, Fetch)
+            asked.append(effect.endpoint)
+        effects = d.fetched(None, asked[-1]) or d.wait(2.0)
+    assert asked[:8] == places * 2
+    assert set(asked[-4:]) == set(places)
+
+
+def test_r14_after_a_loss_a_producer_is_looked_for_first_where_it_was_found() -> None:
+    d = LesseeBench()
+    d.open_and_held()
+    d.track("made up", 2, endpoint=("made-up", 1))
+    d.lessee.peer_lost(P, d.now)
+    assert [effect for effect in d.turn() if isinstance(effect, Fetch)] == [Fetch(d.endpoint)]

@@ -198,6 +198,7 @@ class Lessee:
             return
         session.phase = Phase.OPEN
         session.tries = session.failures = 0
+        session.looked = False
         session.number = welcome.session
         session.sent_at.clear()
         session.extension_s = welcome.extension_ms / 1000
@@ -268,14 +269,9 @@ class Lessee:
             self._end(session)
         elif not session.fetching:
             session.fetching = True
-            session.endpoint = self._endpoint(session)
+            session.endpoint = session.next_place()
+            session.looked = True
             self._effects.append(Fetch(session.endpoint))
-
-    def _endpoint(self, session: Session) -> Endpoint:
-        """Where to look. Requests may name several places for one producer: a wrong one must not hide the right one."""
-        named = {tracked.endpoint for tracked in session.leases.values()} - {session.endpoint}
-        places = [session.endpoint, *sorted(named)]
-        return places[session.failures % len(places)]
 
     def _greet(self, session: Session, now: float) -> None:
         if session.tries >= TRIES:

@@ -67,6 +67,8 @@ class Session:
     failures: int = 0
     """Attempts to open it since the last Welcome."""
     fetching: bool = False
+    looked: bool = False
+    """A card was asked for since the last Welcome."""
     extension_s: float = 0.0
     interval_s: float = 0.0
     held_until: float = float("-inf")
@@ -76,3 +78,14 @@ class Session:
     @property
     def idle(self) -> bool:
         return not self.leases and not self.pending and self.window is None
+
+    def next_place(self) -> Endpoint:
+        """Where to look: first where it was found last, then in turn wherever the requests say that it is.
+
+        Requests may name several places for one producer, as clients write them: no wrong one may hide the right one.
+        """
+        named = list(dict.fromkeys(tracked.endpoint for tracked in self.leases.values())) or [self.endpoint]
+        if not self.looked:
+            return self.endpoint
+        after = named.index(self.endpoint) + 1 if self.endpoint in named else 0
+        return named[after % len(named)]
