@@ -3,13 +3,13 @@
 import itertools
 
 import pytest
-from pair_witness import nothing_left_at_lessee
 from protocol_bench import P2, LesseeBench, P, sent
 
 from kvlease.protocol import LeaseCard, Standing
 from kvlease.protocol.effects import Connect, Disconnect, Fetch, Lose, Send
 from kvlease.protocol.lessee import BACKOFF_MAX_S, IDLE_S, RETRY_S, SIBLING_LINGER_S, TRIES
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION, Ack, Bye, Gone, Hello, Probe, Renew, Welcome
+from kvlease.sim.structure import lessee_is_empty
 
 
 def test_r6_the_producer_is_found_through_its_side_channel() -> None:
@@ -84,7 +84,7 @@ def test_r12_nothing_is_left_behind() -> None:
     assert isinstance(bye, Send)
     assert bye.message == Bye(d.lessee._seq)
     assert disconnect == Disconnect(P)
-    nothing_left_at_lessee(d.lessee)
+    lessee_is_empty(d.lessee)
 
 
 def test_r12_requests_that_abort_before_the_producer_is_reached_leave_nothing_behind() -> None:
@@ -96,7 +96,7 @@ def test_r12_requests_that_abort_before_the_producer_is_reached_leave_nothing_be
         d.wait(0.5)
         if any(session.fetching for session in d.lessee.sessions.values()):
             d.fetched(None)
-    nothing_left_at_lessee(d.lessee)
+    lessee_is_empty(d.lessee)
 
 
 def test_r12_a_lease_dropped_before_its_claim_was_sent_is_dropped_at_the_producer_too() -> None:
@@ -121,7 +121,7 @@ def test_r12_close_says_bye_and_what_the_engine_says_afterwards_does_no_harm() -
     d.untrack("r1")
     d.wait(5)
     assert d.lessee.standing("r1", d.now) is None
-    nothing_left_at_lessee(d.lessee)
+    lessee_is_empty(d.lessee)
 
 
 def test_r13_no_empty_renewal_after_the_last_lease() -> None:
@@ -177,7 +177,7 @@ def test_r22_another_incarnation_at_the_endpoint_means_that_the_leases_are_lost(
     assert Lose("r1") in d.fetched(d.card(producer=P2))
     d.untrack("r1")
     d.wait(1)
-    nothing_left_at_lessee(d.lessee)
+    lessee_is_empty(d.lessee)
 
 
 def test_r22_a_version_that_we_do_not_speak_means_the_same() -> None:

@@ -3,13 +3,13 @@
 import math
 
 import pytest
-from pair_witness import nothing_left_at_lessor
 from protocol_bench import D2, STEP_S, D, LessorBench, ends, sent
 
 from kvlease.protocol import Cause, LeaseState, lessor
 from kvlease.protocol.clock import TICK_S
 from kvlease.protocol.effects import Connect, Disconnect, Send
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION, Ack, Bye, Gone, Hello, Probe, Renew
+from kvlease.sim.structure import lessor_is_empty
 
 SOON_S = TICK_S + STEP_S
 
@@ -89,7 +89,7 @@ def test_r12_one_drop_ends_the_lease_and_nothing_is_left_behind() -> None:
     assert ends(effects) == {1: Cause.RELEASED}
     p.end(1)
     assert [type(e) for e in p.bye()] == [Disconnect]
-    nothing_left_at_lessor(p.lessor)
+    lessor_is_empty(p.lessor)
 
 
 def test_r12_consumers_that_come_and_go_leave_nothing_behind() -> None:
@@ -101,7 +101,7 @@ def test_r12_consumers_that_come_and_go_leave_nothing_behind() -> None:
             p.lose_peer(peer)
     p.wait(300)
     p.end(*range(1, 50))
-    nothing_left_at_lessor(p.lessor)
+    lessor_is_empty(p.lessor)
 
 
 def test_r12_a_bye_after_a_second_hello_leaves_nothing_behind() -> None:
@@ -112,14 +112,14 @@ def test_r12_a_bye_after_a_second_hello_leaves_nothing_behind() -> None:
     p.bye()
     p.end(1)
     assert p.wait(30) == []
-    nothing_left_at_lessor(p.lessor)
+    lessor_is_empty(p.lessor)
 
 
 def test_r9_a_consumer_of_another_version_is_not_answered() -> None:
     p = LessorBench()
     assert p.hear(D, Hello(VERSION + 1, D, p.next_seq(), "decode", b"address")) == []
     assert p.lessor.counts["ignored.version"] == 1
-    nothing_left_at_lessor(p.lessor)
+    lessor_is_empty(p.lessor)
 
 
 def test_r12_strangers_cannot_make_us_remember_more_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_r12_a_session_without_claims_is_kept_for_the_next_request_and_then_forg
     p.hello()
     assert Disconnect(D) not in p.wait(lessor.SESSION_IDLE_S - SOON_S)
     assert Disconnect(D) in p.wait(2 * SOON_S)
-    nothing_left_at_lessor(p.lessor)
+    lessor_is_empty(p.lessor)
 
 
 def test_r18_a_dead_consumer_leaves_after_the_grace_a_stalled_one_after_the_extension() -> None:
@@ -342,7 +342,7 @@ def test_a_read_reported_by_a_stock_consumer_ends_the_lease_and_all_claims() -> 
     assert p.lessor.counts["ends.released"] == p.lessor.counts["ignored.ended"] == 1
     assert p.claim(1).unknown == [1]
     p.bye()
-    nothing_left_at_lessor(p.lessor)
+    lessor_is_empty(p.lessor)
 
 
 def test_bye_releases_what_the_consumer_claimed_without_a_grace() -> None:
