@@ -1,0 +1,153 @@
+"""An engine of a run: the product's agent and roles around a scheduler and workers that are simulated.
+
+As in vLLM, a step begins in the scheduler, is carried out by the workers, each in its own time, and ends in the
+scheduler when all of them are through. An agent takes its turns beside that. Every engine has both roles.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from kvlease.agent.core import AgentCore
+from kvlease.protocol import LeaseCard, LeaseConfig, WorkerFence
+from kvlease.protocol.messages import VERSION
+from kvlease.sim.cards import SimCards
+from kvlease.sim.clock import DriftingClock
+from kvlease.sim.decode import DecodeScheduler, DecodeWorker, ReadOrders
+from kvlease.sim.network import SimTransport
+from kvlease.sim.prefill import PrefillScheduler, PrefillWorker
+
+if TYPE_CHECKING:
+    from kvlease.sim.world import World
+
+PORT = 5600
+
+
+class SimEngine:
+    """One incarnation of the engine `name`, from its start to its end."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.world = world
+        self.name = name
+        self.incarnation = world.chance.getrandbits(64)
+        self.engine_id = name if world.names_stay else f"{name}-{self.incarnation:x}"
+        self.alive = True
+        self.frozen_until = float("-inf")
+        self.turn_s = world.plan.turn_s
+        self.next_step_s: float | None = None
+        """The length of the next step, where a fault makes it a long one."""
+        self.step_until = float("-inf")
+        self.clock = DriftingClock(world.agenda, world.chance.uniform(0.0, 1e5))
+        self.transport = SimTransport(world.network, self.incarnation, world.chance)
+        self._stepping = False
+        world.network.join(self.incarnation, name)
+        self.config: LeaseConfig = world.config
+        self.agent = AgentCore(
+            self.config,
+            self.engine_id,
+            lambda _: self.transport,
+            SimCards(world.cards, name),
+            incarnation=self.incarnation,
+            clock=self.clock,
+        )
+        self.prefill = PrefillScheduler(self, world.plan.producer_workers if name in world.plan.producers else 0)
+        self.decode = DecodeScheduler(self)
+        self.prefill_workers = [PrefillWorker(self, rank) for rank in range(self.prefill.workers)]
+        ranks = world.plan.consumer_workers if name in world.plan.consumers else 0
+        self.decode_workers = [DecodeWorker(self, rank) for rank in range(ranks)]
+        self.later(world.chance.random() * self.turn_s, self._turn)
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        return self.alive and self.world.agenda.now >= self.frozen_until
+
+    def later(self, delay_s: float, happen: Callable[[], None]) -> None:
+        """Let this engine do something: never once it is dead, and not before it is continued when it is stopped."""
+
+        def unless_stopped() -> None:
+            if not self.alive:
+                return
+            if self.world.agenda.now < self.frozen_until:
+                self.world.agenda.at(self.frozen_until, unless_stopped)
+            else:
+                happen()
+
+        self.world.agenda.after(delay_s, unless_stopped)
+
+    def card(self) -> LeaseCard | None:
+        """What its side channel serves; None where it is no producer."""
+        if not self.prefill_workers:
+            return None
+        fences = [WorkerFence(0, worker.rank, *worker.table.address) for worker in self.prefill_workers]
+        return LeaseCard([VERSION], self.incarnation, self.agent.address, fences)
+
+    def end(self, death_shows: bool) -> None:
+        """The process is gone, by whatever cause."""
+        self.alive = False
+        for worker in self.prefill_workers:
+            worker.end(death_shows)
+        for reader in self.decode_workers:
+            reader.data_agent.alive = False
+        self.world.safety.producer_ends(self.incarnation)
+        self.world.network.leave(self.incarnation, death_shows)
+
+    def shut_down(self) -> None:
+        """In good order: words first, then Bye to all peers."""
+        for worker in self.prefill_workers:
+            worker.table.close()
+        if self.agent.died_at is None:
+            self.agent.say_bye()
+        self.end(death_shows=True)
+
+    # -- the agent -----------------------------------------------------------------------------------------------
+
+    def _turn(self) -> None:
+        if self.agent.died_at is not None:
+            return
+        if self.agent.step(self.clock()):
+            self.world.promises.agent_took_a_turn(self)
+        self.later(self.turn_s * self.world.chance.uniform(0.7, 1.0), self._turn)
+
+    def kill_agent(self) -> None:
+        """As when its thread dies of a bug: the engine lives on."""
+        if self.agent.died_at is None:
+            self.agent.died_at = self.clock()
+            self.agent._actions.clear()
+            self.transport.close()
+            self.world.network.leave(self.incarnation, death_shows=True)
+
+    # -- steps ---------------------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """There is work; a no-op where the engine is stepping anyway."""
+        if not self._stepping:
+            self._stepping = True
+            self.later(0.0, self._begin_step)
+
+    def _begin_step(self) -> None:
+        if not self.prefill.has_work and not self.decode.has_work:
+            self._stepping = False
+            return
+        length_s, self.next_step_s = self.next_step_s or self.world.plan.step_s, None
+        self.step_until = self.world.agenda.now + length_s
+        self.agent.progress()
+        words, work = self.prefill.begin_step()
+        reads = self.decode.begin_step()
+        chance = self.world.chance
+        for worker in self.prefill_workers:
+            self.later(length_s * chance.uniform(0.0, 0.4), partial(worker.begin, words, work))
+        for reader in self.decode_workers:
+            self._let_read(reader, reads, length_s)
+        self.later(length_s, self._end_step)
+
+    def _let_read(self, reader: DecodeWorker, reads: ReadOrders, length_s: float) -> None:
+        chance = self.world.chance
+        self.later(length_s * chance.uniform(0.0, 0.4), lambda: reader.begin(reads))
+        self.later(length_s * chance.uniform(0.5, 1.0), reader.finish)
+
+    def _end_step(self) -> None:
+        self.prefill.end_step([worker.take_report() for worker in self.prefill_workers])
+        self.decode.end_step([reader.take_report() for reader in self.decode_workers])
+        self._begin_step()

@@ -1,0 +1,266 @@
+"""What a run plays: the engines, what users ask, and what goes wrong when; all of it drawn from one seed.
+
+Each run draws which kinds of fault it has at all, and how many: runs with everything at once hide what runs with two
+kinds find (swarm testing, Groce et al. 2012). A plan can be cut down to some of its faults and requests, by their
+numbers, and is still a plan: that is how a failure is shrunk, and how it is named.
+"""
+
+import random
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from enum import Enum
+from operator import attrgetter
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class FaultKind(Enum):
+    """What can go wrong. `Fault.amount` has the meaning that is given here."""
+
+    LOSS = "loss"
+    """Messages of a link are lost with probability `amount`."""
+    REPEAT = "repeat"
+    """Messages of a link arrive again, up to seconds later, with probability `amount`."""
+    DELAY = "delay"
+    """Messages of a link take heavy-tailed times (Pareto) around `amount` seconds, and overtake each other."""
+    CLOG = "clog"
+    """A link holds everything back, and delivers it at once in the end."""
+    CUT = "cut"
+    """Nothing passes a link in this one direction, data reads across it end in nothing."""
+    PARTITION = "partition"
+    """The same in both directions."""
+    CRASH = "crash"
+    """An engine is killed, and started again when the fault ends; others notice, unless `amount` is 1."""
+    RESTART = "restart"
+    """An engine shuts down in good order, and is started again when the fault ends."""
+    FREEZE = "freeze"
+    """Nothing of an engine runs (SIGSTOP, swapping); its memory can still be read."""
+    SLOW_LOOP = "slow_loop"
+    """An engine's agent takes a turn only every `amount` seconds."""
+    LONG_STEP = "long_step"
+    """An engine's next step lasts until the fault ends; its agent runs."""
+    CLOCK = "clock"
+    """An engine's clock runs faster by the share `amount` of one (slower where negative)."""
+    FALSE_DEATH = "false_death"
+    """An engine's transport says that the other one is dead, which it is not."""
+    ECHO = "echo"
+    """An old message of a link, `amount` of one back in its history, arrives once more."""
+    MALFORMED = "malformed"
+    """Bytes that are no message arrive at an engine's agent."""
+    SLOW_READ = "slow_read"
+    """Data and fence reads of an engine take `amount` seconds."""
+    NO_CARD = "no_card"
+    """An engine's side channel does not answer."""
+    AGENT_DEATH = "agent_death"
+    """An engine's agent dies of a bug; its engine lives on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`kind` befalls `engine` (for a link: what it sends to `other`) at `at_s`, for `for_s` seconds."""
+
+    kind: FaultKind
+    at_s: float
+    for_s: float
+    engine: str
+    other: str = ""
+    amount: float = 0.0
+
+    def __str__(self) -> str:
+        where = f"{self.engine}>{self.other}" if self.other else self.engine
+        return f"{self.kind.value}({where}, {self.amount:g}) at {self.at_s:.3f} s for {self.for_s:.3f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class UserRequest:
+    """A user asks for an answer; the router has P prefill the prompt, and D decode it."""
+
+    at_s: float
+    producer: str
+    consumers: tuple[str, ...]
+    """The router's first choice, and where it asks again, with the same reference, after `patience_s`."""
+    blocks: int
+    """Of the prompt's KV cache."""
+    think_s: float = 0.0
+    """How long the router keeps the reference before it passes it on."""
+    patience_s: float = 0.0
+    abort_s: float | None = None
+    """When, after its beginning, the client goes away."""
+    siblings: int = 1
+    """n: so many answers of one prompt."""
+    lost: bool = False
+    """The router dies with the reference: nobody decodes."""
+    mangled: bool = False
+    """The reference arrives at D as something else."""
+    busy_s: float = 0.0
+    """How long the decode occupies its seat at D."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run. Times in seconds; `config` is what an operator writes into `kv_connector_extra_config`."""
+
+    seed: int
+    producers: tuple[str, ...]
+    consumers: tuple[str, ...]
+    producer_workers: int
+    consumer_workers: int
+    """A multiple or a divisor of the producers'."""
+    blocks: int
+    """Of a producer's KV cache: few, so that they are soon given to somebody else."""
+    config: tuple[tuple[str, float], ...]
+    seats: int
+    """Requests that a consumer decodes at once; the rest waits in its queue."""
+    step_s: float
+    turn_s: float
+    """How often an agent takes a turn when all is well."""
+    faults_s: float
+    """The faults are over by then, and the second phase begins."""
+    requests: tuple[UserRequest, ...]
+    faults: tuple[Fault, ...]
+    kept_requests: tuple[int, ...] | None = None
+    """Numbers of what is left of a plan that was cut down; None: all."""
+    kept_faults: tuple[int, ...] | None = None
+
+    def keeping(self, requests: Collection[int] | None = None, faults: Collection[int] | None = None) -> "Plan":
+        """The same with these requests and faults only, by their numbers in the whole plan; None keeps all.
+
+        To be called on a whole plan. Raises `ValueError` for a number that is none.
+        """
+        assert (self.kept_requests, self.kept_faults) == (None, None), "this plan was cut down already"
+        return replace(
+            self,
+            requests=_kept("request", self.requests, requests),
+            faults=_kept("fault", self.faults, faults),
+            kept_requests=None if requests is None else tuple(sorted(requests)),
+            kept_faults=None if faults is None else tuple(sorted(faults)),
+        )
+
+
+def _kept(what: str, of: tuple[T, ...], numbers: Collection[int] | None) -> tuple[T, ...]:
+    if numbers is None:
+        return of
+    for number in numbers:
+        if not 0 <= number < len(of):
+            raise ValueError(f"there is no {what} {number} in this plan: it has those from 0 to {len(of) - 1}")
+    return tuple(of[number] for number in sorted(numbers))
+
+
+def draw_plan(seed: int) -> Plan:
+    """The plan of this seed."""
+    draw = random.Random(f"plan {seed}")
+    producers = tuple(f"p{i}" for i in range(draw.choice((1, 1, 2))))
+    consumers = tuple(f"d{i}" for i in range(draw.choice((1, 2, 2, 3))))
+    if draw.random() < 0.15:
+        # An engine that is both; its agent is lessor and lessee at once.
+        consumers += producers[:1]
+    workers, readers = draw.choice(((1, 1), (2, 2), (2, 1), (1, 2), (4, 2)))
+    faults_s = draw.uniform(6.0, 30.0)
+    plan = Plan(
+        seed=seed,
+        producers=producers,
+        consumers=consumers,
+        producer_workers=workers,
+        consumer_workers=readers,
+        blocks=draw.randint(4, 16),
+        config=_draw_config(draw),
+        seats=draw.randint(1, 4),
+        step_s=draw.choice((0.02, 0.05, 0.2)),
+        turn_s=draw.choice((0.01, 0.03, 0.06)),
+        faults_s=faults_s,
+        requests=(),
+        faults=(),
+    )
+    requests = [_draw_request(draw, plan) for _ in range(draw.randint(2, 40))]
+    faults = _draw_faults(draw, plan)
+    by_time = attrgetter("at_s")
+    return replace(plan, requests=tuple(sorted(requests, key=by_time)), faults=tuple(sorted(faults, key=by_time)))
+
+
+def _draw_config(draw: random.Random) -> tuple[tuple[str, float], ...]:
+    duration_s = draw.choice((1.0, 2.0, 4.0, 8.0))
+    config = {"kv_lease_duration": duration_s, "kv_lease_orphan_grace": draw.choice((0.0, 0.3, 1.0))}
+    if draw.random() < 0.3:
+        config["kv_lease_max_age"] = duration_s * draw.choice((1.0, 2.0, 4.0))
+    if draw.random() < 0.3:
+        config["kv_lease_stall_limit"] = draw.choice((1.0, 4.0))
+    if draw.random() < 0.3:
+        config["kv_lease_fence_slots"] = draw.randint(1, 4)
+    return tuple(config.items())
+
+
+def _draw_request(draw: random.Random, plan: Plan) -> UserRequest:
+    consumers = draw.sample(plan.consumers, min(len(plan.consumers), 2))
+    duration_s = dict(plan.config)["kv_lease_duration"]
+
+    def sometimes(share: float, value: float) -> float:
+        return value if draw.random() < share else 0.0
+
+    return UserRequest(
+        at_s=draw.uniform(0.0, plan.faults_s * 0.9),
+        producer=draw.choice(plan.producers),
+        consumers=tuple(consumers),
+        blocks=draw.randint(1, min(4, plan.blocks // 2)),
+        think_s=sometimes(0.3, draw.uniform(0.0, 1.5 * duration_s)),
+        patience_s=sometimes(0.2, draw.uniform(0.05, 4.0)),
+        abort_s=sometimes(0.15, draw.uniform(0.0, 6.0)) or None,
+        siblings=draw.choice((2, 3)) if draw.random() < 0.1 else 1,
+        lost=draw.random() < 0.05,
+        mangled=draw.random() < 0.05,
+        busy_s=sometimes(0.6, draw.uniform(0.0, 6.0)),
+    )
+
+
+# How long a fault of each kind lasts, and what its amount is drawn from.
+_LENGTHS_S: dict[FaultKind, tuple[float, float]] = {
+    FaultKind.LONG_STEP: (0.5, 30.0),
+    FaultKind.CRASH: (0.2, 8.0),
+    FaultKind.RESTART: (0.2, 8.0),
+    FaultKind.CLOCK: (1.0, 30.0),
+}
+_AMOUNTS: dict[FaultKind, tuple[float, ...]] = {
+    FaultKind.LOSS: (0.05, 0.3, 0.7, 1.0),
+    FaultKind.REPEAT: (0.1, 0.5, 1.0),
+    FaultKind.DELAY: (0.01, 0.1, 0.5),
+    FaultKind.CRASH: (0, 0, 1),
+    FaultKind.SLOW_LOOP: (0.15, 0.5, 2.0),
+    FaultKind.CLOCK: (-0.01, 0.01),
+    FaultKind.ECHO: (0.0, 0.02, 0.1, 0.4, 0.9),
+    FaultKind.SLOW_READ: (0.05, 0.5, 3.0),
+}
+_LINKS = frozenset(
+    {
+        FaultKind.LOSS,
+        FaultKind.REPEAT,
+        FaultKind.DELAY,
+        FaultKind.CLOG,
+        FaultKind.CUT,
+        FaultKind.PARTITION,
+        FaultKind.FALSE_DEATH,
+        FaultKind.ECHO,
+        FaultKind.MALFORMED,
+    }
+)
+_RARE = frozenset({FaultKind.AGENT_DEATH})
+
+
+def _draw_faults(draw: random.Random, plan: Plan) -> list[Fault]:
+    kinds = [kind for kind in FaultKind if draw.random() < (0.05 if kind in _RARE else 0.3)]
+    if not kinds:
+        return []
+    return [_draw_fault(draw, plan, draw.choice(kinds)) for _ in range(draw.randint(1, 16))]
+
+
+def _draw_fault(draw: random.Random, plan: Plan, kind: FaultKind) -> Fault:
+    shortest, longest = _LENGTHS_S.get(kind, (0.1, 8.0))
+    at_s = draw.uniform(0.0, plan.faults_s)
+    engine, other = draw.choice(plan.producers), draw.choice(plan.consumers)
+    if draw.random() < 0.6:
+        engine, other = other, engine
+    if engine == other:
+        other = next((name for name in (*plan.consumers, *plan.producers) if name != engine), engine)
+    # Most are short; the square of an even draw has a median of a quarter.
+    length_s = min(shortest + (longest - shortest) * draw.random() ** 2, max(plan.faults_s - at_s, shortest))
+    amount = draw.choice(_AMOUNTS.get(kind, (0.0,)))
+    return Fault(kind, at_s, length_s, engine, other if kind in _LINKS else "", amount)

@@ -1,0 +1,275 @@
+"""The promises about time and standing, L1, L2, S4 and R20, judged while a run goes on; L3, when it is over.
+
+A promise has its conditions: L2 holds for a consumer whose agent runs and whose messages pass. `Trouble` keeps account
+of when they did not. Each bound below is what the protocol needs, by its own constants, and a margin that is said.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvlease.protocol import Cause, Standing
+from kvlease.protocol.lessee import BACKOFF_MAX_S, RETRY_S, SIBLING_LINGER_S, TRIES
+from kvlease.protocol.tracking import Phase, Session
+from kvlease.sim.cards import FETCH_TIMEOUT_S
+from kvlease.sim.safety import Violation
+from kvlease.sim.structure import LIVE, check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
+from kvlease.sim.trouble import Trouble
+
+if TYPE_CHECKING:
+    from kvlease.sim.decode import Decode
+    from kvlease.sim.engine import SimEngine
+    from kvlease.sim.world import World
+
+QUICK_S = 1.0
+"""From tracking a lease to its claim at the producer, when nothing is wrong: a card, a Hello, a Renew, some turns."""
+STEPS = 3
+"""After a lease is over: the step that runs, the one that clears the words, and one that was about to begin."""
+
+
+@dataclass(slots=True)
+class _Wish:
+    """A request of a consumer that wants a lease."""
+
+    engine: "SimEngine"
+    token: int
+    producer: int
+    since: float
+
+
+@dataclass(slots=True)
+class _Granted:
+    """A lease whose blocks are not yet free, and when anybody last had a right to them."""
+
+    engine: "SimEngine"
+    at: float
+    wanted_at: float
+    claimed: bool = False
+    claimants_died_at: float | None = None
+
+
+class Promises:
+    """Told of what happens, as `Safety` is; looks into the agents where a promise speaks of what they believe."""
+
+    def __init__(self, world: "World") -> None:
+        self.trouble = Trouble(world.agenda)
+        self._world = world
+        config = world.config
+        self._extension_s = config.extension_s
+        self.recovery_s = config.extension_s + 2 * TRIES * RETRY_S + BACKOFF_MAX_S + FETCH_TIMEOUT_S + 4 * QUICK_S
+        """The longest way back into a session: no copy of a renewal, then of a Hello, was answered; then the longest
+        pause, a card that nobody serves, and a fresh start."""
+        self._wishes: dict[tuple[int, str], _Wish] = {}
+        self._granted: dict[int, _Granted] = {}
+        self._ended: dict[int, Cause] = {}
+        self._seen: set[tuple[int, int | str]] = set()
+        self._dropping: dict[tuple[int, int], Session] = {}
+        self._settled: dict[tuple[int, int], tuple[int, int]] = {}
+        """(consumer, token) of drops that were acknowledged, to (producer, session number)."""
+
+    # -- what happens --------------------------------------------------------------------------------------------
+
+    def granted(self, engine: "SimEngine", token: int) -> None:
+        now = self._world.agenda.now
+        self._granted[token] = _Granted(engine, now, now)
+
+    def wanted(self, engine: "SimEngine", decode: "Decode") -> None:
+        """A consumer's scheduler has taken a leased request on."""
+        ref = engine.decode.side._refs[decode.request_id]
+        if ref is None or decode.truth is None or ref.token != decode.truth:
+            # What a bad router made of a reference is nobody's lease.
+            return
+        grant = self._granted.get(ref.token)
+        if grant is not None and grant.engine.incarnation != ref.incarnation:
+            return
+        self._wishes[engine.incarnation, decode.request_id] = _Wish(
+            engine, ref.token, ref.incarnation, self._world.agenda.now
+        )
+
+    def let_go(self, engine: "SimEngine", decode: "Decode") -> None:
+        """The request is loaded, or over."""
+        wish = self._wishes.pop((engine.incarnation, decode.request_id), None)
+        if wish is not None:
+            self._touch(wish.token)
+
+    def engine_ended(self, engine: "SimEngine", death_shows: bool) -> None:
+        now = self._world.agenda.now
+        lessor_view = self._claims_of(engine.incarnation) if death_shows else set()
+        for key in [key for key in self._wishes if key[0] == engine.incarnation]:
+            self._touch(self._wishes.pop(key).token)
+        for token in lessor_view:
+            grant = self._granted.get(token)
+            if grant is not None:
+                grant.claimants_died_at = now
+        self._granted = {t: g for t, g in self._granted.items() if g.engine is not engine}
+        self._dropping = {key: s for key, s in self._dropping.items() if key[0] != engine.incarnation}
+
+    def _claims_of(self, consumer: int) -> set[int]:
+        """Leases that only this consumer claims, by their producers' account."""
+        tokens = set()
+        for token, grant in self._granted.items():
+            lease = grant.engine.agent._lessor.leases.get(token)
+            if lease is not None and lease.claims == {consumer}:
+                tokens.add(token)
+        return tokens
+
+    def message_arrived(self, source: int, target: int) -> None:
+        """As long as anything of a consumer arrives, its sessions are extended."""
+        engine = self._world.engines.get(self._world.network.ports[target].engine)
+        if engine is None or engine.incarnation != target:
+            return
+        session = engine.agent._lessor.sessions.get(source)
+        for token in session.claims if session is not None else ():
+            self._touch(token)
+
+    def _touch(self, token: int) -> None:
+        grant = self._granted.get(token)
+        if grant is not None:
+            grant.wanted_at = self._world.agenda.now
+
+    # -- what must be --------------------------------------------------------------------------------------------
+
+    def agent_took_a_turn(self, engine: "SimEngine") -> None:
+        """After a turn in which anything happened."""
+        check_lessor(engine.agent._lessor)
+        check_lessee(engine.agent._lessee)
+        for revoked in engine.agent._revoked:
+            if self._is_news(engine, revoked.token):
+                self._ended[revoked.token] = revoked.cause
+                self._world.counts[f"ends.{revoked.cause.value}"] += 1
+                self._world.tell(f"{engine.name} ends lease {revoked.token:016x}: {revoked.cause.value}")
+                self._judge_end(engine, revoked.token, revoked.cause)
+        for holder in engine.agent._lost:
+            if self._is_news(engine, holder):
+                self._world.tell(f"{engine.name} gives {holder}'s lease up")
+                self._judge_loss(engine, holder)
+        self._check_settled_drops(engine)
+        self._check_standings(engine)
+
+    def _is_news(self, engine: "SimEngine", what: int | str) -> bool:
+        key = (engine.incarnation, what)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _judge_end(self, producer: "SimEngine", token: int, cause: Cause) -> None:
+        """L2: while a consumer lives, wants it and is heard, only age ends a lease; and R24, no other consumer."""
+        if cause is Cause.AGED_OUT:
+            return
+        now = self._world.agenda.now
+        for (_, holder), wish in self._wishes.items():
+            if wish.token != token or wish.producer != producer.incarnation or wish.engine.agent.died_at is not None:
+                continue
+            if wish.engine.agent._lessee.standing(holder, wish.engine.clock()) is Standing.LOST:
+                continue
+            since = self.trouble.calm_since(producer.name, wish.engine.name, self.recovery_s, wish.since)
+            if now - since > QUICK_S + 4 * self._world.plan.turn_s:
+                raise Violation(
+                    "L2", f"{token:016x} {cause.value}, wanted by {holder} at {wish.engine.name}, who was heard"
+                )
+
+    def _judge_loss(self, consumer: "SimEngine", holder: str) -> None:
+        """R20: what a consumer is told of a lease's loss is true."""
+        wish = self._wishes.get((consumer.incarnation, holder))
+        if wish is not None and self._is_live(wish.producer, wish.token):
+            raise Violation("R20", f"{holder} was told that {wish.token:016x} is lost, and its producer holds it")
+
+    def _is_live(self, producer: int, token: int) -> bool:
+        engine = self._engine(producer)
+        if engine is None or engine.agent.died_at is not None:
+            return False
+        lease = engine.agent._lessor.leases.get(token)
+        return lease is not None and lease.state in LIVE
+
+    def _engine(self, incarnation: int) -> "SimEngine | None":
+        port = self._world.network.ports.get(incarnation)
+        engine = self._world.engines[port.engine] if port is not None else None
+        return engine if engine is not None and engine.incarnation == incarnation and engine.alive else None
+
+    def _check_standings(self, consumer: "SimEngine") -> None:
+        """HELD is the producer's word, and it keeps it, but for age and a death report (which may be false)."""
+        for (incarnation, holder), wish in self._wishes.items():
+            producer = self._engine(wish.producer)
+            if incarnation != consumer.incarnation or producer is None or producer.agent.died_at is not None:
+                continue
+            excused = self._ended.get(wish.token) in (Cause.AGED_OUT, Cause.ORPHANED) or self.trouble.doubted(
+                producer.name, consumer.name, self._extension_s + self.recovery_s
+            )
+            # A clock that is 1 % fast or slow is within the margin that the producer's tick and tolerance leave.
+            if excused or consumer.agent._lessee.standing(holder, consumer.clock()) is not Standing.HELD:
+                continue
+            session = producer.agent._lessor.sessions.get(incarnation)
+            if session is None or wish.token not in session.claims:
+                raise Violation(
+                    "S4", f"{holder} believes that {wish.token:016x} is held: {self._ended.get(wish.token)}"
+                )
+
+    def _check_settled_drops(self, consumer: "SimEngine") -> None:
+        """S4: a drop that is acknowledged is done; nothing that comes late brings the claim back."""
+        for producer, session in consumer.agent._lessee.sessions.items():
+            drops = {token for token, claimed in session.pending.items() if not claimed}
+            drops.update(session.window.drops if session.window else ())
+            for token in sorted(drops):
+                self._dropping[consumer.incarnation, token] = session
+            for token in session.leases:
+                self._dropping.pop((consumer.incarnation, token), None)
+                self._settled.pop((consumer.incarnation, token), None)
+            if session.phase is not Phase.OPEN:
+                continue
+            for key in [key for key, dropped_in in self._dropping.items() if dropped_in is session]:
+                if key[1] not in drops:
+                    self._settled[key] = producer, session.number
+                    del self._dropping[key]
+        for (incarnation, token), (producer, number) in self._settled.items():
+            engine = self._engine(producer)
+            claiming = engine.agent._lessor.sessions.get(incarnation) if engine is not None else None
+            if claiming is not None and claiming.number == number and token in claiming.claims:
+                raise Violation("S4", f"{token:016x} was dropped, and that was acknowledged; now it is claimed again")
+
+    def check_stranded(self) -> None:
+        """L1: what nobody wants is free within its deadline, a tick and a step. Called now and then."""
+        freed = self._world.safety.leases
+        wanted = {wish.token for wish in self._wishes.values()}
+        for token, grant in list(self._granted.items()):
+            if freed[token].freed:
+                del self._granted[token]
+            elif token in wanted:
+                grant.wanted_at, grant.claimants_died_at = self._world.agenda.now, None
+            else:
+                self._judge_held(token, grant)
+
+    def _judge_held(self, token: int, grant: _Granted) -> None:
+        config, plan, now = self._world.config, self._world.plan, self._world.agenda.now
+        if not grant.engine.running:
+            return
+        calm = self.trouble.calm_since_at(grant.engine.name)
+        steps_s = max(STEPS * plan.step_s, grant.engine.step_until - now)
+        longest_s = max(config.duration_s, config.extension_s, config.orphan_grace_s)
+        limit = max(grant.wanted_at, grant.at, calm) + longest_s * 1.02 + SIBLING_LINGER_S + self.recovery_s + steps_s
+        if now > limit:
+            raise Violation(
+                "L1",
+                f"{token:016x} holds blocks of {grant.engine.name}, and nobody wanted it since {grant.wanted_at:.3f}",
+            )
+        if grant.claimants_died_at is not None:
+            limit = max(grant.claimants_died_at, calm) + config.orphan_grace_s + 3 * config.probe_interval_s + steps_s
+            if now > limit + QUICK_S:
+                raise Violation("L1", f"{token:016x} holds blocks of {grant.engine.name} for the dead")
+
+    # -- in the end ----------------------------------------------------------------------------------------------
+
+    def check_nothing_is_left(self) -> None:
+        """L3: when nobody wants anything any more, nothing is kept."""
+        for engine in self._world.engines.values():
+            if engine.agent.died_at is None:
+                lessor_is_empty(engine.agent._lessor)
+                lessee_is_empty(engine.agent._lessee)
+                if engine.transport.connected:
+                    raise Violation("L3", f"{engine.name} keeps connections to {engine.transport.connected}")
+            prefill = engine.prefill
+            if prefill.has_work or prefill.side.held_blocks or prefill.side.active_leases:
+                raise Violation(
+                    "L3", f"{engine.name} keeps {prefill.side.active_leases} leases, {prefill.side.slots_used} slots"
+                )
+            if len(prefill.pool) != self._world.plan.blocks:
+                raise Violation("L3", f"{engine.name} has {len(prefill.pool)} of {self._world.plan.blocks} blocks free")

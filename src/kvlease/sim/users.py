@@ -1,0 +1,189 @@
+"""Users and the router between them and the engines: prefill on P, decode on D, again elsewhere when that fails."""
+
+import random
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kvlease.sim.decode import Decode
+from kvlease.sim.engine import PORT, SimEngine
+from kvlease.sim.plan import UserRequest
+from kvlease.sim.prefill import Prefill
+
+if TYPE_CHECKING:
+    from kvlease.sim.world import World
+
+TRY_AGAIN_S = 0.5
+PREFILL_STEPS = 2
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What one engine was asked for, until it has answered all of it."""
+
+    engine: SimEngine
+    request_ids: set[str]
+    prefill: bool
+
+
+@dataclass(slots=True)
+class _User:
+    number: int
+    request: UserRequest
+    offer: dict[str, Any] | None = None
+    truth: int | None = None
+    attempts: list[_Attempt] = field(default_factory=list)
+    tries: int = 0
+    retried: bool = False
+    over: bool = False
+
+
+class Users:
+    """Everybody who asks for something, and what they have been told."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._chance: random.Random = world.chance
+        kept = world.plan.kept_requests
+        numbers = range(len(world.plan.requests)) if kept is None else kept
+        self.unanswered = set(numbers)
+        """Users, by number, who wait for something."""
+        self._users = {n: _User(n, r) for n, r in zip(numbers, world.plan.requests, strict=True)}
+        for user in self._users.values():
+            world.agenda.at(user.request.at_s, partial(self._begin, user))
+
+    # -- a request's way -----------------------------------------------------------------------------------------
+
+    def _begin(self, user: _User) -> None:
+        if user.request.abort_s is not None:
+            self._world.agenda.after(user.request.abort_s, lambda: self._abort(user))
+        self._ask_prefill(user)
+
+    def _ask_prefill(self, user: _User) -> None:
+        if user.over:
+            return
+        engine = self._world.engines[user.request.producer]
+        if not engine.alive:
+            self._world.agenda.after(TRY_AGAIN_S, lambda: self._ask_prefill(user))
+            return
+        user.tries += 1
+        user.offer = user.truth = None
+        ids = self._request_ids(user)
+        user.attempts.append(_Attempt(engine, set(ids), prefill=True))
+        for request_id in ids:
+            steps = self._chance.randint(1, PREFILL_STEPS)
+            engine.prefill.add(Prefill(request_id, user.number, user.request.blocks, steps))
+
+    def _request_ids(self, user: _User) -> list[str]:
+        parent = f"r{user.number}.{user.tries}"
+        if user.request.siblings == 1:
+            return [parent]
+        return [f"{i}_{parent}" for i in range(user.request.siblings)]
+
+    def prefilled(self, engine: SimEngine, prefill: Prefill, offer: dict[str, Any] | None) -> None:
+        """P has finished one of the siblings; the response, with the last one's reference, goes when all are."""
+        user = self._users[prefill.user]
+        attempt = self._attempt(user, engine, prefill.request_id)
+        if attempt is None:
+            return
+        attempt.request_ids.discard(prefill.request_id)
+        if attempt.request_ids:
+            return
+        user.attempts.remove(attempt)
+        params: dict[str, Any] = {"do_remote_prefill": offer is not None}
+        if offer is not None:
+            params |= {"remote_engine_id": engine.engine_id, "remote_host": engine.name, "remote_port": PORT} | offer
+            user.truth = prefill.token
+        user.offer = params
+        if user.request.lost:
+            self._world.tell(f"the router forgets the reference of r{user.number}")
+            self._finish(user)
+            return
+        self._world.agenda.after(user.request.think_s, lambda: self._ask_decode(user, 0))
+
+    def _ask_decode(self, user: _User, choice: int) -> None:
+        if user.over:
+            return
+        names = user.request.consumers
+        alive = [name for name in (*names[choice:], *names[:choice]) if self._world.engines[name].alive]
+        if not alive:
+            self._world.agenda.after(TRY_AGAIN_S, lambda: self._ask_decode(user, choice))
+            return
+        engine = self._world.engines[alive[0]]
+        user.tries += 1
+        ids = self._request_ids(user)
+        user.attempts.append(_Attempt(engine, set(ids), prefill=False))
+        params = self._mangle(user.offer) if user.request.mangled else user.offer
+        for request_id in ids:
+            truth = user.truth
+            engine.decode.add(Decode(request_id, user.number, params, truth, user.request.busy_s))
+        if user.request.patience_s and not user.retried and len(names) > 1:
+            user.retried = True
+            self._world.agenda.after(user.request.patience_s, lambda: self._ask_decode(user, choice + 1))
+
+    def _mangle(self, offer: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What becomes of a reference on a bad router."""
+        if not offer or "kv_lease" not in offer:
+            return offer
+        lease = dict(offer["kv_lease"])
+        match self._chance.randrange(6):
+            case 0:
+                lease["token"] = f"{self._chance.getrandbits(64):016x}"
+            case 1:
+                lease["slot"] = (int(lease["slot"]) + 1) % self._world.plan.blocks
+            case 2:
+                lease["incarnation"] = f"{self._chance.getrandbits(64):016x}"
+            case 3:
+                lease = {"token": lease["token"]}
+            case 4:
+                lease["slot"] = 1 << 20
+            case 5:
+                return offer | {"kv_lease": None}
+        return offer | {"kv_lease": lease}
+
+    def answered(self, engine: SimEngine, decode: Decode) -> None:
+        """D has answered one of the siblings."""
+        user = self._users[decode.user]
+        attempt = self._attempt(user, engine, decode.request_id)
+        if attempt is None:
+            return
+        attempt.request_ids.discard(decode.request_id)
+        if not attempt.request_ids:
+            user.attempts.remove(attempt)
+            self._finish(user)
+
+    def _finish(self, user: _User) -> None:
+        """It has its answer; what others still do for it is of no use."""
+        user.over = True
+        self.unanswered.discard(user.number)
+        self._cancel(user)
+
+    def _abort(self, user: _User) -> None:
+        if not user.over:
+            self._world.tell(f"the client of r{user.number} goes away")
+            self._world.counts["answers.aborted"] += 1
+            self._finish(user)
+
+    def _cancel(self, user: _User) -> None:
+        for attempt in user.attempts:
+            if attempt.engine.alive:
+                queue = attempt.engine.prefill if attempt.prefill else attempt.engine.decode
+                for request_id in sorted(attempt.request_ids):
+                    queue.abort(request_id)
+        user.attempts.clear()
+
+    def engine_ended(self, engine: SimEngine) -> None:
+        """Connections break: the router asks again, for a decode with the reference that it has."""
+        for user in self._users.values():
+            broken = [attempt for attempt in user.attempts if attempt.engine is engine]
+            for attempt in broken:
+                user.attempts.remove(attempt)
+            if broken and not user.over and not user.attempts:
+                ask = partial(self._ask_prefill, user) if broken[0].prefill else partial(self._ask_decode, user, 1)
+                self._world.agenda.after(TRY_AGAIN_S * self._chance.random(), ask)
+
+    def _attempt(self, user: _User, engine: SimEngine, request_id: str) -> _Attempt | None:
+        for attempt in user.attempts:
+            if attempt.engine is engine and request_id in attempt.request_ids:
+                return attempt
+        return None
