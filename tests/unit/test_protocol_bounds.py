@@ -4,7 +4,7 @@ from protocol_bench import STEP_S, LesseeBench, P, sent
 
 from kvlease.protocol.effects import Fetch
 from kvlease.protocol.lessee import IDLE_S, MAX_DROPS, MAX_UNANSWERED, TRIES
-from kvlease.protocol.messages import Ack, Hello
+from kvlease.protocol.messages import VERSION, Ack, Gone, Hello, Welcome
 from kvlease.sim.structure import lessee_is_empty
 
 
@@ -68,3 +68,16 @@ def test_r14_after_a_loss_a_producer_is_looked_for_first_where_it_was_found() ->
     d.track("made up", 2, endpoint=("made-up", 1))
     d.lessee.peer_lost(P, d.now)
     assert [effect for effect in d.turn() if isinstance(effect, Fetch)] == [Fetch(d.endpoint)]
+
+
+def test_r12_a_session_ends_however_rarely_its_producer_wants_renewals() -> None:
+    d = LesseeBench()
+    d.track("r1", 1)
+    (hello,) = sent(d.fetched(d.card()), Hello)
+    ages_ms = 2**64 - 1
+    d.hear(Welcome(VERSION, P, hello.seq, ages_ms, ages_ms, ages_ms, ages_ms, 1))
+    d.hear(Ack(d.lessee._seq, []))
+    d.hear(Gone([1]))
+    d.untrack("r1")
+    d.wait(IDLE_S + STEP_S)
+    lessee_is_empty(d.lessee)

@@ -157,6 +157,9 @@ class Lessee:
             case Gone():
                 for token in message.tokens:
                     self._lose(session, token)
+                if session.phase is Phase.OPEN and session.idle:
+                    # The next renewal, which would find it idle, may be as far away as this producer likes.
+                    self._timers.set(producer, now + IDLE_S)
             case Bye(seq) if seq:
                 # Of the peer's other half, our consumer: the lessor of this engine hears it.
                 pass
