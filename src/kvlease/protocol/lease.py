@@ -97,10 +97,10 @@ class LeaseRef:
     def from_params(cls, params: object) -> "LeaseRef":
         """Read what a router or client handed over, which may be anything. Raises `BadReference`."""
         if not isinstance(params, Mapping):
-            raise BadReference(f"kv_lease is {_brief(params)}, it must be the object that the producer returned")
+            raise BadReference(f"kv_lease is {brief(params)}, it must be the object that the producer returned")
         version = params.get("version")
         if version != REF_VERSION or isinstance(version, bool):
-            raise BadReference(f"kv_lease version is {_brief(version)}, this engine reads version {REF_VERSION}")
+            raise BadReference(f"kv_lease version is {brief(version)}, this engine reads version {REF_VERSION}")
         token = _u64(params, "token")
         if token == 0:
             raise BadReference("kv_lease token is 0, which no lease has")
@@ -115,20 +115,24 @@ class LeaseRef:
 def _u64(params: Mapping[object, object], name: str) -> int:
     value = params.get(name)
     if not isinstance(value, str) or not _HEX_U64.fullmatch(value):
-        raise BadReference(f"kv_lease {name} is {_brief(value)}, it must be 16 lower-case hex digits")
+        raise BadReference(f"kv_lease {name} is {brief(value)}, it must be 16 lower-case hex digits")
     return int(value, 16)
 
 
 def _whole(params: Mapping[object, object], name: str, low: int, high: int) -> int:
     value = params.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise BadReference(f"kv_lease {name} is {_brief(value)}, it must be a whole number from {low} to {high}")
+        raise BadReference(f"kv_lease {name} is {brief(value)}, it must be a whole number from {low} to {high}")
     return value
 
 
-def _brief(value: object) -> str:
-    # What a client sent may be of any size; an error message is not.
+def brief(value: object) -> str:
+    """What somebody sent, for an error message: it may be of any kind and size, the message is one short line."""
     if isinstance(value, int) and value.bit_length() > 64:
         return "an integer beyond 64 bits"
-    text = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    if isinstance(value, str):
+        # repr escapes what is not printable, lone surrogates and line ends among it.
+        text = repr(value[:40])
+    else:
+        text = repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
     return text if len(text) <= 40 else text[:37] + "..."

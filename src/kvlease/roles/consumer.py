@@ -1,5 +1,6 @@
 """A consumer's scheduler: which requests read leased blocks, and which must not."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -7,11 +8,15 @@ from kvlease.agent.core import AgentCore
 from kvlease.errors import BadReference
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseRef
+from kvlease.protocol.lease import brief
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
 
 bounded = bounded_logger(__name__)
+
+_HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
+"""A name, or an IPv4 or IPv6 address: nothing that means more to ZeroMQ, or to whoever reads a log."""
 
 
 class ConsumerSide:
@@ -80,8 +85,8 @@ class ConsumerSide:
 def _endpoint(params: Mapping[str, object]) -> Endpoint:
     """The producer's side channel. Raises `BadReference`."""
     host, port = params.get("remote_host"), params.get("remote_port")
-    if not isinstance(host, str) or not host or len(host) > 255:
-        raise BadReference(f"remote_host is {str(host)[:40]!r}, it must be the host name or address of the producer")
+    if not isinstance(host, str) or not _HOST.fullmatch(host):
+        raise BadReference(f"remote_host is {brief(host)}, it must be the host name or address of the producer")
     if not isinstance(port, int) or isinstance(port, bool) or not 0 < port < 65536:
-        raise BadReference(f"remote_port is {str(port)[:40]!r}, it must be a port number from 1 to 65535")
+        raise BadReference(f"remote_port is {brief(port)}, it must be a port number from 1 to 65535")
     return host, port

@@ -1,0 +1,90 @@
+"""What must hold of any bytes that are taken for a message, a lease card, or a side channel's reply (R6, R11, R14).
+
+Each function takes bytes and raises when something does not hold; tests and fuzzers share them.
+"""
+
+import struct
+
+from kvlease.errors import BadMessage
+from kvlease.protocol import LeaseCard
+from kvlease.protocol.card import MAX_CARD_BYTES
+from kvlease.protocol.lease import MAX_SLOTS
+from kvlease.protocol.messages import (
+    MAGIC,
+    MAX_ADDRESS_BYTES,
+    MAX_ENGINE_ID_CHARS,
+    MAX_MESSAGE_BYTES,
+    VERSION,
+    Message,
+    decode,
+    encode,
+)
+
+PREFIX = MAGIC + bytes([VERSION])
+KINDS = frozenset({"size", "magic", "version", "body"})
+MAX_U64 = 2**64 - 1
+BRIEF = 250
+"""Characters of an error's text, whatever came: it goes to a log."""
+
+
+def message_holds(data: bytes) -> None:
+    """The bytes as they are, and as what follows the prefix of a message."""
+    for payload in (data, PREFIX + data):
+        try:
+            message = decode(payload)
+        except BadMessage as error:
+            _is_well_said(error, KINDS)
+        else:
+            _is_within_bounds(message, len(payload))
+            assert decode(encode(message)) == message
+
+
+def _is_within_bounds(message: Message, size: int) -> None:
+    assert size <= MAX_MESSAGE_BYTES
+    assert isinstance(message, Message)
+    for name in message.__struct_fields__:
+        value = getattr(message, name)
+        match value:
+            case bool():
+                assert name == "reopen"
+            case int():
+                assert (1 if name.endswith("_ms") else 0) <= value <= MAX_U64
+            case list():
+                # One byte for the smallest token: never more tokens than bytes.
+                assert len(value) < size
+                assert all(type(token) is int and 0 <= token <= MAX_U64 for token in value)
+            case str():
+                assert len(value) <= MAX_ENGINE_ID_CHARS
+            case bytes():
+                assert len(value) <= MAX_ADDRESS_BYTES
+            case _:
+                raise AssertionError(f"{name} is {value!r}")
+
+
+def card_holds(data: bytes) -> None:
+    try:
+        card = LeaseCard.decode(data)
+    except BadMessage as error:
+        _is_well_said(error, frozenset({"card"}))
+        return
+    assert len(data) <= MAX_CARD_BYTES
+    assert 0 <= card.incarnation <= MAX_U64
+    assert len(card.address) <= MAX_ADDRESS_BYTES
+    for fence in card.fences:
+        assert fence.slots <= MAX_SLOTS
+        # The address of any word of it is one that NIXL's binding takes.
+        struct.pack("<Q", fence.base + 8 * max(fence.slots - 1, 0))
+    assert LeaseCard.decode(card.encode()) == card
+    assert isinstance(card.speaks_our_version, bool)
+
+
+def _is_well_said(error: BadMessage, kinds: frozenset[str]) -> None:
+    """It is counted under one of a few names, and logged in one line."""
+    assert error.kind in kinds
+    is_one_line(str(error))
+
+
+def is_one_line(text: str) -> None:
+    """Nothing that a stranger sent makes a log line long, or two of it."""
+    assert len(text) < BRIEF, f"{len(text)} characters"
+    assert text.isprintable(), ascii(text)
