@@ -27,6 +27,10 @@ class Health(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
 """
+ALONE = """
+import http.server, sys
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.BaseHTTPRequestHandler).serve_forever()
+"""
 MAPS = (
     """
 import mmap
@@ -107,6 +111,23 @@ def test_a_killed_engine_can_be_started_again_on_its_ports(make_engine: Callable
         assert not engine.is_alive()
         engine.start()
         assert engine.wait_ready(timeout_s=30)._pgid != first
+
+
+def test_an_engine_that_ends_by_itself_needs_no_kill(make_engine: Callable[[str], Engine]) -> None:
+    with make_engine(ALONE) as engine:
+        group = engine._pgid
+        assert engine.terminate(timeout_s=10)
+        assert not engine.is_alive()
+        assert group_members(group) == []
+        assert engine.terminate()
+
+
+def test_what_outlives_its_api_server_is_killed_and_told(make_engine: Callable[[str], Engine]) -> None:
+    with make_engine(SERVER) as engine:
+        group = engine.wait_ready(timeout_s=30)._pgid
+        wait_until(lambda: len(group_members(group)) == 2)
+        assert not engine.terminate(timeout_s=0.3)
+        assert group_members(group) == []
 
 
 def test_an_engine_that_dies_early_says_why(make_engine: Callable[[str], Engine]) -> None:

@@ -51,6 +51,20 @@ def test_the_environment_names_the_side_channel_and_can_be_overridden() -> None:
     assert settings["UCX_TLS"] == "tcp"
 
 
+def test_an_engine_elsewhere_is_started_by_its_launcher_and_has_its_own_address() -> None:
+    spec = replace(STOCK, host="10.77.0.1", launcher=("ip", "netns", "exec", "a"))
+    arguments = command(spec, http_port=20001)
+    assert arguments[:4] == ["ip", "netns", "exec", "a"]
+    assert argument(arguments, "--host") == "10.77.0.1"
+    assert environment(spec, 20002, Path("scratch"))["VLLM_NIXL_SIDE_CHANNEL_HOST"] == "10.77.0.1"
+
+
+def test_an_engine_behind_a_socket_has_no_http_address() -> None:
+    arguments = command(replace(STOCK, http_socket=Path("/run/p.sock")), http_port=20001)
+    assert argument(arguments, "--uds") == "/run/p.sock"
+    assert not {"--host", "--port"} & set(arguments)
+
+
 def test_a_pool_too_small_for_one_request_is_refused_before_anything_starts() -> None:
     with pytest.raises(ValueError, match="at least 129 blocks"):
         replace(STOCK, num_blocks=128, max_model_len=4096)

@@ -8,11 +8,11 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 
@@ -21,12 +21,15 @@ from kvlease.cluster.ports import free_port
 from kvlease.cluster.processes import (
     end_group,
     group_members,
+    remove,
+    shared_memory,
     signal_group,
 )
 from kvlease.cluster.spec import HOST, EngineSpec, command, environment
 from kvlease.errors import KvLeaseError
 
 READY_WITHIN_S = 180.0
+TERMINATED_WITHIN_S = 30.0
 POLL_S = 0.05
 _HTTP_TIMEOUT_S = 30.0
 _WORKER_TITLE = "VLLM::Worker"
@@ -53,7 +56,8 @@ class Engine:
         self.log_path = log_directory / f"{spec.name}.log"
         self.http_port = spec.http_port or free_port(HOST)
         self.side_channel_port = spec.side_channel_port or free_port(HOST)
-        self.url = f"http://{HOST}:{self.http_port}"
+        # Behind a socket there is no address; the name tells the engines of one client apart.
+        self.url = f"http://{spec.name.lower()}" if spec.http_socket else f"http://{spec.host}:{self.http_port}"
         self.start_s: float | None = None
         """Seconds from start to ready, once known."""
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +66,9 @@ class Engine:
         self._log_mode = "wb"
         # No connection is kept: the server closes an idle one after 5 s, maybe just as it is used again.
         limits = httpx.Limits(max_keepalive_connections=0)
-        self._http = httpx.Client(base_url=self.url, timeout=_HTTP_TIMEOUT_S, limits=limits, trust_env=False)
+        uds = str(spec.http_socket) if spec.http_socket else None
+        transport = httpx.HTTPTransport(uds=uds, limits=limits, trust_env=False)
+        self._http = httpx.Client(base_url=self.url, timeout=_HTTP_TIMEOUT_S, transport=transport, trust_env=False)
 
     def __enter__(self) -> Self:
         if self._process is None:
@@ -72,8 +78,7 @@ class Engine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.kill()
-        self._http.close()
+        self.close()
 
     # Life
 
@@ -129,9 +134,37 @@ class Engine:
         self._clean_up()
         return killed
 
+    def close(self) -> None:
+        """Kills it, if need be, and lets go of the client with which it was asked."""
+        self.kill()
+        self._http.close()
+
+    def terminate(self, timeout_s: float = TERMINATED_WITHIN_S) -> bool:
+        """SIGTERM to the API server, as a supervisor ends an engine; whatever is left after `timeout_s` is killed.
+
+        Returns whether nothing was left to kill.
+        """
+        if self._process is None:
+            return True
+        group = self._process.pid
+        # Ended in this way, too, vLLM 0.32 leaves its processes' channels behind, with whatever connector.
+        segments = shared_memory(group)
+        self._process.terminate()
+        deadline = time.monotonic() + timeout_s
+        while group_members(group) and time.monotonic() < deadline:
+            # Without this, the process itself would stay a zombie, and is one as far as `is_alive` goes.
+            self._process.poll()
+            time.sleep(POLL_S)
+        ended = not group_members(group)
+        self.kill()
+        remove(segments)
+        return ended
+
     def _clean_up(self) -> None:
         self._process = None
         _started.discard(self)
+        if self.spec.http_socket is not None:
+            self.spec.http_socket.unlink(missing_ok=True)
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
@@ -182,6 +215,10 @@ class Engine:
         response = self._http.get("/metrics")
         response.raise_for_status()
         return Metrics.parse(response.text)
+
+    def ask(self, payload: Mapping[str, Any]) -> int:
+        """Sends a completion and returns the HTTP status. Raises httpx.TransportError when nobody answers (in time)."""
+        return self._http.post("/v1/completions", json=dict(payload)).status_code
 
     def held_blocks(self, metrics: Metrics | None = None) -> int:
         """How many KV cache blocks are not free: in use by running requests, or held for a consumer."""

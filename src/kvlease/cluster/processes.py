@@ -56,7 +56,7 @@ def end_group(pgid: int, timeout_s: float = 60.0) -> float:
     Returns when (time.monotonic) the group was killed. Raises TimeoutError if a process survives SIGKILL for
     `timeout_s` (it hangs in the kernel; a busy virtual machine was once seen to take over ten seconds).
     """
-    segments = _shared_memory(pgid)
+    segments = shared_memory(pgid)
     killed = time.monotonic()
     signal_group(pgid, signal.SIGKILL)
     asked_at = killed
@@ -65,13 +65,17 @@ def end_group(pgid: int, timeout_s: float = 60.0) -> float:
             raise TimeoutError(f"still alive {timeout_s:g} s after SIGKILL: {members}")
         time.sleep(0.01)
         asked_at = time.monotonic()
-    for segment in segments:
-        # Whoever has it mapped keeps it.
-        segment.unlink(missing_ok=True)
+    remove(segments)
     return killed
 
 
-def _shared_memory(pgid: int) -> set[Path]:
+def remove(segments: set[Path]) -> None:
+    """Removes shared memory, if it is still there. Whoever has it mapped keeps it."""
+    for segment in segments:
+        segment.unlink(missing_ok=True)
+
+
+def shared_memory(pgid: int) -> set[Path]:
     """The shared memory that a group's processes made and have mapped."""
     found: set[Path] = set()
     for member in group_members(pgid):

@@ -6,6 +6,7 @@ and of a fixed length, and compared by token ids.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -49,10 +50,17 @@ class Answer:
         return self.choices[0] if self.choices else ()
 
 
-def open_client(timeout_s: float = 120.0) -> httpx.AsyncClient:
-    """A client for the router: patient, since requests are meant to wait here, and unlimited in its connections."""
+def open_client(timeout_s: float = 120.0, sockets: Mapping[str, Path] | None = None) -> httpx.AsyncClient:
+    """A client for the router: patient, since requests are meant to wait here, and unlimited in its connections.
+
+    `sockets`: of the engines that listen on one, by their URLs.
+    """
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.AsyncClient(timeout=timeout_s, limits=limits, trust_env=False)
+    mounts = {
+        url: httpx.AsyncHTTPTransport(uds=str(path), limits=limits, trust_env=False)
+        for url, path in (sockets or {}).items()
+    }
+    return httpx.AsyncClient(timeout=timeout_s, limits=limits, mounts=mounts, trust_env=False)
 
 
 class Router:

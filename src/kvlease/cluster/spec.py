@@ -27,6 +27,9 @@ _CONNECTOR_SETTINGS: dict[Connector, dict[str, str]] = {
 class EngineSpec:
     """One engine: what it serves, its part in the transfer, and where it runs.
 
+    `host` is its address, for the other engines and, unless there is an `http_socket`, for HTTP. `launcher` is a
+    command that starts the engine elsewhere (`cluster/network.py` has one), and must turn into it: same process.
+
     `extra_config` goes into `kv_connector_extra_config` as it is. Ports left out are chosen when the engine starts;
     `engine_id` left out is drawn by vLLM. `cores` empty means: wherever the starting process may run.
     A hybrid model needs more blocks than the check here asks for: each of its KV cache groups takes its own.
@@ -44,6 +47,9 @@ class EngineSpec:
     max_num_seqs: int = 16
     max_model_len: int = 4096
     cores: tuple[int, ...] = ()
+    host: str = HOST
+    launcher: tuple[str, ...] = ()
+    http_socket: Path | None = None
     engine_id: str | None = None
     http_port: int | None = None
     side_channel_port: int | None = None
@@ -78,9 +84,10 @@ def kv_transfer_config(spec: EngineSpec) -> dict[str, Any]:
 def command(spec: EngineSpec, http_port: int) -> list[str]:
     """The engine's command line, for this Python."""
     return [
+        *spec.launcher,
         *(sys.executable, "-m", "kvlease.cluster.serve"),
         *("--model", str(spec.model), "--served-model-name", SERVED_MODEL),
-        *("--host", HOST, "--port", str(http_port)),
+        *(("--uds", str(spec.http_socket)) if spec.http_socket else ("--host", spec.host, "--port", str(http_port))),
         # Left to itself, vLLM takes bfloat16 for a model kept in float32 (cluster/model.py says why it is).
         *("--dtype", "float32"),
         *("--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(spec.num_blocks)),
@@ -107,7 +114,7 @@ def environment(spec: EngineSpec, side_channel_port: int, scratch: Path) -> dict
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_NIXL_SIDE_CHANNEL_HOST": HOST,
+        "VLLM_NIXL_SIDE_CHANNEL_HOST": spec.host,
         "VLLM_NIXL_SIDE_CHANNEL_PORT": str(side_channel_port),
         "VLLM_RPC_BASE_PATH": str(scratch),
         "TMPDIR": str(scratch),
