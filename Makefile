@@ -6,13 +6,16 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format unit engine clean
+.PHONY: help demo chaos test check format unit engine clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/kvlease demo $(DEMO)
+
+chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
+	$(BIN)/kvlease chaos $(or $(CHAOS),--connector kvlease --connector stock)
 
 test: check engine ## everything: make check, then the tests on real engines (under 20 min)
 

@@ -1,5 +1,6 @@
 """The command line: what it refuses, and how it says so."""
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Any
 import pytest
 
 from kvlease import __version__
-from kvlease.cli import demo, main
+from kvlease.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS
+from kvlease.cli import chaos, demo, main
 from kvlease.errors import KvLeaseError
 
 
@@ -57,6 +59,70 @@ def test_a_bad_argument_is_named_with_what_is_allowed(
         assert part in message
 
 
+def test_the_help_of_chaos_names_faults_clients_results_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["chaos", "--help"])
+    text = capsys.readouterr().out
+    for word in (*FAULTS, *CLIENTS, "chaos.json", "namespaces", "exit status"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--seed", "x"], ["'x'", "a seed", "from 0 to"]),
+        (["--faults", "0"], ["0 is out of range", "a number of faults", "from 1 to"]),
+        (["--requests", "3"], ["3 is out of range", "from 4 to"]),
+        (["--connector", "other"], ["'other'", "'stock'", "'kvlease'"]),
+    ],
+)
+def test_a_bad_argument_of_chaos_is_named_with_what_is_allowed(
+    arguments: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(["chaos", *arguments], capsys)
+    for part in named:
+        assert part in message
+
+
+def test_too_few_requests_for_the_faults_are_refused_with_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chaos", "--requests", "30", "--faults", "10"]) == 2
+    message = capsys.readouterr().err
+    assert "--requests 30 is too few for --faults 10: give --requests 40 or more, or --faults 7 or less" in message
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(KeyboardInterrupt(), 130, "ended"), (KvLeaseError("engine p died"), 3, "engine p died")],
+)
+def test_whatever_ends_chaos_ends_in_a_sentence(
+    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(chaos, "find_spec", lambda _: object())
+    monkeypatch.setattr(chaos, "end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(chaos, "_play_and_report", fail)
+    assert main(["chaos"]) == status
+    assert said in capsys.readouterr().out
+
+
+def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+
+    class Listener:
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    chosen = argparse.Namespace(no_network=False, seed=1, requests=500, faults=40)
+    schedule = chaos._schedule(chosen, Listener())
+    assert not NETWORK_FAULTS & {which.fault.kind for which in schedule.rounds}
+    assert len(said) == 1
+    assert "making network namespaces takes root" in said[0]
+
+
 def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What would be played with these arguments."""
     seen: dict[str, Any] = {}
@@ -66,7 +132,7 @@ def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         return 0
 
     monkeypatch.setattr(demo, "find_spec", lambda _: object())
-    monkeypatch.setattr(demo, "_end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(demo, "end_like_ctrl_c", lambda *_: None)
     monkeypatch.setattr(demo, "_play_and_report", record)
     assert main(["demo", *arguments]) == 0
     return seen
@@ -112,7 +178,7 @@ def test_whatever_ends_the_play_ends_in_a_sentence(
         raise error
 
     monkeypatch.setattr(demo, "find_spec", lambda _: object())
-    monkeypatch.setattr(demo, "_end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(demo, "end_like_ctrl_c", lambda *_: None)
     monkeypatch.setattr(demo, "_play_and_report", fail)
     assert main(["demo"]) == status
     assert said in capsys.readouterr().out
@@ -135,7 +201,8 @@ import sys
 for name in ("httpx", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
     sys.modules[name] = None
 import kvlease, kvlease.agent.loop, kvlease.agent.memory, kvlease.agent.nixl, kvlease.fence, kvlease.protocol
-from kvlease.cli import demo, main
+from kvlease.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS
+from kvlease.cli import chaos, demo, main
 demo.find_spec = lambda name: None
 sys.exit(main(["demo"]))
 """

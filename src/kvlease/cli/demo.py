@@ -21,8 +21,8 @@ SHORTEST_LEASE_S = 1.0
 LONGEST_LEASE_S = 60.0
 DEFAULT_LEASE_S = 6.0
 
-_ENGINE_PARTS = ("vllm", "nixl", "torch", "transformers")
-_DEMO_PARTS = ("rich", "matplotlib", "httpx", "prometheus_client")
+ENGINE_PARTS = ("vllm", "nixl", "torch", "transformers")
+DEMO_PARTS = ("rich", "matplotlib", "httpx", "prometheus_client")
 
 _DESCRIPTION = """\
 Plays four faults on real vLLM engines with real NIXL transfers on this machine's CPU, first with
@@ -103,7 +103,7 @@ def model_directory(text: str) -> Path:
 
 def run(chosen: argparse.Namespace) -> int:
     """Plays what was chosen, shows and writes the results, and returns the exit status."""
-    missing = [name for name in (*_DEMO_PARTS, *_ENGINE_PARTS) if find_spec(name) is None]
+    missing = [name for name in (*DEMO_PARTS, *ENGINE_PARTS) if find_spec(name) is None]
     if missing:
         parts = ", ".join(missing)
         print(f"kvlease demo needs {parts}, not installed here. In kvlease's repository, `make demo` installs it.")
@@ -112,7 +112,7 @@ def run(chosen: argparse.Namespace) -> int:
 
     connectors: Sequence[Connector] = [chosen.only] if chosen.only else CONNECTORS
     scenarios = [name for name in SCENARIOS if not chosen.scenario or name in chosen.scenario]
-    _end_like_ctrl_c(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    end_like_ctrl_c(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     try:
         return _play_and_report(chosen, connectors, scenarios)
     except KeyboardInterrupt:
@@ -126,7 +126,7 @@ def run(chosen: argparse.Namespace) -> int:
         return EXIT_NOT_PLAYED
 
 
-def _end_like_ctrl_c(*numbers: signal.Signals) -> None:
+def end_like_ctrl_c(*numbers: signal.Signals) -> None:
     """A closed terminal or a supervisor that gives up is to end the engines as well. (SIGINT is named since it is
     ignored where a script started this in the background.)"""
     for number in numbers:

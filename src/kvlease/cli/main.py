@@ -4,7 +4,9 @@ import argparse
 from collections.abc import Sequence
 
 from kvlease import __version__
+from kvlease.cli.chaos import add_chaos
 from kvlease.cli.demo import add_demo
+from kvlease.cli.sim import add_sim
 
 _DESCRIPTION = """\
 Leases that hold: the lifetime of KV cache blocks between vLLM's prefill and decode engines.
@@ -23,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"kvlease {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_demo(commands)
+    add_sim(commands)
+    add_chaos(commands)
     chosen = parser.parse_args(arguments)
     if not hasattr(chosen, "run"):
         parser.print_help()

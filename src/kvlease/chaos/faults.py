@@ -1,0 +1,83 @@
+"""What the faults of a schedule do to the engines, and how they are undone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from kvlease.chaos.outcome import Answered
+from kvlease.chaos.scene import DECODER_NAMES, Scene
+from kvlease.chaos.schedule import Fault
+from kvlease.chaos.traffic import Traffic
+from kvlease.cluster.engine import Engine
+from kvlease.cluster.network import DIRECTIONS, Direction, Network
+
+T = TypeVar("T")
+
+KEPT_NAME = "chaos-p"
+"""The engine id under which P is started again as another incarnation."""
+
+
+async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]:
+    """Lets a fault happen and undoes it, whatever happens meanwhile. Returns what P computed during it by itself."""
+    decoder = scene.decoders[fault.decoder]
+    match fault.kind:
+        case "kill-d" | "restart-d":
+            await _start_again(scene, decoder, fault)
+        case "kill-p" | "restart-p":
+            scene.set_term(fault.next_term_s, KEPT_NAME if fault.keeps_name else None)
+            await _start_again(scene, scene.producer, fault)
+        case "stop-d":
+            await _undone(decoder.pause, lambda: asyncio.sleep(fault.lasts_s), decoder.resume)
+        case "stop-p":
+            await _undone(scene.producer.pause, lambda: asyncio.sleep(fault.lasts_s), scene.producer.resume)
+        case "stall-d":
+            return await _undone(decoder.pause, lambda: _reuse(traffic, fault), decoder.resume)
+        case "long-step":
+            return await _undone(decoder.pause_worker, lambda: _reuse(traffic, fault), decoder.resume_worker)
+        case "abort-all":
+            traffic.abort_all()
+        case "cut" | "cut-one-way" | "loss" | "slow":
+            return await _on_link(_network_of(scene), traffic, fault)
+    return []
+
+
+async def _start_again(scene: Scene, engine: Engine, fault: Fault) -> None:
+    await scene.end(engine, gracefully=fault.kind.startswith("restart"))
+    await asyncio.sleep(fault.lasts_s)
+    await scene.start(engine)
+
+
+async def _reuse(traffic: Traffic, fault: Fault) -> list[Answered]:
+    """Waits; then P uses whatever it has taken back: who reads late now, reads what is another's."""
+    await asyncio.sleep(fault.lasts_s)
+    return await traffic.use_free_blocks()
+
+
+async def _on_link(network: Network, traffic: Traffic, fault: Fault) -> list[Answered]:
+    name = DECODER_NAMES[fault.decoder]
+
+    def harm() -> None:
+        if fault.kind == "slow":
+            network.slow(name, fault.kbit_per_s)
+        else:
+            network.lose(name, fault.loss if fault.kind == "loss" else 1.0, _directions(fault))
+
+    return await _undone(harm, lambda: _reuse(traffic, fault), lambda: network.heal(name))
+
+
+async def _undone(harm: Callable[[], None], meanwhile: Callable[[], Awaitable[T]], undo: Callable[[], None]) -> T:
+    await asyncio.to_thread(harm)
+    try:
+        return await meanwhile()
+    finally:
+        # Not in a thread: it has to happen on an interruption, too.
+        undo()
+
+
+def _directions(fault: Fault) -> Sequence[Direction]:
+    return DIRECTIONS if fault.way == "both" else (fault.way,)
+
+
+def _network_of(scene: Scene) -> Network:
+    assert scene.network is not None, "a fault of the network was drawn where there is none"
+    return scene.network

@@ -1,0 +1,97 @@
+"""The end of a run: one table, and a file with the schedule, every answer and every fault."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from kvlease.chaos.judge import PROMISES, broken
+from kvlease.chaos.outcome import VERDICTS, Run
+from kvlease.demo.report import versions
+
+
+def table(runs: Sequence[Run]) -> Table:
+    """What came of it, connector beside connector; what is promised of kvlease, and whether it was kept."""
+    first = runs[0].schedule
+    requests = sum(len(which.requests) for which in first.rounds)
+    title = f"{requests} requests, {len(first.rounds)} faults, seed {first.seed}"
+    result = Table(title=title, title_justify="left")
+    result.add_column("")
+    for run in runs:
+        result.add_column(run.connector, justify="right")
+    result.add_column("promised", justify="right")
+    result.add_column("")
+    for promise in PROMISES:
+        found = [len(promise.find(run)) for run in runs]
+        kept = next((not count for run, count in zip(runs, found, strict=True) if run.connector == "kvlease"), None)
+        result.add_row(promise.figure, *map(str, found), "0", Text(_MARKS[kept], style="green" if kept else "bold red"))
+    result.add_section()
+    for figure, values in _figures(runs):
+        result.add_row(figure, *values, "", "")
+    return result
+
+
+_MARKS = {True: "kept", False: "BROKEN", None: ""}
+
+
+def _figures(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    verdicts = [run.verdicts() for run in runs]
+    rows = [(f"requests: {verdict}", [str(found[verdict]) for found in verdicts]) for verdict in VERDICTS]
+    rows.append(("late reads refused by the fence", [str(run.counts.get("fence_checks revoked", 0)) for run in runs]))
+    rows.append(("blocks free at the latest after", [_latest(run) for run in runs]))
+    rows.append(("took", [f"{run.took_s / 60:.1f} min" for run in runs]))
+    return rows
+
+
+def _latest(run: Run) -> str:
+    times = [outcome.free_s for outcome in run.rounds]
+    if None in times:
+        return "never"
+    return f"{max((time for time in times if time is not None), default=0.0):.1f} s"
+
+
+def document(runs: Sequence[Run]) -> dict[str, Any]:
+    """Everything, as it goes into chaos.json. Times are in seconds."""
+    return {
+        "versions": versions(),
+        "schedule": asdict(runs[0].schedule),
+        "runs": [_run(run) for run in runs],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "connector": run.connector,
+        "took_s": run.took_s,
+        "requests": dict(run.verdicts()),
+        "broken": broken(run),
+        "counts": dict(run.counts),
+        "leftovers": asdict(run.leftovers),
+        "faults": [
+            {
+                "number": outcome.round.fault.number,
+                "kind": outcome.round.fault.kind,
+                "term_s": outcome.round.final_term_s,
+                "began_s": outcome.began_s,
+                "ended_s": outcome.ended_s,
+                "free_s": outcome.free_s,
+                "bound_s": outcome.bound_s,
+                "stranded": outcome.stranded,
+                "died": list(outcome.died),
+                "alone": [asdict(fill) for fill in outcome.fills],
+                "requests": [
+                    {
+                        "number": request.request.number,
+                        "client": request.request.client,
+                        "verdict": request.verdict,
+                        "retries": request.retries,
+                        "answers": [asdict(answer) for answer in request.answers],
+                    }
+                    for request in outcome.requests
+                ],
+            }
+            for outcome in run.rounds
+        ],
+    }
