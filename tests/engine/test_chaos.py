@@ -18,7 +18,7 @@ REQUESTS, FAULTS = 24, 3
 def test_faults_under_traffic_cost_no_answer_and_leave_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """R19, R12: every answer is right or says that it is none, all blocks come free, no engine dies, nothing is left."""
+    """R19, R12: every answer is right or says it is none, all blocks come free, no engine dies, nothing is left."""
     arguments = ["--seed", str(SEED), "--requests", str(REQUESTS), "--faults", str(FAULTS), "--out", str(tmp_path)]
     status = main(["chaos", *arguments])
     said = capsys.readouterr().out
