@@ -1,5 +1,6 @@
 # Every command sets itself up: a bare machine with Python 3.11 is enough. `make` alone lists them.
 PYTHON ?= python3.11
+MINUTES ?= 1
 VENV   := .venv
 BIN    := $(VENV)/bin
 # --progress-bar on: a newcomer watches three gigabytes arrive.
@@ -17,13 +18,19 @@ demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy;
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
 	$(BIN)/kvlease chaos $(or $(CHAOS),--connector kvlease --connector stock)
 
-test: check engine ## everything: make check, then the tests on real engines (under 20 min)
+test: check planted sim engine ## everything: make check, simulated runs, then the tests on real engines (under 25 min)
 
 check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet src tests
 	$(BIN)/ruff check --quiet src tests
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not engine"
+	$(BIN)/pytest -q -m "not engine and not sim"
+
+planted: $(VENV)/.dev ## the simulator finds every bug that is planted in the code under test
+	$(BIN)/pytest -q -m sim
+
+sim: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
+	$(BIN)/kvlease sim fuzz --minutes $(MINUTES)
 
 engine: $(VENV)/.engine ## the tests on real vLLM engines and real NIXL
 	$(BIN)/pytest -m engine -v

@@ -1,0 +1,52 @@
+"""Planted in the turn of an agent, and in how it uses its transport."""
+
+from collections.abc import Iterator
+
+from kvlease.agent import core
+from kvlease.agent.core import AgentCore
+from kvlease.sim.planted.bug import Replacement, planted
+
+
+class _NoError(Exception):
+    """Nobody raises it."""
+
+
+@planted("L2", within_runs=50, stands_for="protocol.md, Deadlines: before anything expires, all messages are applied")
+def expired_before_heard() -> Iterator[Replacement]:
+    """A turn ends what is over before it reads what has arrived."""
+    honest = AgentCore.step
+
+    def step(self: AgentCore, now: float) -> bool:
+        self._lessor.expire(now)
+        return honest(self, now)
+
+    yield AgentCore, "step", step
+
+
+@planted("L2", within_runs=50, stands_for="vllm 25808: D asked before P had registered the expiry")
+def network_before_engine() -> Iterator[Replacement]:
+    """A turn takes the network's word before the engine's: a claim may come before its grant."""
+    honest = AgentCore.step
+
+    def step(self: AgentCore, now: float) -> bool:
+        for peer, payload in self._transport.receive():
+            self._receive(peer, payload, now)
+        return honest(self, now)
+
+    yield AgentCore, "step", step
+
+
+@planted("error", within_runs=50, stands_for="smg 2382, vllm 58063: a peer's message ends the engine; R11")
+def malformed_message_ends_the_agent() -> Iterator[Replacement]:
+    """Bytes that are no message end whoever takes the turns."""
+    yield core, "BadMessage", _NoError
+
+
+@planted("L1", within_runs=50, stands_for="vllm-backport 33: failed heartbeats were logged at debug only")
+def failed_sends_ignored() -> Iterator[Replacement]:
+    """Nobody is told when the transport says that a peer is gone."""
+
+    def peer_lost(_self: AgentCore, _peer: int, _now: float) -> None:
+        return None
+
+    yield AgentCore, "_peer_lost", peer_lost

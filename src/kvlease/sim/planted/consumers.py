@@ -1,0 +1,167 @@
+"""Planted in the lessee and in the scheduler of a consumer."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from kvlease.protocol import Endpoint, LeaseRef, Lessee
+from kvlease.protocol.lessee import SIBLING_LINGER_S
+from kvlease.protocol.tracking import Session
+from kvlease.roles.consumer import ConsumerSide
+from kvlease.sim.planted.bug import Replacement, planted
+
+
+@planted("L2", within_runs=50, stands_for="vllm 25897, dynamo 14502: 75 s in D's queue before it reads; R8")
+def tracked_from_scheduling_only() -> Iterator[Replacement]:
+    """A request's lease is renewed from the step that reads it, and not while it waits for that step."""
+    honest_take_on, honest_begin = ConsumerSide.take_on, ConsumerSide.begin
+
+    class Postponed:
+        """An agent that is told of a lease later."""
+
+        def __init__(self, agent: Any) -> None:
+            self.agent = agent
+            self.waiting: dict[str, tuple[LeaseRef, Endpoint]] = {}
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.agent, name)
+
+        def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None:
+            self.waiting[holder] = (ref, endpoint)
+
+    def take_on(self: ConsumerSide, request: Any) -> bool:
+        if not isinstance(self._agent, Postponed):
+            self.__dict__["_agent"] = Postponed(self._agent)
+        return honest_take_on(self, request)
+
+    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+        named = list(request_ids)
+        agent: Any = self._agent
+        if isinstance(agent, Postponed):
+            for holder in named:
+                if holder in agent.waiting:
+                    agent.agent.track(holder, *agent.waiting.pop(holder))
+        return honest_begin(self, named)
+
+    yield ConsumerSide, "take_on", take_on
+    yield ConsumerSide, "begin", begin
+
+
+@planted("L1", "L3", within_runs=50, stands_for="vllm 41269, 19223, 29906: aborted before D ever schedules the request")
+def aborted_before_schedule_kept() -> Iterator[Replacement]:
+    """The lease of a request that ends before it is read is renewed for ever."""
+    honest_release, honest_begin = ConsumerSide.release, ConsumerSide.begin
+
+    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+        named = list(request_ids)
+        self.__dict__.setdefault("begun", set()).update(named)
+        return honest_begin(self, named)
+
+    def release(self: ConsumerSide, request_id: str) -> None:
+        if request_id in self.__dict__.get("begun", ()):
+            honest_release(self, request_id)
+        else:
+            self._refs.pop(request_id, None)
+
+    yield ConsumerSide, "release", release
+    yield ConsumerSide, "begin", begin
+
+
+@planted("R20", within_runs=50, stands_for="R20: a LOST lease is not read at all")
+def lost_lease_read_anyway() -> Iterator[Replacement]:
+    """A consumer that knows its lease to be lost reads all the same."""
+    honest = ConsumerSide.begin
+
+    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+        self._agent.take_lost()
+        return honest(self, request_ids)
+
+    yield ConsumerSide, "begin", begin
+
+
+@planted("L2", within_runs=50, stands_for="docs/decisions/0002: verify, drop, clear, free, in this order")
+def dropped_before_it_is_read() -> Iterator[Replacement]:
+    """A lease is dropped in the step that begins to read it: the notice overtakes the fence."""
+    honest = ConsumerSide.begin
+
+    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+        reads, hopeless = honest(self, request_ids)
+        for request_id in reads:
+            self._agent.untrack(request_id)
+        return reads, hopeless
+
+    yield ConsumerSide, "begin", begin
+
+
+@planted("L2", within_runs=50, stands_for="vllm 43509, 38900: siblings (n > 1) free under each other; R24")
+def sibling_released_for_all() -> Iterator[Replacement]:
+    """The first sibling that has its data drops the lease of all."""
+
+    def untrack(self: Lessee, holder: str, now: float) -> None:
+        self._lost.discard(holder)
+        key = self._lease_of.pop(holder, None)
+        if key is None:
+            return
+        tracked = self.sessions[key[0]].leases[key[1]]
+        for sibling in tracked.holders - {holder}:
+            del self._lease_of[sibling]
+        self._let_go(key, now)
+
+    yield Lessee, "untrack", untrack
+
+
+@planted("L1", "L3", within_runs=50, stands_for="vllm 43509, 38900: siblings (n > 1) that never free; R24")
+def siblings_linger_for_ever() -> Iterator[Replacement]:
+    """A lease that siblings held is kept for the next of them, who may never come."""
+    honest = Lessee.untrack
+
+    def untrack(self: Lessee, holder: str, now: float) -> None:
+        honest(self, holder, now + 1e6 * SIBLING_LINGER_S)
+
+    yield Lessee, "untrack", untrack
+
+
+@planted("L1", "L3", within_runs=50, stands_for="LMCache PD: the consumer removes, and nobody else does")
+def drops_never_said() -> Iterator[Replacement]:
+    """A consumer forgets what it does not want any more, and does not say so."""
+    honest = Lessee._let_go
+
+    def let_go(self: Lessee, key: tuple[int, int], now: float) -> None:
+        honest(self, key, now)
+        self.sessions[key[0]].pending.pop(key[1], None)
+
+    yield Lessee, "_let_go", let_go
+
+
+@planted("L3", within_runs=50, stands_for="vllm 49238, 58063: a restarted producer; R22")
+def restart_of_the_producer_unnoticed() -> Iterator[Replacement]:
+    """Another incarnation's card leaves the leases of the old one wanted."""
+
+    def lose_at(_self: Lessee, _session: Session, _endpoint: Endpoint) -> None:
+        return None
+
+    yield Lessee, "_lose_at", lose_at
+
+
+@planted("L1", within_runs=50, stands_for="R25: an engine that makes no steps for too long stops renewing")
+def no_stall_limit() -> Iterator[Replacement]:
+    """The agent of a wedged engine renews for ever."""
+    honest = Lessee._serve
+
+    def serve(self: Lessee, session: Session, now: float) -> None:
+        self._stall_limit_s = float("inf")
+        honest(self, session, now)
+
+    yield Lessee, "_serve", serve
+
+
+@planted("L2", within_runs=50, stands_for="vllm 49238, 58063: a producer that was cut off is not looked for again")
+def cut_off_producer_given_up() -> Iterator[Replacement]:
+    """A consumer looks for its producer once, and never again."""
+    honest = Lessee._seek
+
+    def seek(self: Lessee, session: Session, now: float) -> None:
+        honest(self, session, now)
+        if session.failures > 1:
+            self._timers.set(session.producer, now + 1e6)
+
+    yield Lessee, "_seek", seek

@@ -1,0 +1,209 @@
+"""Planted in words, slots and tokens, and in what a consumer's worker makes of them."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from kvlease.fence import FenceVerifier, FenceWord, Verdict
+from kvlease.fence.ledger import FenceLedger, FenceOrders, Word
+from kvlease.protocol import LeaseRef
+from kvlease.roles.fences import Rank, RemoteFences, _Fence
+from kvlease.roles.producer import ProducerSide
+from kvlease.roles.reads import LeasedReads
+from kvlease.roles.words import WorkerWords
+from kvlease.sim.planted.bug import Replacement, planted
+
+
+@planted("S1", within_runs=50, stands_for="aws-do-eks 84, vllm 21570: reads of released blocks, all HTTP 200")
+def no_fence() -> Iterator[Replacement]:
+    """What the fence says is not looked at: data that has arrived counts as the lease's own."""
+    honest = LeasedReads.verify
+
+    def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
+        return dict.fromkeys(honest(self, arrived), Verdict.INTACT)
+
+    yield LeasedReads, "verify", verify
+
+
+@planted("S1", within_runs=50, stands_for="TensorRT-LLM: a timeout that races a transfer; protocol.md, The fence, 3")
+def fence_read_before_data() -> Iterator[Replacement]:
+    """The fence is read as soon as the data is asked for, and not after it has come."""
+
+    honest = LeasedReads.admit
+
+    def admit(self: LeasedReads, request_id: str, words: Sequence[FenceWord]) -> None:
+        honest(self, request_id, words)
+        self._verifier.post(request_id, words)
+        self._checking.add(request_id)
+
+    def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
+        early: dict[str, Verdict] = self.__dict__.setdefault("early", {})
+        early.update((str(request_id), verdict) for request_id, verdict in self._verifier.settle().items())
+        verdicts = {request_id: early.pop(request_id) for request_id in sorted(arrived) if request_id in early}
+        self._checking -= verdicts.keys()
+        return verdicts
+
+    yield LeasedReads, "admit", admit
+    yield LeasedReads, "verify", verify
+
+
+@planted("S1", within_runs=50, stands_for="protocol.md, The fence, 3: only then is the load reported as done")
+def used_before_the_verdict() -> Iterator[Replacement]:
+    """A request goes on while its fence is still being read."""
+
+    def held_back(_self: LeasedReads, _arrived: Collection[str]) -> set[str]:
+        return set()
+
+    yield LeasedReads, "held_back", held_back
+
+
+@planted("S1", within_runs=50, stands_for="vllm 52234: a failed receive fails open")
+def failed_fence_counts_as_intact() -> Iterator[Replacement]:
+    """A fence that cannot be read is taken for one that was found intact."""
+    honest = LeasedReads.verify
+
+    def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
+        verdicts = honest(self, arrived)
+        return {name: Verdict.INTACT if verdict is Verdict.FAILED else verdict for name, verdict in verdicts.items()}
+
+    yield LeasedReads, "verify", verify
+
+
+@planted(
+    "L3", within_runs=50, stands_for="vllm 46283, 46289, 54714: a consumer waits for ever for KV that will not come"
+)
+def fence_waited_for_without_end() -> Iterator[Replacement]:
+    """A fence read that never ends is waited for without end."""
+    honest = FenceVerifier.post
+
+    def post(self: FenceVerifier, request_id: str, words: Sequence[FenceWord]) -> None:
+        honest(self, request_id, words)
+        if (check := self._checks.get(request_id)) is not None:
+            check.deadline = float("inf")
+
+    yield FenceVerifier, "post", post
+
+
+@planted("S2", "S3", within_runs=5, stands_for="protocol.md, The fence, 2; MoRIIO: a live read sees reused blocks")
+def fence_cleared_after_free() -> Iterator[Replacement]:
+    """A worker lets the blocks go and clears the word in its next step."""
+    honest = WorkerWords.arm
+
+    def clear(self: WorkerWords, request_id: str) -> bool:
+        slot = self._slots.pop(request_id, None)
+        if slot is None:
+            return False
+        self._cleared[slot] += 1
+        self.__dict__.setdefault("late", []).append(slot)
+        return True
+
+    def arm(self: WorkerWords, orders: FenceOrders) -> None:
+        for slot in self.__dict__.pop("late", []):
+            assert self._table is not None
+            self._table.clear(slot)
+        honest(self, orders)
+
+    yield WorkerWords, "clear", clear
+    yield WorkerWords, "arm", arm
+
+
+@planted("S3", "error", within_runs=50, stands_for="protocol.md, The fence, 4; vllm 56104: ranks that are not alike")
+def one_worker_clears_for_all() -> Iterator[Replacement]:
+    """The first worker that reports a word as clear speaks for the others."""
+
+    def report(self: FenceLedger, cleared: Mapping[int, int]) -> list[Word]:
+        done = [self._by_slot[slot] for slot in cleared if slot in self._by_slot]
+        for word in done:
+            self._retire(word)
+        return done
+
+    yield FenceLedger, "report", report
+
+
+@planted("S2", within_runs=5, stands_for="vllm 25808: D read before P had registered the expiry")
+def armed_after_prefill() -> Iterator[Replacement]:
+    """Words are armed in the step after the grant, when the reference has left already."""
+    honest_grant, honest_orders = ProducerSide.grant, ProducerSide.take_orders
+
+    def grant(self: ProducerSide, request: Any, block_ids: tuple[list[int], ...]) -> LeaseRef:
+        ref: LeaseRef = honest_grant(self, request, block_ids)
+        self.__dict__.setdefault("granted", set()).add(ref.token)
+        return ref
+
+    def take_orders(self: ProducerSide) -> FenceOrders:
+        orders = honest_orders(self)
+        waiting = [*self.__dict__.get("waiting", ()), *orders.arm]
+        granted = self.__dict__.get("granted", set())
+        self.__dict__["waiting"] = [word for word in waiting if word.token not in granted]
+        return FenceOrders(tuple(word for word in waiting if word.token in granted), orders.clear)
+
+    yield ProducerSide, "grant", grant
+    yield ProducerSide, "take_orders", take_orders
+
+
+@planted("S3", "error", within_runs=10, stands_for="protocol.md, The fence, 4: a slot rests until all have cleared it")
+def slot_reused_early() -> Iterator[Replacement]:
+    """A slot is given out again as soon as its clearing is ordered."""
+    honest_clear, honest_retire = FenceLedger.clear, FenceLedger._retire
+
+    def clear(self: FenceLedger, token: int) -> None:
+        word = self._by_token.get(token)
+        if word is not None and token not in self._ordered:
+            self._free.appendleft(word.slot)
+        honest_clear(self, token)
+
+    def retire(self: FenceLedger, word: Word) -> None:
+        honest_retire(self, word)
+        self._free.pop()
+
+    yield FenceLedger, "clear", clear
+    yield FenceLedger, "_retire", retire
+
+
+@planted("S3", within_runs=5, stands_for="vllm 52234: a stale reference returned the previous prompt's answer")
+def token_reused() -> Iterator[Replacement]:
+    """The token is the number of the slot: the next lease in it has the same."""
+    honest = FenceLedger.prepare
+
+    def prepare(self: FenceLedger, request_id: str) -> Word | None:
+        self.draw = lambda: self._free[0] + 1
+        return honest(self, request_id)
+
+    yield FenceLedger, "prepare", prepare
+
+
+@planted("L3", within_runs=50, stands_for="vllm 19223, 29906: what is aborted early is never given back")
+def aborted_prefill_keeps_its_slot() -> Iterator[Replacement]:
+    """The word of a prefill that was aborted is never cleared, and its slot never free again."""
+
+    def abort(_self: ProducerSide, _request_id: str) -> None:
+        return None
+
+    yield ProducerSide, "abort", abort
+
+
+@planted(
+    "S1", "S3", "error", within_runs=50, stands_for="vllm 49238, 58063, smg 2382: a restarted peer, poisoned state"
+)
+def card_of_another_incarnation_trusted() -> Iterator[Replacement]:
+    """The fence of an engine's other incarnation is taken for that of the reference's."""
+
+    def guards(self: _Fence, ref: LeaseRef, ranks: Iterable[Rank]) -> bool:
+        tables = [self.tables.get(rank) for rank in ranks]
+        return all(table and ref.slot < table.slots for table in tables)
+
+    yield _Fence, "guards", guards
+
+
+@planted("L2", "L3", within_runs=50, stands_for="vllm 49238: a restarted peer leaves poisoned state behind")
+def old_card_kept_for_ever() -> Iterator[Replacement]:
+    """A producer's card is kept over its restart: nothing is read from the new one."""
+    honest = RemoteFences._learn
+
+    def learn(self: RemoteFences, engine_id: str, fetched: Any) -> None:
+        known = self._known.get(engine_id)
+        honest(self, engine_id, fetched)
+        if known is not None:
+            self._known[engine_id] = known
+            self._replaced.discard(engine_id)
+
+    yield RemoteFences, "_learn", learn
