@@ -5,9 +5,11 @@ Each function takes bytes and raises when something does not hold; tests and fuz
 
 import struct
 
+import msgspec
+
 from kvlease.errors import BadMessage
 from kvlease.protocol import LeaseCard
-from kvlease.protocol.card import MAX_CARD_BYTES
+from kvlease.protocol.card import CARD_MARK, MAX_CARD_BYTES, MAX_VERSIONS, MAX_WORKERS
 from kvlease.protocol.lease import MAX_SLOTS
 from kvlease.protocol.messages import (
     MAGIC,
@@ -68,6 +70,8 @@ def card_holds(data: bytes) -> None:
         _is_well_said(error, frozenset({"card"}))
         return
     assert len(data) <= MAX_CARD_BYTES
+    assert len(card.fences) <= MAX_WORKERS
+    assert len(card.versions) <= MAX_VERSIONS
     assert 0 <= card.incarnation <= MAX_U64
     assert len(card.address) <= MAX_ADDRESS_BYTES
     for fence in card.fences:
@@ -76,6 +80,18 @@ def card_holds(data: bytes) -> None:
         struct.pack("<Q", fence.base + 8 * max(fence.slots - 1, 0))
     assert LeaseCard.decode(card.encode()) == card
     assert isinstance(card.speaks_our_version, bool)
+
+
+def entry_holds(data: bytes) -> None:
+    """What a side channel answered: the bytes as they are, and as what an entry of a card carries."""
+    card_entry = msgspec.msgpack.encode({"compatibility_hash": CARD_MARK, "agent_metadata_bytes": data})
+    for entry in (data, card_entry):
+        try:
+            card = LeaseCard.in_entry(entry)
+        except BadMessage as error:
+            _is_well_said(error, frozenset({"card"}))
+        else:
+            card_holds(card.encode())
 
 
 def _is_well_said(error: BadMessage, kinds: frozenset[str]) -> None:

@@ -8,11 +8,12 @@ from kvlease.protocol import Endpoint, LeaseCard
 class CardSource(Protocol):
     """Fetches cards without making the agent wait: asked now, answered later.
 
-    Implementations: `kvlease.vllm.side_channel.SideChannelCards` (vLLM's handshake listener), `MemoryCards`.
+    Implementations: `kvlease.agent.fetching.ThreadedCards` (over vLLM's handshake listener:
+    `kvlease.vllm.side_channel.SideChannelCards`), `MemoryCards`.
     """
 
     def ask(self, endpoint: Endpoint) -> None:
-        """Begin to fetch the card served at `endpoint`. Every question gets exactly one answer."""
+        """Begin to fetch the card served at `endpoint`. Every question is answered; several may share an answer."""
         ...
 
     def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:

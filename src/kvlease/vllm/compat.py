@@ -20,7 +20,6 @@ from vllm.distributed.kv_transfer.kv_connector.v1.nixl import (
 )
 from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import GET_META_MSG, ReqMeta
 from vllm.distributed.kv_transfer.kv_connector.v1.nixl.stats import NixlPromMetrics
-from vllm.distributed.kv_transfer.kv_connector.v1.nixl.utils import zmq_ctx
 from vllm.utils.network_utils import make_zmq_path
 from vllm.v1.request import RequestStatus
 
@@ -48,7 +47,6 @@ __all__ = [
     "check_version",
     "log_as_vllm_does",
     "make_zmq_path",
-    "zmq_ctx",
 ]
 
 
