@@ -66,8 +66,8 @@ async def _on_link(network: Network, traffic: Traffic, fault: Fault) -> list[Ans
 
 
 async def _undone(harm: Callable[[], None], meanwhile: Callable[[], Awaitable[T]], undo: Callable[[], None]) -> T:
-    await asyncio.to_thread(harm)
     try:
+        await asyncio.to_thread(harm)
         return await meanwhile()
     finally:
         # Not in a thread: it has to happen on an interruption, too.
