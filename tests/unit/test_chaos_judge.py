@@ -6,7 +6,7 @@ import pytest
 from chaos_runs import FAULT_AT_S, kept_run, with_answer, with_round
 
 from kvlease.chaos.judge import PROMISES, broken
-from kvlease.chaos.outcome import Answered, Leftovers, Run
+from kvlease.chaos.outcome import AGENTS_DOWN, Answered, Leftovers, Run
 from kvlease.chaos.traffic import judged
 
 WRONG, STRANDED, DIED, AFTER, UNEXPLAINED, LEFT = (promise.figure for promise in PROMISES)
@@ -40,6 +40,10 @@ def test_an_engine_that_nobody_killed_and_that_died_is_named() -> None:
     found = broken(with_round(run, replace(run.rounds[0], died=["kvlease-d1"])))
     assert list(found) == [DIED]
     assert "kvlease-d1" in found[DIED][0]
+
+
+def test_a_lease_agent_that_died_is_one_as_well() -> None:
+    assert broken(replace(kept_run(), counts={AGENTS_DOWN: 2})) == {DIED: ["a lease agent"] * 2}
 
 
 @pytest.mark.parametrize("verdict", ["error", "gave-up", "aborted"])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kvlease.chaos.outcome import RequestOutcome, RoundOutcome, Run
+from kvlease.chaos.outcome import AGENTS_DOWN, RequestOutcome, RoundOutcome, Run
 
 BEARABLE = ("right", "aborted")
 
@@ -32,8 +32,9 @@ def stranded_blocks(run: Run) -> list[str]:
 
 
 def deaths(run: Run) -> list[str]:
-    """Engines that died although nobody had killed them."""
-    return [f"{engine} of fault {_fault(outcome)}" for outcome in run.rounds for engine in outcome.died]
+    """Engines that died although nobody had killed them, and lease agents: an engine goes on without its own."""
+    engines = [f"{engine} of fault {_fault(outcome)}" for outcome in run.rounds for engine in outcome.died]
+    return engines + ["a lease agent"] * run.counts.get(AGENTS_DOWN, 0)
 
 
 def unanswered_after(run: Run) -> list[str]:

@@ -12,6 +12,8 @@ Verdict = Literal["right", "wrong", "error", "gave-up", "aborted"]
 """`wrong`: HTTP 200 and other tokens. `error`: it says so, by a status or a broken connection. `gave-up`: no answer
 within the client's patience. `aborted`: as the client wished."""
 VERDICTS: tuple[Verdict, ...] = ("right", "wrong", "error", "gave-up", "aborted")
+AGENTS_DOWN = "lease agents that died"
+"""Among a run's counts: of engines that had done something, when they were ended."""
 _WORST_FIRST: tuple[Verdict, ...] = ("wrong", "gave-up", "error", "right", "aborted")
 
 

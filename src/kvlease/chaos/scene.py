@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from kvlease.chaos.outcome import AGENTS_DOWN
 from kvlease.chaos.schedule import DECODERS
 from kvlease.cluster.engine import Engine, EngineError
 from kvlease.cluster.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED
@@ -105,6 +106,9 @@ class Scene:
             "kvlease:crash_reclaims_total",
         ):
             self.counts[name.partition(":")[2].removesuffix("_total")] += round(metrics.value(name))
+        # An engine that made no step yet has not told of its agent.
+        stepped = metrics.value("kvlease:grants_total") + metrics.value(FENCE_CHECKS)
+        self.counts[AGENTS_DOWN] += bool(stepped and not metrics.value("kvlease:agent_up"))
 
     async def sick(self) -> list[Engine]:
         """The engines that do not answer /health although nothing ails them."""
