@@ -73,6 +73,9 @@ class ExpiryQueue(Generic[K]):
     def take_due(self, now: float) -> list[K]:
         """Remove and return the keys whose deadline is not after `now`, earliest tick first."""
         last = math.floor(now / self._tick_s)
+        if not self._buckets:
+            self._next_tick = max(self._next_tick, last)
+            return []
         due: list[K] = []
         # After a long pause there are more ticks than buckets: look at whichever is fewer.
         ticks = range(self._next_tick, last + 1)

@@ -1,9 +1,9 @@
 """Lease cards in a run: asked for over the network, answered later, or not."""
 
-import random
 from collections.abc import Callable
 
 from kvlease.protocol import Endpoint, LeaseCard
+from kvlease.sim.chance import Chance
 from kvlease.sim.clock import Agenda
 
 FETCH_TIMEOUT_S = 2.0
@@ -16,14 +16,15 @@ Serve = Callable[[str, Endpoint], LeaseCard | None]
 class CardDesk:
     """Where everybody asks for cards."""
 
-    def __init__(self, agenda: Agenda, chance: random.Random, serve: Serve) -> None:
+    def __init__(self, agenda: Agenda, chance: Chance, serve: Serve) -> None:
         self._agenda = agenda
         self._chance = chance
         self._serve = serve
 
     def ask(self, engine: str, endpoint: Endpoint, answer: Callable[[LeaseCard | None], None]) -> None:
         """`answer` is called later: with the card, as its bytes are read back, or with None."""
-        self._agenda.after(ROUND_TRIP_S * self._chance.random(), lambda: self._reply(engine, endpoint, answer))
+        trip_s = ROUND_TRIP_S * self._chance.of(f"cards for {engine}").random()
+        self._agenda.after(trip_s, lambda: self._reply(engine, endpoint, answer))
 
     def _reply(self, engine: str, endpoint: Endpoint, answer: Callable[[LeaseCard | None], None]) -> None:
         card = self._serve(engine, endpoint)
@@ -31,7 +32,7 @@ class CardDesk:
             self._agenda.after(FETCH_TIMEOUT_S, lambda: answer(None))
         else:
             read = LeaseCard.decode(card.encode())
-            self._agenda.after(ROUND_TRIP_S * self._chance.random(), lambda: answer(read))
+            self._agenda.after(ROUND_TRIP_S * self._chance.of(f"cards for {engine}").random(), lambda: answer(read))
 
 
 class SimCards:

@@ -3,13 +3,17 @@
 import heapq
 from collections.abc import Callable
 
+from kvlease.sim.safety import Violation
+
 
 class Agenda:
     """What is to happen, in order of time; things of the same time in the order in which they were put here."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_events: int) -> None:
+        """A run that comes to more events than `most_events` does not come to rest (L3)."""
         self.now = 0.0
         self.events = 0
+        self._most_events = most_events
         self._count = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
 
@@ -26,6 +30,8 @@ class Agenda:
         while self._heap and self._heap[0][0] <= end:
             self.now, _, happen = heapq.heappop(self._heap)
             self.events += 1
+            if self.events > self._most_events:
+                raise Violation("L3", f"{self.events} events, and no rest")
             happen()
             if done():
                 return

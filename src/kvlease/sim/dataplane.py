@@ -5,7 +5,6 @@ vanished, neither ends nor fails; one of a stopped process goes on over shared m
 """
 
 import ctypes
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 
 from kvlease.fence import AgentErrors, FenceTable
 from kvlease.fence.words import WORD_BYTES
+from kvlease.sim.chance import Chance
 from kvlease.sim.clock import Agenda
 
 USUAL_READ_S = 0.001
@@ -62,7 +62,7 @@ class Region:
 class DataPlane:
     """All memories, by the name of the agent that serves them, and the reads between them."""
 
-    def __init__(self, agenda: Agenda, chance: random.Random, can_pass: Callable[[str, str], bool]) -> None:
+    def __init__(self, agenda: Agenda, chance: Chance, can_pass: Callable[[str, str], bool]) -> None:
         """`can_pass`: whether bytes from one engine's memory reach another just now."""
         self.regions: dict[str, Region] = {}
         self.read_s: dict[str, float] = {}
@@ -105,7 +105,8 @@ class DataPlane:
     def _touch(self, reader: str, agent: str, see: Callable[[Region | None], None]) -> None:
         """Look at a memory at some moment of a read that begins now."""
         read_s = self.read_s.get(reader, USUAL_READ_S)
-        self._agenda.after(read_s * self._chance.random(), lambda: self._look(reader, agent, see))
+        moment_s = read_s * self._chance.of(f"reads of {reader}").random()
+        self._agenda.after(moment_s, lambda: self._look(reader, agent, see))
 
     def _look(self, reader: str, agent: str, see: Callable[[Region | None], None]) -> None:
         region = self.regions.get(agent)

@@ -34,6 +34,8 @@ class Decode:
     busy_s: float
     aborted: bool = False
     done_at: float = 0.0
+    how: str = ""
+    """Where its answer comes from: read, recomputed (it could not be read), or computed (nothing was offered)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class DecodeScheduler:
         while self.waiting and len(self.reading) + len(self.running) < self._world.plan.seats:
             begun.append(self._schedule(self.waiting.popleft()))
         refs, hopeless = self.side.begin([d.request_id for d in begun if d.request_id in self.reading])
+        self._world.promises.begins_to_read(self._engine, refs)
         return ReadOrders(refs, {d.request_id: d for d in begun}, hopeless)
 
     def _take_on(self, decode: Decode) -> None:
@@ -155,6 +158,7 @@ class DecodeScheduler:
     def _run(self, decode: Decode, how: str, more_s: float = 0.0) -> None:
         self._world.tell(f"{self._engine.name} goes on with {decode.request_id}: {how}")
         self._world.counts[f"answers.{how}"] += 1
+        decode.how = how
         decode.done_at = self._world.agenda.now + decode.busy_s + more_s
         self.running.append(decode)
 

@@ -29,16 +29,19 @@ class SimEngine:
     def __init__(self, world: "World", name: str) -> None:
         self.world = world
         self.name = name
-        self.incarnation = world.chance.getrandbits(64)
+        self.life = world.chance.of(f"life of {name}")
+        self._pace = world.chance.of(f"pace of {name}")
+        self.incarnation = self.life.getrandbits(64)
         self.engine_id = name if world.names_stay else f"{name}-{self.incarnation:x}"
         self.alive = True
         self.frozen_until = float("-inf")
         self.turn_s = world.plan.turn_s
-        self.next_step_s: float | None = None
-        """The length of the next step, where a fault makes it a long one."""
         self.step_until = float("-inf")
-        self.clock = DriftingClock(world.agenda, world.chance.uniform(0.0, 1e5))
-        self.transport = SimTransport(world.network, self.incarnation, world.chance)
+        self.step_began = float("-inf")
+        self.long_until = float("-inf")
+        """What a fault makes of the next step: it does not end before."""
+        self.clock = DriftingClock(world.agenda, self.life.uniform(0.0, 1e5))
+        self.transport = SimTransport(world.network, self.incarnation, self.life)
         self._stepping = False
         world.network.join(self.incarnation, name)
         self.config: LeaseConfig = world.config
@@ -55,7 +58,7 @@ class SimEngine:
         self.prefill_workers = [PrefillWorker(self, rank) for rank in range(self.prefill.workers)]
         ranks = world.plan.consumer_workers if name in world.plan.consumers else 0
         self.decode_workers = [DecodeWorker(self, rank) for rank in range(ranks)]
-        self.later(world.chance.random() * self.turn_s, self._turn)
+        self.later(self._pace.random() * self.turn_s, self._turn)
 
     # -- life ----------------------------------------------------------------------------------------------------
 
@@ -108,7 +111,7 @@ class SimEngine:
             return
         if self.agent.step(self.clock()):
             self.world.promises.agent_took_a_turn(self)
-        self.later(self.turn_s * self.world.chance.uniform(0.7, 1.0), self._turn)
+        self.later(self.turn_s * self._pace.uniform(0.7, 1.0), self._turn)
 
     def kill_agent(self) -> None:
         """As when its thread dies of a bug: the engine lives on."""
@@ -130,22 +133,21 @@ class SimEngine:
         if not self.prefill.has_work and not self.decode.has_work:
             self._stepping = False
             return
-        length_s, self.next_step_s = self.next_step_s or self.world.plan.step_s, None
-        self.step_until = self.world.agenda.now + length_s
+        now = self.world.agenda.now
+        length_s = max(self.world.plan.step_s, self.long_until - now)
+        self.step_began, self.step_until = now, now + length_s
         self.agent.progress()
         words, work = self.prefill.begin_step()
         reads = self.decode.begin_step()
-        chance = self.world.chance
         for worker in self.prefill_workers:
-            self.later(length_s * chance.uniform(0.0, 0.4), partial(worker.begin, words, work))
+            self.later(length_s * self._pace.uniform(0.0, 0.4), partial(worker.begin, words, work))
         for reader in self.decode_workers:
             self._let_read(reader, reads, length_s)
         self.later(length_s, self._end_step)
 
     def _let_read(self, reader: DecodeWorker, reads: ReadOrders, length_s: float) -> None:
-        chance = self.world.chance
-        self.later(length_s * chance.uniform(0.0, 0.4), lambda: reader.begin(reads))
-        self.later(length_s * chance.uniform(0.5, 1.0), reader.finish)
+        self.later(length_s * self._pace.uniform(0.0, 0.4), lambda: reader.begin(reads))
+        self.later(length_s * self._pace.uniform(0.5, 1.0), reader.finish)
 
     def _end_step(self) -> None:
         self.prefill.end_step([worker.take_report() for worker in self.prefill_workers])

@@ -165,7 +165,7 @@ def _long_step(world: "World", fault: Fault) -> End:
     # No trouble, unless it is so long that its agent stops renewing for it, as it should (R25).
     if fault.for_s > 0.9 * world.config.stall_limit_s:
         _hard(world, fault)
-    engine.next_step_s = fault.for_s
+    engine.long_until = max(engine.long_until, world.agenda.now + fault.for_s)
     return None
 
 
@@ -190,9 +190,10 @@ def _echo(world: "World", fault: Fault) -> End:
 
 def _malformed(world: "World", fault: Fault) -> End:
     source, target = world.engines[fault.other], world.engines[fault.engine]
-    size = world.chance.choice((0, 3, 4, 20, 300, 9000))
-    prefix = world.chance.choice((b"", b"KVL\x01", b"KVL\x02"))
-    world.network.deliver(source.incarnation, target.incarnation, prefix + world.chance.randbytes(size))
+    chance = world.chance.of("malformed bytes")
+    size = chance.choice((0, 3, 4, 20, 300, 9000))
+    prefix = chance.choice((b"", b"KVL\x01", b"KVL\x02"))
+    world.network.deliver(source.incarnation, target.incarnation, prefix + chance.randbytes(size))
     return None
 
 

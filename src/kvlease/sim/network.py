@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from kvlease.errors import BadMessage, PeerGone
 from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Probe, Renew, Welcome, decode
+from kvlease.sim.chance import Chance
 from kvlease.sim.clock import Agenda
 
 USUAL_DELAY_S = 0.0005
@@ -26,6 +27,7 @@ HISTORY = 200
 class Link:
     """One direction between two engines (by name). Faults set and reset its fields."""
 
+    chance: random.Random
     loss: float = 0.0
     repeat: float = 0.0
     delay_s: float = 0.0
@@ -50,7 +52,7 @@ class Port:
 class SimNetwork:
     """All links and all incarnations that ever were."""
 
-    def __init__(self, agenda: Agenda, chance: random.Random, arrived: Callable[[int, int, bytes], None]) -> None:
+    def __init__(self, agenda: Agenda, chance: Chance, arrived: Callable[[int, int, bytes], None]) -> None:
         """`arrived` is told of every message that gets through, as (source, target, payload)."""
         self.counts: Counter[str] = Counter()
         self.ports: dict[int, Port] = {}
@@ -60,7 +62,10 @@ class SimNetwork:
         self._links: dict[tuple[str, str], Link] = {}
 
     def link(self, source: str, target: str) -> Link:
-        return self._links.setdefault((source, target), Link())
+        key = source, target
+        if key not in self._links:
+            self._links[key] = Link(self._chance.of(f"link {source}>{target}"))
+        return self._links[key]
 
     def join(self, incarnation: int, engine: str) -> None:
         assert incarnation not in self.ports
@@ -80,15 +85,15 @@ class SimNetwork:
         link.history.append((source, target, payload))
         del link.history[:-HISTORY]
         self.counts["sent"] += 1
-        if link.repeat and self._chance.random() < link.repeat:
+        if link.repeat and link.chance.random() < link.repeat:
             self.counts["repeated"] += 1
-            self._fly(source, target, payload, self._chance.random() * GHOST_S)
-        if link.cut or (link.loss and self._chance.random() < link.loss):
+            self._fly(source, target, payload, link.chance.random() * GHOST_S)
+        if link.cut or (link.loss and link.chance.random() < link.loss):
             self.counts["lost"] += 1
             return
-        delay_s = USUAL_DELAY_S * (0.5 + self._chance.random())
+        delay_s = USUAL_DELAY_S * (0.5 + link.chance.random())
         if link.delay_s:
-            delay_s += min(link.delay_s * (self._chance.paretovariate(1.2) - 1.0), LONGEST_DELAY_S)
+            delay_s += min(link.delay_s * (link.chance.paretovariate(1.2) - 1.0), LONGEST_DELAY_S)
         if link.clogged:
             link.held.append(lambda: self._fly(source, target, payload, delay_s))
         else:
@@ -104,7 +109,7 @@ class SimNetwork:
         """Deliver what was held back, all at once, in an order of chance."""
         link = self.link(source, target)
         held, link.held = link.held, []
-        self._chance.shuffle(held)
+        link.chance.shuffle(held)
         for deliver in held:
             deliver()
 

@@ -167,7 +167,7 @@ def draw_plan(seed: int) -> Plan:
         config=_draw_config(draw),
         seats=draw.randint(1, 4),
         step_s=draw.choice((0.02, 0.05, 0.2)),
-        turn_s=draw.choice((0.01, 0.03, 0.06)),
+        turn_s=draw.choice((0.02, 0.05, 0.08)),
         faults_s=faults_s,
         requests=(),
         faults=(),

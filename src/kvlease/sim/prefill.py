@@ -59,9 +59,8 @@ class PrefillScheduler:
         self.workers = workers
         self._engine = engine
         self._world = engine.world
-        chance = engine.world.chance
         self.side = ProducerSide(
-            engine.config, engine.agent, workers, draw=lambda: chance.getrandbits(64) | 1, clock=engine.clock
+            engine.config, engine.agent, workers, draw=lambda: engine.life.getrandbits(64) | 1, clock=engine.clock
         )
         slots = engine.config.fence_slots or engine.world.plan.blocks
         if workers:
@@ -128,7 +127,7 @@ class PrefillScheduler:
 
     def _maybe_preempt(self) -> None:
         """Now and then the scheduler takes the blocks of a running request away, and lets it begin again."""
-        if self.running and self._world.chance.random() < 0.02:
+        if self.running and self._engine.life.random() < 0.02:
             prefill = self.running.pop()
             self.pool.extend(reversed(prefill.blocks))
             prefill.blocks = []

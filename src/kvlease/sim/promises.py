@@ -4,6 +4,7 @@ A promise has its conditions: L2 holds for a consumer whose agent runs and whose
 of when they did not. Each bound below is what the protocol needs, by its own constants, and a margin that is said.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ class Promises:
         self._granted: dict[int, _Granted] = {}
         self._ended: dict[int, Cause] = {}
         self._seen: set[tuple[int, int | str]] = set()
+        """(incarnation, token or holder) of the ends and losses that were judged."""
         self._dropping: dict[tuple[int, int], Session] = {}
         self._settled: dict[tuple[int, int], tuple[int, int]] = {}
         """(consumer, token) of drops that were acknowledged, to (producer, session number)."""
@@ -174,6 +176,12 @@ class Promises:
         if wish is not None and self._is_live(wish.producer, wish.token):
             raise Violation("R20", f"{holder} was told that {wish.token:016x} is lost, and its producer holds it")
 
+    def begins_to_read(self, consumer: "SimEngine", holders: Iterable[str]) -> None:
+        """A lease that is known to be lost is not read at all (R20)."""
+        for holder in holders:
+            if (consumer.incarnation, holder) in self._seen:
+                raise Violation("R20", f"{consumer.name} begins to read {holder}, whose lease it has given up")
+
     def _is_live(self, producer: int, token: int) -> bool:
         engine = self._engine(producer)
         if engine is None or engine.agent.died_at is not None:
@@ -233,16 +241,43 @@ class Promises:
         for token, grant in list(self._granted.items()):
             if freed[token].freed:
                 del self._granted[token]
-            elif token in wanted:
+                continue
+            self._judge_age(token, grant)
+            if token in wanted:
                 grant.wanted_at, grant.claimants_died_at = self._world.agenda.now, None
             else:
                 self._judge_held(token, grant)
+
+    def _judge_age(self, token: int, grant: _Granted) -> None:
+        """R25: no lease lives longer than its maximum age, nor for an engine that is wedged, renewed or not."""
+        config, now = self._world.config, self._world.agenda.now
+        if not grant.engine.running:
+            return
+        calm = max(self.trouble.calm_since_at(grant.engine.name), grant.engine.long_until)
+        slack_s = STEPS * self._world.plan.step_s + QUICK_S
+        if now > max(grant.at, calm) + config.max_age_s * 1.02 + slack_s:
+            raise Violation(
+                "R25", f"{token:016x} was granted at {grant.at:.3f} and is held: max age {config.max_age_s:g} s"
+            )
+        lease = grant.engine.agent._lessor.leases.get(token)
+        claimants = [self._engine(claimant) for claimant in lease.claims] if lease is not None else []
+        wedged = [c for c in claimants if c is not None and c.running and now < c.step_until]
+        if not claimants or len(wedged) < len(claimants):
+            return
+        spoke = [
+            max(c.step_began, self.trouble.calm_since(grant.engine.name, c.name, 0.0, c.step_began)) for c in wedged
+        ]
+        longest_s = (config.stall_limit_s + config.extension_s + config.renew_interval_s) * 1.02
+        if now > max(*spoke, grant.at + config.duration_s, calm) + longest_s + slack_s:
+            raise Violation(
+                "R25", f"{token:016x} is held for {wedged[0].name}, which stands still since {spoke[0]:.3f}"
+            )
 
     def _judge_held(self, token: int, grant: _Granted) -> None:
         config, plan, now = self._world.config, self._world.plan, self._world.agenda.now
         if not grant.engine.running:
             return
-        calm = self.trouble.calm_since_at(grant.engine.name)
+        calm = max(self.trouble.calm_since_at(grant.engine.name), grant.engine.long_until)
         steps_s = max(STEPS * plan.step_s, grant.engine.step_until - now)
         longest_s = max(config.duration_s, config.extension_s, config.orphan_grace_s)
         limit = max(grant.wanted_at, grant.at, calm) + longest_s * 1.02 + SIBLING_LINGER_S + self.recovery_s + steps_s

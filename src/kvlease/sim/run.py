@@ -12,6 +12,7 @@ from kvlease.sim.decode import LOST_AFTER_S, RECOMPUTE_S
 from kvlease.sim.faults import LATE_S, Faults
 from kvlease.sim.plan import Plan
 from kvlease.sim.safety import Violation
+from kvlease.sim.users import APART_S
 from kvlease.sim.world import World
 
 LAST_EVENTS = 60
@@ -76,6 +77,7 @@ def _play(world: World) -> None:
     world.tell("the faults are over")
     _answer_all(world)
     _free_all(world)
+    _read_again(world)
     world.tell("nobody wants anything any more")
     for engine in world.engines.values():
         # Nothing happens for a long time: seldom enough to be quick, often enough to be no pause of its own.
@@ -98,6 +100,24 @@ def _answer_all(world: World) -> None:
     world.agenda.run_until(world.agenda.now + LATE_S + each_s * total, lambda: not world.users.unanswered)
     if world.users.unanswered:
         raise Violation("L3", f"requests {sorted(world.users.unanswered)} are not answered")
+
+
+def _read_again(world: World) -> None:
+    """L3: whoever lives can be read from, and read, by everybody else: at the second try at the latest.
+
+    The first one may find that an engine of this name is another than it was, and have to begin anew with it.
+    """
+    _ask_everybody(world)
+    for number, between in _ask_everybody(world).items():
+        if (how := world.users.outcomes.get(number)) != "read":
+            raise Violation("L3", f"{between}, long after the last fault: {how or 'no answer'}")
+    _free_all(world)
+
+
+def _ask_everybody(world: World) -> dict[int, str]:
+    asked = world.users.ask_everybody()
+    world.agenda.run_until(world.agenda.now + LATE_S + APART_S * (len(asked) + 1), lambda: not world.users.unanswered)
+    return asked
 
 
 def _free_all(world: World) -> None:

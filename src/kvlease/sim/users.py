@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 TRY_AGAIN_S = 0.5
 PREFILL_STEPS = 2
+APART_S = 2.0
 
 
 @dataclass(slots=True)
@@ -43,14 +44,29 @@ class Users:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self._chance: random.Random = world.chance
         kept = world.plan.kept_requests
         numbers = range(len(world.plan.requests)) if kept is None else kept
         self.unanswered = set(numbers)
         """Users, by number, who wait for something."""
         self._users = {n: _User(n, r) for n, r in zip(numbers, world.plan.requests, strict=True)}
+        self.outcomes: dict[int, str] = {}
+        """Where the answer came from, by user."""
         for user in self._users.values():
             world.agenda.at(user.request.at_s, partial(self._begin, user))
+
+    def ask_everybody(self) -> dict[int, str]:
+        """A small request for every producer and every other consumer whose agents live; who is asked, by number."""
+        agents = {name for name, engine in self._world.engines.items() if engine.agent.died_at is None}
+        pairs = [(p, d) for p in self._world.plan.producers for d in self._world.plan.consumers if p != d]
+        first = max(self._users, default=0) + 1
+        asked: dict[int, str] = {}
+        for number, (p, d) in enumerate([pair for pair in pairs if agents.issuperset(pair)], first):
+            user = self._users[number] = _User(number, UserRequest(self._world.agenda.now, p, (d,), 1))
+            self.unanswered.add(number)
+            # One after the other: there may be but one slot.
+            self._world.agenda.after((len(asked) + 1) * APART_S, partial(self._begin, user))
+            asked[number] = f"{d} reads from {p}"
+        return asked
 
     # -- a request's way -----------------------------------------------------------------------------------------
 
@@ -71,7 +87,7 @@ class Users:
         ids = self._request_ids(user)
         user.attempts.append(_Attempt(engine, set(ids), prefill=True))
         for request_id in ids:
-            steps = self._chance.randint(1, PREFILL_STEPS)
+            steps = self._chance(user).randint(1, PREFILL_STEPS)
             engine.prefill.add(Prefill(request_id, user.number, user.request.blocks, steps))
 
     def _request_ids(self, user: _User) -> list[str]:
@@ -113,7 +129,7 @@ class Users:
         user.tries += 1
         ids = self._request_ids(user)
         user.attempts.append(_Attempt(engine, set(ids), prefill=False))
-        params = self._mangle(user.offer) if user.request.mangled else user.offer
+        params = self._mangle(user) if user.request.mangled else user.offer
         for request_id in ids:
             truth = user.truth
             engine.decode.add(Decode(request_id, user.number, params, truth, user.request.busy_s))
@@ -121,18 +137,19 @@ class Users:
             user.retried = True
             self._world.agenda.after(user.request.patience_s, lambda: self._ask_decode(user, choice + 1))
 
-    def _mangle(self, offer: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _mangle(self, user: _User) -> dict[str, Any] | None:
         """What becomes of a reference on a bad router."""
+        offer, chance = user.offer, self._chance(user)
         if not offer or "kv_lease" not in offer:
             return offer
         lease = dict(offer["kv_lease"])
-        match self._chance.randrange(6):
+        match chance.randrange(6):
             case 0:
-                lease["token"] = f"{self._chance.getrandbits(64):016x}"
+                lease["token"] = f"{chance.getrandbits(64):016x}"
             case 1:
                 lease["slot"] = (int(lease["slot"]) + 1) % self._world.plan.blocks
             case 2:
-                lease["incarnation"] = f"{self._chance.getrandbits(64):016x}"
+                lease["incarnation"] = f"{chance.getrandbits(64):016x}"
             case 3:
                 lease = {"token": lease["token"]}
             case 4:
@@ -150,6 +167,7 @@ class Users:
         attempt.request_ids.discard(decode.request_id)
         if not attempt.request_ids:
             user.attempts.remove(attempt)
+            self.outcomes[user.number] = decode.how
             self._finish(user)
 
     def _finish(self, user: _User) -> None:
@@ -180,7 +198,10 @@ class Users:
                 user.attempts.remove(attempt)
             if broken and not user.over and not user.attempts:
                 ask = partial(self._ask_prefill, user) if broken[0].prefill else partial(self._ask_decode, user, 1)
-                self._world.agenda.after(TRY_AGAIN_S * self._chance.random(), ask)
+                self._world.agenda.after(TRY_AGAIN_S * self._chance(user).random(), ask)
+
+    def _chance(self, user: _User) -> random.Random:
+        return self._world.chance.of(f"user {user.number}")
 
     def _attempt(self, user: _User, engine: SimEngine, request_id: str) -> _Attempt | None:
         for attempt in user.attempts:

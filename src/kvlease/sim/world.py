@@ -1,12 +1,12 @@
 """Everything that there is in a run, and the account that is kept of it."""
 
 import hashlib
-import random
 from collections import Counter, deque
 from collections.abc import Callable
 
 from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, LeaseRef, resolve
 from kvlease.sim.cards import CardDesk
+from kvlease.sim.chance import Chance
 from kvlease.sim.clock import Agenda
 from kvlease.sim.dataplane import DataPlane
 from kvlease.sim.engine import SimEngine
@@ -17,6 +17,9 @@ from kvlease.sim.promises import Promises
 from kvlease.sim.safety import Safety
 from kvlease.sim.users import Users
 
+MOST_EVENTS = 1_000_000
+"""A run has some ten thousand."""
+
 
 class World:
     """The engines by name, what is between them, who asks, and who watches."""
@@ -24,16 +27,16 @@ class World:
     def __init__(self, plan: Plan, last_events: int, tell: Callable[[str], None] | None = None) -> None:
         self.plan = plan
         self.config: LeaseConfig = resolve(dict(plan.config))[0]
-        self.chance = random.Random(f"run {plan.seed}")
-        self.names_stay = self.chance.random() < 0.5
+        self.chance = Chance(plan.seed)
+        self.names_stay = self.chance.of("names").random() < 0.5
         """Whether a restarted engine keeps its engine id."""
-        self.reads_need_the_owner = self.chance.random() < 0.5
+        self.reads_need_the_owner = self.chance.of("memory").random() < 0.5
         """Whether the memory of a stopped process cannot be read, as over TCP."""
         self.counts: Counter[str] = Counter()
         self.last: deque[str] = deque(maxlen=last_events)
         self._tell = tell
         self._hash = hashlib.sha256()
-        self.agenda = Agenda()
+        self.agenda = Agenda(MOST_EVENTS)
         self.safety = Safety()
         self.network = SimNetwork(self.agenda, self.chance, self._message_arrived)
         self.plane = DataPlane(self.agenda, self.chance, self._can_read)
