@@ -89,6 +89,8 @@ class UserRequest:
     """When, after its beginning, the client goes away."""
     siblings: int = 1
     """n: so many answers of one prompt."""
+    repeated: bool = False
+    """The router uses the reference once more after the answer."""
     lost: bool = False
     """The router dies with the reference: nobody decodes."""
     mangled: bool = False
@@ -117,6 +119,8 @@ class Plan:
     """How often an agent takes a turn when all is well."""
     faults_s: float
     """The faults are over by then, and the second phase begins."""
+    to_the_end: bool
+    """Whether the run goes on until idle sessions have ended too, a minute and a half later; most do not."""
     requests: tuple[UserRequest, ...]
     faults: tuple[Fault, ...]
     kept_requests: tuple[int, ...] | None = None
@@ -169,6 +173,7 @@ def draw_plan(seed: int) -> Plan:
         step_s=draw.choice((0.02, 0.05, 0.2)),
         turn_s=draw.choice((0.02, 0.05, 0.08)),
         faults_s=faults_s,
+        to_the_end=draw.random() < 0.2,
         requests=(),
         faults=(),
     )
@@ -206,6 +211,7 @@ def _draw_request(draw: random.Random, plan: Plan) -> UserRequest:
         patience_s=sometimes(0.2, draw.uniform(0.05, 4.0)),
         abort_s=sometimes(0.15, draw.uniform(0.0, 6.0)) or None,
         siblings=draw.choice((2, 3)) if draw.random() < 0.1 else 1,
+        repeated=draw.random() < 0.1,
         lost=draw.random() < 0.05,
         mangled=draw.random() < 0.05,
         busy_s=sometimes(0.6, draw.uniform(0.0, 6.0)),

@@ -293,14 +293,18 @@ class Promises:
 
     # -- in the end ----------------------------------------------------------------------------------------------
 
-    def check_nothing_is_left(self) -> None:
-        """L3: when nobody wants anything any more, nothing is kept."""
+    def check_nobody_is_known(self) -> None:
+        """L3: when nobody has wanted anything for long, sessions and connections are no more."""
         for engine in self._world.engines.values():
             if engine.agent.died_at is None:
                 lessor_is_empty(engine.agent._lessor)
                 lessee_is_empty(engine.agent._lessee)
                 if engine.transport.connected:
                     raise Violation("L3", f"{engine.name} keeps connections to {engine.transport.connected}")
+
+    def check_nothing_is_held(self) -> None:
+        """L3: when nobody wants anything any more, every lease, slot and block is free."""
+        for engine in self._world.engines.values():
             prefill = engine.prefill
             if prefill.has_work or prefill.side.held_blocks or prefill.side.active_leases:
                 raise Violation(

@@ -78,12 +78,18 @@ def _play(world: World) -> None:
     _answer_all(world)
     _free_all(world)
     _read_again(world)
+    world.promises.check_nothing_is_held()
+    if world.plan.to_the_end:
+        _fall_silent(world)
+
+
+def _fall_silent(world: World) -> None:
     world.tell("nobody wants anything any more")
     for engine in world.engines.values():
         # Nothing happens for a long time: seldom enough to be quick, often enough to be no pause of its own.
         engine.turn_s = IDLE_TURN_S
     world.agenda.run_until(world.agenda.now + LATE_S + IDLE_S + SESSION_IDLE_S + world.promises.recovery_s)
-    world.promises.check_nothing_is_left()
+    world.promises.check_nobody_is_known()
 
 
 def _look(world: World) -> None:

@@ -168,7 +168,12 @@ class Users:
         if not attempt.request_ids:
             user.attempts.remove(attempt)
             self.outcomes[user.number] = decode.how
-            self._finish(user)
+            if user.request.repeated and not user.retried:
+                user.retried = True
+                again_s = 2 * self._chance(user).random()
+                self._world.agenda.after(again_s, partial(self._ask_decode, user, 1))
+            else:
+                self._finish(user)
 
     def _finish(self, user: _User) -> None:
         """It has its answer; what others still do for it is of no use."""
