@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from kvlease.sim.engine import SimEngine
 
 LANDING_WORDS = 32
-LOST_AFTER_S = 10.0
 RECOMPUTE_S = 0.2
 
 
@@ -177,7 +176,6 @@ class DecodeWorker:
             self.data_agent,
             LANDING_WORDS,
             errors=SIM_ERRORS,
-            lost_after_s=LOST_AFTER_S,
             settle_us=0.0,
             clock=engine.clock,
         )
@@ -189,7 +187,8 @@ class DecodeWorker:
         self._ready: deque[str] = deque()
         self._left: Counter[str] = Counter()
         """Of the requests under way: producer workers whose data is not in yet."""
-        self._arrived: set[str] = set()
+        self._arrived: dict[str, float] = {}
+        """Requests whose data is in, and since when."""
         self._failures: set[str] = set()
         self._report = ReadReport()
 
@@ -206,12 +205,14 @@ class DecodeWorker:
 
     def finish(self) -> None:
         """As `LeasedWorker._pop_done_transfers`: most fences are read in the step in which the data came."""
-        arrived = self._arrived - self._failures
+        arrived = self._arrived.keys() - self._failures
         for request_id, verdict in self._reads.verify(arrived).items():
             self._world.counts[f"verdicts.{verdict.name.lower()}"] += 1
             if verdict is not Verdict.INTACT:
                 self._failures.add(request_id)
-        done = (self._arrived - self._reads.held_back(arrived)) | self._failures
+        held_back = self._reads.held_back(arrived)
+        self._world.promises.holds_back(self._engine, {r: self._arrived[r] for r in held_back})
+        done = (self._arrived.keys() - held_back) | self._failures
         for request_id in sorted(done):
             self._end(request_id)
 
@@ -224,7 +225,7 @@ class DecodeWorker:
         if request_id in self._failures:
             self._report.failed.append(request_id)
             self._world.counts["loads_failed"] += 1
-        self._arrived.discard(request_id)
+        self._arrived.pop(request_id, None)
         self._failures.discard(request_id)
         self._begun.pop(request_id, None)
         self._left.pop(request_id, None)
@@ -309,7 +310,7 @@ class DecodeWorker:
             self._world.safety.read_ended(self._engine.incarnation, request_id, decode.truth)
         self._left[request_id] -= 1
         if self._left[request_id] == 0:
-            self._arrived.add(request_id)
+            self._arrived[request_id] = self._world.agenda.now
 
     def _forget_engine(self, engine_id: str) -> None:
         """vLLM shakes hands again with an engine whose reads failed, or that turned out to be another."""

@@ -224,6 +224,8 @@ _LENGTHS_S: dict[FaultKind, tuple[float, float]] = {
     FaultKind.CRASH: (0.2, 8.0),
     FaultKind.RESTART: (0.2, 8.0),
     FaultKind.CLOCK: (1.0, 30.0),
+    FaultKind.CUT: (0.1, 20.0),
+    FaultKind.PARTITION: (0.1, 20.0),
 }
 _AMOUNTS: dict[FaultKind, tuple[float, ...]] = {
     FaultKind.LOSS: (0.05, 0.3, 0.7, 1.0),
@@ -233,7 +235,7 @@ _AMOUNTS: dict[FaultKind, tuple[float, ...]] = {
     FaultKind.SLOW_LOOP: (0.15, 0.5, 2.0),
     FaultKind.CLOCK: (-0.01, 0.01),
     FaultKind.ECHO: (0.0, 0.02, 0.1, 0.4, 0.9),
-    FaultKind.SLOW_READ: (0.05, 0.5, 3.0),
+    FaultKind.SLOW_READ: (0.05, 0.5, 3.0, 8.0),
 }
 _LINKS = frozenset(
     {

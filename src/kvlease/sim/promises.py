@@ -4,10 +4,11 @@ A promise has its conditions: L2 holds for a consumer whose agent runs and whose
 of when they did not. Each bound below is what the protocol needs, by its own constants, and a margin that is said.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from kvlease.fence.verifier import LOST_AFTER_S
 from kvlease.protocol import Cause, Standing
 from kvlease.protocol.lessee import BACKOFF_MAX_S, RETRY_S, SIBLING_LINGER_S, TRIES
 from kvlease.protocol.tracking import Phase, Session
@@ -46,6 +47,8 @@ class _Granted:
     wanted_at: float
     claimed: bool = False
     claimants_died_at: float | None = None
+    let_go: dict[str, float] = field(default_factory=dict)
+    """Consumers that have wanted it, and when they let go of it last."""
 
 
 class Promises:
@@ -92,9 +95,14 @@ class Promises:
         wish = self._wishes.pop((engine.incarnation, decode.request_id), None)
         if wish is not None:
             self._touch(wish.token)
+            if wish.token in self._granted:
+                self._granted[wish.token].let_go[engine.name] = self._world.agenda.now
 
     def engine_ended(self, engine: "SimEngine", death_shows: bool) -> None:
         now = self._world.agenda.now
+        for known in self._granted.values():
+            # It can not let go any more.
+            known.let_go.pop(engine.name, None)
         lessor_view = self._claims_of(engine.incarnation) if death_shows else set()
         for key in [key for key in self._wishes if key[0] == engine.incarnation]:
             self._touch(self._wishes.pop(key).token)
@@ -181,6 +189,13 @@ class Promises:
         for holder in holders:
             if (consumer.incarnation, holder) in self._seen:
                 raise Violation("R20", f"{consumer.name} begins to read {holder}, whose lease it has given up")
+
+    def holds_back(self, consumer: "SimEngine", since: Mapping[str, float]) -> None:
+        """A read whose fence cannot be read is given up in good time (L3)."""
+        calm = max(self.trouble.calm_since_at(consumer.name), consumer.long_until)
+        for holder, at in since.items():
+            if self._world.agenda.now > max(at, calm) + LOST_AFTER_S * 1.02 + STEPS * self._world.plan.step_s:
+                raise Violation("L3", f"{holder} waits for its fence since {at:.3f}")
 
     def _is_live(self, producer: int, token: int) -> bool:
         engine = self._engine(producer)
@@ -286,6 +301,13 @@ class Promises:
                 "L1",
                 f"{token:016x} holds blocks of {grant.engine.name}, and nobody wanted it since {grant.wanted_at:.3f}",
             )
+        if grant.let_go and token not in self._ended:
+            heard = [
+                self.trouble.calm_since(grant.engine.name, c, self.recovery_s, at) for c, at in grant.let_go.items()
+            ]
+            agents = [self._world.engines[name].agent for name in (grant.engine.name, *grant.let_go)]
+            if now > max(*heard, calm) + SIBLING_LINGER_S + 2 * QUICK_S and all(a.died_at is None for a in agents):
+                raise Violation("L1", f"{token:016x} is held, and {', '.join(grant.let_go)} let go of it")
         if grant.claimants_died_at is not None:
             limit = max(grant.claimants_died_at, calm) + config.orphan_grace_s + 3 * config.probe_interval_s + steps_s
             if now > limit + QUICK_S:

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from kvlease.fence.verifier import LOST_AFTER_S
 from kvlease.protocol.lessee import IDLE_S
 from kvlease.protocol.lessor import LAG_TOLERANCE_S, SESSION_IDLE_S
-from kvlease.sim.decode import LOST_AFTER_S, RECOMPUTE_S
+from kvlease.sim.decode import RECOMPUTE_S
 from kvlease.sim.faults import LATE_S, Faults
 from kvlease.sim.plan import Plan
 from kvlease.sim.safety import Violation
