@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from kvlease.fence.verifier import LOST_AFTER_S
 from kvlease.protocol import Cause, Standing
 from kvlease.protocol.lessee import BACKOFF_MAX_S, RETRY_S, SIBLING_LINGER_S, TRIES
-from kvlease.protocol.tracking import Phase, Session
 from kvlease.sim.cards import FETCH_TIMEOUT_S
 from kvlease.sim.safety import Violation
-from kvlease.sim.structure import LIVE, check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
+from kvlease.sim.standing import Settled, believed, check_beliefs, check_loss, granted, stated
+from kvlease.sim.structure import check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
 from kvlease.sim.trouble import Trouble
 
 if TYPE_CHECKING:
@@ -64,12 +64,9 @@ class Promises:
         pause, a card that nobody serves, and a fresh start."""
         self._wishes: dict[tuple[int, str], _Wish] = {}
         self._granted: dict[int, _Granted] = {}
-        self._ended: dict[int, Cause] = {}
+        self._settled = Settled()
         self._seen: set[tuple[int, int | str]] = set()
         """(incarnation, token or holder) of the ends and losses that were judged."""
-        self._dropping: dict[tuple[int, int], Session] = {}
-        self._settled: dict[tuple[int, int], tuple[int, int]] = {}
-        """(consumer, token) of drops that were acknowledged, to (producer, session number)."""
 
     # -- what happens --------------------------------------------------------------------------------------------
 
@@ -111,7 +108,6 @@ class Promises:
             if grant is not None:
                 grant.claimants_died_at = now
         self._granted = {t: g for t, g in self._granted.items() if g.engine is not engine}
-        self._dropping = {key: s for key, s in self._dropping.items() if key[0] != engine.incarnation}
 
     def _claims_of(self, consumer: int) -> set[int]:
         """Leases that only this consumer claims, by their producers' account."""
@@ -144,7 +140,7 @@ class Promises:
         check_lessee(engine.agent._lessee)
         for revoked in engine.agent._revoked:
             if self._is_news(engine, revoked.token):
-                self._ended[revoked.token] = revoked.cause
+                self._settled.revoked(revoked.token, revoked.cause)
                 self._world.counts[f"ends.{revoked.cause.value}"] += 1
                 self._world.tell(f"{engine.name} ends lease {revoked.token:016x}: {revoked.cause.value}")
                 self._judge_end(engine, revoked.token, revoked.cause)
@@ -152,8 +148,9 @@ class Promises:
             if self._is_news(engine, holder):
                 self._world.tell(f"{engine.name} gives {holder}'s lease up")
                 self._judge_loss(engine, holder)
-        self._check_settled_drops(engine)
-        self._check_standings(engine)
+        self._settled.look(engine.incarnation, stated(engine.agent._lessee))
+        self._settled.check(granted(engine.agent._lessor))
+        self._check_beliefs(engine)
 
     def _is_news(self, engine: "SimEngine", what: int | str) -> bool:
         key = (engine.incarnation, what)
@@ -181,8 +178,9 @@ class Promises:
     def _judge_loss(self, consumer: "SimEngine", holder: str) -> None:
         """R20: what a consumer is told of a lease's loss is true."""
         wish = self._wishes.get((consumer.incarnation, holder))
-        if wish is not None and self._is_live(wish.producer, wish.token):
-            raise Violation("R20", f"{holder} was told that {wish.token:016x} is lost, and its producer holds it")
+        producer = self._running_agent(wish.producer) if wish is not None else None
+        if wish is not None and producer is not None:
+            check_loss(consumer.incarnation, wish.token, granted(producer.agent._lessor))
 
     def begins_to_read(self, consumer: "SimEngine", holders: Iterable[str]) -> None:
         """A lease that is known to be lost is not read at all (R20)."""
@@ -197,57 +195,24 @@ class Promises:
             if self._world.agenda.now > max(at, calm) + LOST_AFTER_S * 1.02 + STEPS * self._world.plan.step_s:
                 raise Violation("L3", f"{holder} waits for its fence since {at:.3f}")
 
-    def _is_live(self, producer: int, token: int) -> bool:
-        engine = self._engine(producer)
-        if engine is None or engine.agent.died_at is not None:
-            return False
-        lease = engine.agent._lessor.leases.get(token)
-        return lease is not None and lease.state in LIVE
-
     def _engine(self, incarnation: int) -> "SimEngine | None":
         port = self._world.network.ports.get(incarnation)
         engine = self._world.engines[port.engine] if port is not None else None
         return engine if engine is not None and engine.incarnation == incarnation and engine.alive else None
 
-    def _check_standings(self, consumer: "SimEngine") -> None:
-        """HELD is the producer's word, and it keeps it, but for age and a death report (which may be false)."""
-        for (incarnation, holder), wish in self._wishes.items():
-            producer = self._engine(wish.producer)
-            if incarnation != consumer.incarnation or producer is None or producer.agent.died_at is not None:
-                continue
-            excused = self._ended.get(wish.token) in (Cause.AGED_OUT, Cause.ORPHANED) or self.trouble.doubted(
-                producer.name, consumer.name, self._extension_s + self.recovery_s
-            )
-            # A clock that is 1 % fast or slow is within the margin that the producer's tick and tolerance leave.
-            if excused or consumer.agent._lessee.standing(holder, consumer.clock()) is not Standing.HELD:
-                continue
-            session = producer.agent._lessor.sessions.get(incarnation)
-            if session is None or wish.token not in session.claims:
-                raise Violation(
-                    "S4", f"{holder} believes that {wish.token:016x} is held: {self._ended.get(wish.token)}"
-                )
+    def _running_agent(self, incarnation: int) -> "SimEngine | None":
+        engine = self._engine(incarnation)
+        return engine if engine is not None and engine.agent.died_at is None else None
 
-    def _check_settled_drops(self, consumer: "SimEngine") -> None:
-        """S4: a drop that is acknowledged is done; nothing that comes late brings the claim back."""
-        for producer, session in consumer.agent._lessee.sessions.items():
-            drops = {token for token, claimed in session.pending.items() if not claimed}
-            drops.update(session.window.drops if session.window else ())
-            for token in sorted(drops):
-                self._dropping[consumer.incarnation, token] = session
-            for token in session.leases:
-                self._dropping.pop((consumer.incarnation, token), None)
-                self._settled.pop((consumer.incarnation, token), None)
-            if session.phase is not Phase.OPEN:
-                continue
-            for key in [key for key, dropped_in in self._dropping.items() if dropped_in is session]:
-                if key[1] not in drops:
-                    self._settled[key] = producer, session.number
-                    del self._dropping[key]
-        for (incarnation, token), (producer, number) in self._settled.items():
-            engine = self._engine(producer)
-            claiming = engine.agent._lessor.sessions.get(incarnation) if engine is not None else None
-            if claiming is not None and claiming.number == number and token in claiming.claims:
-                raise Violation("S4", f"{token:016x} was dropped, and that was acknowledged; now it is claimed again")
+    def _check_beliefs(self, consumer: "SimEngine") -> None:
+        """Where nobody was told of a death, perhaps falsely, a moment ago."""
+        beliefs = believed(consumer.agent._lessee, consumer.clock())
+        for incarnation in sorted({producer for producer, _ in beliefs}):
+            producer = self._running_agent(incarnation)
+            doubted_s = self._extension_s + self.recovery_s
+            if producer is not None and not self.trouble.doubted(producer.name, consumer.name, doubted_s):
+                held = granted(producer.agent._lessor)
+                check_beliefs(beliefs, consumer.incarnation, held, self._settled.causes)
 
     def check_stranded(self) -> None:
         """L1: what nobody wants is free within its deadline, a tick and a step. Called now and then."""
@@ -301,7 +266,7 @@ class Promises:
                 "L1",
                 f"{token:016x} holds blocks of {grant.engine.name}, and nobody wanted it since {grant.wanted_at:.3f}",
             )
-        if grant.let_go and token not in self._ended:
+        if grant.let_go and token not in self._settled.causes:
             heard = [
                 self.trouble.calm_since(grant.engine.name, c, self.recovery_s, at) for c, at in grant.let_go.items()
             ]
