@@ -2,28 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from kvlease.sim.plan import Fault, FaultKind, Plan, UserRequest
+from kvlease.sim.plan import Fault, FaultKind, Plan, UserRequest, draw_plan
 from kvlease.sim.run import Outcome
 from kvlease.sim.safety import Violation
 from kvlease.sim.shrink import shrink
 
 
 def plan_of(faults: int, requests: int) -> Plan:
-    return Plan(
-        seed=7,
-        producers=("p0",),
-        consumers=("d0",),
-        producer_workers=1,
-        consumer_workers=1,
-        blocks=16,
-        config=(),
-        seats=4,
-        step_s=0.02,
-        turn_s=0.01,
-        faults_s=10.0,
+    return replace(
+        draw_plan(0),
         requests=tuple(UserRequest(float(i), "p0", ("d0",), 1) for i in range(requests)),
         faults=tuple(Fault(FaultKind.LOSS, float(i), 1.0, "p0", "d0", 0.5) for i in range(faults)),
     )

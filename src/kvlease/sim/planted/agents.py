@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kvlease.agent import core
 from kvlease.agent.core import AgentCore
+from kvlease.protocol.clock import ForgivingClock
 from kvlease.sim.planted.bug import Replacement, planted
 
 
@@ -11,19 +12,25 @@ class _NoError(Exception):
     """Nobody raises it."""
 
 
-@planted("L2", within_runs=50, stands_for="protocol.md, Deadlines: before anything expires, all messages are applied")
-def expired_before_heard() -> Iterator[Replacement]:
-    """A turn ends what is over before it reads what has arrived."""
+@planted("L2", within_runs=50, stands_for="R26; protocol.md, Deadlines; Lifeguard: a slow detector suspects others")
+def pause_held_against_consumers() -> Iterator[Replacement]:
+    """A producer that stood still counts its pause, and ends what is over before it reads what has arrived."""
+    # Either alone does no harm: what has arrived makes good for the pause, or the forgiven pause for what has arrived.
     honest = AgentCore.step
+
+    def read(self: ForgivingClock, now: float) -> float:
+        self._last = max(self._last, now)
+        return self._last
 
     def step(self: AgentCore, now: float) -> bool:
         self._lessor.expire(now)
         return honest(self, now)
 
+    yield ForgivingClock, "read", read
     yield AgentCore, "step", step
 
 
-@planted("L2", within_runs=50, stands_for="vllm 25808: D asked before P had registered the expiry")
+@planted("L2", "R20", within_runs=50, stands_for="vllm 25808: D asked before P had registered the expiry")
 def network_before_engine() -> Iterator[Replacement]:
     """A turn takes the network's word before the engine's: a claim may come before its grant."""
     honest = AgentCore.step

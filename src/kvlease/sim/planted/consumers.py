@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kvlease.protocol import Endpoint, LeaseRef, Lessee
-from kvlease.protocol.lessee import SIBLING_LINGER_S
+from kvlease.protocol import Endpoint, LeaseRef, Lessee, lessee
 from kvlease.protocol.tracking import Session
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.sim.planted.bug import Replacement, planted
@@ -112,12 +111,7 @@ def sibling_released_for_all() -> Iterator[Replacement]:
 @planted("L1", "L3", within_runs=50, stands_for="vllm 43509, 38900: siblings (n > 1) that never free; R24")
 def siblings_linger_for_ever() -> Iterator[Replacement]:
     """A lease that siblings held is kept for the next of them, who may never come."""
-    honest = Lessee.untrack
-
-    def untrack(self: Lessee, holder: str, now: float) -> None:
-        honest(self, holder, now + 1e6 * SIBLING_LINGER_S)
-
-    yield Lessee, "untrack", untrack
+    yield lessee, "SIBLING_LINGER_S", 1e6
 
 
 @planted("L1", "L3", within_runs=50, stands_for="LMCache PD: the consumer removes, and nobody else does")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import floor
 
 from kvlease.protocol import Cause, LeaseState, Lessee, Lessor, lessor
-from kvlease.protocol.clock import ExpiryQueue, ForgivingClock
+from kvlease.protocol.clock import ExpiryQueue
 from kvlease.protocol.effects import Send
 from kvlease.protocol.lease import Lease
 from kvlease.protocol.lessor import Session
@@ -79,17 +79,6 @@ def released_for_all_consumers() -> Iterator[Replacement]:
             self._revoke(lease, Cause.RELEASED)
 
     yield Lessor, "_drop", drop
-
-
-@planted("L2", within_runs=50, stands_for="R26; Kubernetes: when everybody vanishes at once, suspect yourself")
-def no_forgiveness() -> Iterator[Replacement]:
-    """A producer that stood still holds its own pause against its consumers."""
-
-    def read(self: ForgivingClock, now: float) -> float:
-        self._last = max(self._last, now)
-        return self._last
-
-    yield ForgivingClock, "read", read
 
 
 @planted("L1", within_runs=50, stands_for="Mooncake connector: a consumer's death never reaches P; R18")
