@@ -19,11 +19,12 @@ on to the parts that the lease agent relies on:
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kvlease.errors import PeerGone
 
 _NAME = re.compile(r"kvlease-([0-9a-f]{16})")
+_ANY_NAME = re.compile(rb"kvlease-.{0,16}", re.DOTALL)
 
 
 def agent_name(incarnation: int) -> str:
@@ -36,6 +37,25 @@ def incarnation_of(name: str) -> int | None:
     """The incarnation in a lease agent's name; None when `name` is no lease agent's."""
     match = _NAME.fullmatch(name)
     return int(match[1], 16) if match else None
+
+
+def names_only(peer: int, address: bytes) -> bool:
+    """Whether `address` names the lease agent `peer` and no other, so that loading it touches nobody else's."""
+    named = _ANY_NAME.findall(address)
+    return bool(named) and set(named) == {agent_name(peer).encode()}
+
+
+def sort_out(arrived: Mapping[str | bytes, Sequence[bytes]]) -> tuple[list[tuple[int, bytes]], int]:
+    """Notifications by the name of the agent that sent them: those of lease agents, and how many are not."""
+    messages: list[tuple[int, bytes]] = []
+    foreign = 0
+    for name, payloads in arrived.items():
+        sender = incarnation_of(_as_str(name))
+        if sender is None:
+            foreign += len(payloads)
+        else:
+            messages += [(sender, payload) for payload in payloads]
+    return messages, foreign
 
 
 class NixlTransport:
@@ -51,24 +71,17 @@ class NixlTransport:
     def __init__(self, incarnation: int, backends: Sequence[str] = ("UCX",)) -> None:
         """Create the NIXL agent (some 20 ms, 5 MB). `incarnation` is this agent's own (u64)."""
         # Only here: `import kvlease` must work where NIXL is not installed.
+        from nixl import _bindings
         from nixl._api import nixl_agent, nixl_agent_config
-        from nixl._bindings import (
-            nixlBackendError,
-            nixlInvalidParamError,
-            nixlMismatchError,
-            nixlNotFoundError,
-            nixlRemoteDisconnectError,
-        )
 
         config = nixl_agent_config(enable_prog_thread=False, backends=list(backends))
         self._agent = nixl_agent(agent_name(incarnation), config)
         self._address: bytes = self._agent.get_agent_metadata()
-        # NIXL's errors have no common base. Mismatch: not metadata at all. InvalidParam: our own. Backend: nobody
-        # listens at that address.
-        self._not_usable = (nixlMismatchError, nixlInvalidParamError, nixlBackendError, nixlRemoteDisconnectError)
-        # RemoteDisconnect: the peer died. Backend: UCX gave up for another reason, a timeout for one. NotFound: NIXL
-        # itself has dropped the peer.
-        self._not_sent = (nixlRemoteDisconnectError, nixlBackendError, nixlNotFoundError)
+        # NIXL's errors have no common base. Any of them means that there is no talking to this peer: strangers choose
+        # the addresses that we are told, and have many ways to be wrong. RemoteDisconnect: the peer died. Backend:
+        # nobody listens there, or UCX gave up. NotAllowed: an agent of that name is known, at another address.
+        names = [name for name in vars(_bindings) if name.startswith("nixl") and name.endswith("Error")]
+        self._errors: tuple[type[Exception], ...] = tuple(getattr(_bindings, name) for name in names)
         # Connected peers, by incarnation: True while reachable, False once found dead, until disconnected.
         self._reachable: dict[int, bool] = {}
         self.foreign = 0
@@ -88,13 +101,16 @@ class NixlTransport:
             if not self._reachable[peer]:
                 raise PeerGone(f"{agent_name(peer)} was found dead: disconnect it before connecting again")
             return
+        if not names_only(peer, address):
+            raise PeerGone(f"the address given for {agent_name(peer)} is not its own")
         try:
-            name = _as_str(self._agent.add_remote_agent(address))
-        except self._not_usable as error:
-            raise PeerGone(f"{agent_name(peer)} cannot be reached at the address given: {error}") from error
-        if name != agent_name(peer):
-            self._unload(name)
-            raise PeerGone(f"the address given for {agent_name(peer)} is that of {name!r}")
+            name = self._agent.add_remote_agent(address)
+        except self._errors as error:
+            raise PeerGone(f"{agent_name(peer)} cannot be reached at the address given: {error!r}") from error
+        if _as_str(name) != agent_name(peer):
+            # By the name that NIXL gave, which may be no text at all.
+            self._agent.remove_remote_agent(name)
+            raise PeerGone(f"the address given for {agent_name(peer)} is that of {_as_str(name)!r}")
         self._reachable[peer] = True
 
     def send(self, peer: int, payload: bytes) -> None:
@@ -106,7 +122,7 @@ class NixlTransport:
             raise PeerGone(f"{agent_name(peer)} is {'dead' if peer in self._reachable else 'not connected'}")
         try:
             self._agent.send_notif(agent_name(peer), payload)
-        except self._not_sent as error:
+        except self._errors as error:
             # Remembered, so that NIXL is not asked again: it writes a line to stderr each time.
             self._reachable[peer] = False
             raise PeerGone(f"{agent_name(peer)} cannot be reached any more: {error}") from error
@@ -120,13 +136,8 @@ class NixlTransport:
             # the protocol repeats what is not acknowledged.
             self.foreign += 1
             return []
-        messages: list[tuple[int, bytes]] = []
-        for name, payloads in arrived.items():
-            sender = incarnation_of(_as_str(name))
-            if sender is None:
-                self.foreign += len(payloads)
-            else:
-                messages += [(sender, payload) for payload in payloads]
+        messages, foreign = sort_out(arrived)
+        self.foreign += foreign
         return messages
 
     def disconnect(self, peer: int) -> None:
@@ -140,11 +151,6 @@ class NixlTransport:
             self.disconnect(peer)
         # NIXL has no call for it: the agent ends with its last reference.
         del self._agent
-
-    def _unload(self, name: str) -> None:
-        """Remove an agent that was loaded by mistake, unless it is a peer that is rightly connected."""
-        if incarnation_of(name) not in self._reachable:
-            self._agent.remove_remote_agent(name)
 
 
 def _as_str(name: str | bytes) -> str:
