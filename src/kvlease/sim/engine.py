@@ -109,7 +109,9 @@ class SimEngine:
     def _turn(self) -> None:
         if self.agent.died_at is not None:
             return
-        if self.agent.step(self.clock()):
+        known = len(self.agent._lessee.sessions)
+        # A session that is given up before it was open says nothing to anybody.
+        if self.agent.step(self.clock()) or len(self.agent._lessee.sessions) != known:
             self.world.promises.agent_took_a_turn(self)
         self.later(self.turn_s * self._pace.uniform(0.7, 1.0), self._turn)
 

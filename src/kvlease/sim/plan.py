@@ -154,8 +154,8 @@ def _kept(what: str, of: tuple[T, ...], numbers: Collection[int] | None) -> tupl
 def draw_plan(seed: int) -> Plan:
     """The plan of this seed."""
     draw = random.Random(f"plan {seed}")
-    producers = tuple(f"p{i}" for i in range(draw.choice((1, 1, 2))))
-    consumers = tuple(f"d{i}" for i in range(draw.choice((1, 2, 2, 3))))
+    producers = tuple(f"p{i}" for i in range(draw.choice((1, 1, 2, 3))))
+    consumers = tuple(f"d{i}" for i in range(draw.choice((1, 2, 2, 3, 5))))
     if draw.random() < 0.15:
         # An engine that is both; its agent is lessor and lessee at once.
         consumers += producers[:1]
