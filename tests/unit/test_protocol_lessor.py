@@ -139,6 +139,23 @@ def test_r12_a_session_without_claims_is_kept_for_the_next_request_and_then_forg
     lessor_is_empty(p.lessor)
 
 
+def test_l2_a_session_outlives_the_lease_that_ended_under_it() -> None:
+    """Its consumer was told that the lease is over, not that the session is: what it claims next has to be heard."""
+    aged, read = LessorBench(duration=30, max_age=30), LessorBench(duration=30)
+    for p in (aged, read):
+        p.grant(1)
+        p.claim(1)
+    assert ends(aged.wait_renewing(20)) == {}
+    assert ends(aged.wait(10 + SOON_S)) == {1: Cause.AGED_OUT}
+    read.end(1)
+    for p in (aged, read):
+        p.wait(lessor.SESSION_IDLE_S - SOON_S)
+        assert D in p.lessor.sessions
+        p.wait(p.config.extension_s + 3 * SOON_S)
+        p.end(1)
+        lessor_is_empty(p.lessor)
+
+
 def test_r18_a_dead_consumer_leaves_after_the_grace_a_stalled_one_after_the_extension() -> None:
     p = LessorBench(duration=30, orphan_grace=1)
     p.grant(1, 2)

@@ -54,6 +54,8 @@ class Session:
     """Claims from before the last Hello that were not stated again since; dropped one extension after it."""
     reopen: bool = False
     """Claims of it were ended from here: its consumer is asked to say Hello and to state them all again."""
+    resting: bool = True
+    """Its deadline is that of a session without claims, a long one."""
     dead: bool = False
     """The transport reported its process dead; only a new Hello brings it back."""
 
@@ -279,6 +281,10 @@ class Lessor:
             self._end_session(session.peer)
         elif session.claims:
             self._lapse_claims(session, t)
+        elif not session.resting:
+            # Its last claim ended with the lease. Its consumer was told of that and not of the end of the session:
+            # what it claims next would fall on deaf ears.
+            self._rest(session, t)
         else:
             self._effects.append(Disconnect(session.peer))
             self._end_session(session.peer)
@@ -301,7 +307,7 @@ class Lessor:
             if not lease.claims and self._lapse(lease, t):
                 gone.append(token)
         session.reopen = True
-        self._set_session_timer(session, t + SESSION_IDLE_S)
+        self._rest(session, t)
         for part in split(gone):
             self._send(session, Gone(part), t)
 
@@ -333,8 +339,13 @@ class Lessor:
         self._lease_timers.set(lease.token, oldest if lease.claims else min(lease.deadline, oldest))
 
     def _extend_session(self, session: Session, t: float) -> None:
-        idle = 0.0 if session.claims else SESSION_IDLE_S
+        session.resting = not session.claims
+        idle = SESSION_IDLE_S if session.resting else 0.0
         self._set_session_timer(session, t + max(self.config.extension_s, idle))
+
+    def _rest(self, session: Session, t: float) -> None:
+        session.resting = True
+        self._set_session_timer(session, t + SESSION_IDLE_S)
 
     def _set_session_timer(self, session: Session, deadline: float) -> None:
         session.deadline = deadline
