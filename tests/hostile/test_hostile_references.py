@@ -63,3 +63,13 @@ def test_a_name_or_an_address_is_a_host(host: str) -> None:
     side, _ = consumer()
     side.take_on(asking(remote_host=host))
     assert side.bad_references == 0
+
+
+def test_r12_a_request_that_is_named_twice_leaves_nothing_behind() -> None:
+    side, agent = consumer()
+    side.take_on(asking())
+    side.take_on(asking(kv_lease={}))
+    side.release("r")
+    agent.step(2.0)
+    agent.step(3.0)
+    assert not agent._lessee._lease_of

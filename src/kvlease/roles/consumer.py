@@ -45,6 +45,9 @@ class ConsumerSide:
         params = request.kv_transfer_params
         if not params or not params.get("do_remote_prefill") or "kv_lease" not in params:
             return False
+        if request.request_id in self._refs:
+            # Named twice: what it is known by stays, or the lease of its first reference would be kept for ever.
+            return True
         try:
             ref, endpoint = LeaseRef.from_params(params["kv_lease"]), _endpoint(params)
         except BadReference as e:
