@@ -220,6 +220,9 @@ def _agent_death(world: "World", fault: Fault) -> End:
     engine = world.engines[fault.engine]
     if engine.alive:
         engine.kill_agent()
+        # What it has granted is taken back one term later.
+        until = world.agenda.now + world.config.duration_s
+        world.promises.trouble.of_engine(fault.engine, until)
     return None
 
 
