@@ -12,7 +12,8 @@ from kvlease.chaos.scene import Scene
 from kvlease.chaos.schedule import Fault, FaultKind, Way, draw_schedule
 from kvlease.chaos.traffic import Traffic
 
-FAULT = replace(draw_schedule(1, requests=4, faults=1).rounds[0].fault, decoder=1, lasts_s=0.01, loss=0.05)
+DRAWN = draw_schedule(1, requests=4, faults=1).rounds[0].fault
+FAULT = replace(DRAWN, decoder=1, lasts_s=0.01, loss=0.05, takes_clients=False)
 
 
 class Notebook:
@@ -75,6 +76,10 @@ def done_by(kind: FaultKind, **drawn: Any) -> list[str]:
 )
 def test_a_fault_happens_and_is_undone(kind: FaultKind, done: list[str]) -> None:
     assert done_by(kind) == done
+
+
+def test_clients_may_die_with_their_decode_engine_and_not_before() -> None:
+    assert done_by("kill-d", takes_clients=True) == ["d2 killed", "abort_all", "d2 started"]
 
 
 @pytest.mark.parametrize("way", ["to", "from"])

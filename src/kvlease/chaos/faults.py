@@ -22,10 +22,10 @@ async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]
     decoder = scene.decoders[fault.decoder]
     match fault.kind:
         case "kill-d" | "restart-d":
-            await _start_again(scene, decoder, fault)
+            await _start_again(scene, traffic, decoder, fault)
         case "kill-p" | "restart-p":
             scene.set_term(fault.next_term_s, KEPT_NAME if fault.keeps_name else None)
-            await _start_again(scene, scene.producer, fault)
+            await _start_again(scene, traffic, scene.producer, fault)
         case "stop-d":
             await _undone(decoder.pause, lambda: asyncio.sleep(fault.lasts_s), decoder.resume)
         case "stop-p":
@@ -41,8 +41,10 @@ async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]
     return []
 
 
-async def _start_again(scene: Scene, engine: Engine, fault: Fault) -> None:
+async def _start_again(scene: Scene, traffic: Traffic, engine: Engine, fault: Fault) -> None:
     await scene.end(engine, gracefully=fault.kind.startswith("restart"))
+    if fault.takes_clients:
+        traffic.abort_all()
     await asyncio.sleep(fault.lasts_s)
     await scene.start(engine)
 

@@ -182,6 +182,7 @@ async def _wait_free(scene: Scene, bound_s: float) -> tuple[float | None, int]:
 def describe(fault: Fault) -> str:
     """A fault in words, with what was drawn for it."""
     particulars = {
+        "kill-d": "with its clients" if fault.takes_clients else "",
         "kill-p": f"term {fault.next_term_s} s then",
         "restart-p": f"term {fault.next_term_s} s then",
         "cut-one-way": f"{fault.way} d{fault.decoder + 1}",

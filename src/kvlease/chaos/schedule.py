@@ -86,6 +86,7 @@ class Fault:
     `decoder`: the decode engine it befalls, or whose link. `lasts_s`: until it is undone, or what was ended is started
     again. `loss`: the share of packets. `kbit_per_s`: the speed of a slow link. `next_term_s`, `keeps_name`: of a
     prefill engine that is started again; with its name it keeps its engine id, and is another incarnation under it.
+    `takes_clients`: whoever had a request under way dies with the decode engine, and nobody tries again.
     """
 
     number: int
@@ -97,6 +98,7 @@ class Fault:
     kbit_per_s: int
     next_term_s: int
     keeps_name: bool
+    takes_clients: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +152,7 @@ class _Draw:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._random = random.Random(seed)
-        self._terms: list[int] = []
+        self._terms = self._first_terms_s()
         self._number = 0
 
     def schedule(self, requests: int, faults: int, network: bool) -> Schedule:
@@ -179,8 +181,16 @@ class _Draw:
     def _term_s(self) -> int:
         """Dealt like cards: all terms come before one comes again."""
         if not self._terms:
-            self._terms = self._random.sample(_TERMS_S, len(_TERMS_S))
+            self._terms = self._shuffled(_TERMS_S)
         return self._terms.pop()
+
+    def _first_terms_s(self) -> list[int]:
+        """The shortest and the longest come early: P is started three times, where there is room for all faults."""
+        *rest, early = self._shuffled([term for term in _TERMS_S if term not in (SHORTEST_TERM_S, LONGEST_TERM_S)])
+        return [*rest, *self._shuffled([early, SHORTEST_TERM_S, LONGEST_TERM_S])]
+
+    def _shuffled(self, terms: Sequence[int]) -> list[int]:
+        return self._random.sample(terms, len(terms))
 
     def _fault(self, number: int, kind: FaultKind, term_s: int) -> Fault:
         return Fault(
@@ -193,6 +203,7 @@ class _Draw:
             kbit_per_s=self._random.randrange(6_000, 40_000, 1000),
             next_term_s=self._term_s() if kind in RESTARTS_P else term_s,
             keeps_name=self._random.random() < 0.5,
+            takes_clients=kind == "kill-d" and self._random.random() < 0.5,
         )
 
     def _lasts_s(self, kind: FaultKind, term_s: float) -> float:
