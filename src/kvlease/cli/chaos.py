@@ -24,6 +24,7 @@ from kvlease.cluster.spec import CONNECTORS, Connector
 from kvlease.errors import KvLeaseError
 
 EXIT_BAD_ARGUMENTS = 2
+DEFAULT_SEED = 4
 DEFAULT_REQUESTS = 500
 DEFAULT_FAULTS = 40
 MOST = 100_000
@@ -67,7 +68,11 @@ def add_chaos(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--seed", type=whole_number("a seed", 0), default=1, metavar="N", help="of the schedule (%(default)s)"
+        "--seed",
+        type=whole_number("a seed", 0),
+        default=DEFAULT_SEED,
+        metavar="N",
+        help="of the schedule (%(default)s)",
     )
     parser.add_argument(
         "--requests",
