@@ -45,12 +45,11 @@ class Settings:
     logs: Path
 
 
-async def play(connectors: Sequence[Connector], schedule: Schedule, settings: Settings, show: Show) -> list[Run]:
-    """The schedule with one connector after the other. Raises EngineError where it cannot go on."""
-    return [await _play_one(connector, schedule, settings, show) for connector in connectors]
+async def play(connector: Connector, schedule: Schedule, settings: Settings, show: Show) -> Run:
+    """The schedule with one connector. Raises EngineError where it cannot go on.
 
-
-async def _play_one(connector: Connector, schedule: Schedule, settings: Settings, show: Show) -> Run:
+    Whatever ends this (an error, Ctrl-C) ends the engines and removes the network, too.
+    """
     show.title(f"{connector}: {len(schedule.rounds)} faults, seed {schedule.seed}")
     began = time.monotonic()
     mark = f"{os.getpid()}-{connector}"

@@ -159,6 +159,7 @@ def _play_and_report(chosen: argparse.Namespace, connectors: Sequence[Connector]
     from rich.console import Console
 
     from kvlease.chaos.judge import broken
+    from kvlease.chaos.outcome import Run
     from kvlease.chaos.play import Settings, play
     from kvlease.chaos.report import document, table
     from kvlease.cluster.model import build_model
@@ -172,9 +173,13 @@ def _play_and_report(chosen: argparse.Namespace, connectors: Sequence[Connector]
     schedule = _schedule(chosen, show)
     with show.busy("the model is made ready"):
         model = chosen.model or build_model("llama")
-    runs = asyncio.run(play(connectors, schedule, Settings(model=model, logs=chosen.out / "logs"), show))
+    settings = Settings(model=model, logs=chosen.out / "logs")
+    runs: list[Run] = []
+    for connector in connectors:
+        runs.append(asyncio.run(play(connector, schedule, settings, show)))
+        # After each: should the next one not come to its end, this one is not lost.
+        write_document(chosen.out / "chaos.json", document(runs))
 
-    write_document(chosen.out / "chaos.json", document(runs))
     console.print()
     console.print(table(runs))
     show.say(f"the schedule, every answer and every fault are in {chosen.out / 'chaos.json'}")
