@@ -1,0 +1,76 @@
+"""A lease agent of the explored world: `AgentCore`, one turn at a time."""
+
+from typing import Any
+
+from kvlease.agent.core import AgentCore
+from kvlease.explore.scale import CONFIG
+from kvlease.explore.wire import AskedCards, Clock, Wire
+from kvlease.protocol import LeaseCard
+from kvlease.protocol.effects import Revoke
+from kvlease.sim.structure import check_lessee, check_lessor
+
+
+class Agent:
+    """The agent of one engine. An input is a tuple that begins with the name of a method here."""
+
+    def __init__(self, name: str, incarnation: int, now: float) -> None:
+        self.clock = Clock(now)
+        self.wire = Wire(incarnation)
+        self.cards = AskedCards()
+        self.core = AgentCore(CONFIG, name, self._open, self.cards, incarnation=incarnation, clock=self.clock)
+
+    def _open(self, incarnation: int) -> Wire:
+        assert incarnation == self.wire.incarnation
+        return self.wire
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
+    def turn(self, gone: frozenset[int], *said: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A turn after the engine left word, perhaps none."""
+        for name, *arguments in said:
+            getattr(self.core, name)(*arguments)
+        return self._step(gone)
+
+    def hear(self, gone: frozenset[int], sender: int, payload: bytes) -> tuple[Any, ...]:
+        """A turn in which a message has arrived."""
+        self.wire.inbox.append((sender, payload))
+        return self._step(gone)
+
+    def answer(self, gone: frozenset[int], endpoint: tuple[str, int], card: bytes | None) -> tuple[Any, ...]:
+        """A turn in which a card has come, or none."""
+        self.cards.answered.append((endpoint, None if card is None else LeaseCard.decode(card)))
+        return self._step(gone)
+
+    def suspect(self, gone: frozenset[int], peer: int) -> tuple[Any, ...]:
+        """The transport takes `peer` for dead; that shows when something is sent to it, a Probe perhaps."""
+        self.wire.suspect(peer)
+        return self._step(gone)
+
+    def bye(self, gone: frozenset[int]) -> tuple[Any, ...]:
+        """The engine shuts down."""
+        self.wire.gone = gone
+        self.core.say_bye()
+        return self._outcome(0, 0)
+
+    def take(self) -> tuple[Any, ...]:
+        """The engine takes what its agent has for it."""
+        return tuple(self.core.take_revoked()), tuple(self.core.take_lost())
+
+    # -- what comes of it ----------------------------------------------------------------------------------------
+
+    def _step(self, gone: frozenset[int]) -> tuple[Any, ...]:
+        self.wire.gone = gone
+        revoked, lost = len(self.core._revoked), len(self.core._lost)
+        self.core.step(self.clock.now)
+        outcome = self._outcome(revoked, lost)
+        check_lessor(self.core._lessor)
+        check_lessee(self.core._lessee)
+        return outcome
+
+    def _outcome(self, revoked: int, lost: int) -> tuple[Any, ...]:
+        """(messages, cards asked for, leases revoked, holders whose lease is lost): what is new in each."""
+        sent, self.wire.outbox = self.wire.outbox, []
+        asked, self.cards.asked = self.cards.asked, []
+        self.wire.gone = frozenset()
+        new_revoked: list[Revoke] = list(self.core._revoked)[revoked:]
+        return tuple(sent), tuple(asked), tuple(new_revoked), tuple(list(self.core._lost)[lost:])

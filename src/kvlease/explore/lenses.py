@@ -1,0 +1,84 @@
+"""What the world has to know of its parts to say what can happen next."""
+
+from typing import Any, NamedTuple
+
+from kvlease.explore.cell import Cells, Lens
+from kvlease.explore.consumer import ConsumerEngine
+from kvlease.sim.standing import Granted, Stated, granted, stated
+
+
+class Stepping(NamedTuple):
+    """A producer's engine between its scheduler and its workers."""
+
+    free: int
+    """Blocks."""
+    ordered: bool
+    """Words are to be armed or cleared in the next step."""
+    under_way: bool = False
+    prefill: bool = False
+    begun: tuple[int, ...] = ()
+    over: tuple[int, ...] = ()
+    clearing: bool = False
+
+
+class Request(NamedTuple):
+    """One of a consumer's."""
+
+    holder: str
+    stage: str
+    aborted: bool
+    unread: tuple[int, ...]
+    """Workers of the producer from which blocks are missing."""
+    begun: bool
+    """Some block is read."""
+
+
+class Lenses:
+    """Looked through once for each part that there is."""
+
+    def __init__(self, cells: Cells) -> None:
+        self.stepping = Lens(cells, _stepping)
+        self.requests = Lens(cells, _requests)
+        self.fencing = Lens(cells, _fencing)
+        """The requests that the fence reads under way are for, in the order of `WordRead`s."""
+        self.word_reads: Lens[list[Any]] = Lens(cells, lambda engine: engine.plane.reads)
+        self.tasks: Lens[dict[str, Any]] = Lens(cells, lambda engine: engine.tasks)
+        self.asking: Lens[int] = Lens(cells, lambda engine: len(engine.promises))
+        """Cards that a consumer's worker waits for."""
+        self.contents: Lens[list[list[int]]] = Lens(cells, lambda engine: engine.contents)
+        self.tables: Lens[list[Any]] = Lens(cells, lambda engine: engine.tables)
+        self.revoked: Lens[bool] = Lens(cells, lambda agent: bool(agent.core._revoked))
+        self.reachable: Lens[frozenset[int]] = Lens(cells, _reachable)
+        self.stated: Lens[tuple[Stated, ...]] = Lens(cells, lambda agent: stated(agent.core._lessee))
+        self.granted: Lens[Granted] = Lens(cells, lambda agent: granted(agent.core._lessor))
+        self.part: Lens[Any] = Lens(cells, lambda part: part)
+        """The part itself; not to be changed."""
+        self.settled: Lens[Any] = Lens(cells, lambda books: books.settled)
+
+
+def _stepping(engine: Any) -> Stepping:
+    step, ledger = engine.step, engine.side._ledger
+    free, ordered = len(engine.free), bool(ledger._arm or ledger._clear)
+    if step is None:
+        return Stepping(free, ordered)
+    begun, over = tuple(sorted(step.begun)), tuple(sorted(step.over))
+    return Stepping(free, ordered, True, step.prefill is not None, begun, over, bool(step.orders.clear))
+
+
+def _requests(engine: ConsumerEngine) -> tuple[Request, ...]:
+    found = []
+    for holder, task in sorted(engine.tasks.items()):
+        unread = tuple(worker for worker in engine.workers if task.read[worker] < len(task.blocks))
+        found.append(Request(holder, task.stage, task.aborted, unread, any(task.read)))
+    return tuple(found)
+
+
+def _fencing(engine: ConsumerEngine) -> tuple[str, ...]:
+    verifier = engine.reads._verifier
+    holder_of = {id(check): str(holder) for holder, check in verifier._checks.items()}
+    of_read = {id(read.handle): holder_of.get(id(read.check), "") for read in verifier._reads.values()}
+    return tuple(of_read[id(handle)] for handle in engine.plane.reads)
+
+
+def _reachable(agent: Any) -> frozenset[int]:
+    return frozenset(peer for peer, reachable in agent.wire.reachable.items() if reachable)

@@ -1,0 +1,258 @@
+"""What the product's parts stand on in the explored world: a clock, a network, cards and memory, all of which are plain
+data, so that a part can be copied by pickling it.
+
+Nothing here decides anything. What an agent sends lies in an outbox, and what becomes of it is an action of the world.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from kvlease.agent.core import AgentCore
+from kvlease.errors import CardUnavailable, PeerGone
+from kvlease.fence import AgentErrors, FenceTable, FenceVerifier, table, verifier
+from kvlease.fence.words import WORD_BYTES
+from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
+from kvlease.protocol.effects import Revoke
+from kvlease.protocol.messages import Probe, encode
+
+_PROBE = encode(Probe())
+
+
+@dataclass(slots=True)
+class Clock:
+    """The time of whoever has it, in seconds; set before each turn."""
+
+    now: float
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Wire:
+    """An agent's `Transport`. It notices a death when something is sent, as NIXL does.
+
+    `gone` are the incarnations whose death shows; given anew for each turn. A Probe is not carried: it does its work by
+    being sent, and whoever gets it does nothing.
+    """
+
+    def __init__(self, incarnation: int) -> None:
+        self.foreign = 0
+        self.incarnation = incarnation
+        self.reachable: dict[int, bool] = {}
+        self.gone: frozenset[int] = frozenset()
+        self.inbox: list[tuple[int, bytes]] = []
+        self.outbox: list[tuple[int, bytes]] = []
+
+    @property
+    def address(self) -> bytes:
+        return self.incarnation.to_bytes(8, "little")
+
+    def connect(self, peer: int, address: bytes) -> None:
+        if self.reachable.get(peer, False):
+            return
+        if peer in self.reachable or peer in self.gone or address != peer.to_bytes(8, "little"):
+            raise PeerGone(f"{peer:#x} cannot be reached")
+        self.reachable[peer] = True
+
+    def send(self, peer: int, payload: bytes) -> None:
+        if peer in self.gone and peer in self.reachable:
+            self.reachable[peer] = False
+        if not self.reachable.get(peer, False):
+            raise PeerGone(f"{peer:#x} cannot be reached")
+        if payload != _PROBE:
+            self.outbox.append((peer, payload))
+
+    def suspect(self, peer: int) -> None:
+        """Take `peer` for dead, which it may not be, until it is disconnected."""
+        if peer in self.reachable:
+            self.reachable[peer] = False
+
+    def receive(self) -> list[tuple[int, bytes]]:
+        inbox, self.inbox = self.inbox, []
+        return inbox
+
+    def disconnect(self, peer: int) -> None:
+        self.reachable.pop(peer, None)
+
+    def close(self) -> None:
+        self.reachable.clear()
+
+
+class AskedCards:
+    """An agent's `CardSource`: the world answers what is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Endpoint] = []
+        self.answered: list[tuple[Endpoint, LeaseCard | None]] = []
+
+    def ask(self, endpoint: Endpoint) -> None:
+        self.asked.append(endpoint)
+
+    def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:
+        answered, self.answered = self.answered, []
+        return answered
+
+    def close(self) -> None: ...
+
+
+class CardPromise:
+    """The future of a card, as far as `RemoteFences` uses one.
+
+    Unlike `concurrent.futures`' it can be copied. So it does not keep what is to be called: whoever answers it comes
+    back by himself.
+    """
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        self.card: LeaseCard | None = None
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None: ...
+
+    def result(self) -> LeaseCard:
+        if self.card is None:
+            raise CardUnavailable("nobody answers")
+        return self.card
+
+
+class Desk(AgentCore):
+    """The engine's end of its agent: what it says is kept until the world carries it over, and so is what it hears.
+
+    An agent and its engine meet nowhere else, so each is a part of its own.
+    """
+
+    def __init__(self, incarnation: int) -> None:
+        self.incarnation = incarnation
+        self.died_at = None
+        self.said: list[tuple[Any, ...]] = []
+        self.revoked: list[Revoke] = []
+        self.lost: list[str] = []
+
+    def grant(self, token: int) -> None:
+        self.said.append(("grant", token))
+
+    def extend(self, token: int) -> None:
+        self.said.append(("extend", token))
+
+    def abort(self, token: int) -> None:
+        self.said.append(("abort", token))
+
+    def ended(self, token: int) -> None:
+        self.said.append(("ended", token))
+
+    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None:
+        self.said.append(("track", holder, ref, endpoint))
+
+    def untrack(self, holder: str) -> None:
+        self.said.append(("untrack", holder))
+
+    def take_revoked(self) -> list[Revoke]:
+        revoked, self.revoked = self.revoked, []
+        return revoked
+
+    def take_lost(self) -> list[str]:
+        lost, self.lost = self.lost, []
+        return lost
+
+
+class ListedWords:
+    """`RegisteredWords` that can be copied: a list. Its addresses begin at 0 and mean nothing elsewhere."""
+
+    def __init__(self, agent: object, count: int, backends: object = ()) -> None:
+        del agent, backends
+        self.base = 0
+        self._words = [0] * count
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __getitem__(self, index: int) -> int:
+        return self._words[index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._words[index] = value
+
+    def address(self, index: int) -> int:
+        return self.base + index * WORD_BYTES
+
+    def deregister(self) -> None: ...
+
+
+class ReadFailed(Exception):
+    """The peer of a read is dead: nothing can land any more."""
+
+
+_ERRORS = AgentErrors((ReadFailed,), ReadFailed)
+
+
+@dataclass(slots=True)
+class WordRead:
+    """A read of a fence word under way: of the word at `remote` of `agent`, to landing word `local`."""
+
+    agent: str
+    remote: int
+    local: int
+    state: str = "PROC"
+
+
+@dataclass(slots=True)
+class DataPlane:
+    """A worker's `DataAgent`. `reads` are under way, in the order in which they were posted."""
+
+    reads: list[WordRead] = field(default_factory=list)
+
+    def get_reg_descs(self, descs: Any, mem_type: str) -> Any:
+        del mem_type
+        return descs
+
+    def register_memory(self, reg_list: Any, *, backends: list[str]) -> Any:
+        del backends
+        return reg_list
+
+    def deregister_memory(self, dereg_list: Any) -> None: ...
+
+    def get_xfer_descs(self, descs: Any, mem_type: str) -> Any:
+        del mem_type
+        [(address, _, _)] = descs
+        return address
+
+    def initialize_xfer(self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str) -> WordRead:
+        assert operation == "READ"
+        return WordRead(remote_agent, remote_descs, local_descs)
+
+    def transfer(self, handle: WordRead) -> str:
+        self.reads.append(handle)
+        return handle.state
+
+    def check_xfer_state(self, handle: WordRead) -> str:
+        if handle.state == "LOST":
+            raise ReadFailed(handle.agent)
+        return handle.state
+
+    def release_xfer_handle(self, handle: WordRead) -> None:
+        self.reads.remove(handle)
+
+
+class WatchedTable(FenceTable):
+    """A fence table whose words are a list, and which notes what becomes of them."""
+
+    def __init__(self, slots: int, note: Callable[..., None]) -> None:
+        """`note` gets "armed", slot and token, or "cleared" and slot."""
+        with patch.object(table, "RegisteredWords", ListedWords):
+            super().__init__(DataPlane(), slots)
+        self._note = note
+
+    def arm(self, slot: int, token: int) -> None:
+        super().arm(slot, token)
+        self._note("armed", slot, self.word(slot))
+
+    def clear(self, slot: int) -> None:
+        super().clear(slot)
+        self._note("cleared", slot)
+
+
+def new_verifier(plane: DataPlane, capacity: int, clock: Clock) -> FenceVerifier:
+    """A verifier whose landing place is a list, and which waits for nothing."""
+    with patch.object(verifier, "RegisteredWords", ListedWords):
+        return FenceVerifier(plane, capacity, errors=_ERRORS, settle_us=0.0, lost_after_s=1e6, clock=clock)
