@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from kvlease.protocol import Endpoint, LeaseRef, Lessee, lessee
-from kvlease.protocol.tracking import Session
+from kvlease.protocol import Endpoint, LeaseCard, LeaseRef, Lessee, lessee
+from kvlease.protocol.tracking import Phase, Session
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.sim.planted.bug import Replacement, planted
 
@@ -148,14 +148,25 @@ def no_stall_limit() -> Iterator[Replacement]:
     yield Lessee, "_serve", serve
 
 
-@planted("L2", within_runs=50, stands_for="vllm 49238, 58063: a producer that was cut off is not looked for again")
+@planted(
+    "L1",
+    "L2",
+    "L3",
+    within_runs=50,
+    stands_for="vllm 49238, 58063: a producer that was cut off is not looked for again",
+)
 def cut_off_producer_given_up() -> Iterator[Replacement]:
-    """A consumer looks for its producer once, and never again."""
-    honest = Lessee._seek
+    """A consumer that has lost its producer looks for it once, and then never again."""
+    honest = Lessee.card_fetched
 
-    def seek(self: Lessee, session: Session, now: float) -> None:
-        honest(self, session, now)
-        if session.failures > 1:
-            self._timers.set(session.producer, now + 1e6)
+    def card_fetched(self: Lessee, endpoint: Endpoint, card: LeaseCard | None, now: float) -> None:
+        honest(self, endpoint, card, now)
+        if card is None:
+            for session in self.sessions.values():
+                if (
+                    endpoint in {tracked.endpoint for tracked in session.leases.values()}
+                    and session.phase is Phase.SEEKING
+                ):
+                    self._timers.set(session.producer, now + 1e6)
 
-    yield Lessee, "_seek", seek
+    yield Lessee, "card_fetched", card_fetched

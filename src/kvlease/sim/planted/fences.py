@@ -1,12 +1,12 @@
 """Planted in words, slots and tokens, and in what a consumer's worker makes of them."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from kvlease.fence import FenceVerifier, FenceWord, Verdict
 from kvlease.fence.ledger import FenceLedger, FenceOrders, Word
 from kvlease.protocol import LeaseRef
-from kvlease.roles.fences import Rank, RemoteFences, _Fence
+from kvlease.roles.fences import RemoteFences
 from kvlease.roles.producer import ProducerSide
 from kvlease.roles.reads import LeasedReads
 from kvlease.roles.words import WorkerWords
@@ -46,7 +46,7 @@ def fence_read_before_data() -> Iterator[Replacement]:
     yield LeasedReads, "verify", verify
 
 
-@planted("S1", within_runs=50, stands_for="protocol.md, The fence, 3: only then is the load reported as done")
+@planted("S1", "error", within_runs=50, stands_for="protocol.md, The fence, 3: only then is the load reported as done")
 def used_before_the_verdict() -> Iterator[Replacement]:
     """A request goes on while its fence is still being read."""
 
@@ -179,19 +179,6 @@ def aborted_prefill_keeps_its_slot() -> Iterator[Replacement]:
         return None
 
     yield ProducerSide, "abort", abort
-
-
-@planted(
-    "S1", "S3", "error", within_runs=50, stands_for="vllm 49238, 58063, smg 2382: a restarted peer, poisoned state"
-)
-def card_of_another_incarnation_trusted() -> Iterator[Replacement]:
-    """The fence of an engine's other incarnation is taken for that of the reference's."""
-
-    def guards(self: _Fence, ref: LeaseRef, ranks: Iterable[Rank]) -> bool:
-        tables = [self.tables.get(rank) for rank in ranks]
-        return all(table and ref.slot < table.slots for table in tables)
-
-    yield _Fence, "guards", guards
 
 
 @planted("L2", "L3", within_runs=50, stands_for="vllm 49238: a restarted peer leaves poisoned state behind")

@@ -16,7 +16,7 @@ from kvlease.sim.planted.bug import Replacement, planted
 LONG_S = 1e9
 
 
-@planted("S4", "R12", "L2", within_runs=50, stands_for="etcd's lessor: a renewal of an expired lease must fail")
+@planted("S3", within_runs=50, stands_for="etcd's lessor: a renewal of an expired lease must fail")
 def renewal_while_revoking() -> Iterator[Replacement]:
     """A claim brings back a lease whose words are being cleared."""
     honest = Lessor._claim
@@ -131,7 +131,7 @@ def dead_once_dead_for_ever() -> Iterator[Replacement]:
     yield Lessor, "_reopen", reopen
 
 
-@planted("L2", within_runs=50, stands_for="R23: another consumer may claim the lease")
+@planted("R20", within_runs=50, stands_for="R23: another consumer may claim the lease")
 def second_consumer_refused() -> Iterator[Replacement]:
     """A lease that somebody claims is not there for anybody else."""
     honest = Lessor._claim
@@ -145,7 +145,7 @@ def second_consumer_refused() -> Iterator[Replacement]:
     yield Lessor, "_claim", claim
 
 
-@planted("L1", within_runs=50, stands_for="inferred from vLLM's code: nothing bounds a lease's age; R25")
+@planted("R25", within_runs=50, stands_for="inferred from vLLM's code: nothing bounds a lease's age; R25")
 def no_max_age() -> Iterator[Replacement]:
     """A lease lives as long as somebody renews it."""
     honest = Lessor._set_lease_timer
