@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from kvlease import __version__
 from kvlease.cli.chaos import add_chaos
 from kvlease.cli.demo import add_demo
+from kvlease.cli.explore import add_explore
 from kvlease.cli.sim import add_sim
 
 _DESCRIPTION = """\
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     add_demo(commands)
     add_sim(commands)
+    add_explore(commands)
     add_chaos(commands)
     chosen = parser.parse_args(arguments)
     if not hasattr(chosen, "run"):

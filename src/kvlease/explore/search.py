@@ -126,7 +126,7 @@ class Search:
                 self._tell_way(index, [])
                 self.found.played_on = list(self._settling.path)
                 return False
-        if index % TELL_EVERY == 0:
+        if index and index % TELL_EVERY == 0:
             self._take_stock()
             self._tell(self.found)
             return not self._is_over()
