@@ -1,0 +1,59 @@
+"""The simulator can fail: every planted bug is found, under a promise that it breaks, in the runs stated for it."""
+
+from pathlib import Path
+
+import pytest
+
+from kvlease.sim.fuzz import plant
+from kvlease.sim.hunt import Hunt, hunt_down
+from kvlease.sim.plan import draw_plan
+from kvlease.sim.planted import PLANTED
+from kvlease.sim.run import run
+from kvlease.sim.shrink import shrink
+
+RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", PLANTED)
+def test_it_is_found(name: str) -> None:
+    bug = PLANTED[name]
+    quarry = hunt_down(Hunt(name, 0, bug.within_runs))
+    assert quarry.runs is not None, f"{name} was not found in {bug.within_runs} runs: {bug.what}"
+    assert not quarry.strays, f"{name} breaks what it is not said to break: {quarry.strays}"
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", ["no_fence", "stale_renewal_applied"])
+def test_what_is_left_of_it_still_fails_and_not_without_any_one_fault(name: str) -> None:
+    bug = PLANTED[name]
+    quarry = hunt_down(Hunt(name, 0, bug.within_runs))
+    assert quarry.runs is not None
+    whole = draw_plan(quarry.runs - 1)
+    with plant(name):
+        shrunk = shrink(whole, quarry.rule)
+        again = run(whole.keeping(requests=shrunk.requests, faults=shrunk.faults))
+        assert again == shrunk.outcome
+        assert again.violation is not None
+        assert again.violation.rule == quarry.rule
+        for fault in shrunk.faults:
+            fewer = whole.keeping(requests=shrunk.requests, faults=set(shrunk.faults) - {fault})
+            violation = run(fewer).violation
+            assert violation is None or violation.rule != quarry.rule
+
+
+def test_nothing_is_planted_afterwards() -> None:
+    for name in PLANTED:
+        before = [getattr(owner, at) for owner, at, _ in PLANTED[name].replacements()]
+        with plant(name):
+            assert before != [getattr(owner, at) for owner, at, _ in PLANTED[name].replacements()]
+        assert before == [getattr(owner, at) for owner, at, _ in PLANTED[name].replacements()]
+
+
+def test_the_manual_has_every_one_of_them_and_no_other() -> None:
+    text = RELIABILITY.read_text()
+    for name, bug in PLANTED.items():
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{name}`")), None)
+        assert row is not None, f"docs/reliability.md has no row for {name}"
+        assert str(bug.within_runs) in row
+        assert ", ".join(sorted(bug.rules)) in row
