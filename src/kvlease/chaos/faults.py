@@ -42,9 +42,13 @@ async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]
 
 
 async def _start_again(scene: Scene, traffic: Traffic, engine: Engine, fault: Fault) -> None:
-    await scene.end(engine, gracefully=fault.kind.startswith("restart"))
+    await scene.count(engine)
     if fault.takes_clients:
+        # Stopped first: it would hear of the aborts and drop its leases, and killed first, the clients would hear of
+        # that and go to the other one, which would take the leases over.
+        engine.pause()
         traffic.abort_all()
+    await scene.end(engine, gracefully=fault.kind.startswith("restart"))
     await asyncio.sleep(fault.lasts_s)
     await scene.start(engine)
 

@@ -158,6 +158,8 @@ class _Play:
             with self._show.busy("all is over: leases, slots of the fence and sessions are to go"):
                 gauges = await gauges_at_rest(scene)
         with self._show.busy("the engines end"):
+            for engine in scene.engines:
+                await scene.count(engine)
             ended = [(engine.spec.name, await scene.end(engine, gracefully=True)) for engine in scene.engines]
         return Leftovers(gauges=gauges, killed=[name for name, by_itself in ended if not by_itself])
 

@@ -80,16 +80,15 @@ class Scene:
         await asyncio.gather(*(asyncio.to_thread(engine.wait_ready) for engine in engines))
 
     async def end(self, engine: Engine, gracefully: bool) -> bool:
-        """Ends an engine, after its counters were read. Whether nothing of it had to be killed."""
-        await asyncio.to_thread(self._count, engine)
+        """Ends an engine. Whether nothing of it had to be killed."""
         if gracefully:
             return await asyncio.to_thread(engine.terminate)
         await asyncio.to_thread(engine.kill)
         return False
 
-    async def count_all(self) -> None:
-        for engine in self.engines:
-            await asyncio.to_thread(self._count, engine)
+    async def count(self, engine: Engine) -> None:
+        """Adds up what an engine has counted in its life, which is about to end."""
+        await asyncio.to_thread(self._count, engine)
 
     def _count(self, engine: Engine) -> None:
         try:
