@@ -3,8 +3,9 @@
 from protocol_bench import STEP_S, LesseeBench, P, sent
 
 from kvlease.protocol.effects import Fetch
-from kvlease.protocol.lessee import IDLE_S, MAX_DROPS, MAX_UNANSWERED, TRIES
+from kvlease.protocol.lessee import BACKOFF_MAX_S, IDLE_S, MAX_DROPS, MAX_UNANSWERED, TRIES
 from kvlease.protocol.messages import VERSION, Ack, Gone, Hello, Welcome
+from kvlease.protocol.tracking import MAX_PLACES
 from kvlease.sim.structure import lessee_is_empty
 
 
@@ -81,3 +82,24 @@ def test_r12_a_session_ends_however_rarely_its_producer_wants_renewals() -> None
     d.untrack("r1")
     d.wait(IDLE_S + STEP_S)
     lessee_is_empty(d.lessee)
+
+
+def test_r8_a_place_that_a_request_names_is_asked_at_once_whatever_others_made_up() -> None:
+    """A producer that was looked for in vain, where a client said, is not looked for later on that account."""
+    d = LesseeBench()
+    effects = d.track("made up", 1, endpoint=("made-up", 1))
+    for _ in range(20):
+        effects = d.fetched(None, ("made-up", 1)) if effects else d.wait(BACKOFF_MAX_S / 2)
+    assert not any(session.fetching for session in d.lessee.sessions.values())
+    assert d.track("honest", 2) == [Fetch(d.endpoint)]
+
+
+def test_r12_places_that_nobody_names_any_more_are_bounded() -> None:
+    d = LesseeBench()
+    d.track("r", 1)
+    for i in range(200):
+        d.track(f"made-up-{i}", 2 + i, endpoint=(f"made-up-{i}", 1))
+        d.untrack(f"made-up-{i}")
+        d.fetched(None, d.lessee.sessions[P].endpoint)
+        d.wait(BACKOFF_MAX_S)
+    assert len(d.lessee.sessions[P].places) <= MAX_PLACES + 2

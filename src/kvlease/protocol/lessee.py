@@ -90,12 +90,15 @@ class Lessee:
         session = self.sessions.get(ref.incarnation)
         if session is None:
             session = self.sessions[ref.incarnation] = Session(ref.incarnation, endpoint)
-            self._timers.set(ref.incarnation, now)
         tracked = session.leases.get(ref.token)
         if tracked is None:
             tracked = session.leases[ref.token] = Tracked(endpoint)
             session.pending[ref.token] = True
             self._soon(session, now)
+        if session.phase is Phase.SEEKING and endpoint not in session.places:
+            session.place(endpoint, now)
+            if not session.fetching:
+                self._timers.set(ref.incarnation, now)
         self._lingering.discard((ref.incarnation, ref.token))
         session.wanted_at = now
         tracked.holders.add(holder)
@@ -200,8 +203,8 @@ class Lessee:
             self.counts["ignored.stale"] += 1
             return
         session.phase = Phase.OPEN
-        session.tries = session.failures = 0
-        session.looked = False
+        session.tries = 0
+        session.places.clear()
         session.number = welcome.session
         session.sent_at.clear()
         session.extension_s = welcome.extension_ms / 1000
@@ -267,13 +270,13 @@ class Lessee:
                     self._serve(session, now)
 
     def _fetch(self, session: Session) -> None:
-        if session.idle or (not session.leases and session.failures >= TRIES):
+        tried = all(place.failures >= TRIES for place in session.places.values())
+        if session.idle or (tried and not session.leases):
             # Nobody here wants anything of it; what drops it has not heard of, its own clock will do.
             self._end(session)
         elif not session.fetching:
             session.fetching = True
             session.endpoint = session.next_place()
-            session.looked = True
             self._effects.append(Fetch(session.endpoint))
 
     def _greet(self, session: Session, now: float) -> None:
@@ -371,13 +374,18 @@ class Lessee:
             session.window = None
 
     def _seek(self, session: Session, now: float) -> None:
-        """Look for the producer (again): at once the first time, then ever more slowly."""
-        pause_s = RETRY_S * 2 ** (session.failures - 1) if session.failures else 0.0
+        """Look for it (again): at once where it was found last, then ever more slowly in each place."""
+        if (place := session.places.get(session.endpoint)) is None:
+            session.place(session.endpoint, now)
+        else:
+            pause_s = RETRY_S * 2 ** (place.failures - 1) if place.failures else 0.0
+            place.due, place.failures = now + min(pause_s, BACKOFF_MAX_S), min(place.failures + 1, 16)
+        for tracked in session.leases.values():
+            session.place(tracked.endpoint, now)
         session.phase = Phase.SEEKING
         session.tries = 0
-        session.failures = min(session.failures + 1, 16)
         session.sent_at.clear()
-        self._timers.set(session.producer, now + min(pause_s, BACKOFF_MAX_S))
+        self._timers.set(session.producer, session.places[session.next_place()].due)
 
     def _leave(self, session: Session) -> None:
         """Nobody here wants anything of this producer any more."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 
 Endpoint = tuple[str, int]
 
+MAX_PLACES = 16
+"""Places kept for a session beside those that a request names."""
+
 
 class Standing(enum.Enum):
     """What a consumer knows of a lease."""
@@ -47,6 +50,16 @@ class Window:
 
 
 @dataclass(slots=True)
+class Place:
+    """A side channel at which a producer may be found."""
+
+    due: float
+    """When to look there."""
+    failures: int = 0
+    """Attempts since the last Welcome."""
+
+
+@dataclass(slots=True)
 class Session:
     """This consumer's relation to one producer incarnation."""
 
@@ -64,11 +77,9 @@ class Session:
     """The producer's, from its Welcome."""
     tries: int = 0
     """Copies sent since the last answer."""
-    failures: int = 0
-    """Attempts to open it since the last Welcome."""
+    places: dict[Endpoint, Place] = field(default_factory=dict)
+    """While it is not open: where it may be found."""
     fetching: bool = False
-    looked: bool = False
-    """A card was asked for since the last Welcome."""
     extension_s: float = 0.0
     interval_s: float = 0.0
     held_until: float = float("-inf")
@@ -79,13 +90,17 @@ class Session:
     def idle(self) -> bool:
         return not self.leases and not self.pending and self.window is None
 
-    def next_place(self) -> Endpoint:
-        """Where to look: first where it was found last, then in turn wherever the requests say that it is.
+    def place(self, endpoint: Endpoint, now: float) -> Place:
+        """What is known of this place; one that is new is due at once."""
+        return self.places.setdefault(endpoint, Place(now))
 
-        Requests may name several places for one producer, as clients write them: no wrong one may hide the right one.
+    def next_place(self) -> Endpoint:
+        """Where to look next: whatever has been due for longest.
+
+        Requests may name several places for one producer, and clients may have made them up: none hides another, and
+        each has pauses of its own.
         """
-        named = list(dict.fromkeys(tracked.endpoint for tracked in self.leases.values())) or [self.endpoint]
-        if not self.looked:
-            return self.endpoint
-        after = named.index(self.endpoint) + 1 if self.endpoint in named else 0
-        return named[after % len(named)]
+        if len(self.places) > MAX_PLACES:
+            named = {tracked.endpoint for tracked in self.leases.values()} | {self.endpoint}
+            self.places = {endpoint: place for endpoint, place in self.places.items() if endpoint in named}
+        return min(self.places, key=lambda endpoint: (self.places[endpoint].due, self.places[endpoint].failures))
