@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chaos test check format unit engine clean
+.PHONY: help demo chaos test check format unit fuzz engine clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy;
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
 	$(BIN)/kvlease chaos $(or $(CHAOS),--connector kvlease --connector stock)
 
-test: check planted sim engine ## everything: make check, simulated runs, then the tests on real engines (under 25 min)
+test: check fuzz planted sim engine ## everything: make check, simulated runs, then the tests on real engines (under 25 min)
 
 check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet src tests
@@ -31,6 +31,9 @@ planted: $(VENV)/.dev ## the simulator finds every bug that is planted in the co
 
 sim: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
 	$(BIN)/kvlease sim fuzz --minutes $(MINUTES)
+
+fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
+	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)
 
 engine: $(VENV)/.engine ## the tests on real vLLM engines and real NIXL
 	$(BIN)/pytest -m engine -v
@@ -50,6 +53,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@echo "== tools for make check (seconds)"
 	$(PIP) -r requirements/dev.txt
 	$(PIP) --no-build-isolation --quiet -e .
+	@touch $@
+
+$(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
+	@echo "== atheris for make fuzz (seconds, 35 MB)"
+	$(PIP) -r requirements/fuzz.txt
 	@touch $@
 
 $(VENV)/.engine: requirements/engine.txt | $(VENV)/.dev

@@ -15,6 +15,8 @@ from kvlease.errors import BadReference
 from kvlease.protocol import LeaseRef
 from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, REF_VERSION
 
+KNOWN = 0xA
+"""The incarnation of an honest producer."""
 DEEP = 3000
 """Deeper than the interpreter recurses."""
 REMARKABLE: tuple[Any, ...] = (
@@ -65,7 +67,9 @@ def some_json(choices: Choices, depth: int = 3) -> Any:
     if kind == 3:
         return choices.u64()
     if kind == 4:
-        return choices.take(choices.below(24)).decode("utf-16-le", "surrogatepass" if choices.below(2) else "replace")
+        # Lone surrogates, too: JSON can write them.
+        units = choices.take(choices.below(24))
+        return units[: len(units) & ~1].decode("utf-16-le", "surrogatepass")
     if kind == 5:
         return nested(choices.below(2), choices.pick((1, 100, DEEP)))
     if kind == 6:
@@ -81,8 +85,9 @@ def some_json_key(choices: Choices) -> str:
 
 
 def right_lease(choices: Choices) -> dict[str, Any]:
-    token = choices.u64() or 1
-    return LeaseRef(choices.u64(), token, choices.below(MAX_SLOTS & 0xFFFF), 30_000).to_params()
+    """As a producer writes it; it may be one that is known, or one that was made up."""
+    incarnation, token = choices.pick((KNOWN, choices.u64())), choices.u64() or 1
+    return LeaseRef(incarnation, token, choices.pick((0, 63, 64, MAX_SLOTS - 1)), 30_000).to_params()
 
 
 @dataclass(frozen=True)

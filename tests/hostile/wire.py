@@ -3,7 +3,10 @@
 Each function takes bytes and raises when something does not hold; tests and fuzzers share them.
 """
 
+import logging
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -104,3 +107,21 @@ def is_one_line(text: str) -> None:
     """Nothing that a stranger sent makes a log line long, or two of it."""
     assert len(text) < BRIEF, f"{len(text)} characters"
     assert text.isprintable(), ascii(text)
+
+
+class _LineWatch(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        is_one_line(record.getMessage())
+
+
+@contextmanager
+def lines_watched() -> Iterator[None]:
+    """Every log line within has to be a line."""
+    watch, logger = _LineWatch(), logging.getLogger("kvlease")
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(watch)
+    try:
+        yield
+    finally:
+        logger.removeHandler(watch)
+        logger.propagate = propagates

@@ -41,11 +41,9 @@ BACKOFF_MAX_S = 2.0
 IDLE_S = 30.0
 """How long a session without leases is kept open for the next request."""
 MAX_UNANSWERED = 3 * TRIES
-"""Copies whose answers are waited for; an honest producer leaves at most twice `TRIES` unanswered. The oldest are given
-up, so that one which answers the old copies only cannot make us remember ever more."""
+"""Copies whose answers are waited for: an honest producer leaves fewer unanswered. The oldest are given up."""
 MAX_DROPS = 1 << 14
-"""Drops kept for a producer that does not hear them; more than an engine has requests. The oldest are given up: its own
-clock will do."""
+"""Drops kept for a producer that does not hear them. The oldest are given up: its own clock will do."""
 SIBLING_LINGER_S = 0.5
 """How long a lease outlives its last known holder when that holder has siblings (n > 1), which may still be on their
 way from the API server (R24)."""
@@ -349,6 +347,7 @@ class Lessee:
 
     def _lose(self, session: Session, token: int) -> None:
         if token not in session.leases:
+            self.counts["ignored.token"] += 1
             return
         self.counts["lost"] += 1
         for holder in self._forget(session, token):

@@ -221,6 +221,7 @@ class Lessor:
     def _claim(self, session: Session, token: int) -> bool:
         lease = self.leases.get(token)
         if lease is None or lease.state is LeaseState.REVOKING:
+            self.counts["ignored.claim"] += 1
             return False
         session.unstated.discard(token)
         if token not in session.claims:
@@ -237,6 +238,7 @@ class Lessor:
         self.counts["drops"] += 1
         lease = self.leases.get(token)
         if lease is None or lease.state is LeaseState.REVOKING:
+            self.counts["ignored.drop"] += 1
             return
         self._unclaim(session, lease)
         if not lease.claims:

@@ -1,0 +1,128 @@
+"""Coverage-guided fuzzing of what strangers can reach: `make fuzz`, or a part of it.
+
+    python tests/hostile/fuzz.py --minutes 10                 every target in turn, ten minutes together
+    python tests/hostile/fuzz.py --minutes 5 peer client      these two
+    python tests/hostile/fuzz.py --replay peer FILE           one input once more, without atheris
+
+What was learnt is kept in out/fuzz/<target>/corpus, and the inputs that broke something in out/fuzz/<target>/broken.
+"""
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from targets import LARGEST, TARGETS, conditions
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE.parents[1] / "out" / "fuzz"
+SEEDS = 24
+"""Random inputs of a new corpus: the fuzzer alone takes long to grow them to a length at which much happens."""
+MEMORY_MB = 1024
+SLOW_S = 20
+"""An input that takes longer is broken: all are a matter of milliseconds."""
+PROGRESS_S = 10.0
+_STATUS = re.compile(r"#(\d+)\s.*cov: (\d+).*corp: (\d+)/")
+
+
+@dataclass
+class Outcome:
+    target: str
+    runs: int = 0
+    branches: int = 0
+    corpus: int = 0
+    seconds: float = 0.0
+    broken: bool = False
+
+    def __str__(self) -> str:
+        what = "BROKEN" if self.broken else "holds"
+        return (
+            f"{self.target:13} {what:6} {self.runs:>10} inputs in {self.seconds:4.0f} s, "
+            f"{self.branches} branches of kvlease, {self.corpus} inputs kept"
+        )
+
+
+def main() -> int:
+    arguments = _parse()
+    if arguments.replay:
+        _replay(*arguments.replay)
+        return 0
+    wanted = arguments.targets or list(TARGETS)
+    share_s = max(1, round(arguments.minutes * 60 / len(wanted)))
+    outcomes = [_run(target, share_s) for target in wanted]
+    return any(outcome.broken for outcome in outcomes)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10.0, help="for all targets together (10)")
+    parser.add_argument("--replay", nargs=2, metavar=("TARGET", "FILE"))
+    parser.add_argument("targets", nargs="*", metavar="TARGET")
+    return parser.parse_args()
+
+
+def _replay(target: str, file: str) -> None:
+    with conditions():
+        TARGETS[target](Path(file).read_bytes())
+    print(f"{target}: {file} breaks nothing")
+
+
+def _run(target: str, seconds: int) -> Outcome:
+    """In a process of its own, since the fuzzer ends the one that it runs in."""
+    corpus, broken = OUT / target / "corpus", OUT / target / "broken"
+    for folder in (corpus, broken):
+        folder.mkdir(parents=True, exist_ok=True)
+    _sow(corpus, LARGEST[target])
+    command = [sys.executable, str(HERE / "fuzz_one.py"), target, str(corpus)]
+    command += [f"-max_total_time={seconds}", f"-max_len={LARGEST[target]}", "-len_control=0", "-reload=0"]
+    command += [f"-artifact_prefix={broken}/", f"-rss_limit_mb={MEMORY_MB}", f"-timeout={SLOW_S}"]
+    started = time.monotonic()
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    outcome = Outcome(target)
+    try:
+        lines = _follow(child, outcome)
+    finally:
+        child.kill()
+    outcome.seconds, outcome.broken = time.monotonic() - started, child.wait() != 0
+    print(outcome, flush=True)
+    if outcome.broken:
+        _say_what_broke(target, broken, lines)
+    return outcome
+
+
+def _sow(corpus: Path, largest: int) -> None:
+    if any(corpus.iterdir()):
+        return
+    chance = random.Random(1)
+    for i in range(SEEDS):
+        (corpus / f"seed-{i}").write_bytes(chance.randbytes(chance.randrange(1, largest)))
+
+
+def _follow(child: "subprocess.Popen[str]", outcome: Outcome) -> list[str]:
+    """Show how far it is now and then; returns the last lines."""
+    assert child.stdout is not None
+    shown = time.monotonic()
+    lines: list[str] = []
+    for line in child.stdout:
+        lines = [*lines[-60:], line.rstrip()]
+        if status := _STATUS.search(line):
+            outcome.runs, outcome.branches, outcome.corpus = (int(number) for number in status.groups())
+            if time.monotonic() > shown + PROGRESS_S:
+                shown = time.monotonic()
+                print(f"  {outcome.target}: {outcome.runs} inputs, {outcome.branches} branches", flush=True)
+    child.wait()
+    return lines
+
+
+def _say_what_broke(target: str, broken: Path, lines: list[str]) -> None:
+    print("\n".join(line for line in lines if not _STATUS.search(line)))
+    for file in sorted(broken.iterdir(), key=lambda file: file.stat().st_mtime)[-1:]:
+        print(f"replay: {sys.executable} {Path(__file__)} --replay {target} {file}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,19 @@
+"""One target under atheris: `python tests/hostile/fuzz_one.py TARGET CORPUS [libFuzzer's options]`. See `fuzz.py`."""
+
+import sys
+
+import atheris
+
+with atheris.instrument_imports(include=["kvlease"]):
+    from targets import TARGETS, conditions
+
+
+def main() -> None:
+    """Does not return: the fuzzer ends the process."""
+    with conditions():
+        atheris.Setup([sys.argv[0], *sys.argv[2:]], TARGETS[sys.argv[1]])
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Honest engines that lease to each other on one network, and what must hold of them while hostile ones are there.
+
+Three agents, each a producer and a consumer, run the product's own code in a time of their own. Their life goes on with
+every tick: leases are granted, kept beyond their terms, released; some are claimed by nobody. After every tick:
+
+- a lease that its consumer wants is held, by that consumer alone, and nobody tells it otherwise (S4, L2);
+- a lease that its consumer let go of is over at once, one that nobody claimed at the end of its term (L1);
+- nothing grows beyond its bound.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from unittest import mock
+
+from kvlease.agent.cards import MemoryCards
+from kvlease.agent.core import AgentCore
+from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, LeaseRef, LeaseState, lessee, lessor, resolve
+from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION
+from kvlease.sim.structure import check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
+
+TICK_S = 0.08
+"""Under the lessor's tolerance: a longer gap between two turns would be forgiven (R26)."""
+CONFIG: LeaseConfig = resolve(
+    {
+        "kv_lease_duration": 1.5,
+        "kv_lease_max_age": 4.0,
+        "kv_lease_orphan_grace": 0.3,
+        "kv_lease_probe_interval": 0.25,
+    }
+)[0]
+ENGINES = 3
+SOON_S = 0.6
+"""A claim or a drop is with the producer by then: a Hello, its Welcome and a Renew, a tick each, and then some."""
+LATE_S = 0.02 + 2 * TICK_S
+"""How much later than due an end may be seen."""
+MAX_SESSIONS = 12
+"""Instead of thousands, so that a few strangers reach the bound."""
+IDLE_S = 2.0
+"""Sessions without a lease are kept for so long here, on either side."""
+
+
+@contextmanager
+def small_bounds() -> Iterator[None]:
+    """Bounds that a short play can reach."""
+    with (
+        mock.patch.object(lessor, "MAX_SESSIONS", MAX_SESSIONS),
+        mock.patch.object(lessor, "SESSION_IDLE_S", IDLE_S),
+        mock.patch.object(lessee, "IDLE_S", IDLE_S),
+    ):
+        yield
+
+
+@dataclass
+class Kept:
+    """An honest lease from its grant to its end."""
+
+    producer: AgentCore
+    consumer: AgentCore | None
+    """None: nobody ever claims it."""
+    token: int
+    holder: str
+    granted_at: float
+    released_at: float | None = None
+
+
+@dataclass
+class Neighbourhood:
+    """Attributes: `leaked` are the leases whose tokens everybody knows: anybody may do with them as he pleases."""
+
+    now: float = 1000.0
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    served: dict[Endpoint, LeaseCard] = field(default_factory=dict)
+    engines: list[AgentCore] = field(default_factory=list)
+    kept: dict[int, Kept] = field(default_factory=dict)
+    """Honest leases that are not over, by token."""
+    leaked: dict[int, AgentCore] = field(default_factory=dict)
+    strangers: set[str] = field(default_factory=set)
+    """Local requests of hostile clients."""
+    _chance: random.Random = field(default_factory=lambda: random.Random(7))
+    _ticks: int = 0
+    _names: int = 0
+    quiet: bool = False
+    """The honest engines begin nothing new."""
+
+    def __post_init__(self) -> None:
+        self.engines = [self._engine(i) for i in range(ENGINES)]
+        for i in range(ENGINES):
+            self._begin(i)
+        self.run(2 * SOON_S)
+
+    def _engine(self, i: int) -> AgentCore:
+        core = AgentCore(
+            CONFIG,
+            f"engine-{i}",
+            lambda own: MemoryTransport(self.network, own),
+            MemoryCards(self.served),
+            incarnation=self._chance.getrandbits(64),
+            clock=lambda: self.now,
+        )
+        self.served[self.endpoint(i)] = LeaseCard([VERSION], core.incarnation, core.address, [])
+        return core
+
+    def endpoint(self, i: int) -> Endpoint:
+        return f"engine{i}.example", 5600
+
+    # -- the life of the honest ----------------------------------------------------------------------------------
+
+    def _begin(self, i: int) -> None:
+        """A lease from engine i to the next one, one that nobody claims, and one whose token leaks."""
+        producer, consumer = self.engines[i], self.engines[(i + 1) % ENGINES]
+        self._grant(i, producer, consumer)
+        self._grant(i, producer, None)
+        if len(self.leaked) < 2 * ENGINES:
+            token = self._chance.getrandbits(64) | 1
+            self.leaked[token] = producer
+            producer.grant(token)
+
+    def _grant(self, i: int, producer: AgentCore, consumer: AgentCore | None) -> None:
+        self._names += 1
+        lease = Kept(producer, consumer, self._chance.getrandbits(64) | 1, f"honest-{self._names}", self.now)
+        self.kept[lease.token] = lease
+        producer.grant(lease.token)
+        if consumer is not None:
+            consumer.track(lease.holder, LeaseRef(producer.incarnation, lease.token, 0, 1500), self.endpoint(i))
+
+    def _live(self) -> None:
+        """Every second or so each engine leases anew, and lets go of what it has held beyond its term."""
+        for i in range(ENGINES):
+            if (self._ticks + 4 * i) % 12 == 0 and not self.quiet:
+                self._begin(i)
+        for lease in self.kept.values():
+            if lease.consumer is not None and lease.released_at is None and self.now > lease.granted_at + 2.5:
+                self._release(lease)
+
+    def _release(self, lease: Kept) -> None:
+        assert lease.consumer is not None
+        lease.released_at = self.now
+        lease.consumer.untrack(lease.holder)
+
+    # -- time ----------------------------------------------------------------------------------------------------
+
+    def run(self, duration_s: float) -> None:
+        for _ in range(max(1, round(duration_s / TICK_S))):
+            self.tick()
+
+    def tick(self) -> None:
+        self.now += TICK_S
+        self._ticks += 1
+        self._live()
+        for engine in self.engines:
+            engine.progress()
+            engine.step(self.now)
+        for engine in self.engines:
+            self._hear(engine)
+        for lease in self.kept.values():
+            self._is_kept(lease)
+        # These cost more than the rest together: one engine a tick.
+        engine = self.engines[self._ticks % ENGINES]
+        check_lessor(engine._lessor)
+        check_lessee(engine._lessee)
+        within_bounds(engine, len(self.strangers), len(self.kept) + len(self.leaked))
+
+    def _hear(self, engine: AgentCore) -> None:
+        for revoked in engine.take_revoked():
+            if revoked.token in self.leaked:
+                assert self.leaked.pop(revoked.token) is engine
+            else:
+                self._may_end(self.kept.pop(revoked.token), engine, revoked.cause)
+            engine.ended(revoked.token)
+        for holder in engine.take_lost():
+            assert holder in self.strangers, f"{holder} lost its lease"
+
+    def _may_end(self, lease: Kept, engine: AgentCore, cause: Cause) -> None:
+        assert lease.producer is engine
+        if lease.consumer is None:
+            assert cause is Cause.EXPIRED, f"a lease that nobody knows of ended: {cause}"
+            assert self.now >= lease.granted_at + CONFIG.duration_s - 1e-9, "before its term was over"
+        else:
+            assert lease.released_at is not None, f"{lease.holder} lost its lease: {cause}"
+            assert cause is Cause.RELEASED
+
+    def _is_kept(self, lease: Kept) -> None:
+        known = lease.producer._lessor.leases.get(lease.token)
+        claims = known.claims if known is not None else set()
+        if lease.consumer is None:
+            assert claims == set(), "somebody claimed what nobody knows of"
+            assert self.now <= lease.granted_at + CONFIG.duration_s + LATE_S, "a lease that nobody claims was extended"
+        else:
+            assert claims <= {lease.consumer.incarnation}, "somebody claimed a lease without its token"
+            if lease.released_at is not None:
+                assert self.now <= lease.released_at + SOON_S, f"{lease.holder} was not heard to let go"
+            elif self.now > lease.granted_at + SOON_S:
+                assert known is not None
+                assert known.state is LeaseState.CLAIMED, f"{lease.holder} is not heard"
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def wind_down(self) -> None:
+        """Everybody lets go of everything. After a while nothing is left behind, by whomever (R12, L3)."""
+        self.quiet = True
+        for lease in self.kept.values():
+            if lease.consumer is not None and lease.released_at is None:
+                self._release(lease)
+        for holder in self.strangers:
+            for engine in self.engines:
+                engine.untrack(holder)
+        self.run(CONFIG.max_age_s + 3 * IDLE_S)
+        assert not self.kept
+        assert not self.leaked
+        for engine in self.engines:
+            lessor_is_empty(engine._lessor)
+            lessee_is_empty(engine._lessee)
+            left = {name: size for name, size in sizes(engine).items() if size}
+            assert left == {}, f"left behind: {left}"
+
+
+def sizes(engine: AgentCore) -> dict[str, int]:
+    """How much an agent keeps in mind, container by container."""
+    p, d = engine._lessor, engine._lessee
+    assert isinstance(engine._transport, MemoryTransport)
+    return {
+        "actions": len(engine._actions),
+        "revoked": len(engine._revoked),
+        "lost": len(engine._lost),
+        "links": len(engine._links),
+        "connected": len(engine._transport._reachable),
+        "lessor.leases": len(p.leases),
+        "lessor.sessions": len(p.sessions),
+        "lessor.claims": sum(len(session.claims) + len(session.unstated) for session in p.sessions.values()),
+        "lessor.effects": len(p._effects),
+        "lessor.lease_timers": len(p._lease_timers),
+        "lessor.session_timers": len(p._session_timers),
+        "lessor.probe_timers": len(p._probe_timers),
+        "lessor.restate_timers": len(p._restate_timers),
+        "lessee.sessions": len(d.sessions),
+        "lessee.holders": len(d._lease_of) + len(d._lost),
+        "lessee.leases": sum(len(session.leases) for session in d.sessions.values()),
+        "lessee.timers": len(d._timers),
+        "lessee.lingering": len(d._lingering),
+        "lessee.effects": len(d._effects),
+    }
+
+
+def within_bounds(engine: AgentCore, strangers: int, leases: int) -> None:
+    """`strangers`: requests that hostile clients have ever made; `leases`: the honest and the leaked ones."""
+    size = sizes(engine)
+    sessions = MAX_SESSIONS + strangers + ENGINES
+    for name in ("links", "connected", "lessor.probe_timers", "lessor.restate_timers", "lessor.session_timers"):
+        assert size[name] <= sessions, name
+    assert size["lessor.sessions"] <= MAX_SESSIONS
+    assert size["lessor.leases"] <= leases + size["actions"], "those that just ended are among the actions"
+    assert size["lessor.claims"] <= 2 * MAX_SESSIONS * leases
+    assert size["lessee.sessions"] <= strangers + ENGINES
+    assert size["lessee.holders"] <= strangers + leases
+    for session in engine._lessee.sessions.values():
+        assert len(session.sent_at) <= lessee.MAX_UNANSWERED
+        window = session.window
+        assert window is None or len(window.claims) + len(window.drops) <= TOKENS_PER_MESSAGE
+    assert len(engine._lessor.counts) + len(engine._lessee.counts) + len(engine._counts) <= MAX_KINDS
+
+
+MAX_KINDS = 64
+"""Names of things that are counted: never made of what a stranger sent."""

@@ -1,0 +1,186 @@
+"""Engines that speak the protocol wrongly harm nobody else's lease (S4, R12, R14)."""
+
+import logging
+import random
+
+import hypothesis.strategies as st
+import pytest
+from choices import Choices
+from hostile_peer import MOVES, Hostiles, body, play
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from neighbourhood import IDLE_S, Neighbourhood
+from targets import conditions
+
+from kvlease.agent.memory import MemoryTransport
+from kvlease.logs import OncePerPeriod
+from kvlease.protocol import LeaseRef
+from kvlease.protocol.messages import VERSION
+
+SOME = settings(derandomize=True, database=None, deadline=None, max_examples=12, stateful_step_count=40)
+BAD = 0xBAD
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_s4_hostile_engines_take_no_lease_from_honest_ones(seed: int) -> None:
+    with conditions():
+        play(random.Random(seed).randbytes(2000))
+
+
+class HostilePlay(RuleBasedStateMachine):
+    """What `hostile_peer` can do, move by move, so that a failure is cut down to the moves that it takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conditions = conditions()
+        self._conditions.__enter__()
+        self.world = Neighbourhood()
+        self.hostiles = Hostiles(self.world, Choices(b""))
+
+    @rule(move=st.sampled_from(MOVES), how=st.binary(max_size=24))
+    def move(self, move: object, how: bytes) -> None:
+        assert callable(move)
+        self.hostiles.choices = Choices(how)
+        move(self.hostiles)
+
+    @rule(ticks=st.integers(1, 30))
+    def time_passes(self, ticks: int) -> None:
+        self.world.run(ticks * 0.08)
+
+    @precondition(lambda self: self.hostiles.peers)
+    @invariant()
+    def counted(self) -> None:
+        self.world.tick()
+        self.hostiles.all_malformed_was_counted()
+
+    def teardown(self) -> None:
+        try:
+            self.world.wind_down()
+        finally:
+            self._conditions.__exit__(None, None, None)
+
+
+def test_s4_any_moves_of_hostile_engines() -> None:
+    run_state_machine_as_test(HostilePlay, settings=SOME)
+
+
+# -- each kind is counted, exactly -------------------------------------------------------------------------------
+
+
+class Alone:
+    """One honest engine without a life of its own, and one stranger."""
+
+    def __init__(self) -> None:
+        self.world = Neighbourhood()
+        self.world.wind_down()
+        self.engine = self.world.engines[0]
+        self.before = self._counts()
+        self.stranger = MemoryTransport(self.world.network, BAD)
+        self.stranger.connect(self.engine.incarnation, self.engine.address)
+
+    def say(self, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.stranger.send(self.engine.incarnation, payload)
+        self.engine.step(self.world.now)
+
+    def counted(self) -> dict[str, int]:
+        """What was counted since the beginning."""
+        after = self._counts()
+        return {name: n - self.before.get(name, 0) for name, n in after.items() if n != self.before.get(name, 0)}
+
+    def _counts(self) -> dict[str, int]:
+        report = self.engine.report()
+        parts = {"p": report.lessor, "d": report.lessee, "agent": report.agent}
+        return {f"{part}.{name}": n for part, counts in parts.items() for name, n in counts.items()}
+
+
+def hello(seq: int, incarnation: int = BAD, version: int = VERSION) -> bytes:
+    return body(1, version, incarnation, seq, "stranger", BAD.to_bytes(8, "little"))
+
+
+OPENED = {"p.sessions_opened": 1}
+
+
+@pytest.mark.parametrize(
+    ("payloads", "counted"),
+    [
+        ([hello(1)], OPENED),
+        ([hello(1, incarnation=7)], {"p.ignored.foreign": 1}),
+        ([hello(1, version=VERSION + 1)], {"p.ignored.version": 1}),
+        ([hello(5), hello(5), hello(4)], OPENED | {"p.ignored.stale": 2}),
+        ([body(3, 1, [], [], 1)], {"p.ignored.no_session": 1}),
+        ([hello(1), body(3, 2, [], [], 99)], OPENED | {"p.ignored.no_session": 1}),
+        ([body(7, 3)], {"p.ignored.stale": 1, "d.ignored.no_session": 1}),
+        ([body(2, 1, 2, 3, 4, 5, 6, 7, 8)], {"d.ignored.no_session": 1}),
+        ([body(4, 1, [1, 2, 3], True)], {"d.ignored.no_session": 1}),
+        ([body(5, [1, 2, 3])], {"d.ignored.no_session": 1}),
+        ([body(6)] * 100, {"d.ignored.no_session": 100}),
+        ([b"junk", b"", b"HB:request"], {"agent.malformed.magic": 3}),
+        ([body(99), body(3, -1, [], [])], {"agent.malformed.body": 2}),
+        ([b"KVL\x02"], {"agent.malformed.version": 1}),
+        ([b"K" * 9000], {"agent.malformed.size": 1}),
+    ],
+)
+def test_r14_each_kind_of_wrong_message_is_counted(payloads: list[bytes], counted: dict[str, int]) -> None:
+    with conditions():
+        alone = Alone()
+        alone.say(*payloads)
+        assert alone.counted() == counted
+
+
+def test_r14_tokens_that_are_not_held_are_counted() -> None:
+    with conditions():
+        alone = Alone()
+        alone.say(hello(1))
+        number = alone.engine._lessor.sessions[BAD].number
+        alone.say(body(3, 2, [1, 2, 3], [4, 5], number), body(3, 3, list(range(800)), [], number))
+        assert alone.counted() == OPENED | {
+            "p.renewals": 2,
+            "p.ignored.claim": 803,
+            "p.drops": 2,
+            "p.ignored.drop": 2,
+        }
+
+
+def test_r14_tokens_that_are_not_tracked_are_counted() -> None:
+    with conditions():
+        alone = Alone()
+        alone.world.served["stranger.example", 1] = alone.world.served[alone.world.endpoint(0)]
+        alone.engine.track("r", LeaseRef(BAD, 1, 0, 1500), ("stranger.example", 1))
+        alone.engine.step(alone.world.now)
+        alone.say(body(5, [8, 9]))
+        assert alone.counted() == {"d.tracked": 1, "d.ignored.token": 2}
+
+
+# -- a flood -----------------------------------------------------------------------------------------------------
+
+
+def test_r13_a_flood_of_wrong_messages_makes_a_few_lines(caplog: pytest.LogCaptureFixture) -> None:
+    with conditions():
+        alone = Alone()
+    for logger in map(logging.getLogger, list(logging.root.manager.loggerDict)):
+        for bounded in [f for f in logger.filters if isinstance(f, OncePerPeriod)]:
+            bounded._last.clear()
+    caplog.set_level(logging.INFO)
+    alone.say(*[b"junk", b"KVL\x02", body(99)] * 1000)
+    for i in range(200):
+        alone.say(hello(2 * i + 1), body(7, 2 * i + 2))
+    ours = [record for record in caplog.records if record.name.startswith("kvlease")]
+    assert 1 <= len(ours) <= 5
+
+
+def test_r12_strangers_that_come_and_go_for_long_leave_nothing_behind() -> None:
+    """Ever new incarnations, a few dozen at once, and each says Hello, claims what it does not know, and goes."""
+    with conditions():
+        world = Neighbourhood()
+        engine = world.engines[0]
+        for n in range(1, 300):
+            stranger = MemoryTransport(world.network, BAD + n)
+            stranger.connect(engine.incarnation, engine.address)
+            address = (BAD + n).to_bytes(8, "little")
+            stranger.send(engine.incarnation, body(1, VERSION, BAD + n, 1, "", address))
+            stranger.send(engine.incarnation, body(3, 2, [n], [n], n))
+            world.tick()
+            stranger.close()
+        world.run(IDLE_S)
+        world.wind_down()
