@@ -15,6 +15,8 @@ ANSWER_TOKENS = 16
 PATIENCE_S = 75.0
 """How long a client waits for each half of its request: longer than any fault lasts and what it takes to recover."""
 
+FILLED_WITHIN_S = 5.0
+"""How long P may take to use its free blocks. A fault lasts on meanwhile; and where prefills took them, they are used."""
 _RETRY_AFTER_S = 0.5
 _FILL_TOKENS = 32
 _OK = 200
@@ -99,7 +101,7 @@ class Traffic:
         verdict: Verdict = "gave-up"
         said = ""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(FILLED_WITHIN_S):
                 answer = await self._alone(self._prompts[index], _FILL_TOKENS)
             verdict, said = judged(answer.status, answer.token_ids[:ANSWER_TOKENS], self._right[index], answer.body)
         except TimeoutError:
