@@ -5,25 +5,23 @@ from pair_model import CONFIG, GHOST_S, Consumer, Producer, Weather, Witness, Wo
 from kvlease.protocol import Cause, LeaseRef, LeaseState, Standing, lessee, lessor
 from kvlease.protocol.effects import Revoke
 from kvlease.protocol.lessee import RETRY_S, TRIES
-from kvlease.protocol.tracking import Phase, Session
+from kvlease.sim.standing import Settled, believed, check_beliefs, check_loss, granted, stated
 from kvlease.sim.structure import LIVE, check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
 
 # The longest way back into a session: all copies of a renewal and of a Hello unanswered, a card, two round trips.
 RECOVERY_S = CONFIG.extension_s + 2 * TRIES * RETRY_S + 4.0
-MILLISECOND = 0.001
 
 
 class Strict(Witness):
     def __init__(self) -> None:
-        self.causes: dict[int, Cause] = {}
-        self._claimants: dict[int, set[int]] = {}
-        self._dropping: dict[tuple[int, int], Session] = {}
-        self._settled: dict[tuple[int, int], int] = {}
-        """(Consumer, token) of drops that were acknowledged, and the number of the producer's session."""
+        self.settled = Settled()
+
+    @property
+    def causes(self) -> dict[int, Cause]:
+        return self.settled.causes
 
     def revoked(self, world: World, producer: Producer, effect: Revoke) -> None:
-        assert effect.token not in self.causes, f"{effect.token:x} was revoked twice"
-        self.causes[effect.token] = effect.cause
+        self.settled.revoked(effect.token, effect.cause)
         if effect.cause in (Cause.EXPIRED, Cause.ORPHANED, Cause.RELEASED):
             for consumer in world.consumers:
                 assert not self._deserved_it(world, producer, consumer, effect.token), f"L2: {effect}"
@@ -39,59 +37,30 @@ class Strict(Witness):
 
     def lost(self, world: World, consumer: Consumer, holder: str) -> None:
         ref = consumer.wants[holder].ref
-        assert not is_live(world, ref), f"R20: {holder} was told that its lease is lost, but its producer holds it"
+        if (producer := world.producer_of(ref)).alive:
+            check_loss(consumer.incarnation, ref.token, granted(producer.lessor))
 
     def ticked(self, world: World) -> None:
         for producer in world.producers:
             if producer.running:
                 check_lessor(producer.lessor)
-                for token in self.causes.keys() & producer.lessor.leases.keys():
-                    state = producer.lessor.leases[token].state
-                    assert state is LeaseState.REVOKING, f"S3: {token:x} came back as {state}"
         for consumer in world.consumers:
             if consumer.running:
                 check_lessee(consumer.lessee)
-                self._check_standings(world, consumer)
-                self._check_settled_drops(world, consumer)
+                self.settled.look(consumer.incarnation, stated(consumer.lessee))
+                self._check_beliefs(world, consumer)
+        for producer in world.producers:
+            if producer.alive:
+                self.settled.check(granted(producer.lessor))
 
-    def _check_standings(self, world: World, consumer: Consumer) -> None:
-        """HELD is the producer's word, and it keeps it, but for age and a death report (which may be false)."""
-        for holder, wish in consumer.wants.items():
-            token, producer = wish.ref.token, world.producer_of(wish.ref)
+    def _check_beliefs(self, world: World, consumer: Consumer) -> None:
+        """HELD is the producer's word, and it keeps it, but for what it had no say in."""
+        beliefs = believed(consumer.lessee, world.now)
+        for producer in world.producers:
             doubted_at = world.doubted_at.get((producer.incarnation, consumer.incarnation), float("-inf"))
-            excused = (
-                not producer.alive
-                or token in world.read_by_others
-                or self.causes.get(token) in (Cause.AGED_OUT, Cause.ORPHANED)
-                or world.now - doubted_at < CONFIG.extension_s + RECOVERY_S
-            )
-            if not excused and consumer.lessee.standing(holder, world.now + MILLISECOND) is Standing.HELD:
-                session = producer.lessor.sessions.get(consumer.incarnation)
-                claimed = session is not None and token in session.claims
-                assert claimed, f"{holder} believes that it holds {token:x}, which ended: {self.causes.get(token)}"
-
-    def _check_settled_drops(self, world: World, consumer: Consumer) -> None:
-        """A drop that is acknowledged is done: nothing that comes late brings the lease back (S4)."""
-        for producer, session in consumer.lessee.sessions.items():
-            drops = [token for token, claimed in session.pending.items() if not claimed]
-            drops += session.window.drops if session.window else []
-            for token in drops:
-                self._dropping[consumer.incarnation, token] = session
-            for token in session.leases:
-                self._claimants.setdefault(token, set()).add(consumer.incarnation)
-                self._dropping.pop((consumer.incarnation, token), None)
-                self._settled.pop((consumer.incarnation, token), None)
-            for ref in world.refs_of(producer):
-                key = (consumer.incarnation, ref.token)
-                if self._dropping.get(key) is session and session.phase is Phase.OPEN and ref.token not in drops:
-                    self._settled[key] = session.number
-                    del self._dropping[key]
-        for (incarnation, token), number in self._settled.items():
-            ref = world.ref_of[token]
-            if self._claimants.get(token, {incarnation}) == {incarnation}:
-                assert not is_live(world, ref), f"S4: {token:x} was dropped, and that was acknowledged"
-            claiming = world.producer_of(ref).lessor.sessions.get(incarnation)
-            assert claiming is None or claiming.number != number or token not in claiming.claims, f"S4: {token:x}"
+            if producer.alive and world.now - doubted_at >= CONFIG.extension_s + RECOVERY_S:
+                own = [belief for belief in beliefs if belief[1] not in world.read_by_others]
+                check_beliefs(own, consumer.incarnation, granted(producer.lessor), self.causes)
 
 
 def is_live(world: World, ref: LeaseRef) -> bool:

@@ -11,7 +11,7 @@ Reductions, and why they lose nothing:
 - Unless the bounds ask for `fine` steps, some actions follow at once on what makes them possible (`eager`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kvlease.explore.cell import Cells
@@ -60,12 +60,9 @@ class Actions:
             if step.under_way and len(step.begun) < self._bounds.workers:
                 return ("begin", len(step.begun))
         for d in moment.living:
-            engine = moment.consumers[2 * d + 1]
-            for index, holder in enumerate(self._lenses.fencing(engine)):
-                return ("fence", d, holder, index)
-            for request in self._lenses.requests(engine):
-                if request.stage == "reading" and request.begun:
-                    return ("read", d, request.holder, request.unread[0])
+            at_once = self._lenses.at_once(moment.consumers[2 * d + 1])
+            if at_once is not None:
+                return (at_once[0], d, *at_once[1:])
         return None
 
     def is_due(self, moment: Moment, who: int) -> bool:
@@ -175,5 +172,5 @@ class Actions:
                 yield ("abort", d, request.holder)
 
 
-def _told_apart(moment: Moment) -> list[int]:
+def _told_apart(moment: Moment) -> Sequence[int]:
     return moment.living if moment.outside.touched else moment.living[:1]

@@ -41,6 +41,8 @@ class Lenses:
         self.requests = Lens(cells, _requests)
         self.fencing = Lens(cells, _fencing)
         """The requests that the fence reads under way are for, in the order of `WordRead`s."""
+        self.at_once = Lens(cells, _at_once)
+        """What a consumer's worker does without delay, when the steps are not fine (`Actions.eager`)."""
         self.word_reads: Lens[list[Any]] = Lens(cells, lambda engine: engine.plane.reads)
         self.tasks: Lens[dict[str, Any]] = Lens(cells, lambda engine: engine.tasks)
         self.asking: Lens[int] = Lens(cells, lambda engine: len(engine.promises))
@@ -78,6 +80,15 @@ def _fencing(engine: ConsumerEngine) -> tuple[str, ...]:
     holder_of = {id(check): str(holder) for holder, check in verifier._checks.items()}
     of_read = {id(read.handle): holder_of.get(id(read.check), "") for read in verifier._reads.values()}
     return tuple(of_read[id(handle)] for handle in engine.plane.reads)
+
+
+def _at_once(engine: ConsumerEngine) -> tuple[Any, ...] | None:
+    for index, holder in enumerate(_fencing(engine)):
+        return ("fence", holder, index)
+    for request in _requests(engine):
+        if request.stage == "reading" and request.begun:
+            return ("read", request.holder, request.unread[0])
+    return None
 
 
 def _reachable(agent: Any) -> frozenset[int]:

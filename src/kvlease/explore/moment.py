@@ -1,6 +1,6 @@
 """A state that is being changed by an action: its parts can be told things, and what they say is passed on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kvlease.explore.cell import NOBODY, Cells
@@ -15,6 +15,7 @@ PRODUCER = -1
 """Who is meant where consumers are named by their numbers."""
 PRODUCERS = (0x101, 0x102, 0x103, 0x104)
 """Incarnations of the producer, one after the other."""
+_NOBODY: frozenset[int] = frozenset()
 CONSUMERS = (0xD1, 0xD2, 0xD4)
 
 
@@ -62,8 +63,9 @@ class Moment:
         return PRODUCERS[self.outside.restarts]
 
     @property
-    def living(self) -> list[int]:
-        return [d for d in range(len(self.consumers) // 2) if d not in self.outside.dead]
+    def living(self) -> Sequence[int]:
+        everybody = range(len(self.consumers) // 2)
+        return [d for d in everybody if d not in self.outside.dead] if self.outside.dead else everybody
 
     def runs(self, who: int) -> bool:
         return who not in self.outside.frozen and who not in self.outside.dead
@@ -74,9 +76,11 @@ class Moment:
     def gone(self, who: int) -> frozenset[int]:
         """Incarnations whose death shows to `who`."""
         if who == PRODUCER:
+            if not self.outside.dead:
+                return _NOBODY
             dead = (d for d in self.outside.dead if d not in self.outside.unseen)
             return frozenset(CONSUMERS[d] for d in dead)
-        return frozenset(PRODUCERS[: self.outside.restarts])
+        return frozenset(PRODUCERS[: self.outside.restarts]) if self.outside.restarts else _NOBODY
 
     def distinct(self) -> list[Item]:
         """What is on its way; of equal things, one."""

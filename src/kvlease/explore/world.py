@@ -253,11 +253,11 @@ class World:
 
     def _judge(self, moment: Moment) -> None:
         """S4, R20 and L2; S1 to S3 were judged with each fact, the structure of the halves with each turn."""
-        for d, holder in moment.lost:
+        while moment.lost:
+            d, holder = moment.lost.pop()
             ref = self._ref(moment, holder)
             if ref.incarnation == moment.incarnation:
                 check_loss(CONSUMERS[d], ref.token, self.lenses.granted(moment.agent))
-        moment.lost.clear()
         if (pair := (moment.books, moment.agent)) not in self._sound:
             self.lenses.settled(moment.books).check(self.lenses.granted(moment.agent))
             self._sound.add(pair)
