@@ -16,7 +16,7 @@ PATIENCE_S = 75.0
 """How long a client waits for each half of its request: longer than any fault lasts and what it takes to recover."""
 
 FILLED_WITHIN_S = 5.0
-"""How long P may take to use its free blocks. A fault lasts on meanwhile; and where prefills took them, they are used."""
+"""How long P may take to use its free blocks: the fault lasts on meanwhile. Where prefills took them, they are used."""
 _RETRY_AFTER_S = 0.5
 _FILL_TOKENS = 32
 _OK = 200
