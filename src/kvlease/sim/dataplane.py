@@ -15,9 +15,10 @@ from kvlease.fence.words import WORD_BYTES
 from kvlease.sim.chance import Chance
 from kvlease.sim.clock import Agenda
 
-USUAL_READ_S = 0.001
 HANGING_POLL_S = 0.25
 DEATH_SHOWS_S = 0.001
+DATA_ERRORS = 0.1
+"""A request reads many blocks, and its fence only when all of them came."""
 
 
 class SimDisconnected(Exception):
@@ -62,11 +63,14 @@ class Region:
 class DataPlane:
     """All memories, by the name of the agent that serves them, and the reads between them."""
 
-    def __init__(self, agenda: Agenda, chance: Chance, can_pass: Callable[[str, str], bool]) -> None:
+    def __init__(self, agenda: Agenda, chance: Chance, usual_s: float, can_pass: Callable[[str, str], bool]) -> None:
         """`can_pass`: whether bytes from one engine's memory reach another just now."""
         self.regions: dict[str, Region] = {}
         self.read_s: dict[str, float] = {}
         """How long reads of an engine take, where that is unusual."""
+        self.errors: dict[str, float] = {}
+        """With which probability reads of an engine fail."""
+        self._usual_s = usual_s
         self._agenda = agenda
         self._chance = chance
         self._can_pass = can_pass
@@ -89,7 +93,7 @@ class DataPlane:
                 done(None if failed else found)
 
         for index in range(len(blocks)):
-            self._touch(reader, agent, partial(saw, index))
+            self._touch(reader, agent, partial(saw, index), DATA_ERRORS)
 
     def read_word(self, reader: str, agent: str, address: int, done: Callable[[int | None], None]) -> None:
         """Copy one word; None where the peer is dead. Raises `SimReadError` for what is not in its table."""
@@ -102,9 +106,13 @@ class DataPlane:
         slot = (address - base) // WORD_BYTES
         self._touch(reader, agent, lambda region: done(None if region is None else region.table.word(slot)))
 
-    def _touch(self, reader: str, agent: str, see: Callable[[Region | None], None]) -> None:
-        """Look at a memory at some moment of a read that begins now."""
-        read_s = self.read_s.get(reader, USUAL_READ_S)
+    def _touch(self, reader: str, agent: str, see: Callable[[Region | None], None], errors: float = 1.0) -> None:
+        """Look at a memory at some moment of a read that begins now. `errors`: the share of a fault's that it meets."""
+        probability = errors * self.errors.get(reader, 0.0)
+        if probability and self._chance.of(f"errors of {reader}").random() < probability:
+            self._agenda.after(DEATH_SHOWS_S, lambda: see(None))
+            return
+        read_s = self.read_s.get(reader, self._usual_s)
         moment_s = read_s * self._chance.of(f"reads of {reader}").random()
         self._agenda.after(moment_s, lambda: self._look(reader, agent, see))
 

@@ -13,9 +13,9 @@ from kvlease.protocol import LeaseCard, LeaseConfig, WorkerFence
 from kvlease.protocol.messages import VERSION
 from kvlease.sim.cards import SimCards
 from kvlease.sim.clock import DriftingClock
-from kvlease.sim.decode import DecodeScheduler, DecodeWorker, ReadOrders
+from kvlease.sim.decode import DecodeScheduler, DecodeWorker
 from kvlease.sim.network import SimTransport
-from kvlease.sim.prefill import PrefillScheduler, PrefillWorker
+from kvlease.sim.prefill import PrefillScheduler, PrefillWorker, Work
 
 if TYPE_CHECKING:
     from kvlease.sim.world import World
@@ -33,6 +33,7 @@ class SimEngine:
         self._pace = world.chance.of(f"pace of {name}")
         self.incarnation = self.life.getrandbits(64)
         self.engine_id = name if world.names_stay else f"{name}-{self.incarnation:x}"
+        self.started_at = world.agenda.now
         self.alive = True
         self.frozen_until = float("-inf")
         self.turn_s = world.plan.turn_s
@@ -43,6 +44,9 @@ class SimEngine:
         self.clock = DriftingClock(world.agenda, self.life.uniform(0.0, 1e5))
         self.transport = SimTransport(world.network, self.incarnation, self.life)
         self._stepping = False
+        self._steps_under_way = 0
+        self.frozen_s = 0.0
+        """How long it was stopped, all in all."""
         world.network.join(self.incarnation, name)
         self.config: LeaseConfig = world.config
         self.agent = AgentCore(
@@ -133,25 +137,31 @@ class SimEngine:
 
     def _begin_step(self) -> None:
         if not self.prefill.has_work and not self.decode.has_work:
-            self._stepping = False
+            # Where steps overlap, the end of the one under way looks again.
+            self._stepping = self._steps_under_way > 0
+            return
+        if self._steps_under_way > self.world.plan.overlap:
             return
         now = self.world.agenda.now
-        length_s = max(self.world.plan.step_s, self.long_until - now)
-        self.step_began, self.step_until = now, now + length_s
+        # The workers may still be at the step before.
+        begin_s = max(self.step_until - now, 0.0)
+        length_s = max(self.world.plan.step_s, self.long_until - now - begin_s)
+        self.step_began, self.step_until = now + begin_s, now + begin_s + length_s
+        self._steps_under_way += 1
         self.agent.progress()
         words, work = self.prefill.begin_step()
         reads = self.decode.begin_step()
         for worker in self.prefill_workers:
-            self.later(length_s * self._pace.uniform(0.0, 0.4), partial(worker.begin, words, work))
+            self.later(begin_s + length_s * self._pace.uniform(0.0, 0.4), partial(worker.begin, words, work))
         for reader in self.decode_workers:
-            self._let_read(reader, reads, length_s)
-        self.later(length_s, self._end_step)
+            self.later(begin_s + length_s * self._pace.uniform(0.0, 0.4), partial(reader.begin, reads))
+            self.later(begin_s + length_s * self._pace.uniform(0.5, 1.0), reader.finish)
+        self.later(begin_s + length_s, partial(self._end_step, work))
+        if self.world.plan.overlap and self._steps_under_way < 2:
+            self.later(begin_s + length_s * self._pace.uniform(0.0, 0.9), self._begin_step)
 
-    def _let_read(self, reader: DecodeWorker, reads: ReadOrders, length_s: float) -> None:
-        self.later(length_s * self._pace.uniform(0.0, 0.4), lambda: reader.begin(reads))
-        self.later(length_s * self._pace.uniform(0.5, 1.0), reader.finish)
-
-    def _end_step(self) -> None:
-        self.prefill.end_step([worker.take_report() for worker in self.prefill_workers])
+    def _end_step(self, work: Work) -> None:
+        self._steps_under_way -= 1
+        self.prefill.end_step(work, [worker.take_report() for worker in self.prefill_workers])
         self.decode.end_step([reader.take_report() for reader in self.decode_workers])
         self._begin_step()

@@ -41,8 +41,8 @@ def _rough(world: "World", fault: Fault, tail_s: float = 0.0) -> None:
     world.promises.trouble.between(fault.engine, fault.other, world.agenda.now + fault.for_s + tail_s)
 
 
-def _hard(world: "World", fault: Fault) -> None:
-    world.promises.trouble.of_engine(fault.engine, world.agenda.now + fault.for_s)
+def _hard(world: "World", fault: Fault, tail_s: float = 0.0) -> None:
+    world.promises.trouble.of_engine(fault.engine, world.agenda.now + fault.for_s + tail_s)
 
 
 def _link(world: "World", fault: Fault) -> Link:
@@ -145,12 +145,15 @@ def _restart(world: "World", fault: Fault) -> End:
 def _freeze(world: "World", fault: Fault) -> End:
     _hard(world, fault)
     engine = world.engines[fault.engine]
-    engine.frozen_until = max(engine.frozen_until, world.agenda.now + fault.for_s)
+    until = max(engine.frozen_until, world.agenda.now + fault.for_s)
+    engine.frozen_s += until - max(engine.frozen_until, world.agenda.now)
+    engine.frozen_until = until
     return None
 
 
 def _slow_loop(world: "World", fault: Fault) -> End:
-    _hard(world, fault)
+    # The last slow turn may come as late as that.
+    _hard(world, fault, fault.amount)
     engine = world.engines[fault.engine]
     engine.turn_s = fault.amount
 
@@ -206,6 +209,15 @@ def _slow_read(world: "World", fault: Fault) -> End:
     return end
 
 
+def _read_error(world: "World", fault: Fault) -> End:
+    world.plane.errors[fault.engine] = fault.amount
+
+    def end() -> None:
+        world.plane.errors.pop(fault.engine, None)
+
+    return end
+
+
 def _no_card(world: "World", fault: Fault) -> End:
     _hard(world, fault)
     world.no_card[fault.engine] += 1
@@ -243,6 +255,7 @@ _STRIKES: dict[FaultKind, Callable[["World", Fault], End]] = {
     FaultKind.ECHO: _echo,
     FaultKind.MALFORMED: _malformed,
     FaultKind.SLOW_READ: _slow_read,
+    FaultKind.READ_ERROR: _read_error,
     FaultKind.NO_CARD: _no_card,
     FaultKind.AGENT_DEATH: _agent_death,
 }

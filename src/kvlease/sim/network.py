@@ -100,9 +100,12 @@ class SimNetwork:
             self._fly(source, target, payload, delay_s)
 
     def echo(self, source: str, target: str, back: float) -> None:
-        """A message of this link arrives again: 0 is the latest that is remembered, towards 1 the oldest."""
-        history = self.link(source, target).history
-        if history:
+        """A message of this link arrives again: 0 is the latest of its kind that is known, towards 1 the oldest."""
+        link = self.link(source, target)
+        kinds = sorted({_kind(payload) for _, _, payload in link.history})
+        if kinds:
+            kind = link.chance.choice(kinds)
+            history = [item for item in link.history if _kind(item[2]) == kind]
             self._fly(*history[-1 - int(back * len(history)) % len(history)], 0.0)
 
     def unclog(self, source: str, target: str) -> None:
@@ -178,6 +181,17 @@ class SimTransport:
     def close(self) -> None:
         """As in `Transport`."""
         self._believed.clear()
+
+
+def is_hello(payload: bytes) -> bool:
+    try:
+        return isinstance(decode(payload), Hello)
+    except BadMessage:
+        return False
+
+
+def _kind(payload: bytes) -> str:
+    return type(decode(payload)).__name__
 
 
 def in_words(payload: bytes) -> str | None:

@@ -14,6 +14,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+PAUSE_S = 35.0
+"""A little longer than an idle session is kept."""
+
 
 class FaultKind(Enum):
     """What can go wrong. `Fault.amount` has the meaning that is given here."""
@@ -45,11 +48,13 @@ class FaultKind(Enum):
     FALSE_DEATH = "false_death"
     """An engine's transport says that the other one is dead, which it is not."""
     ECHO = "echo"
-    """An old message of a link, `amount` of one back in its history, arrives once more."""
+    """An old message of a link, of a kind of chance and `amount` of one back in its history, arrives once more."""
     MALFORMED = "malformed"
     """Bytes that are no message arrive at an engine's agent."""
     SLOW_READ = "slow_read"
     """Data and fence reads of an engine take `amount` seconds."""
+    READ_ERROR = "read_error"
+    """Fence reads of an engine fail with probability `amount`, those of a block with a tenth of it."""
     NO_CARD = "no_card"
     """An engine's side channel does not answer."""
     AGENT_DEATH = "agent_death"
@@ -96,7 +101,10 @@ class UserRequest:
     mangled: bool = False
     """The reference arrives at D as something else."""
     busy_s: float = 0.0
-    """How long the decode occupies its seat at D."""
+    """How long the decode occupies its seat at D; of a stock D, how long it waits before it reads."""
+    prefill_steps: int = 1
+    stock: bool = False
+    """D runs stock vLLM: it renews with heartbeats, and tells each of P's workers when it has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +125,10 @@ class Plan:
     step_s: float
     turn_s: float
     """How often an agent takes a turn when all is well."""
+    overlap: bool
+    """Whether the scheduler begins a step while the workers are at the one before, as vLLM's does by default."""
+    read_s: float
+    """How long a read takes when all is well."""
     faults_s: float
     """The faults are over by then, and the second phase begins."""
     to_the_end: bool
@@ -172,6 +184,8 @@ def draw_plan(seed: int) -> Plan:
         seats=draw.randint(1, 4),
         step_s=draw.choice((0.02, 0.05, 0.2)),
         turn_s=draw.choice((0.02, 0.05, 0.08)),
+        overlap=draw.random() < 0.5,
+        read_s=draw.choice((0.001, 0.001, 0.05, 0.5)),
         faults_s=faults_s,
         to_the_end=draw.random() < 0.2,
         requests=(),
@@ -179,13 +193,22 @@ def draw_plan(seed: int) -> Plan:
     )
     requests = [_draw_request(draw, plan) for _ in range(draw.randint(2, 40))]
     faults = _draw_faults(draw, plan)
+    if draw.random() < 0.1:
+        # A long pause in the middle, in which idle sessions end.
+        requests = [replace(r, at_s=_later(r.at_s, faults_s / 2)) for r in requests]
+        faults = [replace(f, at_s=_later(f.at_s, faults_s / 2)) for f in faults]
+        plan = replace(plan, faults_s=faults_s + PAUSE_S)
     by_time = attrgetter("at_s")
     return replace(plan, requests=tuple(sorted(requests, key=by_time)), faults=tuple(sorted(faults, key=by_time)))
 
 
+def _later(at_s: float, pause_s: float) -> float:
+    return at_s if at_s < pause_s else at_s + PAUSE_S
+
+
 def _draw_config(draw: random.Random) -> tuple[tuple[str, float], ...]:
     duration_s = draw.choice((1.0, 2.0, 4.0, 8.0))
-    config = {"kv_lease_duration": duration_s, "kv_lease_orphan_grace": draw.choice((0.0, 0.3, 1.0))}
+    config = {"kv_lease_duration": duration_s, "kv_lease_orphan_grace": draw.choice((0.0, 0.3, 1.0, duration_s))}
     if draw.random() < 0.3:
         config["kv_lease_max_age"] = duration_s * draw.choice((1.0, 2.0, 4.0))
     if draw.random() < 0.3:
@@ -215,6 +238,8 @@ def _draw_request(draw: random.Random, plan: Plan) -> UserRequest:
         lost=draw.random() < 0.05,
         mangled=draw.random() < 0.05,
         busy_s=sometimes(0.6, draw.uniform(0.0, 6.0)),
+        prefill_steps=draw.randint(1, 2) if draw.random() < 0.8 else draw.randint(3, 8),
+        stock=draw.random() < 0.05,
     )
 
 
@@ -235,7 +260,8 @@ _AMOUNTS: dict[FaultKind, tuple[float, ...]] = {
     FaultKind.SLOW_LOOP: (0.15, 0.5, 2.0),
     FaultKind.CLOCK: (-0.01, 0.01),
     FaultKind.ECHO: (0.0, 0.02, 0.1, 0.4, 0.9),
-    FaultKind.SLOW_READ: (0.05, 0.5, 3.0, 8.0),
+    FaultKind.SLOW_READ: (0.05, 0.5, 3.0, 8.0, 15.0),
+    FaultKind.READ_ERROR: (0.05, 0.3, 1.0),
 }
 _LINKS = frozenset(
     {

@@ -31,8 +31,10 @@ class Prefill:
     user: int
     blocks_needed: int
     steps_left: int
+    """Steps of it that are not done."""
     sampling_params: Any = _Sampling
     blocks: list[int] = field(default_factory=list)
+    steps_begun: int = 0
     token: int | None = None
     """Of its lease; None where it has none."""
 
@@ -42,6 +44,8 @@ class Work:
     """What the workers compute in a step: block to the token that is written for."""
 
     writes: dict[int, int | None]
+    prefills: tuple["Prefill", ...]
+    """Requests of which a part is computed."""
 
 
 @dataclass(slots=True)
@@ -50,6 +54,7 @@ class WorkerReport:
 
     cleared: Counter[int] = field(default_factory=Counter)
     released: list[str] = field(default_factory=list)
+    heartbeats: set[str] = field(default_factory=set)
 
 
 class PrefillScheduler:
@@ -95,8 +100,11 @@ class PrefillScheduler:
         self._maybe_preempt()
         while self.waiting and len(self.pool) >= self.waiting[0].blocks_needed:
             self._schedule(self.waiting.popleft())
-        writes = {block: prefill.token for prefill in self.running for block in prefill.blocks}
-        return self.side.take_orders(), Work(writes)
+        computed = tuple(prefill for prefill in self.running if prefill.steps_begun < prefill.steps_left)
+        for prefill in computed:
+            prefill.steps_begun += 1
+        writes = {block: prefill.token for prefill in computed for block in prefill.blocks}
+        return self.side.take_orders(), Work(writes, computed)
 
     def _schedule(self, prefill: Prefill) -> None:
         prefill.blocks = [self.pool.pop() for _ in range(prefill.blocks_needed)]
@@ -134,10 +142,11 @@ class PrefillScheduler:
             self.waiting.appendleft(prefill)
             self._world.tell(f"{self._engine.name} preempts {prefill.request_id}")
 
-    def end_step(self, reports: list[WorkerReport]) -> None:
-        for prefill in list(self.running):
+    def end_step(self, work: Work, reports: list[WorkerReport]) -> None:
+        for prefill in work.prefills:
+            prefill.steps_begun -= 1
             prefill.steps_left -= 1
-            if prefill.steps_left <= 0:
+            if prefill in self.running and prefill.steps_left <= 0:
                 self.running.remove(prefill)
                 self._finish(prefill)
         if self.workers:
@@ -160,6 +169,7 @@ class PrefillScheduler:
         for report in reports:
             # vLLM adds the reports of all workers up before it hands them over; one by one is the same.
             self.side.hear_cleared(report.cleared)
+            self.side.hear_heartbeats(sorted(report.heartbeats))
             self._released.update(report.released)
         self._notice_free_slots()
         for request_id in [r for r, workers in self._released.items() if workers == self.workers]:
@@ -197,6 +207,8 @@ class PrefillWorker:
         self._region = Region(engine.name, self.table, [None] * world.plan.blocks)
         world.plane.regions[self.agent_name] = self._region
         self._released: list[str] = []
+        self._notices: list[str] = []
+        self._heartbeats: set[str] = set()
 
     def begin(self, orders: FenceOrders, work: Work) -> None:
         """As `LeasedWorker.start_load_kv`, and the forward pass after it."""
@@ -208,8 +220,24 @@ class PrefillWorker:
             self._region.contents[block] = token
 
     def take_report(self) -> WorkerReport:
+        for request_id in self._notices:
+            # As `LeasedWorker.get_transfer_results`: the word goes before the report that frees the blocks.
+            if self.words.clear(request_id):
+                self._released.append(request_id)
+        self._notices.clear()
         released, self._released = self._released, []
-        return WorkerReport(self.words.take_cleared(), released)
+        heartbeats, self._heartbeats = self._heartbeats, set()
+        return WorkerReport(self.words.take_cleared(), released, heartbeats)
+
+    def heartbeat(self, request_id: str) -> None:
+        """Of a stock consumer, as `LeasedWorker._handle_heartbeat`."""
+        if request_id in self.words:
+            self._heartbeats.add(request_id)
+            self._engine.world.promises.heartbeat(self._engine, request_id)
+
+    def notice(self, request_id: str) -> None:
+        """A stock consumer has read from this worker."""
+        self._notices.append(request_id)
 
     def end(self, death_shows: bool) -> None:
         self._region.alive, self._region.death_shows = False, death_shows

@@ -12,6 +12,7 @@ from kvlease.fence.verifier import LOST_AFTER_S
 from kvlease.protocol import Cause, Standing
 from kvlease.protocol.lessee import BACKOFF_MAX_S, RETRY_S, SIBLING_LINGER_S, TRIES
 from kvlease.sim.cards import FETCH_TIMEOUT_S
+from kvlease.sim.network import is_hello
 from kvlease.sim.safety import Violation
 from kvlease.sim.standing import Settled, believed, check_beliefs, check_loss, granted, stated
 from kvlease.sim.structure import check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 QUICK_S = 1.0
 """From tracking a lease to its claim at the producer, when nothing is wrong: a card, a Hello, a Renew, some turns."""
+PAUSE_TOLERANCE = 0.3
+"""Of a producer's own pauses, this share may count: each is forgiven but for the lag tolerance."""
 STEPS = 3
 """After a lease is over: the step that runs, the one that clears the words, and one that was about to begin."""
 
@@ -45,7 +48,8 @@ class _Granted:
     engine: "SimEngine"
     at: float
     wanted_at: float
-    claimed: bool = False
+    frozen_s: float
+    """How long the engine had been stopped until then."""
     claimants_died_at: float | None = None
     let_go: dict[str, float] = field(default_factory=dict)
     """Consumers that have wanted it, and when they let go of it last."""
@@ -65,6 +69,8 @@ class Promises:
         self._wishes: dict[tuple[int, str], _Wish] = {}
         self._granted: dict[int, _Granted] = {}
         self._settled = Settled()
+        self._said_hello: dict[tuple[int, int], float] = {}
+        """When the latest Hello of a consumer came to a producer."""
         self._seen: set[tuple[int, int | str]] = set()
         """(incarnation, token or holder) of the ends and losses that were judged."""
 
@@ -72,7 +78,7 @@ class Promises:
 
     def granted(self, engine: "SimEngine", token: int) -> None:
         now = self._world.agenda.now
-        self._granted[token] = _Granted(engine, now, now)
+        self._granted[token] = _Granted(engine, now, now, engine.frozen_s)
 
     def wanted(self, engine: "SimEngine", decode: "Decode") -> None:
         """A consumer's scheduler has taken a leased request on."""
@@ -118,8 +124,16 @@ class Promises:
                 tokens.add(token)
         return tokens
 
-    def message_arrived(self, source: int, target: int) -> None:
-        """As long as anything of a consumer arrives, its sessions are extended."""
+    def heartbeat(self, producer: "SimEngine", request_id: str) -> None:
+        """Of a stock consumer."""
+        prefill = producer.prefill.held.get(request_id)
+        if prefill is not None and prefill.token is not None:
+            self._touch(prefill.token)
+
+    def message_arrived(self, source: int, target: int, payload: bytes) -> None:
+        """As long as anything of a consumer arrives, its sessions are extended; a Hello proves that it lives."""
+        if is_hello(payload):
+            self._said_hello[target, source] = self._world.agenda.now
         engine = self._world.engines.get(self._world.network.ports[target].engine)
         if engine is None or engine.incarnation != target:
             return
@@ -164,16 +178,41 @@ class Promises:
         if cause is Cause.AGED_OUT:
             return
         now = self._world.agenda.now
+        grant = self._granted.get(token)
+        if cause is Cause.EXPIRED and grant is not None:
+            paused_s = producer.frozen_s - grant.frozen_s
+            if now - grant.at < self._world.config.duration_s / 1.02 + paused_s * (1 - PAUSE_TOLERANCE):
+                raise Violation(
+                    "R26", f"{token:016x} expired after {now - grant.at:.3f} s, {paused_s:.3f} of them a pause"
+                )
         for (_, holder), wish in self._wishes.items():
             if wish.token != token or wish.producer != producer.incarnation or wish.engine.agent.died_at is not None:
                 continue
             if wish.engine.agent._lessee.standing(holder, wish.engine.clock()) is Standing.LOST:
                 continue
+            if cause is Cause.ORPHANED:
+                self._judge_orphan(producer, wish)
             since = self.trouble.calm_since(producer.name, wish.engine.name, self.recovery_s, wish.since)
             if now - since > QUICK_S + 4 * self._world.plan.turn_s:
                 raise Violation(
                     "L2", f"{token:016x} {cause.value}, wanted by {holder} at {wish.engine.name}, who was heard"
                 )
+
+    def _judge_orphan(self, producer: "SimEngine", wish: _Wish) -> None:
+        """A Hello within the grace proves a report of death false (R18)."""
+        consumer, token = wish.engine, wish.token
+        hello_at = self._said_hello.get((producer.incarnation, consumer.incarnation), float("-inf"))
+        # The report comes with the next message to it: a probe, at the latest.
+        doubted_at = self.trouble.doubted_at(producer.name, consumer.name)
+        reported_by = doubted_at + 2 * self._world.config.probe_interval_s
+        if (
+            wish.since < doubted_at
+            and hello_at > reported_by + QUICK_S
+            and self._world.agenda.now > hello_at + 2 * producer.turn_s
+        ):
+            raise Violation(
+                "L2", f"{token:016x} orphaned; {consumer.name} said Hello at {hello_at:.3f} after the report"
+            )
 
     def _judge_loss(self, consumer: "SimEngine", holder: str) -> None:
         """R20: what a consumer is told of a lease's loss is true."""
@@ -214,8 +253,33 @@ class Promises:
                 held = granted(producer.agent._lessor)
                 check_beliefs(beliefs, consumer.incarnation, held, self._settled.causes)
 
-    def check_stranded(self) -> None:
-        """L1: what nobody wants is free within its deadline, a tick and a step. Called now and then."""
+    def check_all(self) -> None:
+        """What can be seen at any time; to be called now and then."""
+        self._check_stranded()
+        self._check_losses_are_known()
+
+    def _check_losses_are_known(self) -> None:
+        """R20, R22: a consumer learns that the incarnation it waits for is no more, when its successor can be asked."""
+        now = self._world.agenda.now
+        for (_, holder), wish in self._wishes.items():
+            if (
+                not wish.engine.running
+                or wish.engine.agent.died_at is not None
+                or self._engine(wish.producer) is not None
+            ):
+                continue
+            port = self._world.network.ports.get(wish.producer)
+            successor = self._world.engines.get(port.engine) if port is not None else None
+            if successor is None or not successor.running:
+                continue
+            since = max(wish.since, successor.started_at)
+            calm = self.trouble.calm_since(successor.name, wish.engine.name, self.recovery_s, since)
+            standing = wish.engine.agent._lessee.standing(holder, wish.engine.clock())
+            if now > max(calm, since + self.recovery_s) + QUICK_S and standing is not Standing.LOST:
+                raise Violation("R20", f"{holder} waits for {wish.token:016x} of a {successor.name} that is no more")
+
+    def _check_stranded(self) -> None:
+        """L1: what nobody wants is free within its deadline, a tick and a step."""
         freed = self._world.safety.leases
         wanted = {wish.token for wish in self._wishes.values()}
         for token, grant in list(self._granted.items()):

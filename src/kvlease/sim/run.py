@@ -94,7 +94,7 @@ def _fall_silent(world: World) -> None:
 
 
 def _look(world: World) -> None:
-    world.promises.check_stranded()
+    world.promises.check_all()
     world.agenda.after(LOOK_S, lambda: _look(world))
 
 

@@ -27,7 +27,11 @@ class Trouble:
         self.between(one, other, self._agenda.now)
 
     def doubted(self, one: str, other: str, within_s: float) -> bool:
-        return self._agenda.now - self._doubts.get(_pair(one, other), NEVER) < within_s
+        return self._agenda.now - self.doubted_at(one, other) < within_s
+
+    def doubted_at(self, one: str, other: str) -> float:
+        """When they were last doubted."""
+        return self._doubts.get(_pair(one, other), NEVER)
 
     def calm_since_at(self, name: str) -> float:
         """The end of this engine's latest trouble."""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from kvlease.sim.world import World
 
 TRY_AGAIN_S = 0.5
-PREFILL_STEPS = 2
-APART_S = 2.0
+STOCK_HEARTBEAT_S = 0.5
+APART_S = 4.0
 
 
 @dataclass(slots=True)
@@ -87,8 +87,7 @@ class Users:
         ids = self._request_ids(user)
         user.attempts.append(_Attempt(engine, set(ids), prefill=True))
         for request_id in ids:
-            steps = self._chance(user).randint(1, PREFILL_STEPS)
-            engine.prefill.add(Prefill(request_id, user.number, user.request.blocks, steps))
+            engine.prefill.add(Prefill(request_id, user.number, user.request.blocks, user.request.prefill_steps))
 
     def _request_ids(self, user: _User) -> list[str]:
         parent = f"r{user.number}.{user.tries}"
@@ -115,7 +114,23 @@ class Users:
             self._world.tell(f"the router forgets the reference of r{user.number}")
             self._finish(user)
             return
-        self._world.agenda.after(user.request.think_s, lambda: self._ask_decode(user, 0))
+        ask = partial(self._ask_decode, user, 0)
+        if user.request.stock and offer is not None and user.request.siblings == 1:
+            ask = partial(self._read_as_stock, user, engine, prefill.request_id)
+        self._world.agenda.after(user.request.think_s, ask)
+
+    def _read_as_stock(self, user: _User, engine: SimEngine, request_id: str) -> None:
+        """Heartbeats while it waits, notices when it has read, and no fence: its answer is not judged."""
+        agenda, chance = self._world.agenda, self._chance(user)
+        read_at = agenda.now + user.request.busy_s
+        beats = int(user.request.busy_s / STOCK_HEARTBEAT_S)
+        for worker in engine.prefill_workers:
+            for beat in range(beats + 1):
+                # Through `later`: to a worker that is stopped they come when it goes on, to a dead one never.
+                engine.later(beat * STOCK_HEARTBEAT_S + 0.1 * chance.random(), partial(worker.heartbeat, request_id))
+            engine.later(user.request.busy_s + chance.random(), partial(worker.notice, request_id))
+        self._world.tell(f"a stock consumer reads r{user.number} at {read_at:.6f}")
+        self._finish(user)
 
     def _ask_decode(self, user: _User, choice: int) -> None:
         if user.over:

@@ -39,7 +39,7 @@ class World:
         self.agenda = Agenda(MOST_EVENTS)
         self.safety = Safety()
         self.network = SimNetwork(self.agenda, self.chance, self._message_arrived)
-        self.plane = DataPlane(self.agenda, self.chance, self._can_read)
+        self.plane = DataPlane(self.agenda, self.chance, plan.read_s, self._can_read)
         self.cards = CardDesk(self.agenda, self.chance, self._serve_card)
         self.no_card: Counter[str] = Counter()
         """Engines whose side channel does not answer, by how many faults."""
@@ -93,7 +93,7 @@ class World:
         ports = self.network.ports
         if (words := in_words(payload)) is not None:
             self.tell(f"{ports[source].engine} to {ports[target].engine}: {words}")
-        self.promises.message_arrived(source, target)
+        self.promises.message_arrived(source, target, payload)
 
     # -- the account ---------------------------------------------------------------------------------------------
 
