@@ -3,20 +3,28 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import kvlease
-from kvlease.cli import main
+from kvlease.cli import main, sim
 from kvlease.sim import report
 from kvlease.sim.plan import draw_plan
 from kvlease.sim.planted import PLANTED
 
 EASY = "token_reused"
 """A planted bug that nearly every run finds."""
+
+
+@pytest.fixture(autouse=True)
+def _leave_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim, "end_like_ctrl_c", lambda *_: None)
 
 
 def said(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -87,6 +95,21 @@ def _events(text: str) -> str:
     # The last line has the sum of all; lines of progress come before.
     found: list[str] = re.findall(r"([\d,]+) events", text)
     return found[-1]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_whatever_ends_it_no_process_is_left(how: signal.Signals) -> None:
+    command = [sys.executable, "-m", "kvlease.cli", "sim", "fuzz", "--minutes", "5", "--jobs", "2"]
+    fuzz = psutil.Popen(command, stdout=subprocess.PIPE, text=True)
+    while len(workers := [child for child in fuzz.children() if "spawn_main" in " ".join(child.cmdline())]) < 2:
+        time.sleep(0.05)
+    fuzz.send_signal(how)
+    said = fuzz.communicate(timeout=60)[0]
+    if how == signal.SIGINT:
+        assert fuzz.returncode == 130
+        assert "interrupted" in said
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
 
 
 def test_a_failure_says_all_that_is_needed_and_its_command_replays_it(capsys: pytest.CaptureFixture[str]) -> None:

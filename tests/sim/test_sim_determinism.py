@@ -7,7 +7,7 @@ import sys
 from kvlease.sim.plan import draw_plan
 from kvlease.sim.run import run
 
-SEEDS = range(4)
+SEEDS = range(2)
 SCRIPT = """
 import sys
 from kvlease.sim.plan import draw_plan

@@ -3,10 +3,12 @@
 import argparse
 import os
 import secrets
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from kvlease.cli.demo import end_like_ctrl_c
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.report import NOTHING
 
@@ -186,6 +188,7 @@ def _framed(do: "Callable[[argparse.Namespace, Console], int]") -> Callable[[arg
             return EXIT_NOT_RUN
         from rich.console import Console
 
+        end_like_ctrl_c(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         console = Console(highlight=False, soft_wrap=True)
         try:
             return do(chosen, console)
