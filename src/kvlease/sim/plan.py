@@ -173,6 +173,8 @@ def draw_plan(seed: int) -> Plan:
         consumers += producers[:1]
     workers, readers = draw.choice(((1, 1), (2, 2), (2, 1), (1, 2), (4, 2)))
     faults_s = draw.uniform(6.0, 30.0)
+    # Consumers with one seat that is taken: leases wait in the queue for many terms.
+    full = draw.random() < 0.35
     plan = Plan(
         seed=seed,
         producers=producers,
@@ -181,7 +183,7 @@ def draw_plan(seed: int) -> Plan:
         consumer_workers=readers,
         blocks=draw.randint(4, 16),
         config=_draw_config(draw),
-        seats=draw.randint(1, 4),
+        seats=1 if full else draw.randint(1, 4),
         step_s=draw.choice((0.02, 0.05, 0.2)),
         turn_s=draw.choice((0.02, 0.05, 0.08)),
         overlap=draw.random() < 0.5,
@@ -191,7 +193,7 @@ def draw_plan(seed: int) -> Plan:
         requests=(),
         faults=(),
     )
-    requests = [_draw_request(draw, plan) for _ in range(draw.randint(2, 40))]
+    requests = [_draw_request(draw, plan) for _ in range(draw.randint(2, 15 if full else 40))]
     faults = _draw_faults(draw, plan)
     if draw.random() < 0.1:
         # A long pause in the middle, in which idle sessions end.
@@ -237,7 +239,7 @@ def _draw_request(draw: random.Random, plan: Plan) -> UserRequest:
         repeated=draw.random() < 0.1,
         lost=draw.random() < 0.05,
         mangled=draw.random() < 0.05,
-        busy_s=sometimes(0.6, draw.uniform(0.0, 6.0)),
+        busy_s=sometimes(0.6, draw.uniform(0.0, 4.0 * duration_s if plan.seats == 1 else 6.0)),
         prefill_steps=draw.randint(1, 2) if draw.random() < 0.8 else draw.randint(3, 8),
         stock=draw.random() < 0.05,
     )
@@ -249,9 +251,9 @@ _LENGTHS_S: dict[FaultKind, tuple[float, float]] = {
     FaultKind.CRASH: (0.2, 8.0),
     FaultKind.RESTART: (0.2, 8.0),
     FaultKind.CLOCK: (1.0, 30.0),
-    FaultKind.CUT: (0.1, 20.0),
-    FaultKind.PARTITION: (0.1, 20.0),
 }
+_LONGEST_CUT_S = 20.0
+"""Longer than a verifier waits for a fence."""
 _AMOUNTS: dict[FaultKind, tuple[float, ...]] = {
     FaultKind.LOSS: (0.05, 0.3, 0.7, 1.0),
     FaultKind.REPEAT: (0.1, 0.5, 1.0),
@@ -287,7 +289,8 @@ def _draw_faults(draw: random.Random, plan: Plan) -> list[Fault]:
 
 
 def _draw_fault(draw: random.Random, plan: Plan, kind: FaultKind) -> Fault:
-    shortest, longest = _LENGTHS_S.get(kind, (0.1, 8.0))
+    cuts = kind in (FaultKind.CUT, FaultKind.PARTITION)
+    shortest, longest = _LENGTHS_S.get(kind, (0.1, _LONGEST_CUT_S if cuts else 8.0))
     at_s = draw.uniform(0.0, plan.faults_s)
     engine, other = draw.choice(plan.producers), draw.choice(plan.consumers)
     if draw.random() < 0.6:
@@ -295,6 +298,10 @@ def _draw_fault(draw: random.Random, plan: Plan, kind: FaultKind) -> Fault:
     if engine == other:
         other = next((name for name in (*plan.consumers, *plan.producers) if name != engine), engine)
     # Most are short; the square of an even draw has a median of a quarter.
-    length_s = min(shortest + (longest - shortest) * draw.random() ** 2, max(plan.faults_s - at_s, shortest))
+    length_s = shortest + (longest - shortest) * draw.random() ** 2
+    if draw.random() < 0.5 and kind not in _LENGTHS_S:
+        # Around an extension: just too long for a session, or just not.
+        length_s = draw.uniform(0.2, 3.0) * dict(plan.config)["kv_lease_duration"]
+    length_s = min(length_s, max(plan.faults_s - at_s, shortest))
     amount = draw.choice(_AMOUNTS.get(kind, (0.0,)))
     return Fault(kind, at_s, length_s, engine, other if kind in _LINKS else "", amount)

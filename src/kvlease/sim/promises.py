@@ -53,6 +53,8 @@ class _Granted:
     claimants_died_at: float | None = None
     let_go: dict[str, float] = field(default_factory=dict)
     """Consumers that have wanted it, and when they let go of it last."""
+    abandoned: bool = False
+    """A consumer that wanted it is no more."""
 
 
 class Promises:
@@ -103,9 +105,10 @@ class Promises:
 
     def engine_ended(self, engine: "SimEngine", death_shows: bool) -> None:
         now = self._world.agenda.now
-        for known in self._granted.values():
-            # It can not let go any more.
-            known.let_go.pop(engine.name, None)
+        wanted = {wish.token for (consumer, _), wish in self._wishes.items() if consumer == engine.incarnation}
+        for token, known in self._granted.items():
+            # It can not let go any more, or not say that it did.
+            known.abandoned |= token in wanted or engine.name in known.let_go
         lessor_view = self._claims_of(engine.incarnation) if death_shows else set()
         for key in [key for key in self._wishes if key[0] == engine.incarnation]:
             self._touch(self._wishes.pop(key).token)
@@ -330,7 +333,7 @@ class Promises:
                 "L1",
                 f"{token:016x} holds blocks of {grant.engine.name}, and nobody wanted it since {grant.wanted_at:.3f}",
             )
-        if grant.let_go and token not in self._settled.causes:
+        if grant.let_go and not grant.abandoned and token not in self._settled.causes:
             heard = [
                 self.trouble.calm_since(grant.engine.name, c, self.recovery_s, at) for c, at in grant.let_go.items()
             ]

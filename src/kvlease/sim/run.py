@@ -102,7 +102,8 @@ def _answer_all(world: World) -> None:
     """Whoever asked and did not go away gets an answer: read, or computed again."""
     plan = world.plan
     # Behind each other in the worst case, each after a read that is given up and a computation.
-    each_s = LOST_AFTER_S + RECOMPUTE_S + 6.0 + 8 * plan.step_s
+    busy_s = max((request.busy_s for request in plan.requests), default=0.0)
+    each_s = LOST_AFTER_S + RECOMPUTE_S + busy_s + 8 * plan.step_s
     total = sum(request.siblings for request in plan.requests)
     world.agenda.run_until(world.agenda.now + LATE_S + each_s * total, lambda: not world.users.unanswered)
     if world.users.unanswered:
