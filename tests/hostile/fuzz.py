@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from targets import LARGEST, TARGETS, conditions
+from targets import TARGETS, Target, conditions
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parents[1] / "out" / "fuzz"
@@ -42,7 +42,7 @@ class Outcome:
         what = "BROKEN" if self.broken else "holds"
         return (
             f"{self.target:13} {what:6} {self.runs:>10} inputs in {self.seconds:4.0f} s, "
-            f"{self.branches} branches of kvlease, {self.corpus} inputs kept"
+            f"{self.branches} branches, {self.corpus} inputs kept"
         )
 
 
@@ -52,8 +52,8 @@ def main() -> int:
         _replay(*arguments.replay)
         return 0
     wanted = arguments.targets or list(TARGETS)
-    share_s = max(1, round(arguments.minutes * 60 / len(wanted)))
-    outcomes = [_run(target, share_s) for target in wanted]
+    share_s = arguments.minutes * 60 / sum(TARGETS[name].share for name in wanted)
+    outcomes = [_run(name, max(1, round(share_s * TARGETS[name].share))) for name in wanted]
     return any(outcome.broken for outcome in outcomes)
 
 
@@ -67,7 +67,7 @@ def _parse() -> argparse.Namespace:
 
 def _replay(target: str, file: str) -> None:
     with conditions():
-        TARGETS[target](Path(file).read_bytes())
+        TARGETS[target].holds(Path(file).read_bytes())
     print(f"{target}: {file} breaks nothing")
 
 
@@ -76,9 +76,9 @@ def _run(target: str, seconds: int) -> Outcome:
     corpus, broken = OUT / target / "corpus", OUT / target / "broken"
     for folder in (corpus, broken):
         folder.mkdir(parents=True, exist_ok=True)
-    _sow(corpus, LARGEST[target])
+    _sow(corpus, TARGETS[target])
     command = [sys.executable, str(HERE / "fuzz_one.py"), target, str(corpus)]
-    command += [f"-max_total_time={seconds}", f"-max_len={LARGEST[target]}", "-len_control=0", "-reload=0"]
+    command += [f"-max_total_time={seconds}", f"-max_len={TARGETS[target].largest}", "-len_control=0", "-reload=0"]
     command += [f"-artifact_prefix={broken}/", f"-rss_limit_mb={MEMORY_MB}", f"-timeout={SLOW_S}"]
     started = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
@@ -94,12 +94,13 @@ def _run(target: str, seconds: int) -> Outcome:
     return outcome
 
 
-def _sow(corpus: Path, largest: int) -> None:
+def _sow(corpus: Path, target: Target) -> None:
     if any(corpus.iterdir()):
         return
     chance = random.Random(1)
-    for i in range(SEEDS):
-        (corpus / f"seed-{i}").write_bytes(chance.randbytes(chance.randrange(1, largest)))
+    seeds = [*target.seeds, *(chance.randbytes(chance.randrange(1, target.largest)) for _ in range(SEEDS))]
+    for i, seed in enumerate(seeds):
+        (corpus / f"seed-{i}").write_bytes(seed)
 
 
 def _follow(child: "subprocess.Popen[str]", outcome: Outcome) -> list[str]:

@@ -85,10 +85,14 @@ def card_holds(data: bytes) -> None:
     assert isinstance(card.speaks_our_version, bool)
 
 
+def as_entry(card: bytes) -> bytes:
+    """As vLLM's handshake listener serves it."""
+    return msgspec.msgpack.encode({"compatibility_hash": CARD_MARK, "agent_metadata_bytes": card})
+
+
 def entry_holds(data: bytes) -> None:
     """What a side channel answered: the bytes as they are, and as what an entry of a card carries."""
-    card_entry = msgspec.msgpack.encode({"compatibility_hash": CARD_MARK, "agent_metadata_bytes": data})
-    for entry in (data, card_entry):
+    for entry in (data, as_entry(data)):
         try:
             card = LeaseCard.in_entry(entry)
         except BadMessage as error:
