@@ -115,7 +115,6 @@ def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(monkeyp
             said.append(text)
 
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr("shutil.which", lambda name: name)
     chosen = argparse.Namespace(no_network=False, seed=1, requests=500, faults=40)
     schedule = chaos._schedule(chosen, Listener())
     assert not NETWORK_FAULTS & {which.fault.kind for which in schedule.rounds}

@@ -81,13 +81,14 @@ def test_an_engine_is_started_in_its_namespace_and_without_shared_memory() -> No
 
 
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     monkeypatch.setattr(shutil, "which", lambda name: None if name == "tc" else name)
     with pytest.raises(NetworkUnavailable, match="tc not found; Debian's package iproute2 has it"), Network(["p"]):
         pass
 
 
 def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(NetworkUnavailable, match="takes root"), Network(["p"]):
         pass

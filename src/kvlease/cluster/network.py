@@ -177,11 +177,12 @@ def _drop(share: float) -> str:
 
 
 def _check_commands() -> None:
+    # First: who is not root may have no /usr/sbin to look into, where Debian keeps tc.
+    if os.geteuid() != 0:
+        raise NetworkUnavailable("making network namespaces takes root")
     missing = [command for command in ("ip", "tc") if shutil.which(command) is None]
     if missing:
         raise NetworkUnavailable(f"{' and '.join(missing)} not found; Debian's package iproute2 has it")
-    if os.geteuid() != 0:
-        raise NetworkUnavailable("making network namespaces takes root")
 
 
 def _run(*command: str) -> str:
