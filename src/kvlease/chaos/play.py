@@ -14,7 +14,7 @@ from kvlease.chaos.faults import befall
 from kvlease.chaos.leftovers import gauges_at_rest, left_behind, shared_memory
 from kvlease.chaos.outcome import Leftovers, RequestOutcome, RoundOutcome, Run
 from kvlease.chaos.scene import DECODER_NAMES, PRODUCER, Scene, Setup, make_engines
-from kvlease.chaos.schedule import LEAD_S, PROMPTS, Fault, Round, Schedule
+from kvlease.chaos.schedule import LEAD_S, Fault, Round, Schedule
 from kvlease.chaos.sentences import of_round
 from kvlease.chaos.traffic import Traffic
 from kvlease.cluster.engine import EngineError
@@ -92,8 +92,9 @@ class _Play:
             scene = Scene(producer, decoders, self._network, client, self._show)
             with self._show.busy(f"three vLLM engines are starting (term {first_term_s} s)"):
                 await scene.start(*scene.engines)
-            traffic = Traffic(scene, draw_prompts(PROMPTS, seed=_PROMPT_SEED))
-            with self._show.busy(f"P computes the right answers to {PROMPTS} prompts"):
+            prompts = draw_prompts(self._schedule.prompts, seed=_PROMPT_SEED)
+            traffic = Traffic(scene, prompts)
+            with self._show.busy(f"P computes the right answers to {len(prompts)} prompts"):
                 await traffic.learn_right_answers()
             rounds = [await self._round(scene, traffic, which) for which in self._schedule.rounds]
             leftovers = await self._end(scene)

@@ -56,8 +56,8 @@ CLIENTS: Mapping[Client, str] = {
 }
 
 DECODERS = 2
-PROMPTS = 40
-"""Different prompts in all."""
+MIN_PROMPTS, MAX_PROMPTS = 8, 40
+"""Different prompts in all: enough of them to fill P's blocks, and no more than a short run makes use of."""
 MIN_REQUESTS_A_FAULT = 4
 SHORTEST_TERM_S, LONGEST_TERM_S = 2, 30
 LEAD_S = 2.0
@@ -133,6 +133,7 @@ class Schedule:
 
     seed: int
     network: bool
+    prompts: int
     rounds: Sequence[Round]
 
 
@@ -154,8 +155,10 @@ class _Draw:
         self._random = random.Random(seed)
         self._terms = self._first_terms_s()
         self._number = 0
+        self._prompts = MAX_PROMPTS
 
     def schedule(self, requests: int, faults: int, network: bool) -> Schedule:
+        self._prompts = max(MIN_PROMPTS, min(MAX_PROMPTS, requests // 2))
         kinds = self._mixed([kind for kind in FAULTS if network or kind not in NETWORK_FAULTS], faults, _FAULT_WEIGHTS)
         odd: list[Client] = [client for client in CLIENTS if client not in ("plain", "after")]
         around = requests - DECODERS * faults
@@ -168,7 +171,7 @@ class _Draw:
             fault = self._fault(number, kind, term_s)
             rounds.append(Round(term_s=term_s, fault=fault, requests=self._requests(share, fault, term_s)))
             term_s = fault.next_term_s if kind in RESTARTS_P else term_s
-        return Schedule(seed=self._seed, network=network, rounds=tuple(rounds))
+        return Schedule(seed=self._seed, network=network, prompts=self._prompts, rounds=tuple(rounds))
 
     def _mixed(self, kinds: Sequence[T], count: int, weights: Sequence[int]) -> list[T]:
         """`count` of these in any order: each one once if there is room, the rest with weights drawn for this seed."""
@@ -246,7 +249,7 @@ class _Draw:
         return Request(
             number=self._number,
             client=client,
-            prompt=self._random.randrange(PROMPTS),
+            prompt=self._random.randrange(self._prompts),
             decoder=self._random.randrange(DECODERS) if decoder is None else decoder,
             at_s=round(at_s, 2),
             delay_s=round(delay_s, 2),
