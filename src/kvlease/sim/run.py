@@ -124,7 +124,8 @@ def _read_again(world: World) -> None:
 
 def _ask_everybody(world: World) -> dict[int, str]:
     asked = world.users.ask_everybody()
-    world.agenda.run_until(world.agenda.now + LATE_S + APART_S * (len(asked) + 1), lambda: not world.users.unanswered)
+    within_s = LATE_S + APART_S * (len(world.plan.consumers) + 1)
+    world.agenda.run_until(world.agenda.now + within_s, lambda: not world.users.unanswered)
     return asked
 
 

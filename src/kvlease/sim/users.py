@@ -63,8 +63,9 @@ class Users:
         for number, (p, d) in enumerate([pair for pair in pairs if agents.issuperset(pair)], first):
             user = self._users[number] = _User(number, UserRequest(self._world.agenda.now, p, (d,), 1))
             self.unanswered.add(number)
-            # One after the other: there may be but one slot.
-            self._world.agenda.after((len(asked) + 1) * APART_S, partial(self._begin, user))
+            # One after the other at each producer: there may be but one slot.
+            turn = self._world.plan.consumers.index(d) + 1
+            self._world.agenda.after(turn * APART_S, partial(self._begin, user))
             asked[number] = f"{d} reads from {p}"
         return asked
 
