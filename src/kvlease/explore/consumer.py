@@ -51,7 +51,8 @@ class ConsumerEngine:
         self.desk = Desk(incarnation)
         self.side = ConsumerSide(self.desk)
         self.plane = DataPlane()
-        self.reads = LeasedReads(new_verifier(self.plane, _CAPACITY, self.clock))
+        # No read of a word is lost for good here, so the verifier's own deadline is nobody's concern.
+        self.reads = LeasedReads(new_verifier(self.plane, _CAPACITY, Clock(0.0)))
         self.fences = RemoteFences(self._fetch)
         self.workers = range(bounds.workers)
         self.tasks: dict[str, Task] = {}
@@ -130,7 +131,9 @@ class ConsumerEngine:
             return
         ranks = [(0, worker) for worker in self.workers]
         self._asker = holder
-        match self.fences.admit(holder, Source(ENGINE, ENDPOINT), task.ref, ranks, _come_back):
+        admission = self.fences.admit(holder, Source(ENGINE, ENDPOINT), task.ref, ranks, _come_back)
+        self._asker = ""
+        match admission:
             case Admission.READ:
                 task.stage = "reading"
                 self.reads.admit(holder, self._words_of(task.ref))
