@@ -221,8 +221,12 @@ class Hostiles:
     def _peer(self) -> Hostile:
         return self.peers[self._current % len(self.peers)]
 
+    def learn(self) -> None:
+        """The token of a lease that somebody honest holds."""
+        self.world.leak(self.choices.below(16))
+
     def _leaked(self) -> list[int]:
-        return sorted(self.world.leaked)
+        return sorted([*self.world.leaked, *self.world.shared])
 
     def _draw_seq(self) -> int:
         self._seq += 1
@@ -279,6 +283,7 @@ TALK: tuple[Callable[[Hostiles], None], ...] = (
 MOVES: tuple[Callable[[Hostiles], None], ...] = (
     *TALK,
     Hostiles.take_turns,
+    Hostiles.learn,
     Hostiles.appear,
     Hostiles.vanish,
     Hostiles.serve,

@@ -17,7 +17,7 @@ from unittest import mock
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
-from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, LeaseRef, LeaseState, lessee, lessor, resolve
+from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, LeaseRef, lessee, lessor, resolve
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION
 from kvlease.sim.structure import check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
 
@@ -36,7 +36,7 @@ SOON_S = 0.6
 """A claim or a drop is with the producer by then: a Hello, its Welcome and a Renew, a tick each, and then some."""
 LATE_S = 0.02 + 2 * TICK_S
 """How much later than due an end may be seen."""
-MAX_SESSIONS = 12
+MAX_SESSIONS = 5
 """Instead of thousands, so that a few strangers reach the bound."""
 IDLE_S = 2.0
 """Sessions without a lease are kept for so long here, on either side."""
@@ -77,6 +77,8 @@ class Neighbourhood:
     kept: dict[int, Kept] = field(default_factory=dict)
     """Honest leases that are not over, by token."""
     leaked: dict[int, AgentCore] = field(default_factory=dict)
+    shared: set[int] = field(default_factory=set)
+    """Of the honest leases, those whose tokens everybody knows since they were claimed."""
     strangers: set[str] = field(default_factory=set)
     """Local requests of hostile clients."""
     _chance: random.Random = field(default_factory=lambda: random.Random(7))
@@ -131,7 +133,7 @@ class Neighbourhood:
         for i in range(ENGINES):
             if (self._ticks + 4 * i) % 12 == 0 and not self.quiet:
                 self._begin(i)
-        for lease in self.kept.values():
+        for lease in list(self.kept.values()):
             if lease.consumer is not None and lease.released_at is None and self.now > lease.granted_at + 2.5:
                 self._release(lease)
 
@@ -139,6 +141,17 @@ class Neighbourhood:
         assert lease.consumer is not None
         lease.released_at = self.now
         lease.consumer.untrack(lease.holder)
+        if lease.token in self.shared:
+            # Who knows the token may hold on to it from here on.
+            self.shared.discard(lease.token)
+            self.leaked[lease.token] = self.kept.pop(lease.token).producer
+
+    def leak(self, which: int) -> None:
+        """Everybody learns the token of a lease that its consumer holds: nobody can end it while that wants it."""
+        held = [lease for lease in self.kept.values() if lease.consumer is not None and lease.released_at is None]
+        old = [lease.token for lease in held if self.now > lease.granted_at + SOON_S]
+        if old:
+            self.shared.add(old[which % len(old)])
 
     # -- time ----------------------------------------------------------------------------------------------------
 
@@ -189,19 +202,20 @@ class Neighbourhood:
             assert claims == set(), "somebody claimed what nobody knows of"
             assert self.now <= lease.granted_at + CONFIG.duration_s + LATE_S, "a lease that nobody claims was extended"
         else:
-            assert claims <= {lease.consumer.incarnation}, "somebody claimed a lease without its token"
+            known_to_others = lease.token in self.shared
+            assert claims <= {lease.consumer.incarnation} or known_to_others, "somebody claimed it without its token"
             if lease.released_at is not None:
                 assert self.now <= lease.released_at + SOON_S, f"{lease.holder} was not heard to let go"
             elif self.now > lease.granted_at + SOON_S:
                 assert known is not None
-                assert known.state is LeaseState.CLAIMED, f"{lease.holder} is not heard"
+                assert lease.consumer.incarnation in claims, f"{lease.holder} is not heard"
 
     # -- the end -------------------------------------------------------------------------------------------------
 
     def wind_down(self) -> None:
         """Everybody lets go of everything. After a while nothing is left behind, by whomever (R12, L3)."""
         self.quiet = True
-        for lease in self.kept.values():
+        for lease in list(self.kept.values()):
             if lease.consumer is not None and lease.released_at is None:
                 self._release(lease)
         for holder in self.strangers:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from notifications import PARTS, sorting_holds
+from targets import MESSAGES
 from wire import PREFIX, card_holds, entry_holds, message_holds
 
+from kvlease.agent.nixl import sort_out
 from kvlease.errors import BadMessage
 from kvlease.protocol import LeaseCard, WorkerFence
 from kvlease.protocol.messages import MAX_MESSAGE_BYTES, Ack, Gone, Hello, Message, Renew, decode, encode
@@ -53,7 +55,7 @@ def test_r14_notifications_are_sorted_by_name(data: bytes) -> None:
     [
         PREFIX + msgspec.msgpack.encode((3, 1, [0] * (MAX_MESSAGE_BYTES - 20), [])),
         encode(Gone([MAX] * 896)),
-        PREFIX + b"\x91" * (MAX_MESSAGE_BYTES - 4),
+        PREFIX + b"\x92\x06" + b"\x91" * (MAX_MESSAGE_BYTES - 6),
         PREFIX + b"\x95\x03\x01\xdd\xff\xff\xff\xff" + b"\x01" * 8000,
         PREFIX + b"\x95\x03\x01\xdf\xff\xff\xff\xff",
         PREFIX + b"\x96\x01\x01\x01\x01\xdb\xff\xff\xff\xff" + b"a" * 8000,
@@ -74,6 +76,50 @@ def test_r11_a_message_costs_memory_and_time_in_proportion_to_its_size(payload: 
         tracemalloc.stop()
     assert peak < TIMES * MAX_MESSAGE_BYTES
     assert time.thread_time() - began < 0.5
+
+
+STRANGE: tuple[object, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    MAX,
+    1.0,
+    "",
+    "x" * 300,
+    b"x" * 8000,
+    [],
+    [-1],
+    [1.0],
+    [[]],
+    {},
+    {1: 2},
+)
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_r14_any_value_in_any_field_is_read_rightly_or_refused(message: Message) -> None:
+    fields = msgspec.to_builtins(message, builtin_types=(bytes,))
+    for at in range(len(fields)):
+        for value in STRANGE:
+            message_holds(msgspec.msgpack.encode([*fields[:at], value, *fields[at + 1 :]]))
+
+
+def test_r14_depth_in_what_would_be_ignored_is_borne() -> None:
+    deep = b"\x91" * 5000
+    message_holds(b"\x92\x06" + deep)
+    card_holds(b"\x95\x91\x01\x01\xc4\x00\x90" + deep)
+    entry_holds(b"\x81\xa1x" + deep)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kvlease-000000000000000A", "kvlease-1", "kvlease-00000000000000001", "kvlease-0000000000000001\n", "", "P"],
+)
+def test_r14_only_the_name_of_a_lease_agent_is_one(name: str) -> None:
+    assert sort_out({name: [b"x"], name.encode(): [b"y"]}) == ([], 2)
+    assert sort_out({"kvlease-000000000000000a": [b"x"]}) == ([(10, b"x")], 0)
 
 
 largest: tuple[Message, ...] = (

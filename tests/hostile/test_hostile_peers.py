@@ -1,5 +1,6 @@
 """Engines that speak the protocol wrongly harm nobody else's lease (S4, R12, R14)."""
 
+import itertools
 import logging
 import random
 
@@ -9,7 +10,7 @@ from choices import Choices
 from hostile_peer import MOVES, Hostiles, body, play
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from neighbourhood import IDLE_S, Neighbourhood
+from neighbourhood import IDLE_S, MAX_SESSIONS, Neighbourhood
 from targets import conditions
 
 from kvlease.agent.memory import MemoryTransport
@@ -115,6 +116,7 @@ OPENED = {"p.sessions_opened": 1}
         ([body(4, 1, [1, 2, 3], True)], {"d.ignored.no_session": 1}),
         ([body(5, [1, 2, 3])], {"d.ignored.no_session": 1}),
         ([body(6)] * 100, {"d.ignored.no_session": 100}),
+        ([hello(1), body(3, 2, [], [], 1), body(3, 2, [], [], 1)], OPENED | {"p.renewals": 1, "p.ignored.stale": 1}),
         ([b"junk", b"", b"HB:request"], {"agent.malformed.magic": 3}),
         ([body(99), body(3, -1, [], [])], {"agent.malformed.body": 2}),
         ([b"KVL\x02"], {"agent.malformed.version": 1}),
@@ -124,6 +126,8 @@ OPENED = {"p.sessions_opened": 1}
 def test_r14_each_kind_of_wrong_message_is_counted(payloads: list[bytes], counted: dict[str, int]) -> None:
     with conditions():
         alone = Alone()
+        # The next number of a session, for those that want to be right in it.
+        alone.engine._lessor._numbers = itertools.count(1)
         alone.say(*payloads)
         assert alone.counted() == counted
 
@@ -148,8 +152,21 @@ def test_r14_tokens_that_are_not_tracked_are_counted() -> None:
         alone.world.served["stranger.example", 1] = alone.world.served[alone.world.endpoint(0)]
         alone.engine.track("r", LeaseRef(BAD, 1, 0, 1500), ("stranger.example", 1))
         alone.engine.step(alone.world.now)
-        alone.say(body(5, [8, 9]))
-        assert alone.counted() == {"d.tracked": 1, "d.ignored.token": 2}
+        alone.say(body(5, [8, 9]), body(2, VERSION, BAD, 1, 1, 1, 1, 1, 1), body(4, 1, [], True))
+        assert alone.counted() == {"d.tracked": 1, "d.ignored.token": 2, "d.ignored.stale": 2}
+
+
+def test_r12_strangers_beyond_the_bound_are_counted_and_not_remembered() -> None:
+    with conditions():
+        alone = Alone()
+        for n in range(MAX_SESSIONS + 20):
+            stranger = MemoryTransport(alone.world.network, BAD + 1 + n)
+            stranger.connect(alone.engine.incarnation, alone.engine.address)
+            address = (BAD + 1 + n).to_bytes(8, "little")
+            stranger.send(alone.engine.incarnation, body(1, VERSION, BAD + 1 + n, 1, "", address))
+        alone.say()
+        assert len(alone.engine._lessor.sessions) == MAX_SESSIONS
+        assert alone.counted() == {"p.sessions_opened": MAX_SESSIONS, "p.ignored.too_many_sessions": 20}
 
 
 # -- a flood -----------------------------------------------------------------------------------------------------
