@@ -185,9 +185,9 @@ def draw_plan(seed: int) -> Plan:
         config=_draw_config(draw),
         seats=1 if full else draw.randint(1, 4),
         step_s=draw.choice((0.02, 0.05, 0.2)),
-        turn_s=draw.choice((0.02, 0.05, 0.08)),
+        turn_s=draw.choice((0.02, 0.05, 0.08, 0.08)),
         overlap=draw.random() < 0.5,
-        read_s=draw.choice((0.001, 0.001, 0.05, 0.5)),
+        read_s=draw.choice((0.001, 0.001, 0.05, 0.5, 2.0)),
         faults_s=faults_s,
         to_the_end=draw.random() < 0.2,
         requests=(),
@@ -211,7 +211,7 @@ def _later(at_s: float, pause_s: float) -> float:
 def _draw_config(draw: random.Random) -> tuple[tuple[str, float], ...]:
     duration_s = draw.choice((1.0, 2.0, 4.0, 8.0))
     config = {"kv_lease_duration": duration_s, "kv_lease_orphan_grace": draw.choice((0.0, 0.3, 1.0, duration_s))}
-    if draw.random() < 0.3:
+    if draw.random() < 0.4:
         config["kv_lease_max_age"] = duration_s * draw.choice((1.0, 2.0, 4.0))
     if draw.random() < 0.3:
         config["kv_lease_stall_limit"] = draw.choice((1.0, 4.0))
@@ -285,7 +285,18 @@ def _draw_faults(draw: random.Random, plan: Plan) -> list[Fault]:
     kinds = [kind for kind in FaultKind if draw.random() < (0.05 if kind in _RARE else 0.3)]
     if not kinds:
         return []
-    return [_draw_fault(draw, plan, draw.choice(kinds)) for _ in range(draw.randint(1, 16))]
+    faults = [_draw_fault(draw, plan, draw.choice(kinds)) for _ in range(draw.randint(1, 16))]
+    return faults + _draw_wedged(draw, plan)
+
+
+def _draw_wedged(draw: random.Random, plan: Plan) -> list[Fault]:
+    """Where engines that stand still are to lose their leases soon, one stands still for long enough."""
+    config = dict(plan.config)
+    if "kv_lease_stall_limit" not in config or draw.random() < 0.5:
+        return []
+    length_s = (config["kv_lease_stall_limit"] + config["kv_lease_duration"]) * draw.uniform(1.5, 3.0)
+    at_s = draw.uniform(0.0, plan.faults_s)
+    return [Fault(FaultKind.LONG_STEP, at_s, length_s, draw.choice(plan.consumers))]
 
 
 def _draw_fault(draw: random.Random, plan: Plan, kind: FaultKind) -> Fault:

@@ -30,11 +30,13 @@ class Prefill:
     request_id: str
     user: int
     blocks_needed: int
-    steps_left: int
-    """Steps of it that are not done."""
+    steps: int
+    """That its computation takes."""
+    done: int = 0
+    begun: int = 0
+    preemptions: int = 0
     sampling_params: Any = _Sampling
     blocks: list[int] = field(default_factory=list)
-    steps_begun: int = 0
     token: int | None = None
     """Of its lease; None where it has none."""
 
@@ -44,8 +46,8 @@ class Work:
     """What the workers compute in a step: block to the token that is written for."""
 
     writes: dict[int, int | None]
-    prefills: tuple["Prefill", ...]
-    """Requests of which a part is computed."""
+    prefills: tuple[tuple["Prefill", int], ...]
+    """Requests of which a step is computed, and how often each was preempted until then."""
 
 
 @dataclass(slots=True)
@@ -100,11 +102,11 @@ class PrefillScheduler:
         self._maybe_preempt()
         while self.waiting and len(self.pool) >= self.waiting[0].blocks_needed:
             self._schedule(self.waiting.popleft())
-        computed = tuple(prefill for prefill in self.running if prefill.steps_begun < prefill.steps_left)
+        computed = [prefill for prefill in self.running if prefill.begun < prefill.steps]
         for prefill in computed:
-            prefill.steps_begun += 1
+            prefill.begun += 1
         writes = {block: prefill.token for prefill in computed for block in prefill.blocks}
-        return self.side.take_orders(), Work(writes, computed)
+        return self.side.take_orders(), Work(writes, tuple((p, p.preemptions) for p in computed))
 
     def _schedule(self, prefill: Prefill) -> None:
         prefill.blocks = [self.pool.pop() for _ in range(prefill.blocks_needed)]
@@ -139,14 +141,18 @@ class PrefillScheduler:
             prefill = self.running.pop()
             self.pool.extend(reversed(prefill.blocks))
             prefill.blocks = []
+            prefill.begun = prefill.done = 0
+            prefill.preemptions += 1
             self.waiting.appendleft(prefill)
             self._world.tell(f"{self._engine.name} preempts {prefill.request_id}")
 
     def end_step(self, work: Work, reports: list[WorkerReport]) -> None:
-        for prefill in work.prefills:
-            prefill.steps_begun -= 1
-            prefill.steps_left -= 1
-            if prefill in self.running and prefill.steps_left <= 0:
+        for prefill, preemptions in work.prefills:
+            if prefill not in self.running or prefill.preemptions != preemptions:
+                # What was computed of a request that was preempted or aborted meanwhile is thrown away, as by vLLM.
+                continue
+            prefill.done += 1
+            if prefill.done == prefill.steps:
                 self.running.remove(prefill)
                 self._finish(prefill)
         if self.workers:

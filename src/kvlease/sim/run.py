@@ -12,8 +12,9 @@ from kvlease.protocol.lessor import LAG_TOLERANCE_S, SESSION_IDLE_S
 from kvlease.sim.decode import RECOMPUTE_S
 from kvlease.sim.faults import LATE_S, Faults
 from kvlease.sim.plan import Plan
+from kvlease.sim.promises import QUICK_S
 from kvlease.sim.safety import Violation
-from kvlease.sim.users import APART_S
+from kvlease.sim.users import apart_s
 from kvlease.sim.world import World
 
 LAST_EVENTS = 60
@@ -116,7 +117,11 @@ def _read_again(world: World) -> None:
     The first one may find that an engine of this name is another than it was, and have to begin anew with it.
     """
     _ask_everybody(world)
-    for number, between in _ask_everybody(world).items():
+    asked = _ask_everybody(world)
+    if 2 * world.plan.read_s + QUICK_S > world.config.max_age_s:
+        # Data and fence take longer than a lease may live.
+        asked = {}
+    for number, between in asked.items():
         if (how := world.users.outcomes.get(number)) != "read":
             raise Violation("L3", f"{between}, long after the last fault: {how or 'no answer'}")
     _free_all(world)
@@ -124,7 +129,7 @@ def _read_again(world: World) -> None:
 
 def _ask_everybody(world: World) -> dict[int, str]:
     asked = world.users.ask_everybody()
-    within_s = LATE_S + APART_S * (len(world.plan.consumers) + 1)
+    within_s = LATE_S + apart_s(world.plan) * (len(world.plan.consumers) + 1)
     world.agenda.run_until(world.agenda.now + within_s, lambda: not world.users.unanswered)
     return asked
 

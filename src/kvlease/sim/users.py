@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvlease.sim.decode import Decode
 from kvlease.sim.engine import PORT, SimEngine
-from kvlease.sim.plan import UserRequest
+from kvlease.sim.plan import Plan, UserRequest
 from kvlease.sim.prefill import Prefill
 
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 TRY_AGAIN_S = 0.5
 STOCK_HEARTBEAT_S = 0.5
-APART_S = 4.0
+
+
+def apart_s(plan: Plan) -> float:
+    """After this long a request that nothing disturbs has its answer, and its slot is free."""
+    return 4.0 + 2 * plan.read_s
 
 
 @dataclass(slots=True)
@@ -57,15 +61,16 @@ class Users:
     def ask_everybody(self) -> dict[int, str]:
         """A small request for every producer and every other consumer whose agents live; who is asked, by number."""
         agents = {name for name, engine in self._world.engines.items() if engine.agent.died_at is None}
-        pairs = [(p, d) for p in self._world.plan.producers for d in self._world.plan.consumers if p != d]
+        plan = self._world.plan
+        pairs = [(p, d) for p in plan.producers for d in plan.consumers if p != d]
         first = max(self._users, default=0) + 1
         asked: dict[int, str] = {}
         for number, (p, d) in enumerate([pair for pair in pairs if agents.issuperset(pair)], first):
             user = self._users[number] = _User(number, UserRequest(self._world.agenda.now, p, (d,), 1))
             self.unanswered.add(number)
             # One after the other at each producer: there may be but one slot.
-            turn = self._world.plan.consumers.index(d) + 1
-            self._world.agenda.after(turn * APART_S, partial(self._begin, user))
+            turn = plan.consumers.index(d) + 1
+            self._world.agenda.after(turn * apart_s(plan), partial(self._begin, user))
             asked[number] = f"{d} reads from {p}"
         return asked
 
