@@ -1,14 +1,16 @@
 """Lease cards over vLLM's handshake side channel, and whatever else may answer there (R6, R14)."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from kvlease.errors import CardUnavailable
-from kvlease.protocol import Endpoint, LeaseCard, WorkerFence
+from kvlease.protocol import CARD_RANK, Endpoint, LeaseCard, WorkerFence
 from kvlease.protocol.card import CARD_MARK, MAX_ENTRY_BYTES
 
 pytestmark = pytest.mark.engine
@@ -65,3 +67,83 @@ def test_r14_what_is_no_card_is_an_unavailable_one(answer: bytes, monkeypatch: p
     monkeypatch.setattr(side_channel, "FETCH_TIMEOUT_MS", 500)
     with answering(answer) as endpoint, pytest.raises(CardUnavailable):
         side_channel.fetch_card(endpoint)
+
+
+@contextmanager
+def listening(counts: "Counter[str]") -> Iterator[Endpoint]:
+    """A producer's handshake listener, with the entries of one rank and of the card."""
+    from kvlease.cluster.ports import free_port
+    from kvlease.vllm.listener import HandshakeListener
+    from kvlease.vllm.side_channel import wrap_card
+
+    entries = {(0, 0): b"stock", CARD_RANK: msgspec.msgpack.encode(wrap_card(CARD))}
+    ready, stop, port = threading.Event(), threading.Event(), free_port("127.0.0.1")
+    listener = HandshakeListener(entries, counts)
+    thread = threading.Thread(target=listener.serve, args=("127.0.0.1", port, ready, stop))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield "127.0.0.1", port
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def ask(endpoint: Endpoint, *parts: bytes) -> list[bytes]:
+    """What the listener answers to these parts, as they are; nothing when it does not."""
+    import zmq
+
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.RCVTIMEO, 300)
+        socket.connect("tcp://{}:{}".format(*endpoint))
+        socket.send_multipart(parts)
+        try:
+            answer: list[bytes] = socket.recv_multipart()
+        except zmq.Again:
+            return []
+        return answer
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        (b"", msgspec.msgpack.encode((b"get_meta_msg", 1, 0))),
+        (b"", msgspec.msgpack.encode((b"get_meta_msg", [], {}))),
+        (b"", msgspec.msgpack.encode((b"another", 0, 0))),
+        (b"", msgspec.msgpack.encode((b"get_meta_msg", 0))),
+        (b"", b""),
+        (b"", b"\xc1"),
+        (b"", b"\x91" * 500),
+        (b"",),
+        (b"x",),
+        (b"", b"a", b"b", b"c"),
+        (b"", b"x" * 100_000),
+    ],
+)
+def test_r14_the_listener_outlives_any_question(question: tuple[bytes, ...]) -> None:
+    """Stock's ends with the first of these, and with it all handshakes with the engine and its lease card."""
+    from kvlease.vllm.side_channel import fetch_card
+
+    counts: Counter[str] = Counter()
+    with listening(counts) as endpoint:
+        answer = ask(endpoint, *question)
+        assert [part for part in answer[:2] if part] == []
+        assert fetch_card(endpoint) == CARD
+        assert ask(endpoint, b"", msgspec.msgpack.encode((b"get_meta_msg", 0, 0)))[:2] == [b"", b"stock"]
+    assert counts["refused.handshake"] == (0 if len(question[-1]) > 1024 else 1), "what is too long is not even heard"
+
+
+def test_r14_a_worker_hears_notices_only() -> None:
+    """Anybody on the network can send any bytes to a worker's NIXL agent; stock ends with what it cannot read."""
+    from kvlease.vllm.notices import vetted_notices
+
+    class Agent:
+        def get_new_notifs(self) -> dict[str, list[bytes]]:
+            return {"a": [b"cmpl-1:1", b"junk", b"\xff:1"], "b": [b"HB:cmpl-2"]}
+
+    worker = SimpleNamespace(nixl_wrapper=(agent := Agent()))
+    with vetted_notices(worker) as vetted:
+        assert worker.nixl_wrapper.get_new_notifs() == {"a": [b"cmpl-1:1"], "b": [b"HB:cmpl-2"]}
+    assert vetted.refused == 2
+    assert worker.nixl_wrapper is agent

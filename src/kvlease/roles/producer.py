@@ -34,7 +34,7 @@ class ProducerSide:
     ) -> None:
         """`draw` gives tokens (`fence.ledger.draw_token`), `clock` monotonic seconds, the agent's own."""
         self.counts: Counter[str] = Counter()
-        """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks."""
+        """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks, refused.handshake."""
         self.ended = 0
         """Leases that ended since the start, those that were never granted included."""
         self.held_blocks = 0

@@ -150,6 +150,7 @@ class SchedulerStatsFeed:
         totals["renewals", "sent"] = lessee.get("renewals", 0)
         totals["lost_leases", ""] = lessee.get("lost", 0)
         totals["refused", "bad_reference"] = self._consumer.bad_references
+        totals["refused", "handshake"] = self._producer.counts["refused.handshake"]
         totals["transport_failures", "send"] = report.agent.get("sends_failed", 0)
         totals["transport_failures", "connect"] = report.agent.get("connects_failed", 0)
         _collect(totals, "lease_ends", "ends.", self._producer.counts)

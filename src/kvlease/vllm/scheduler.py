@@ -5,6 +5,7 @@ agent, and nothing costs more with more leases outstanding.
 """
 
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 from kvlease.agent.loop import LeaseAgent
@@ -17,6 +18,7 @@ from kvlease.vllm.compat import (
     KVConnectorHandshakeMetadata,
     NixlPullConnectorScheduler,
 )
+from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats, SchedulerStatsFeed
 from kvlease.vllm.settings import lease_config
@@ -72,6 +74,17 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         super().shutdown()
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
+
+    def _nixl_handshake_listener(
+        self,
+        encoded_data: dict[tuple[int, int], bytes],
+        ready_event: threading.Event,
+        stop_event: threading.Event,
+        host: str,
+        port: int,
+    ) -> None:
+        """In a thread of its own; stock's does not outlive the first question that it does not understand."""
+        HandshakeListener(encoded_data, self._producer.counts).serve(host, port, ready_event, stop_event)
 
     def on_new_request(self, request: "Request") -> None:
         # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers.
