@@ -169,6 +169,25 @@ def test_r12_strangers_beyond_the_bound_are_counted_and_not_remembered() -> None
         assert alone.counted() == {"p.sessions_opened": MAX_SESSIONS, "p.ignored.too_many_sessions": 20}
 
 
+def test_s4_who_learns_the_token_of_a_lease_cannot_end_it_under_its_consumer() -> None:
+    with conditions():
+        world = Neighbourhood()
+        world.leak(0)
+        (token,) = world.shared
+        lease = world.kept[token]
+        stranger = MemoryTransport(world.network, BAD)
+        stranger.connect(lease.producer.incarnation, lease.producer.address)
+        number = next(lease.producer._lessor._numbers) + 1
+        for payload in (hello(1), body(3, 2, [], [token], number), body(3, 3, [token], [], number)):
+            stranger.send(lease.producer.incarnation, payload)
+        world.tick()
+        assert lease.producer._lessor.leases[token].claims == {lease.consumer.incarnation, BAD}  # type: ignore[union-attr]
+        stranger.send(lease.producer.incarnation, body(3, 4, [], [token], number))
+        world.run(1.0)
+        stranger.send(lease.producer.incarnation, body(7, 5))
+        world.run(1.0)
+
+
 # -- a flood -----------------------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from kvlease.errors import BadReference
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseRef
 from kvlease.protocol.lease import brief
+from kvlease.roles.params import unusable
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
@@ -40,6 +41,22 @@ class ConsumerSide:
     def has(self, request_id: str) -> bool:
         return request_id in self._refs
 
+    def vet(self, request: "Request", groups: int) -> None:
+        """Before anything else looks at a new request: one whose params the engine could not bear is computed here.
+
+        `groups`: KV cache groups of this engine.
+        """
+        params = request.kv_transfer_params
+        if not params:
+            return
+        if params.get("do_remote_decode") and params.get("remote_block_ids"):
+            # vLLM's way back from a decode engine, which is not supported: nobody would ever read them.
+            params["remote_block_ids"] = None
+        if params.get("do_remote_prefill") and (why := unusable(params, groups)) is not None:
+            self.bad_references += 1
+            bounded.warning("kvlease: request %s: %s; it is computed here", brief(request.request_id), why)
+            params["do_remote_prefill"] = False
+
     def take_on(self, request: "Request") -> bool:
         """Track the lease of a new request; False when it has none, and the stock mechanism applies (R9)."""
         params = request.kv_transfer_params
@@ -53,7 +70,7 @@ class ConsumerSide:
         except BadReference as e:
             # Without its fence nothing is read. The request goes down the load-failure path, which is sure to be right.
             self.bad_references += 1
-            bounded.warning("kvlease: request %s: %s; its prefill will not be read", request.request_id, e)
+            bounded.warning("kvlease: request %s: %s; its prefill will not be read", brief(request.request_id), e)
             self._refs[request.request_id] = None
         else:
             self._refs[request.request_id] = ref

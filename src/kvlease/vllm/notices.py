@@ -1,5 +1,6 @@
-"""Reads without vLLM's completion notice."""
+"""vLLM's notices: reads without one, and only such as its worker can read."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,5 +34,52 @@ def without_notices(worker: Any) -> Iterator[None]:
     worker.nixl_wrapper = _Noticeless(agent)
     try:
         yield
+    finally:
+        worker.nixl_wrapper = agent
+
+
+class _Vetted:
+    """A NIXL agent that hands over only those notices that vLLM's worker can read. All else is passed on."""
+
+    def __init__(self, agent: Any) -> None:
+        self.refused = 0
+        self._agent = agent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._agent, name)
+
+    def get_new_notifs(self) -> dict[Any, list[bytes]]:
+        try:
+            arrived: dict[Any, list[bytes]] = self._agent.get_new_notifs()
+        except UnicodeDecodeError:
+            # An agent's name that is no text: NIXL's binding gives nothing of what has come.
+            self.refused += 1
+            return {}
+        return {name: self._readable(notices) for name, notices in arrived.items()}
+
+    def _readable(self, notices: list[bytes]) -> list[bytes]:
+        readable = [notice for notice in notices if is_notice(notice)]
+        self.refused += len(notices) - len(readable)
+        return readable
+
+
+_NOTICE = re.compile(r"HB:.*|.*:[0-9]{1,9}", re.DOTALL)
+
+
+def is_notice(notice: bytes) -> bool:
+    """Whether it is one of vLLM's: `HB:` and request ids, or a request id and the number of its readers."""
+    try:
+        return _NOTICE.fullmatch(notice.decode("utf-8")) is not None
+    except UnicodeDecodeError:
+        return False
+
+
+@contextmanager
+def vetted_notices(worker: Any) -> Iterator[_Vetted]:
+    """While it lasts, what `worker` hears are notices: anybody on the network can send it anything."""
+    agent = worker.nixl_wrapper
+    worker.nixl_wrapper = vetted = _Vetted(agent)
+    try:
+        yield vetted
     finally:
         worker.nixl_wrapper = agent

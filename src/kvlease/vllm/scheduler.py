@@ -87,6 +87,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         HandshakeListener(encoded_data, self._producer.counts).serve(host, port, ready_event, stop_event)
 
     def on_new_request(self, request: "Request") -> None:
+        self._consumer.vet(request, len(self.kv_cache_config.transfer_groups))
         # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers.
         if not self._consumer.take_on(request):
             super().on_new_request(request)

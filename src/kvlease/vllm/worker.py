@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
+from kvlease.protocol.lease import brief
 from kvlease.roles.fences import Admission, Rank, RemoteFences, Source
 from kvlease.roles.reads import LeasedReads
 from kvlease.roles.words import WorkerWords
@@ -23,7 +24,7 @@ from kvlease.vllm.compat import (
 )
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats
-from kvlease.vllm.notices import without_notices
+from kvlease.vllm.notices import vetted_notices, without_notices
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import fetch_card
 
@@ -115,6 +116,14 @@ class LeasedWorker(NixlPullConnectorWorker):
     # -- consumer: reads -----------------------------------------------------------------------------------------
 
     def _read_blocks_for_req(self, req_id: str, meta: ReqMeta) -> None:
+        try:
+            self._read_any(req_id, meta)
+        except Exception as e:  # noqa: BLE001 - numbers that a client wrote go into vLLM's own arithmetic here
+            self.xfer_stats.count("refused", "bad_params")
+            bounded.exception("kvlease: request %s cannot be read: %r", brief(req_id), e)
+            self._fail(req_id)
+
+    def _read_any(self, req_id: str, meta: ReqMeta) -> None:
         ref = self._reads.ref(req_id)
         if ref is None:
             super()._read_blocks_for_req(req_id, meta)
@@ -126,7 +135,7 @@ class LeasedWorker(NixlPullConnectorWorker):
 
     def _read_leased(self, req_id: str, meta: ReqMeta, ref: LeaseRef) -> None:
         remote = meta.remote
-        source = Source(remote.engine_id, (remote.host, remote.port))
+        source = Source(remote.engine_id, self._address_of(remote.engine_id) or (remote.host, remote.port))
         ranks = self._source_ranks(remote.engine_id)
         match self._fences.admit(req_id, source, ref, ranks, lambda: self._ready_requests.put((req_id, meta))):
             case Admission.READ:
@@ -138,6 +147,11 @@ class LeasedWorker(NixlPullConnectorWorker):
                 self._refuse(req_id, remote.engine_id)
             case Admission.WAIT:
                 pass
+
+    def _address_of(self, engine_id: str) -> Endpoint | None:
+        """Where vLLM shook hands with this engine. A request's own word, which clients write, could have an engine
+        forgotten that others read from."""
+        return next((address for address, known in self._engine_by_address.items() if known == engine_id), None)
 
     def _fetch_card(self, endpoint: Endpoint) -> Future[LeaseCard]:
         """In the thread of vLLM's handshakes."""
@@ -183,6 +197,13 @@ class LeasedWorker(NixlPullConnectorWorker):
     def _source_ranks(self, engine_id: str) -> list[Rank]:
         """The workers of a producer that this worker reads from."""
         return [(0, tp_rank) for tp_rank in self.tp_mappings[engine_id].all_source_ranks]
+
+    def _get_new_notifs(self) -> set[str]:
+        with vetted_notices(self) as agent:
+            sent: set[str] = super()._get_new_notifs()
+        if agent.refused:
+            self.xfer_stats.count("refused", "bad_notice", agent.refused)
+        return sent
 
     # -- a step ends ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,56 @@
+"""What vLLM takes for granted of `kv_transfer_params`, which any client may write.
+
+Stock code reads them in the scheduler's and the worker's step, where a field that is missing or of another kind is an
+exception that ends the engine. So they are looked at when the request comes.
+"""
+
+from collections.abc import Mapping
+
+from kvlease.protocol.lease import brief
+
+MAX_NAME = 1024
+MAX_RANKS = 4096
+"""Workers of one engine, by any kind of parallelism."""
+MAX_BLOCK = 1 << 31
+
+
+def unusable(params: Mapping[str, object], groups: int) -> str | None:
+    """Why a prefill that these params say waits elsewhere cannot be read; None when nothing is wrong with them.
+
+    `groups`: KV cache groups of this engine. What is only of a wrong value fails later, and its own request only.
+    """
+    return _wrong_source(params) or _wrong_blocks(params.get("remote_block_ids"), groups) or _wrong_numbers(params)
+
+
+def _wrong_source(params: Mapping[str, object]) -> str | None:
+    for name in ("remote_engine_id", "remote_request_id", "remote_host"):
+        value = params.get(name)
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
+            return f"{name} is {brief(value)}"
+    port = params.get("remote_port")
+    return None if _whole(port, 1, 65535) else f"remote_port is {brief(port)}"
+
+
+def _wrong_blocks(groups_of_ids: object, groups: int) -> str | None:
+    if not isinstance(groups_of_ids, list | tuple) or len(groups_of_ids) != groups:
+        return f"remote_block_ids is {brief(groups_of_ids)}, not a list for each of {groups} KV cache groups"
+    for ids in groups_of_ids:
+        if not isinstance(ids, list | tuple) or not all(_whole(block, 0, MAX_BLOCK) for block in ids):
+            return "remote_block_ids holds what is no block"
+    return None
+
+
+def _wrong_numbers(params: Mapping[str, object]) -> str | None:
+    for name in ("tp_size", "dcp_size", "pp_size"):
+        if name in params and not _whole(params[name], 1, MAX_RANKS):
+            return f"{name} is {brief(params[name])}"
+    tokens, expiry = params.get("remote_num_tokens"), params.get("remote_blocks_expiry_time")
+    if tokens is not None and not _whole(tokens, 0, MAX_BLOCK):
+        return f"remote_num_tokens is {brief(tokens)}"
+    if expiry is not None and (not isinstance(expiry, int | float) or isinstance(expiry, bool)):
+        return f"remote_blocks_expiry_time is {brief(expiry)}"
+    return None
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
