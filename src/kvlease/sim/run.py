@@ -129,7 +129,7 @@ def _read_again(world: World) -> None:
 
 def _ask_everybody(world: World) -> dict[int, str]:
     asked = world.users.ask_everybody()
-    within_s = LATE_S + apart_s(world.plan) * (len(world.plan.consumers) + 1)
+    within_s = LATE_S + apart_s(world.plan) * (len(world.engines) + 1)
     world.agenda.run_until(world.agenda.now + within_s, lambda: not world.users.unanswered)
     return asked
 

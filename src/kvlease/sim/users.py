@@ -68,8 +68,9 @@ class Users:
         for number, (p, d) in enumerate([pair for pair in pairs if agents.issuperset(pair)], first):
             user = self._users[number] = _User(number, UserRequest(self._world.agenda.now, p, (d,), 1))
             self.unanswered.add(number)
-            # One after the other at each producer: there may be but one slot.
-            turn = plan.consumers.index(d) + 1
+            # One after the other at each producer and each consumer: there may be but one slot, and one seat.
+            turns = max(len(plan.producers), len(plan.consumers))
+            turn = 1 + (plan.producers.index(p) + plan.consumers.index(d)) % turns
             self._world.agenda.after(turn * apart_s(plan), partial(self._begin, user))
             asked[number] = f"{d} reads from {p}"
         return asked
