@@ -24,7 +24,7 @@ def test_it_is_found(name: str) -> None:
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("name", ["no_fence", "stale_renewal_applied"])
+@pytest.mark.parametrize("name", ["no_fence", "stale_seq_applied"])
 def test_what_is_left_of_it_still_fails_and_not_without_any_one_fault(name: str) -> None:
     bug = PLANTED[name]
     quarry = hunt_down(Hunt(name, 0, bug.within_runs))

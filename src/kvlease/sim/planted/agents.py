@@ -12,7 +12,7 @@ class _NoError(Exception):
     """Nobody raises it."""
 
 
-@planted("L2", within_runs=50, stands_for="R26; protocol.md, Deadlines; Lifeguard: a slow detector suspects others")
+@planted("R26", within_runs=50, stands_for="protocol.md, Deadlines; Lifeguard: a slow detector suspects others")
 def pause_held_against_consumers() -> Iterator[Replacement]:
     """A producer that stood still counts its pause, and ends what is over before it reads what has arrived."""
     # Either alone does no harm: what has arrived makes good for the pause, or the forgiven pause for what has arrived.

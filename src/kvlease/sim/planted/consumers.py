@@ -126,7 +126,7 @@ def drops_never_said() -> Iterator[Replacement]:
     yield Lessee, "_let_go", let_go
 
 
-@planted("L3", within_runs=50, stands_for="vllm 49238, 58063: a restarted producer; R22")
+@planted("R20", within_runs=50, stands_for="vllm 49238, 58063: a restarted producer; R22")
 def restart_of_the_producer_unnoticed() -> Iterator[Replacement]:
     """Another incarnation's card leaves the leases of the old one wanted."""
 

@@ -171,7 +171,7 @@ def token_reused() -> Iterator[Replacement]:
     yield FenceLedger, "prepare", prepare
 
 
-@planted("L3", within_runs=50, stands_for="vllm 19223, 29906: what is aborted early is never given back")
+@planted("L1", "L3", within_runs=50, stands_for="vllm 19223, 29906: what is aborted early is never given back")
 def aborted_prefill_keeps_its_slot() -> Iterator[Replacement]:
     """The word of a prefill that was aborted is never cleared, and its slot never free again."""
 
