@@ -197,7 +197,7 @@ def test_r13_a_flood_of_wrong_messages_makes_a_few_lines(caplog: pytest.LogCaptu
     for logger in map(logging.getLogger, list(logging.root.manager.loggerDict)):
         for bounded in [f for f in logger.filters if isinstance(f, OncePerPeriod)]:
             bounded._last.clear()
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="kvlease")
     alone.say(*[b"junk", b"KVL\x02", body(99)] * 1000)
     for i in range(200):
         alone.say(hello(2 * i + 1), body(7, 2 * i + 2))
