@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 KEPT_NAME = "chaos-p"
 """The engine id under which P is started again as another incarnation."""
+HANGS_S = 3.0
+"""How long the worker of a decode engine hangs that is then killed with its clients."""
 
 
 async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]:
@@ -44,13 +46,22 @@ async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]
 async def _start_again(scene: Scene, traffic: Traffic, engine: Engine, fault: Fault) -> None:
     await scene.count(engine)
     if fault.takes_clients:
-        # Stopped first: it would hear of the aborts and drop its leases, and killed first, the clients would hear of
-        # that and go to the other one, which would take the leases over.
-        engine.pause()
-        traffic.abort_all()
+        await _leave_orphans(traffic, engine)
     await scene.end(engine, gracefully=fault.kind.startswith("restart"))
     await asyncio.sleep(fault.lasts_s)
     await scene.start(engine)
+
+
+async def _leave_orphans(traffic: Traffic, engine: Engine) -> None:
+    """Its worker hangs, so that requests come and are not read; then all of it stands still, and all clients go.
+
+    Otherwise it would hear of the aborts and drop its leases; and were it killed first, the clients would hear of that
+    and go to the other decode engine, which would take the leases over.
+    """
+    engine.pause_worker()
+    await asyncio.sleep(HANGS_S)
+    engine.pause()
+    traffic.abort_all()
 
 
 async def _reuse(traffic: Traffic, fault: Fault) -> list[Answered]:

@@ -86,7 +86,7 @@ class Fault:
     `decoder`: the decode engine it befalls, or whose link. `lasts_s`: until it is undone, or what was ended is started
     again. `loss`: the share of packets. `kbit_per_s`: the speed of a slow link. `next_term_s`, `keeps_name`: of a
     prefill engine that is started again; with its name it keeps its engine id, and is another incarnation under it.
-    `takes_clients`: whoever had a request under way dies with the decode engine, and nobody tries again.
+    `takes_clients`: a decode engine hangs, then it is killed, and whoever had a request under way never tries again.
     """
 
     number: int
