@@ -311,9 +311,8 @@ class Promises:
         wedged = [c for c in claimants if c is not None and c.running and now < c.step_until]
         if not claimants or len(wedged) < len(claimants):
             return
-        spoke = [
-            max(c.step_began, self.trouble.calm_since(grant.engine.name, c.name, 0.0, c.step_began)) for c in wedged
-        ]
+        # What is wrong with the wedged engine itself is no excuse.
+        spoke = [max(c.step_began, self.trouble.calm_between(grant.engine.name, c.name)) for c in wedged]
         longest_s = (config.stall_limit_s + config.extension_s + config.renew_interval_s) * 1.02
         if now > max(*spoke, grant.at + config.duration_s, calm) + longest_s + slack_s:
             raise Violation(

@@ -37,14 +37,16 @@ class Trouble:
         """The end of this engine's latest trouble."""
         return self._engines.get(name, NEVER)
 
+    def calm_between(self, one: str, other: str) -> float:
+        """The end of the latest trouble between these two, whatever troubled each of them."""
+        return self._pairs.get(_pair(one, other), NEVER)
+
     def calm_since(self, one: str, other: str, recovery_s: float, since: float) -> float:
         """From when on both must have been heard, if something was wanted from `since` on.
 
         That is `since` where all was well before and ever after; otherwise a recovery after the end of the trouble.
         """
-        ended = max(
-            self._engines.get(one, NEVER), self._engines.get(other, NEVER), self._pairs.get(_pair(one, other), NEVER)
-        )
+        ended = max(self._engines.get(one, NEVER), self._engines.get(other, NEVER), self.calm_between(one, other))
         return since if ended + recovery_s < since else max(since, ended + recovery_s)
 
 
