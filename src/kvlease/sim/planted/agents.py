@@ -49,7 +49,7 @@ def malformed_message_ends_the_agent() -> Iterator[Replacement]:
     yield core, "BadMessage", _NoError
 
 
-@planted("L1", within_runs=50, stands_for="vllm-backport 33: failed heartbeats were logged at debug only")
+@planted("L1", "L2", within_runs=50, stands_for="vllm-backport 33: failed heartbeats were logged at debug only")
 def failed_sends_ignored() -> Iterator[Replacement]:
     """Nobody is told when the transport says that a peer is gone."""
 

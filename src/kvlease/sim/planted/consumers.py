@@ -9,7 +9,7 @@ from kvlease.roles.consumer import ConsumerSide
 from kvlease.sim.planted.bug import Replacement, planted
 
 
-@planted("L2", within_runs=50, stands_for="vllm 25897, dynamo 14502: 75 s in D's queue before it reads; R8")
+@planted("L2", "L3", within_runs=50, stands_for="vllm 25897, dynamo 14502: 75 s in D's queue before it reads; R8")
 def tracked_from_scheduling_only() -> Iterator[Replacement]:
     """A request's lease is renewed from the step that reads it, and not while it waits for that step."""
     honest_take_on, honest_begin = ConsumerSide.take_on, ConsumerSide.begin
@@ -77,7 +77,7 @@ def lost_lease_read_anyway() -> Iterator[Replacement]:
     yield ConsumerSide, "begin", begin
 
 
-@planted("L2", within_runs=50, stands_for="docs/decisions/0002: verify, drop, clear, free, in this order")
+@planted("L2", "L3", within_runs=50, stands_for="docs/decisions/0002: verify, drop, clear, free, in this order")
 def dropped_before_it_is_read() -> Iterator[Replacement]:
     """A lease is dropped in the step that begins to read it: the notice overtakes the fence."""
     honest = ConsumerSide.begin
@@ -136,7 +136,7 @@ def restart_of_the_producer_unnoticed() -> Iterator[Replacement]:
     yield Lessee, "_lose_at", lose_at
 
 
-@planted("L1", within_runs=50, stands_for="R25: an engine that makes no steps for too long stops renewing")
+@planted("R25", within_runs=50, stands_for="R25: an engine that makes no steps for too long stops renewing")
 def no_stall_limit() -> Iterator[Replacement]:
     """The agent of a wedged engine renews for ever."""
     honest = Lessee._serve

@@ -31,7 +31,7 @@ def renewal_while_revoking() -> Iterator[Replacement]:
     yield Lessor, "_claim", claim
 
 
-@planted("L1", within_runs=50, stands_for="vllm 58222, 50789: the reaper looked only at the head of its map")
+@planted("L1", "L2", within_runs=50, stands_for="vllm 58222, 50789: the reaper looked only at the head of its map")
 def head_only_reaper() -> Iterator[Replacement]:
     """What is due is looked for from the oldest on, up to the first that is not due."""
 
@@ -81,7 +81,7 @@ def released_for_all_consumers() -> Iterator[Replacement]:
     yield Lessor, "_drop", drop
 
 
-@planted("L1", within_runs=50, stands_for="Mooncake connector: a consumer's death never reaches P; R18")
+@planted("L1", "L2", within_runs=50, stands_for="Mooncake connector: a consumer's death never reaches P; R18")
 def death_ignored() -> Iterator[Replacement]:
     """The transport's word that a consumer is dead changes nothing: its leases last their extension."""
 
@@ -157,6 +157,16 @@ def no_max_age() -> Iterator[Replacement]:
             honest(self, lease)
 
     yield Lessor, "_set_lease_timer", set_lease_timer
+
+
+@planted("L2", within_runs=50, stands_for="inferred from vLLM's code: a term under 6 s makes the heartbeat interval 0")
+def intervals_in_whole_seconds() -> Iterator[Replacement]:
+    """Durations cross the wire in whole seconds, rounded down."""
+
+    def milliseconds(duration_s: float) -> int:
+        return floor(duration_s) * 1000
+
+    yield lessor, "milliseconds", milliseconds
 
 
 @planted(
