@@ -48,8 +48,13 @@ TARGETS: dict[str, Target] = {
 }
 
 
+def _let_through(*_: object) -> bool:
+    # No mock's own function: that would keep every record of an hour.
+    return True
+
+
 @contextmanager
 def conditions() -> Iterator[None]:
     """As the targets are run: with bounds that can be reached, and every log line looked at."""
-    with small_bounds(), mock.patch.object(OncePerPeriod, "filter", return_value=True), wire.lines_watched():
+    with small_bounds(), mock.patch.object(OncePerPeriod, "filter", _let_through), wire.lines_watched():
         yield
