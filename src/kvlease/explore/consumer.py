@@ -111,7 +111,10 @@ class ConsumerEngine:
         else:
             self.reads._verifier._landing[read.local // WORD_BYTES] = word
             read.state = "DONE"
-        self._verify(holder)
+        if holder in self.tasks:
+            self._verify(holder)
+        else:
+            self.reads.verify([])
         return self._outcome()
 
     def abort(self, holder: str) -> tuple[Any, ...]:
@@ -156,8 +159,9 @@ class ConsumerEngine:
         ]
 
     def _verify(self, holder: str) -> None:
-        verdict = self.reads.verify([holder]).get(holder)
-        if verdict is None:
+        """As `LeasedWorker._pop_done_transfers`: what is neither held back nor failed is used."""
+        verdict = self.reads.verify([holder]).get(holder, Verdict.INTACT)
+        if verdict is Verdict.INTACT and self.reads.held_back([holder]):
             return
         task = self.tasks[holder]
         if verdict is Verdict.INTACT and not task.aborted:

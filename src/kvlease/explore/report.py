@@ -41,7 +41,7 @@ def violated(name: str, found: Found) -> list[str]:
     if found.played_on:
         lines.append("  and then, without faults:")
         lines += [f"         {in_words(action)}" for action in found.played_on]
-    return [*lines, f"  again: kvlease explore {name} --replay {numbers or 'start'}"]
+    return [*lines, f"  again: kvlease explore {name} … --replay {numbers or 'start'}"]
 
 
 def as_json(name: str, found: Found) -> dict[str, Any]:

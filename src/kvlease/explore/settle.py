@@ -1,4 +1,4 @@
-"""What becomes of a state when nothing goes wrong any more (L1, L2, L3).
+"""What becomes of a state when nothing goes wrong any more (L1, L2, L3, R20, R25).
 
 Each question is put to a state by playing on from it without faults, in one fair order: everything that can happen
 within the beat, then the next beat. That order is not all orders; but it begins in every state that is asked about, so
@@ -34,9 +34,9 @@ class Settling:
         """States from which a question is known to be answered well."""
 
     def ask_all(self, state: State) -> None:
-        """Raises `Violation` of L1, L2 or L3, or whatever else is broken on the way."""
+        """Raises `Violation` of L1, L2, L3, R20 or R25, or whatever else is broken on the way."""
         self.asked += 1
-        for question in (self.converges, self.is_given_back, self.is_kept):
+        for question in (self.converges, self.is_given_back, self.is_kept, self.is_told):
             self.path = []
             question(state)
 
@@ -82,6 +82,12 @@ class Settling:
 
         self._play(("L2", last, *sorted(held)), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
 
+    def is_told(self, state: State) -> None:
+        """Engines of consumers do nothing: the leases' age ends them all (R25), and all consumers hear of it (R20)."""
+        last = state.beat + PEACE_BEATS
+        over = lambda now: now.beat > last or (self._has_all_back(now) and self._all_know(now))  # noqa: E731
+        self._play(("R20",), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
+
     # -- how it is played ----------------------------------------------------------------------------------------
 
     def _play(
@@ -104,6 +110,17 @@ class Settling:
             self._check_empty(state)
         elif rule == "L1" and not self._has_all_back(state):
             raise Violation("L1", "all consumers are gone, all deadlines have passed, and blocks or slots are not free")
+
+        elif rule == "R20":
+            if not self._has_all_back(state):
+                raise Violation("R25", "every lease is past its maximum age, and blocks or slots are not free")
+            if not self._all_know(state):
+                raise Violation("R20", "a consumer was never told that its lease is lost")
+
+    def _all_know(self, state: State) -> bool:
+        """Whether no living consumer wants a lease any more that it does not know to be lost."""
+        lenses, moment = self._world.lenses, self._world.moment(state)
+        return not any(lenses.part(moment.consumers[2 * d]).core._lessee._lease_of for d in moment.living)
 
     def _in_peace(self, state: State) -> State:
         moment = self._world.moment(state)

@@ -14,7 +14,11 @@ from kvlease.explore.producer import ProducerEngine
 from kvlease.explore.scale import START_S, Bounds
 from kvlease.explore.state import Item, Offer, Outside, State
 from kvlease.protocol import LeaseRef
+from kvlease.sim.safety import Violation
 from kvlease.sim.standing import believed, check_beliefs, check_loss
+
+LONGEST_FOLLOWING = 64
+"""Actions that follow at once on another; more than there are blocks and words to read."""
 
 
 class World:
@@ -64,7 +68,11 @@ class World:
         """The state after it. Raises `Violation`."""
         moment = self.moment(state)
         self._do(moment, action)
+        followed = 0
         while not self.bounds.fine and (follows := self._actions.eager(moment)) is not None:
+            followed += 1
+            if followed > LONGEST_FOLLOWING:
+                raise Violation("error", f"{follows[0]} is done again and again")
             self._do(moment, follows)
         return moment.state()
 

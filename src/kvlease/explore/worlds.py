@@ -18,16 +18,25 @@ class Chosen:
 
 WORLDS: Mapping[str, Chosen] = {
     "tiny": Chosen(Bounds(beats=2, faults=0, sizes=(2,)), "one lease, no faults"),
+    "calm": Chosen(
+        Bounds(beats=2, faults=0, sizes=(2, 2)), "two leases after each other in the same blocks, no faults", 4
+    ),
     "fine": Chosen(
         Bounds(beats=1, faults=0, sizes=(2, 2), fine=True),
-        "two leases after each other in the same blocks; every block, word and worker an action of its own",
+        "the same, with every block, word and worker an action of its own",
+        4,
     ),
-    "fault": Chosen(Bounds(beats=2, faults=1, sizes=(2,)), "one lease, every single fault at every moment"),
-    "reuse": Chosen(Bounds(beats=2, faults=1, sizes=(2, 2)), "two leases after each other, a fault", settle_every=10),
+    "together": Chosen(Bounds(beats=1, faults=0, sizes=(2, 1)), "two leases at a time, no faults", 10),
+    "fault": Chosen(Bounds(beats=2, faults=1, sizes=(2,)), "one lease, and one fault of any kind at any moment", 4),
+    "reuse": Chosen(
+        Bounds(beats=2, faults=1, sizes=(2, 2)),
+        "two leases after each other in the same blocks, and one fault of any kind at any moment",
+        100,
+    ),
 }
 SETS: Mapping[str, tuple[str, ...]] = {
     "check": ("tiny",),
-    "test": ("tiny", "fine"),
-    "full": ("fine", "fault", "reuse"),
+    "short": ("tiny", "calm", "fine", "fault"),
+    "full": ("calm", "fine", "together", "fault", "reuse"),
 }
 """What is explored together."""
