@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chaos test check format unit fuzz engine clean
+.PHONY: help demo chaos explore test check format unit fuzz engine clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: SIM = --seed 0
 
 sim: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
 	$(BIN)/kvlease sim fuzz --minutes $(MINUTES) $(SIM)
+
+explore: $(VENV)/.dev ## small worlds explored completely: every order of everything that can happen (under 10 min)
+	$(BIN)/kvlease explore
 
 fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
 	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)

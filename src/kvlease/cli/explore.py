@@ -38,7 +38,7 @@ arguments, 3 stopped before the end, 130 interrupted
 
 examples:
   kvlease explore
-  kvlease explore fault --faults 2 --minutes 30
+  kvlease explore expiry --faults 2 --minutes 30
   kvlease explore reuse --planted slot_reused_early"""
 
 

@@ -27,9 +27,10 @@ WORLDS: Mapping[str, Chosen] = {
         4,
     ),
     "together": Chosen(Bounds(beats=1, faults=0, sizes=(2, 1)), "two leases at a time, no faults", 10),
-    "fault": Chosen(Bounds(beats=2, faults=1, sizes=(2,)), "one lease, and one fault of any kind at any moment", 4),
+    "fault": Chosen(Bounds(beats=1, faults=1, sizes=(1,)), "one lease, and one fault of any kind at any moment", 4),
+    "expiry": Chosen(Bounds(beats=2, faults=1, sizes=(2,)), "the same, for as long as the lease's term", 4),
     "reuse": Chosen(
-        Bounds(beats=2, faults=1, sizes=(2, 2)),
+        Bounds(beats=1, faults=1, sizes=(2, 2)),
         "two leases after each other in the same blocks, and one fault of any kind at any moment",
         100,
     ),
@@ -37,6 +38,6 @@ WORLDS: Mapping[str, Chosen] = {
 SETS: Mapping[str, tuple[str, ...]] = {
     "check": ("tiny",),
     "short": ("tiny", "calm", "fine", "fault"),
-    "full": ("calm", "fine", "together", "fault", "reuse"),
+    "full": ("calm", "fine", "together", "expiry", "reuse"),
 }
 """What is explored together."""
