@@ -4,6 +4,9 @@ An agent, an engine and the books each see nothing but their inputs. So what one
 out once, by the product's code on a copy, and looked up ever after; and a state of the world is a handful of small
 numbers, one for each part. Spin stores states like that ("collapse", Holzmann 1997). It is exact: two parts have one
 number when their normal forms are the same, byte by byte, and two states are the same when all their numbers are.
+
+Copies are made by pickling: 60 µs there and back for an agent, where `copy.deepcopy` takes 130 and to play the way to
+it again a millisecond an action.
 """
 
 import hashlib
