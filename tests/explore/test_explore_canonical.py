@@ -81,6 +81,7 @@ def test_parts_with_one_form_do_the_same() -> None:
             assert one == other
 
 
+@pytest.mark.sim
 @pytest.mark.parametrize(
     ("owner", "left_out", "fault"),
     [("Wire", "reachable", "producer_suspects"), ("Task", "aborted", "abort"), ("Lessee", "_seq", "lose")],

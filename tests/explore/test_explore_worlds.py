@@ -40,7 +40,7 @@ def test_the_same_world_has_the_same_states() -> None:
 
 
 def test_an_exploration_that_is_cut_off_says_so() -> None:
-    found = Search(WORLDS["fault"].bounds, limits=Limits(states=500)).run()
+    found = Search(WORLDS["fault"].bounds, limits=Limits(states=50)).run()
     assert not found.complete
     assert found.violation is None
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from kvlease.explore.scale import Bounds
 from kvlease.explore.search import Found
 from kvlease.explore.words import in_words
 
@@ -41,7 +42,18 @@ def violated(name: str, found: Found) -> list[str]:
     if found.played_on:
         lines.append("  and then, without faults:")
         lines += [f"         {in_words(action)}" for action in found.played_on]
-    return [*lines, f"  again: kvlease explore {name} … --replay {numbers or 'start'}"]
+    # The bug that was planted, if one was, is to be named, too.
+    return [*lines, f"  again: kvlease explore {name} {_as_options(found.bounds)} --replay {numbers or 'start'}"]
+
+
+def _as_options(bounds: Bounds) -> str:
+    given = [
+        f"--{name} {getattr(bounds, name)}" for name in ("beats", "faults", "blocks", "slots", "workers", "consumers")
+    ]
+    given += [
+        f"--{name} {','.join(map(str, getattr(bounds, name)))}" for name in ("sizes", "kinds") if getattr(bounds, name)
+    ]
+    return " ".join([*given, "--fine"] if bounds.fine else given)
 
 
 def as_json(name: str, found: Found) -> dict[str, Any]:
