@@ -16,6 +16,10 @@ class Chosen:
     """Of so many states, one is asked what becomes of it without faults."""
 
 
+_MISHAPS = (
+    "vanish", "shut_down", "producer_suspects", "consumer_suspects", "restart", "abort", "abort_prefill",
+)  # fmt: skip
+
 WORLDS: Mapping[str, Chosen] = {
     "tiny": Chosen(Bounds(beats=2, faults=0, sizes=(2,)), "one lease, no faults"),
     "calm": Chosen(
@@ -34,10 +38,20 @@ WORLDS: Mapping[str, Chosen] = {
         "two leases after each other in the same blocks, and one fault of any kind at any moment",
         100,
     ),
+    "letters": Chosen(
+        Bounds(beats=2, faults=1, sizes=(2, 2), kinds=("lose", "double", "hold", "crash")),
+        "the same for as long as a lease's term, with one message lost, doubled or late, or a consumer killed",
+        1000,
+    ),
+    "mishaps": Chosen(
+        Bounds(beats=2, faults=1, sizes=(2, 2), kinds=_MISHAPS),
+        "the same with what else can go wrong once, but for engines that stand still and second consumers",
+        1000,
+    ),
 }
 SETS: Mapping[str, tuple[str, ...]] = {
     "check": ("tiny",),
     "short": ("tiny", "calm", "fine", "fault"),
-    "full": ("calm", "fine", "together", "expiry", "reuse"),
+    "full": ("calm", "fine", "together", "expiry", "reuse", "letters", "mishaps"),
 }
 """What is explored together."""
