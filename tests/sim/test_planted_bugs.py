@@ -24,7 +24,7 @@ def test_it_is_found(name: str) -> None:
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize("name", ["no_fence", "stale_seq_applied"])
+@pytest.mark.parametrize("name", ["no_fence", "tracked_from_scheduling_only"])
 def test_what_is_left_of_it_still_fails_and_not_without_any_one_fault(name: str) -> None:
     bug = PLANTED[name]
     quarry = hunt_down(Hunt(name, 0, bug.within_runs))
@@ -33,7 +33,7 @@ def test_what_is_left_of_it_still_fails_and_not_without_any_one_fault(name: str)
     with plant(name):
         shrunk = shrink(whole, quarry.rule)
         again = run(whole.keeping(requests=shrunk.requests, faults=shrunk.faults))
-        assert again == shrunk.outcome
+        assert again.digest == shrunk.outcome.digest
         assert again.violation is not None
         assert again.violation.rule == quarry.rule
         for fault in shrunk.faults:

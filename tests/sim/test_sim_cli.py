@@ -147,7 +147,7 @@ def test_planted_bugs_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_bug_that_is_not_found_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    late = "renewal_while_revoking"
+    late = "failed_fence_counts_as_intact"
     status, text = said(f"sim planted {late} --runs 1 --ranges 1 --jobs 1", capsys)
     assert status == 1, text
     assert "0 of 1 found" in text

@@ -12,7 +12,7 @@ class _NoError(Exception):
     """Nobody raises it."""
 
 
-@planted("R26", within_runs=50, stands_for="protocol.md, Deadlines; Lifeguard: a slow detector suspects others")
+@planted("R26", within_runs=300, stands_for="protocol.md, Deadlines; Lifeguard: a slow detector suspects others")
 def pause_held_against_consumers() -> Iterator[Replacement]:
     """A producer that stood still counts its pause, and ends what is over before it reads what has arrived."""
     # Either alone does no harm: what has arrived makes good for the pause, or the forgiven pause for what has arrived.
@@ -30,7 +30,7 @@ def pause_held_against_consumers() -> Iterator[Replacement]:
     yield AgentCore, "step", step
 
 
-@planted("L2", "R20", within_runs=50, stands_for="vllm 25808: D asked before P had registered the expiry")
+@planted("L2", "R20", within_runs=200, stands_for="vllm 25808: D asked before P had registered the expiry")
 def network_before_engine() -> Iterator[Replacement]:
     """A turn takes the network's word before the engine's: a claim may come before its grant."""
     honest = AgentCore.step
@@ -43,13 +43,13 @@ def network_before_engine() -> Iterator[Replacement]:
     yield AgentCore, "step", step
 
 
-@planted("error", within_runs=50, stands_for="smg 2382, vllm 58063: a peer's message ends the engine; R11")
+@planted("error", within_runs=100, stands_for="smg 2382, vllm 58063: a peer's message ends the engine; R11")
 def malformed_message_ends_the_agent() -> Iterator[Replacement]:
     """Bytes that are no message end whoever takes the turns."""
     yield core, "BadMessage", _NoError
 
 
-@planted("L1", "L2", within_runs=50, stands_for="vllm-backport 33: failed heartbeats were logged at debug only")
+@planted("L1", "L2", within_runs=300, stands_for="vllm-backport 33: failed heartbeats were logged at debug only")
 def failed_sends_ignored() -> Iterator[Replacement]:
     """Nobody is told when the transport says that a peer is gone."""
 

@@ -45,7 +45,9 @@ def tracked_from_scheduling_only() -> Iterator[Replacement]:
     yield ConsumerSide, "begin", begin
 
 
-@planted("L1", "L3", within_runs=50, stands_for="vllm 41269, 19223, 29906: aborted before D ever schedules the request")
+@planted(
+    "L1", "L3", within_runs=100, stands_for="vllm 41269, 19223, 29906: aborted before D ever schedules the request"
+)
 def aborted_before_schedule_kept() -> Iterator[Replacement]:
     """The lease of a request that ends before it is read is renewed for ever."""
     honest_release, honest_begin = ConsumerSide.release, ConsumerSide.begin
@@ -65,7 +67,7 @@ def aborted_before_schedule_kept() -> Iterator[Replacement]:
     yield ConsumerSide, "begin", begin
 
 
-@planted("R20", within_runs=50, stands_for="R20: a LOST lease is not read at all")
+@planted("R20", within_runs=25, stands_for="R20: a LOST lease is not read at all")
 def lost_lease_read_anyway() -> Iterator[Replacement]:
     """A consumer that knows its lease to be lost reads all the same."""
     honest = ConsumerSide.begin
@@ -77,7 +79,7 @@ def lost_lease_read_anyway() -> Iterator[Replacement]:
     yield ConsumerSide, "begin", begin
 
 
-@planted("L2", "L3", within_runs=50, stands_for="docs/decisions/0002: verify, drop, clear, free, in this order")
+@planted("L2", "L3", within_runs=25, stands_for="docs/decisions/0002: verify, drop, clear, free, in this order")
 def dropped_before_it_is_read() -> Iterator[Replacement]:
     """A lease is dropped in the step that begins to read it: the notice overtakes the fence."""
     honest = ConsumerSide.begin
@@ -108,7 +110,7 @@ def sibling_released_for_all() -> Iterator[Replacement]:
     yield Lessee, "untrack", untrack
 
 
-@planted("L1", "L3", within_runs=50, stands_for="vllm 43509, 38900: siblings (n > 1) that never free; R24")
+@planted("L1", "L3", within_runs=25, stands_for="vllm 43509, 38900: siblings (n > 1) that never free; R24")
 def siblings_linger_for_ever() -> Iterator[Replacement]:
     """A lease that siblings held is kept for the next of them, who may never come."""
     yield lessee, "SIBLING_LINGER_S", 1e6
@@ -126,7 +128,7 @@ def drops_never_said() -> Iterator[Replacement]:
     yield Lessee, "_let_go", let_go
 
 
-@planted("R20", within_runs=50, stands_for="vllm 49238, 58063: a restarted producer; R22")
+@planted("R20", within_runs=300, stands_for="vllm 49238, 58063: a restarted producer; R22")
 def restart_of_the_producer_unnoticed() -> Iterator[Replacement]:
     """Another incarnation's card leaves the leases of the old one wanted."""
 
@@ -136,7 +138,7 @@ def restart_of_the_producer_unnoticed() -> Iterator[Replacement]:
     yield Lessee, "_lose_at", lose_at
 
 
-@planted("R25", within_runs=50, stands_for="R25: an engine that makes no steps for too long stops renewing")
+@planted("R25", within_runs=500, stands_for="R25: an engine that makes no steps for too long stops renewing")
 def no_stall_limit() -> Iterator[Replacement]:
     """The agent of a wedged engine renews for ever."""
     honest = Lessee._serve
@@ -152,7 +154,7 @@ def no_stall_limit() -> Iterator[Replacement]:
     "L1",
     "L2",
     "L3",
-    within_runs=50,
+    within_runs=100,
     stands_for="vllm 49238, 58063: a producer that was cut off is not looked for again",
 )
 def cut_off_producer_given_up() -> Iterator[Replacement]:

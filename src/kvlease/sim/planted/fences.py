@@ -1,19 +1,19 @@
 """Planted in words, slots and tokens, and in what a consumer's worker makes of them."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from kvlease.fence import FenceVerifier, FenceWord, Verdict
+from kvlease.fence import FenceWord, Verdict
 from kvlease.fence.ledger import FenceLedger, FenceOrders, Word
 from kvlease.protocol import LeaseRef
-from kvlease.roles.fences import RemoteFences
+from kvlease.roles.fences import Admission, Rank, RemoteFences, Source
 from kvlease.roles.producer import ProducerSide
 from kvlease.roles.reads import LeasedReads
 from kvlease.roles.words import WorkerWords
 from kvlease.sim.planted.bug import Replacement, planted
 
 
-@planted("S1", within_runs=50, stands_for="aws-do-eks 84, vllm 21570: reads of released blocks, all HTTP 200")
+@planted("S1", within_runs=10, stands_for="aws-do-eks 84, vllm 21570: reads of released blocks, all HTTP 200")
 def no_fence() -> Iterator[Replacement]:
     """What the fence says is not looked at: data that has arrived counts as the lease's own."""
     honest = LeasedReads.verify
@@ -24,7 +24,7 @@ def no_fence() -> Iterator[Replacement]:
     yield LeasedReads, "verify", verify
 
 
-@planted("S1", within_runs=50, stands_for="TensorRT-LLM: a timeout that races a transfer; protocol.md, The fence, 3")
+@planted("S1", within_runs=150, stands_for="TensorRT-LLM: a timeout that races a transfer; protocol.md, The fence, 3")
 def fence_read_before_data() -> Iterator[Replacement]:
     """The fence is read as soon as the data is asked for, and not after it has come."""
 
@@ -46,7 +46,7 @@ def fence_read_before_data() -> Iterator[Replacement]:
     yield LeasedReads, "verify", verify
 
 
-@planted("S1", "error", within_runs=50, stands_for="protocol.md, The fence, 3: only then is the load reported as done")
+@planted("S1", "error", within_runs=10, stands_for="protocol.md, The fence, 3: only then is the load reported as done")
 def used_before_the_verdict() -> Iterator[Replacement]:
     """A request goes on while its fence is still being read."""
 
@@ -56,7 +56,7 @@ def used_before_the_verdict() -> Iterator[Replacement]:
     yield LeasedReads, "held_back", held_back
 
 
-@planted("S1", within_runs=50, stands_for="vllm 52234: a failed receive fails open")
+@planted("S1", within_runs=1000, stands_for="vllm 52234: a failed receive fails open")
 def failed_fence_counts_as_intact() -> Iterator[Replacement]:
     """A fence that cannot be read is taken for one that was found intact."""
     honest = LeasedReads.verify
@@ -69,21 +69,29 @@ def failed_fence_counts_as_intact() -> Iterator[Replacement]:
 
 
 @planted(
-    "L3", within_runs=50, stands_for="vllm 46283, 46289, 54714: a consumer waits for ever for KV that will not come"
+    "L3", within_runs=100, stands_for="vllm 46283, 46289, 54714: a consumer waits for ever for KV that will not come"
 )
-def fence_waited_for_without_end() -> Iterator[Replacement]:
-    """A fence read that never ends is waited for without end."""
-    honest = FenceVerifier.post
+def card_asked_for_without_end() -> Iterator[Replacement]:
+    """A request whose producer is gone is not refused: its worker asks for the card again, and again."""
+    honest = RemoteFences.admit
 
-    def post(self: FenceVerifier, request_id: str, words: Sequence[FenceWord]) -> None:
-        honest(self, request_id, words)
-        if (check := self._checks.get(request_id)) is not None:
-            check.deadline = float("inf")
+    def admit(
+        self: RemoteFences,
+        request_id: str,
+        source: Source,
+        ref: LeaseRef,
+        ranks: Sequence[Rank],
+        come_back: Callable[[], None],
+    ) -> Admission:
+        admission = honest(self, request_id, source, ref, ranks, come_back)
+        if admission is Admission.REFUSED:
+            return honest(self, request_id, source, ref, ranks, come_back)
+        return admission
 
-    yield FenceVerifier, "post", post
+    yield RemoteFences, "admit", admit
 
 
-@planted("S2", "S3", within_runs=5, stands_for="protocol.md, The fence, 2; MoRIIO: a live read sees reused blocks")
+@planted("S2", "S3", within_runs=10, stands_for="protocol.md, The fence, 2; MoRIIO: a live read sees reused blocks")
 def fence_cleared_after_free() -> Iterator[Replacement]:
     """A worker lets the blocks go and clears the word in its next step."""
     honest = WorkerWords.arm
@@ -106,7 +114,7 @@ def fence_cleared_after_free() -> Iterator[Replacement]:
     yield WorkerWords, "arm", arm
 
 
-@planted("S3", "error", within_runs=50, stands_for="protocol.md, The fence, 4; vllm 56104: ranks that are not alike")
+@planted("S3", "error", within_runs=100, stands_for="protocol.md, The fence, 4; vllm 56104: ranks that are not alike")
 def one_worker_clears_for_all() -> Iterator[Replacement]:
     """The first worker that reports a word as clear speaks for the others."""
 
@@ -119,7 +127,7 @@ def one_worker_clears_for_all() -> Iterator[Replacement]:
     yield FenceLedger, "report", report
 
 
-@planted("S2", within_runs=5, stands_for="vllm 25808: D read before P had registered the expiry")
+@planted("S2", within_runs=10, stands_for="vllm 25808: D read before P had registered the expiry")
 def armed_after_prefill() -> Iterator[Replacement]:
     """Words are armed in the step after the grant, when the reference has left already."""
     honest_grant, honest_orders = ProducerSide.grant, ProducerSide.take_orders
@@ -140,7 +148,7 @@ def armed_after_prefill() -> Iterator[Replacement]:
     yield ProducerSide, "take_orders", take_orders
 
 
-@planted("S3", "error", within_runs=10, stands_for="protocol.md, The fence, 4: a slot rests until all have cleared it")
+@planted("S3", "error", within_runs=50, stands_for="protocol.md, The fence, 4: a slot rests until all have cleared it")
 def slot_reused_early() -> Iterator[Replacement]:
     """A slot is given out again as soon as its clearing is ordered."""
     honest_clear, honest_retire = FenceLedger.clear, FenceLedger._retire
@@ -159,7 +167,7 @@ def slot_reused_early() -> Iterator[Replacement]:
     yield FenceLedger, "_retire", retire
 
 
-@planted("S3", within_runs=5, stands_for="vllm 52234: a stale reference returned the previous prompt's answer")
+@planted("S3", within_runs=10, stands_for="vllm 52234: a stale reference returned the previous prompt's answer")
 def token_reused() -> Iterator[Replacement]:
     """The token is the number of the slot: the next lease in it has the same."""
     honest = FenceLedger.prepare
@@ -171,7 +179,7 @@ def token_reused() -> Iterator[Replacement]:
     yield FenceLedger, "prepare", prepare
 
 
-@planted("L1", "L3", within_runs=50, stands_for="vllm 19223, 29906: what is aborted early is never given back")
+@planted("L1", "L3", within_runs=150, stands_for="vllm 19223, 29906: what is aborted early is never given back")
 def aborted_prefill_keeps_its_slot() -> Iterator[Replacement]:
     """The word of a prefill that was aborted is never cleared, and its slot never free again."""
 
@@ -181,7 +189,7 @@ def aborted_prefill_keeps_its_slot() -> Iterator[Replacement]:
     yield ProducerSide, "abort", abort
 
 
-@planted("L2", "L3", within_runs=50, stands_for="vllm 49238: a restarted peer leaves poisoned state behind")
+@planted("L2", "L3", within_runs=100, stands_for="vllm 49238: a restarted peer leaves poisoned state behind")
 def old_card_kept_for_ever() -> Iterator[Replacement]:
     """A producer's card is kept over its restart: nothing is read from the new one."""
     honest = RemoteFences._learn

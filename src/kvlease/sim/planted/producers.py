@@ -16,7 +16,7 @@ from kvlease.sim.planted.bug import Replacement, planted
 LONG_S = 1e9
 
 
-@planted("S3", within_runs=50, stands_for="etcd's lessor: a renewal of an expired lease must fail")
+@planted("S3", within_runs=25, stands_for="etcd's lessor: a renewal of an expired lease must fail")
 def renewal_while_revoking() -> Iterator[Replacement]:
     """A claim brings back a lease whose words are being cleared."""
     honest = Lessor._claim
@@ -31,7 +31,7 @@ def renewal_while_revoking() -> Iterator[Replacement]:
     yield Lessor, "_claim", claim
 
 
-@planted("L1", "L2", within_runs=50, stands_for="vllm 58222, 50789: the reaper looked only at the head of its map")
+@planted("L1", "L2", within_runs=10, stands_for="vllm 58222, 50789: the reaper looked only at the head of its map")
 def head_only_reaper() -> Iterator[Replacement]:
     """What is due is looked for from the oldest on, up to the first that is not due."""
 
@@ -49,7 +49,7 @@ def head_only_reaper() -> Iterator[Replacement]:
     yield ExpiryQueue, "take_due", take_due
 
 
-@planted("L1", "L2", within_runs=50, stands_for="vllm 50326: a deadline of one host's clock compared on another")
+@planted("L1", "L2", within_runs=10, stands_for="vllm 50326: a deadline of one host's clock compared on another")
 def wall_clock_on_the_wire() -> Iterator[Replacement]:
     """A renewal carries a point in its sender's time, and the producer takes it for its own."""
     honest_renew, honest_on_renew = Lessee._renew, Lessor._on_renew
@@ -69,7 +69,7 @@ def wall_clock_on_the_wire() -> Iterator[Replacement]:
     yield Lessor, "_on_renew", on_renew
 
 
-@planted("L2", within_runs=50, stands_for="vllm 43509, 38900: siblings free under each other; R24")
+@planted("L2", within_runs=100, stands_for="vllm 43509, 38900: siblings free under each other; R24")
 def released_for_all_consumers() -> Iterator[Replacement]:
     """One consumer's drop ends the lease for the others that claim it."""
 
@@ -81,7 +81,7 @@ def released_for_all_consumers() -> Iterator[Replacement]:
     yield Lessor, "_drop", drop
 
 
-@planted("L1", "L2", within_runs=50, stands_for="Mooncake connector: a consumer's death never reaches P; R18")
+@planted("L1", "L2", within_runs=300, stands_for="Mooncake connector: a consumer's death never reaches P; R18")
 def death_ignored() -> Iterator[Replacement]:
     """The transport's word that a consumer is dead changes nothing: its leases last their extension."""
 
@@ -91,7 +91,7 @@ def death_ignored() -> Iterator[Replacement]:
     yield Lessor, "peer_lost", peer_lost
 
 
-@planted("L1", within_runs=50, stands_for="docs/decisions/0003: death voids the grant")
+@planted("L1", within_runs=500, stands_for="docs/decisions/0003: death voids the grant")
 def dead_consumer_keeps_the_term() -> Iterator[Replacement]:
     """What a dead consumer claimed is kept for the rest of the grant's own term."""
 
@@ -105,7 +105,7 @@ def dead_consumer_keeps_the_term() -> Iterator[Replacement]:
     yield Lessor, "_orphan", orphan
 
 
-@planted("L1", within_runs=50, stands_for="R18; SGLang's NIXL backend: P has no timeout, and nobody asks")
+@planted("L1", within_runs=500, stands_for="R18; SGLang's NIXL backend: P has no timeout, and nobody asks")
 def no_probe() -> Iterator[Replacement]:
     """A producer that has nothing to say says nothing, and so never learns of a death."""
     honest = Lessor._send
@@ -118,7 +118,9 @@ def no_probe() -> Iterator[Replacement]:
     yield Lessor, "_send", send
 
 
-@planted("L2", within_runs=50, stands_for="protocol.md, Deadlines: a Hello within the grace restores the session")
+@planted(
+    "L1", "L2", within_runs=100, stands_for="protocol.md, Deadlines: a Hello within the grace restores the session"
+)
 def dead_once_dead_for_ever() -> Iterator[Replacement]:
     """A consumer that was reported dead by mistake is not believed that it lives."""
     honest = Lessor._reopen
@@ -131,7 +133,7 @@ def dead_once_dead_for_ever() -> Iterator[Replacement]:
     yield Lessor, "_reopen", reopen
 
 
-@planted("R20", within_runs=50, stands_for="R23: another consumer may claim the lease")
+@planted("R20", within_runs=25, stands_for="R23: another consumer may claim the lease")
 def second_consumer_refused() -> Iterator[Replacement]:
     """A lease that somebody claims is not there for anybody else."""
     honest = Lessor._claim
@@ -159,7 +161,9 @@ def no_max_age() -> Iterator[Replacement]:
     yield Lessor, "_set_lease_timer", set_lease_timer
 
 
-@planted("L2", within_runs=50, stands_for="inferred from vLLM's code: a term under 6 s makes the heartbeat interval 0")
+@planted(
+    "L1", "L2", within_runs=50, stands_for="inferred from vLLM's code: a term under 6 s makes the heartbeat interval 0"
+)
 def intervals_in_whole_seconds() -> Iterator[Replacement]:
     """Durations cross the wire in whole seconds, rounded down."""
 
@@ -170,7 +174,7 @@ def intervals_in_whole_seconds() -> Iterator[Replacement]:
 
 
 @planted(
-    "L1", within_runs=50, stands_for="llm-d operations guide: a request that dies in the router strands its blocks"
+    "L1", within_runs=25, stands_for="llm-d operations guide: a request that dies in the router strands its blocks"
 )
 def grant_without_a_term() -> Iterator[Replacement]:
     """A lease that nobody claims waits for its maximum age."""
@@ -181,7 +185,7 @@ def grant_without_a_term() -> Iterator[Replacement]:
     yield Lessor, "_set_lease_timer", set_lease_timer
 
 
-@planted("L3", within_runs=10, stands_for="R12: nothing is left behind")
+@planted("L3", within_runs=100, stands_for="R12: nothing is left behind")
 def ends_kept_from_the_lessor() -> Iterator[Replacement]:
     """The lessor never hears that the words are cleared, and keeps the lease in mind."""
 
@@ -191,7 +195,7 @@ def ends_kept_from_the_lessor() -> Iterator[Replacement]:
     yield lessor.Lessor, "ended", ended
 
 
-@planted("L1", "L3", within_runs=50, stands_for="vllm-backport 33: after days the transport died, and nobody noticed")
+@planted("L1", "L3", within_runs=500, stands_for="vllm-backport 33: after days the transport died, and nobody noticed")
 def dead_agent_keeps_its_leases() -> Iterator[Replacement]:
     """When a producer's agent has died, its leases are held for ever."""
 

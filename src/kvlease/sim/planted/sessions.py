@@ -12,7 +12,7 @@ from kvlease.protocol.tracking import Session
 from kvlease.sim.planted.bug import Replacement, planted
 
 
-@planted("L2", "S4", within_runs=50, stands_for="S4: a late message changes nothing that a later one settled")
+@planted("L2", "S4", within_runs=1000, stands_for="S4: a late message changes nothing that a later one settled")
 def stale_seq_applied() -> Iterator[Replacement]:
     """A consumer's Hello, Renew or Bye counts, however old it is."""
     honest = Lessor.receive
@@ -29,7 +29,7 @@ def stale_seq_applied() -> Iterator[Replacement]:
     yield Lessor, "receive", receive
 
 
-@planted("L2", "S4", within_runs=50, stands_for="protocol.md, Messages: deltas are repeated until acknowledged")
+@planted("L2", "S4", within_runs=150, stands_for="protocol.md, Messages: deltas are repeated until acknowledged")
 def no_retransmission() -> Iterator[Replacement]:
     """What changed is said once; further copies of a renewal carry nothing."""
     honest = Lessee._renew
@@ -45,7 +45,7 @@ def no_retransmission() -> Iterator[Replacement]:
     yield Lessee, "_renew", renew
 
 
-@planted("L2", within_runs=50, stands_for="protocol.md, Messages: repeated until acknowledged")
+@planted("L2", within_runs=1000, stands_for="protocol.md, Messages: repeated until acknowledged")
 def ack_of_any_seq_settles() -> Iterator[Replacement]:
     """An Ack of an earlier window is taken for that of this one."""
     honest = Lessee._on_ack
@@ -58,7 +58,7 @@ def ack_of_any_seq_settles() -> Iterator[Replacement]:
     yield Lessee, "_on_ack", on_ack
 
 
-@planted("L2", within_runs=50, stands_for="docs/decisions/0004: after a Hello, all claims are stated again")
+@planted("L2", within_runs=200, stands_for="docs/decisions/0004: after a Hello, all claims are stated again")
 def claims_not_restated() -> Iterator[Replacement]:
     """After a Hello, what the producer had acknowledged before is not stated again."""
     honest = Lessee._restate
@@ -73,7 +73,7 @@ def claims_not_restated() -> Iterator[Replacement]:
     yield Lessee, "_restate", restate
 
 
-@planted("L2", within_runs=50, stands_for="docs/decisions/0004: a consumer that slept was told that all is well")
+@planted("L2", within_runs=300, stands_for="docs/decisions/0004: a consumer that slept was told that all is well")
 def reopen_ignored() -> Iterator[Replacement]:
     """A consumer does not hear that claims of its session were ended."""
     honest = Lessee._on_ack
@@ -84,7 +84,7 @@ def reopen_ignored() -> Iterator[Replacement]:
     yield Lessee, "_on_ack", on_ack
 
 
-@planted("L2", within_runs=50, stands_for="vllm 21570: D cannot know that P timed out; R20")
+@planted("L2", within_runs=10, stands_for="vllm 21570: D cannot know that P timed out; R20")
 def unknown_tokens_ignored() -> Iterator[Replacement]:
     """A consumer does not hear that its producer does not hold what it claims."""
     honest = Lessee._on_ack
@@ -96,7 +96,7 @@ def unknown_tokens_ignored() -> Iterator[Replacement]:
 
 
 @planted(
-    "L2", "S4", within_runs=50, stands_for="Gray and Cheriton 1989: a holder's clock must begin before the grantor's"
+    "L2", "S4", within_runs=1000, stands_for="Gray and Cheriton 1989: a holder's clock must begin before the grantor's"
 )
 def held_from_the_answer_on() -> Iterator[Replacement]:
     """A consumer counts its extension from the arrival of the Ack, and not from the sending of what it answers."""
@@ -111,7 +111,7 @@ def held_from_the_answer_on() -> Iterator[Replacement]:
     yield Lessee, "_on_ack", on_ack
 
 
-@planted("L2", within_runs=50, stands_for="vllm 53095, 53244: renewals under an id that P does not know")
+@planted("L2", within_runs=10, stands_for="vllm 53095, 53244: renewals under an id that P does not know")
 def heartbeat_id_mismatch() -> Iterator[Replacement]:
     """Renewals name the leases by what is not their token."""
     honest = Lessee._renew
