@@ -1,11 +1,12 @@
 """The simulator can fail: every planted bug is found, under a promise that it breaks, in the runs stated for it."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from kvlease.sim.fuzz import plant
-from kvlease.sim.hunt import Hunt, hunt_down
+from kvlease.sim.fuzz import in_processes, plant
+from kvlease.sim.hunt import Hunt, Quarry, hunt_down
 from kvlease.sim.plan import draw_plan
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.run import run
@@ -14,11 +15,20 @@ from kvlease.sim.shrink import shrink
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
+@pytest.fixture(scope="module")
+def quarries(request: pytest.FixtureRequest) -> dict[str, Quarry]:
+    """What the hunts for all bugs of this session bring home, one process a core."""
+    tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    names = [str(test.callspec.params["name"]) for test in tests if test.originalname == "test_it_is_found"]
+    hunts = [Hunt(name, 0, PLANTED[name].within_runs) for name in names]
+    return {quarry.hunt.name: quarry for quarry in in_processes(hunt_down, hunts, len(os.sched_getaffinity(0)))}
+
+
 @pytest.mark.sim
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", PLANTED)
-def test_it_is_found(name: str) -> None:
-    bug = PLANTED[name]
-    quarry = hunt_down(Hunt(name, 0, bug.within_runs))
+def test_it_is_found(name: str, quarries: dict[str, Quarry]) -> None:
+    bug, quarry = PLANTED[name], quarries[name]
     assert quarry.runs is not None, f"{name} was not found in {bug.within_runs} runs: {bug.what}"
     assert not quarry.strays, f"{name} breaks what it is not said to break: {quarry.strays}"
 
