@@ -16,6 +16,12 @@ class Violation(AssertionError):
         self.rule = rule
         self.text = text
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Violation) and (self.rule, self.text) == (other.rule, other.text)
+
+    def __hash__(self) -> int:
+        return hash((self.rule, self.text))
+
     def __reduce__(self) -> "tuple[type[Violation], tuple[str, str]]":
         return Violation, (self.rule, self.text)
 
