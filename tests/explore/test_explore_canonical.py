@@ -1,6 +1,5 @@
 """Two parts of the explored world that are taken for one have one future."""
 
-import logging
 import pickle
 from collections import deque
 from collections.abc import Iterator
@@ -20,7 +19,6 @@ ROAMED, WALKS, STEPS = 1000, 6, 40
 
 @pytest.fixture(autouse=True)
 def beats() -> Iterator[None]:
-    logging.getLogger("kvlease").setLevel(logging.CRITICAL)
     with in_beats():
         yield
 

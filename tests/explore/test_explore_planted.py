@@ -1,7 +1,5 @@
 """Bugs that are planted in the product's code are found by exploration, on the shortest way there is."""
 
-import logging
-
 import pytest
 
 from kvlease.explore.scale import Bounds
@@ -51,7 +49,6 @@ QUICK = ("no_fence", "slot_reused_early", "grant_without_a_term")
     "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.sim) for name in FOUND]
 )
 def test_a_planted_bug_is_found(name: str) -> None:
-    logging.getLogger("kvlease").setLevel(logging.CRITICAL)
     bounds, rule, actions = FOUND[name]
     with PLANTED[name].apply():
         found = Search(bounds, limits=Limits(states=20_000)).run()
@@ -62,5 +59,4 @@ def test_a_planted_bug_is_found(name: str) -> None:
 @pytest.mark.sim
 @pytest.mark.parametrize("bounds", dict.fromkeys(bounds for bounds, _, _ in FOUND.values()), ids=str)
 def test_without_it_nothing_is_found(bounds: Bounds) -> None:
-    logging.getLogger("kvlease").setLevel(logging.CRITICAL)
     assert Search(bounds, limits=Limits(states=1_000)).run().violation is None

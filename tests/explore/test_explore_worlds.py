@@ -1,6 +1,5 @@
 """The explorer sees all that can happen, and nothing is lost by what it takes together."""
 
-import logging
 from collections.abc import Iterator
 from unittest.mock import patch
 
@@ -21,7 +20,6 @@ SMALL = Bounds(beats=1, faults=0, sizes=(2,))
 
 @pytest.fixture(autouse=True)
 def beats() -> Iterator[None]:
-    logging.getLogger("kvlease").setLevel(logging.CRITICAL)
     with in_beats():
         yield
 
