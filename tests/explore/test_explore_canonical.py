@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from walks import careless, roam, unshared, walk_beside
+from walks import careless, quiet, roam, unshared, walk_beside
 
 from kvlease.explore.canonical import form
 from kvlease.explore.scale import Bounds, in_beats
@@ -19,7 +19,7 @@ ROAMED, WALKS, STEPS = 1000, 6, 40
 
 @pytest.fixture(autouse=True)
 def beats() -> Iterator[None]:
-    with in_beats():
+    with quiet(), in_beats():
         yield
 
 

@@ -1,6 +1,9 @@
 """Bugs that are planted in the product's code are found by exploration, on the shortest way there is."""
 
+from collections.abc import Iterator
+
 import pytest
+from walks import quiet
 
 from kvlease.explore.scale import Bounds
 from kvlease.explore.search import Limits, Search
@@ -43,6 +46,12 @@ FOUND = {
 
 QUICK = ("no_fence", "slot_reused_early", "grant_without_a_term")
 """For `make check`; all of them are in `make test`."""
+
+
+@pytest.fixture(autouse=True)
+def unheard() -> Iterator[None]:
+    with quiet():
+        yield
 
 
 @pytest.mark.parametrize(

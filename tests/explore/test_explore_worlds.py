@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
+from walks import quiet
 
 from kvlease.explore import actions
 from kvlease.explore.canonical import form
@@ -20,7 +21,7 @@ SMALL = Bounds(beats=1, faults=0, sizes=(2,))
 
 @pytest.fixture(autouse=True)
 def beats() -> Iterator[None]:
-    with in_beats():
+    with quiet(), in_beats():
         yield
 
 
