@@ -18,7 +18,7 @@ demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy;
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
 	$(BIN)/kvlease chaos $(or $(CHAOS),--connector kvlease --connector stock)
 
-test: check fuzz planted sim engine ## everything: make check, simulated runs, then the tests on real engines (under 25 min)
+test: check fuzz planted sim engine ## everything: make check, all layers in short, the tests on real engines (under 20 min)
 
 check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet src tests
@@ -26,11 +26,12 @@ check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not engine and not sim"
 
-planted: $(VENV)/.dev ## the simulator finds every bug that is planted in the code under test
+planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -m sim
 
-# The same seeds for everybody: what a new one finds is seldom the fault of the change that is being tested.
+# The same chance for everybody: what a new seed finds is seldom the fault of the change that is being tested.
 test: SIM = --seed 0
+test: FUZZ = --minutes 0.5 --seed 1
 
 sim: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
 	$(BIN)/kvlease sim fuzz --minutes $(MINUTES) $(SIM)
@@ -39,7 +40,7 @@ explore: $(VENV)/.dev ## small worlds explored completely: every order of everyt
 	$(BIN)/kvlease explore
 
 fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
-	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)
+	$(BIN)/python tests/hostile/fuzz.py $(or $(FUZZ),--minutes $(MINUTES))
 
 engine: $(VENV)/.engine ## the tests on real vLLM engines and real NIXL
 	$(BIN)/pytest -m engine -v

@@ -53,13 +53,14 @@ def main() -> int:
         return 0
     wanted = arguments.targets or list(TARGETS)
     share_s = arguments.minutes * 60 / sum(TARGETS[name].share for name in wanted)
-    outcomes = [_run(name, max(1, round(share_s * TARGETS[name].share))) for name in wanted]
+    outcomes = [_run(name, max(1, round(share_s * TARGETS[name].share)), arguments.seed) for name in wanted]
     return any(outcome.broken for outcome in outcomes)
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10.0, help="for all targets together (10)")
+    parser.add_argument("--seed", type=int, default=0, help="of the fuzzers' chance; 0: another one each time")
     parser.add_argument("--replay", nargs=2, metavar=("TARGET", "FILE"))
     parser.add_argument("targets", nargs="*", metavar="TARGET")
     return parser.parse_args()
@@ -71,7 +72,7 @@ def _replay(target: str, file: str) -> None:
     print(f"{target}: {file} breaks nothing")
 
 
-def _run(target: str, seconds: int) -> Outcome:
+def _run(target: str, seconds: int, seed: int) -> Outcome:
     """In a process of its own, since the fuzzer ends the one that it runs in."""
     corpus, broken = OUT / target / "corpus", OUT / target / "broken"
     for folder in (corpus, broken):
@@ -79,7 +80,7 @@ def _run(target: str, seconds: int) -> Outcome:
     _sow(corpus, TARGETS[target])
     command = [sys.executable, str(HERE / "fuzz_one.py"), target, str(corpus)]
     command += [f"-max_total_time={seconds}", f"-max_len={TARGETS[target].largest}", "-len_control=0", "-reload=0"]
-    command += [f"-artifact_prefix={broken}/", f"-rss_limit_mb={MEMORY_MB}", f"-timeout={SLOW_S}"]
+    command += [f"-artifact_prefix={broken}/", f"-rss_limit_mb={MEMORY_MB}", f"-timeout={SLOW_S}", f"-seed={seed}"]
     started = time.monotonic()
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     outcome = Outcome(target)
