@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from walks import careless, quiet, roam, unshared, walk_beside
+from walks import careless, roam, unshared, walk_beside
 
 from kvlease.explore.canonical import form
 from kvlease.explore.scale import Bounds, in_beats
 from kvlease.explore.world import World
+from kvlease.logs import silenced
 from kvlease.sim.safety import Violation
 
 BOUNDS = Bounds(beats=3, faults=3, sizes=(2, 2))
@@ -19,7 +20,7 @@ ROAMED, WALKS, STEPS = 1000, 6, 40
 
 @pytest.fixture(autouse=True)
 def beats() -> Iterator[None]:
-    with quiet(), in_beats():
+    with silenced(), in_beats():
         yield
 
 

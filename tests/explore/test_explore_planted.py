@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from walks import quiet
 
 from kvlease.explore.scale import Bounds
 from kvlease.explore.search import Limits, Search
+from kvlease.logs import silenced
 from kvlease.sim.planted import PLANTED
 
 REUSED_SLOT = Bounds(beats=2, faults=0, sizes=(1, 1), slots=1)
@@ -50,7 +50,7 @@ QUICK = ("no_fence", "slot_reused_early", "grant_without_a_term")
 
 @pytest.fixture(autouse=True)
 def unheard() -> Iterator[None]:
-    with quiet():
+    with silenced():
         yield
 
 

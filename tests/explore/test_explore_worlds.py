@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
-from walks import quiet
 
 from kvlease.explore import actions
 from kvlease.explore.canonical import form
@@ -15,13 +14,14 @@ from kvlease.explore.state import State
 from kvlease.explore.world import World
 from kvlease.explore.worlds import SETS, WORLDS
 from kvlease.fence.table import FenceTable
+from kvlease.logs import silenced
 
 SMALL = Bounds(beats=1, faults=0, sizes=(2,))
 
 
 @pytest.fixture(autouse=True)
 def beats() -> Iterator[None]:
-    with quiet(), in_beats():
+    with silenced(), in_beats():
         yield
 
 

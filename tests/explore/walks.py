@@ -1,10 +1,8 @@
 """Walks through explored worlds, for tests of what the explorer stands on."""
 
-import logging
 import pickle
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 
 from kvlease.explore.canonical import form
 from kvlease.explore.cell import Cells
@@ -93,15 +91,3 @@ def walk_beside(shared: World, alone: World, seed: int, steps: int) -> Iterator[
         action = actions[chance.randrange(len(actions))]
         one, other = shared.after(one, action), alone.after(other, action)
         yield everything(shared, one), everything(alone, other)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """What worlds go through is meant to go wrong: nobody has to read of it, and no other test is to miss its lines."""
-    logger = logging.getLogger("kvlease")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

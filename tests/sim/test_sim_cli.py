@@ -97,11 +97,19 @@ def _events(text: str) -> str:
     return found[-1]
 
 
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        # It has ended since it was listed, as the command that asks for the commit does.
+        return False
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_whatever_ends_it_no_process_is_left(how: signal.Signals) -> None:
     command = [sys.executable, "-m", "kvlease.cli", "sim", "fuzz", "--minutes", "5", "--jobs", "2"]
     fuzz = psutil.Popen(command, stdout=subprocess.PIPE, text=True)
-    while len(workers := [child for child in fuzz.children() if "spawn_main" in " ".join(child.cmdline())]) < 2:
+    while len(workers := [child for child in fuzz.children() if _is_worker(child)]) < 2:
         time.sleep(0.05)
     fuzz.send_signal(how)
     said = fuzz.communicate(timeout=60)[0]

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -17,6 +16,7 @@ from kvlease.explore.settle import Settling
 from kvlease.explore.words import in_words
 from kvlease.explore.world import World
 from kvlease.explore.worlds import SETS, WORLDS, Chosen
+from kvlease.logs import silenced
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.safety import Violation
 
@@ -77,12 +77,11 @@ def add_explore(commands: Any) -> None:
 
 def explore(arguments: argparse.Namespace) -> int:
     """Runs the command."""
-    logging.getLogger("kvlease").setLevel(logging.CRITICAL)
     chosen = {name: _changed(WORLDS[name], arguments) for name in _names(arguments.names or ["full"])}
     planted: AbstractContextManager[None] = nullcontext()
     if arguments.planted:
         planted = PLANTED[arguments.planted].apply()
-    with planted:
+    with silenced(), planted:
         if arguments.replay:
             return _replay(next(iter(chosen.values())).bounds, arguments.replay)
         return _explore(chosen, arguments)

@@ -1,6 +1,6 @@
 """Letting a plan's faults strike, and end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,6 @@ from kvlease.sim.plan import Fault, FaultKind
 
 if TYPE_CHECKING:
     from kvlease.sim.world import World
-
-SLOW_LINK_S = 0.3
-"""Delays around more than this are worse than a lease promises to live through: a retry comes sooner."""
 
 
 class Faults:
@@ -51,35 +48,28 @@ def _link(world: "World", fault: Fault) -> Link:
 
 def _loss(world: "World", fault: Fault) -> End:
     _rough(world, fault)
-    link = _link(world, fault)
-    link.loss = fault.amount
-
-    def end() -> None:
-        link.loss = 0.0
-
-    return end
+    return _set(_link(world, fault), loss=fault.amount)
 
 
 def _repeat(world: "World", fault: Fault) -> End:
     # No trouble: repetition is to be harmless.
-    link = _link(world, fault)
-    link.repeat = fault.amount
-
-    def end() -> None:
-        link.repeat = 0.0
-
-    return end
+    return _set(_link(world, fault), repeat=fault.amount)
 
 
 def _delay(world: "World", fault: Fault) -> End:
     _rough(world, fault, LONGEST_DELAY_S)
-    link = _link(world, fault)
-    link.delay_s = fault.amount
+    return _set(_link(world, fault), delay_s=fault.amount)
 
-    def end() -> None:
-        link.delay_s = 0.0
 
-    return end
+def _set(link: Link, **fields: float) -> End:
+    """These have the values that are given until the fault is over."""
+
+    def put(values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            setattr(link, name, value)
+
+    put(fields)
+    return lambda: put(dict.fromkeys(fields, 0.0))
 
 
 def _clog(world: "World", fault: Fault) -> End:

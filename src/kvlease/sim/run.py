@@ -1,12 +1,11 @@
 """Playing a plan: first with its faults, then without, until nothing is left."""
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvlease.fence.verifier import LOST_AFTER_S
+from kvlease.logs import silenced
 from kvlease.protocol.lessee import IDLE_S
 from kvlease.protocol.lessor import LAG_TOLERANCE_S, SESSION_IDLE_S
 from kvlease.sim.decode import RECOMPUTE_S
@@ -47,7 +46,7 @@ def run(plan: Plan, tell: Callable[[str], None] | None = None) -> Outcome:
     """
     world = World(plan, LAST_EVENTS, tell)
     violation: Violation | None = None
-    with _silence():
+    with silenced():
         try:
             _play(world)
         except Violation as e:
@@ -58,17 +57,6 @@ def run(plan: Plan, tell: Callable[[str], None] | None = None) -> Outcome:
         world.tell(str(violation))
     counts = world.counts + Counter({f"messages.{fate}": n for fate, n in world.network.counts.items()})
     return Outcome(plan.seed, violation, world.agenda.events, world.agenda.now, world.digest, counts, tuple(world.last))
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """What goes wrong here is meant to; the run tells of it in its own words."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
 
 
 def _play(world: World) -> None:
