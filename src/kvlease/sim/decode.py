@@ -100,7 +100,7 @@ class DecodeScheduler:
 
     def _take_on(self, decode: Decode) -> None:
         if self.side.take_on(decode):
-            self._world.promises.wanted(self._engine, decode)
+            self._world.facts.wanted(self._engine, decode)
         self.waiting.append(decode)
 
     def _schedule(self, decode: Decode) -> Decode:
@@ -123,7 +123,7 @@ class DecodeScheduler:
 
     def _release(self, decode: Decode) -> None:
         self.side.release(decode.request_id)
-        self._world.promises.let_go(self._engine, decode)
+        self._world.facts.let_go(self._engine, decode)
 
     def end_step(self, reports: list[ReadReport]) -> None:
         for report in reports:

@@ -239,7 +239,7 @@ class PrefillWorker:
         """Of a stock consumer, as `LeasedWorker._handle_heartbeat`."""
         if request_id in self.words:
             self._heartbeats.add(request_id)
-            self._engine.world.promises.heartbeat(self._engine, request_id)
+            self._engine.world.facts.heartbeat(self._engine, request_id)
 
     def notice(self, request_id: str) -> None:
         """A stock consumer has read from this worker."""

@@ -68,7 +68,7 @@ def _play(world: World) -> None:
     _answer_all(world)
     _free_all(world)
     _read_again(world)
-    world.promises.check_nothing_is_held()
+    world.stranded.check_nothing_is_held()
     if world.plan.to_the_end:
         _fall_silent(world)
 
@@ -79,11 +79,12 @@ def _fall_silent(world: World) -> None:
         # Nothing happens for a long time: seldom enough to be quick, often enough to be no pause of its own.
         engine.turn_s = IDLE_TURN_S
     world.agenda.run_until(world.agenda.now + LATE_S + IDLE_S + SESSION_IDLE_S + world.promises.recovery_s)
-    world.promises.check_nobody_is_known()
+    world.stranded.check_nobody_is_known()
 
 
 def _look(world: World) -> None:
-    world.promises.check_all()
+    world.stranded.check()
+    world.promises.check_losses_are_known()
     world.agenda.after(LOOK_S, lambda: _look(world))
 
 

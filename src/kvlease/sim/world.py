@@ -10,11 +10,13 @@ from kvlease.sim.chance import Chance
 from kvlease.sim.clock import Agenda
 from kvlease.sim.dataplane import DataPlane
 from kvlease.sim.engine import SimEngine
+from kvlease.sim.facts import Facts
 from kvlease.sim.network import SimNetwork, in_words
 from kvlease.sim.plan import Plan
 from kvlease.sim.prefill import Prefill
 from kvlease.sim.promises import Promises
 from kvlease.sim.safety import Safety
+from kvlease.sim.stranded import Stranded
 from kvlease.sim.users import Users
 
 MOST_EVENTS = 1_000_000
@@ -43,7 +45,9 @@ class World:
         self.cards = CardDesk(self.agenda, self.chance, self._serve_card)
         self.no_card: Counter[str] = Counter()
         """Engines whose side channel does not answer, by how many faults."""
-        self.promises = Promises(self)
+        self.facts = Facts(self)
+        self.promises = Promises(self, self.facts)
+        self.stranded = Stranded(self, self.facts)
         self.engines: dict[str, SimEngine] = {}
         for name in dict.fromkeys((*plan.producers, *plan.consumers)):
             self.start(name)
@@ -60,20 +64,20 @@ class World:
         engine = self.engines[name]
         self.tell(f"{name} crashes{'' if death_shows else ', which nobody notices'}")
         engine.end(death_shows)
-        self.promises.engine_ended(engine, death_shows)
+        self.facts.engine_ended(engine, death_shows)
         self.users.engine_ended(engine)
 
     def shut_down(self, name: str) -> None:
         engine = self.engines[name]
         self.tell(f"{name} shuts down")
         engine.shut_down()
-        self.promises.engine_ended(engine, True)
+        self.facts.engine_ended(engine, True)
         self.users.engine_ended(engine)
 
     def granted(self, engine: SimEngine, prefill: Prefill, ref: LeaseRef) -> None:
         self.tell(f"{engine.name} grants {ref.token:016x} in slot {ref.slot} to {prefill.request_id}: {prefill.blocks}")
         self.safety.granted(engine.incarnation, ref.token)
-        self.promises.granted(engine, ref.token)
+        self.facts.granted(engine, ref.token)
 
     # -- what is between them ------------------------------------------------------------------------------------
 
@@ -93,7 +97,7 @@ class World:
         ports = self.network.ports
         if (words := in_words(payload)) is not None:
             self.tell(f"{ports[source].engine} to {ports[target].engine}: {words}")
-        self.promises.message_arrived(source, target, payload)
+        self.facts.message_arrived(source, target, payload)
 
     # -- the account ---------------------------------------------------------------------------------------------
 
