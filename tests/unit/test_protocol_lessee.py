@@ -216,6 +216,14 @@ def test_r24_a_sibling_on_its_way_finds_the_lease_still_kept() -> None:
     assert [renew.drops for renew in sent(d.wait(SIBLING_LINGER_S + 0.1), Renew)][:1] == [[1]]
 
 
+def test_r25_an_idle_engine_says_what_it_drops() -> None:
+    """It makes no steps, as a wedged one does; but there is nothing that it would keep."""
+    d = LesseeBench(stall_limit_s=1)
+    d.open_and_held()
+    assert d.wait(2, awake=False) == []
+    assert [renew.drops for renew in sent(d.untrack("r1"), Renew)] == [[1]]
+
+
 def test_r25_an_engine_that_makes_no_step_stops_renewing_until_it_does() -> None:
     d = LesseeBench(stall_limit_s=12)
     d.open_and_held()

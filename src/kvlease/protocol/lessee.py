@@ -292,8 +292,9 @@ class Lessee:
             session.phase = Phase.GREETING
             session.tries = 0
             self._greet(session, now)
-        elif now - self._progress_at > self._stall_limit_s:
-            # The engine is wedged: its producers should have their memory back.
+        elif session.leases and now - self._progress_at > self._stall_limit_s:
+            # The engine is wedged: its producers should have their memory back. (One that wants nothing is idle, and
+            # makes no steps either: what it drops is said.)
             self.counts["renewals_withheld"] += 1
             self._timers.set(session.producer, now + session.interval_s)
         else:
