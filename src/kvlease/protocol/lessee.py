@@ -293,8 +293,7 @@ class Lessee:
             session.tries = 0
             self._greet(session, now)
         elif session.leases and now - self._progress_at > self._stall_limit_s:
-            # The engine is wedged: its producers should have their memory back. (One that wants nothing is idle, and
-            # makes no steps either: what it drops is said.)
+            # Wedged: its producers should have their memory back. (One that wants nothing is idle, and may drop.)
             self.counts["renewals_withheld"] += 1
             self._timers.set(session.producer, now + session.interval_s)
         else:
