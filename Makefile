@@ -36,7 +36,7 @@ test: FUZZ = --minutes 0.5 --seed 1
 sim: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
 	$(BIN)/kvlease sim fuzz --minutes $(MINUTES) $(SIM)
 
-explore: $(VENV)/.dev ## small worlds explored completely: every order of everything that can happen (under 10 min)
+explore: $(VENV)/.dev ## small worlds explored completely: every order of everything that can happen (4 min)
 	$(BIN)/kvlease explore
 
 fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
