@@ -1,0 +1,191 @@
+"""What is simulated: the fleet, and what goes wrong in it. Plain data; every number has its unit in its name.
+
+The defaults are those of a model of 8 to 14 billion parameters on one H100-class GPU an engine, with 16-token blocks:
+prefill at 16,000 tokens/s, decode steps of 12 to 30 ms, 128 KiB of KV cache a token, reads at 20 GB/s. A preset for the
+two tiny CPU engines of the tests is made by whoever compares with them.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from kvlease.errors import ConfigError
+
+Reuse = Literal["oldest", "newest"]
+"""Which free blocks are given out first. vLLM 0.32: the oldest with prefix caching, the newest without."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """Engines, router and clients. Raises `ConfigError` for what cannot be."""
+
+    producers: int = 8
+    consumers: int = 16
+    tensor_parallel: int = 1
+    """Workers of each engine. Stock sends each heartbeat to every worker of a producer."""
+
+    # -- producers ---------------------------------------------------------------------------------------------------
+    block_tokens: int = 16
+    producer_blocks: int = 25_000
+    """KV cache of one producer: 400,000 tokens."""
+    reuse: Reuse = "oldest"
+    prefill_fixed_s: float = 0.010
+    """Of every prefill: scheduling, sampling, the way through the API server."""
+    prefill_tokens_per_s: float = 16_000.0
+    prefill_chunk_tokens: int = 8192
+    """Tokens of one step of a producer; a step's end is when it applies heartbeats and frees blocks."""
+    producer_idle_step_s: float = 0.001
+    """A step of a producer that has nothing to compute, while it holds blocks."""
+
+    # -- consumers ---------------------------------------------------------------------------------------------------
+    consumer_blocks: int = 30_000
+    consumer_seats: int = 128
+    """Requests that one consumer runs at once (vLLM's `max_num_seqs`)."""
+    step_fixed_s: float = 0.012
+    step_per_request_s: float = 0.000_14
+    """A decode step of n requests takes `step_fixed_s + n * step_per_request_s`."""
+    recompute_tokens_per_s: float = 16_000.0
+    """A consumer that computes a prompt itself; its decoding stands still meanwhile."""
+
+    # -- network -----------------------------------------------------------------------------------------------------
+    latency_s: float = 0.000_05
+    """One way, engine to engine."""
+    kv_bytes_per_token: int = 131_072
+    read_bytes_per_s: float = 20e9
+    """What one consumer can read; its reads come one after the other."""
+    hop_s: float = 0.002
+    """From the router to an engine, and back."""
+    death_seen_s: float = 0.06
+    """How long after a process died a send to it fails (measured on NIXL: 40 to 70 ms)."""
+    card_s: float = 0.02
+    """Fetching a lease card from a producer that lives (kvlease; measured: 20 to 70 ms, connections included)."""
+    card_timeout_s: float = 2.0
+    """The same from one that does not answer."""
+
+    # -- router and clients ------------------------------------------------------------------------------------------
+    slo_ttft_s: float = 2.0
+    """Time to first token within which a right answer counts as goodput."""
+    retries: int = 2
+    """Further tries by the router when an engine died under a request; each prefills again."""
+    retry_pause_s: float = 0.05
+    takeover: bool = False
+    """The router hands what waited on a dead consumer to another one with the same reference (R23)."""
+    recompute: bool = True
+    """`kv_load_failure_policy`: compute a prompt whose KV cannot be read, or (False) fail the request."""
+    patience_s: float | None = 120.0
+    """Clients that have no first token by then go away. None: they wait for ever."""
+    abort_share: float = 0.0
+    """Of clients that go away for reasons of their own..."""
+    abort_after_s: float = 2.0
+    """... so long after their request, on average (exponentially distributed)."""
+    lost_share: float = 0.0
+    """Of requests that the router loses between prefill and decode."""
+
+    def __post_init__(self) -> None:
+        for name in ("producers", "consumers", "tensor_parallel", "block_tokens", "producer_blocks", "consumer_blocks"):
+            _at_least(self, name, 1)
+        for name in ("consumer_seats", "prefill_chunk_tokens", "kv_bytes_per_token"):
+            _at_least(self, name, 1)
+        for name in (
+            "prefill_tokens_per_s",
+            "recompute_tokens_per_s",
+            "read_bytes_per_s",
+            "step_fixed_s",
+            "slo_ttft_s",
+        ):
+            _above_zero(self, name)
+        for name in ("prefill_fixed_s", "step_per_request_s", "latency_s", "hop_s", "death_seen_s", "card_s"):
+            _at_least(self, name, 0)
+        for name in ("card_timeout_s", "retries", "retry_pause_s", "abort_after_s", "producer_idle_step_s"):
+            _at_least(self, name, 0)
+        for name in ("abort_share", "lost_share"):
+            _share(self, name)
+        if self.patience_s is not None and not self.patience_s > 0:
+            raise ConfigError(f"patience_s of the fleet is {self.patience_s!r}: it must be above 0, or None for no end")
+        if self.reuse not in ("oldest", "newest"):
+            raise ConfigError(f"reuse of the fleet is {self.reuse!r}: it must be 'oldest' or 'newest'")
+
+    def blocks_of(self, tokens: int) -> int:
+        """KV cache blocks that so many tokens take."""
+        return -(-tokens // self.block_tokens)
+
+
+Side = Literal["producer", "consumer"]
+StallKind = Literal["step", "process"]
+"""`step`: one long step, in which the lease agent's thread lives. `process`: everything stands still."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One engine dies at `at` (seconds), all its processes at once. `index` counts from 0."""
+
+    at: float
+    side: Side
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """One engine stands still from `at` for `lasts_s` seconds."""
+
+    at: float
+    side: Side
+    index: int
+    lasts_s: float
+    kind: StallKind = "step"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Faults:
+    """What goes wrong while requests arrive: at given times, and by chance at a rate per engine and hour.
+
+    Chance is drawn from one stream for each engine and kind, so it is the same for every policy.
+    """
+
+    crashes: tuple[Crash, ...] = ()
+    stalls: tuple[Stall, ...] = ()
+    producer_crashes_per_hour: float = 0.0
+    consumer_crashes_per_hour: float = 0.0
+    restart_s: float = 60.0
+    """From a crash until the engine serves again."""
+    producer_stalls_per_hour: float = 0.0
+    consumer_stalls_per_hour: float = 0.0
+    stall_s: float = 10.0
+    """How long a stall lasts on average (exponentially distributed)."""
+    process_share: float = 0.5
+    """Of stalls that stop the whole process, lease agent included; the others are long steps."""
+
+    def __post_init__(self) -> None:
+        for name in ("producer_crashes_per_hour", "consumer_crashes_per_hour", "producer_stalls_per_hour"):
+            _at_least(self, name, 0)
+        for name in ("consumer_stalls_per_hour", "restart_s", "stall_s"):
+            _at_least(self, name, 0)
+        _share(self, "process_share")
+        given: tuple[Crash | Stall, ...] = (*self.crashes, *self.stalls)
+        for fault in given:
+            if fault.at < 0 or fault.index < 0 or fault.side not in ("producer", "consumer"):
+                raise ConfigError(f"{fault} cannot be: time and index are at least 0, side is 'producer' or 'consumer'")
+        for stall in self.stalls:
+            if not stall.lasts_s > 0 or stall.kind not in ("step", "process"):
+                raise ConfigError(f"{stall} cannot be: it lasts longer than 0 s, its kind is 'step' or 'process'")
+
+
+NO_FAULTS = Faults()
+
+
+def _at_least(of: object, name: str, low: float) -> None:
+    value = getattr(of, name)
+    if not (math.isfinite(value) and value >= low):
+        raise ConfigError(f"{name} is {value!r}: it must be a number that is at least {low:g}")
+
+
+def _above_zero(of: object, name: str) -> None:
+    value = getattr(of, name)
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"{name} is {value!r}: it must be a number above 0")
+
+
+def _share(of: object, name: str) -> None:
+    value = getattr(of, name)
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name} is {value!r}: it must be a share from 0 to 1")
