@@ -1,0 +1,42 @@
+"""One benchmark in a process of its own: `python -m benchmarks.one NAME EFFORT DIR` writes DIR/NAME.json and the plots.
+
+Started by `python -m benchmarks`, so that threads, memory and imports of one benchmark do not disturb the next.
+Progress goes to standard output (`benchmarks.progress`).
+"""
+
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.document import Document, write
+from benchmarks.errors import CannotRun
+from benchmarks.figures import Effort
+from benchmarks.machine import commit, describe
+from benchmarks.plots import draw
+from benchmarks.progress import say
+from benchmarks.registry import load
+
+EXIT_CANNOT_RUN = 3
+
+
+def main(name: str, effort: Effort, directory: Path) -> int:
+    """Runs it and writes what it found. Returns the exit status."""
+    at, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
+    try:
+        result = load(name)(effort)
+    except CannotRun as e:
+        say(f"cannot run: {e}")
+        return EXIT_CANNOT_RUN
+    took_s = time.monotonic() - begun
+    document = Document.of(result, effort=effort, at=at, took_s=took_s, commit=commit(), machine=describe())
+    write(document, directory / f"{name}.json")
+    draw(name, result.title, result.curves, directory)
+    return 0
+
+
+if __name__ == "__main__":
+    # It is ignored where a script started all this in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(main(sys.argv[1], Effort(sys.argv[2]), Path(sys.argv[3])))
