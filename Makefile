@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo chaos explore test check format unit fuzz engine clean
+.PHONY: help demo bench chaos explore test check format unit fuzz engine clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,14 +15,17 @@ help: ## list the commands
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/kvlease demo $(DEMO)
 
+bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the same run (about an hour; BENCH=--short: minutes)
+	$(BIN)/python -m benchmarks $(BENCH)
+
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
 	$(BIN)/kvlease chaos $(or $(CHAOS),--connector kvlease --connector stock)
 
 test: check fuzz planted sim engine ## everything: make check, all layers in short, the tests on real engines (under 20 min)
 
 check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
-	$(BIN)/ruff format --check --quiet src tests
-	$(BIN)/ruff check --quiet src tests
+	$(BIN)/ruff format --check --quiet src tests benchmarks
+	$(BIN)/ruff check --quiet src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not engine and not sim"
 
@@ -46,8 +49,8 @@ engine: $(VENV)/.engine ## the tests on real vLLM engines and real NIXL
 	$(BIN)/pytest -m engine -v
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
 
 clean: ## remove what the commands above made
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
