@@ -46,6 +46,11 @@ class QueueAgainstModel(RuleBasedStateMachine):
         assert all((key in self.queue) == (key in self.deadlines) for key in range(10))
         assert sum(map(len, self.queue._buckets.values())) == len(self.deadlines), "R12: no empty bucket stays"
         assert all(self.queue._buckets.values())
+        assert len(self.queue._ticks) <= 2 * len(self.queue._buckets) + 65, "R12: nor what tells of it"
+
+    @invariant()
+    def knows_what_comes_first(self) -> None:
+        assert self.queue.next_due() == min(self.deadlines.values(), default=None)
 
 
 TestQueueAgainstModel = QueueAgainstModel.TestCase

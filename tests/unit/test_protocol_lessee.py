@@ -6,6 +6,7 @@ import pytest
 from protocol_bench import P2, LesseeBench, P, sent
 
 from kvlease.protocol import LeaseCard, Standing
+from kvlease.protocol.clock import TICK_S
 from kvlease.protocol.effects import Connect, Disconnect, Fetch, Lose, Send
 from kvlease.protocol.lessee import BACKOFF_MAX_S, IDLE_S, RETRY_S, SIBLING_LINGER_S, TRIES
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION, Ack, Bye, Gone, Hello, Probe, Renew, Welcome
@@ -20,6 +21,16 @@ def test_r6_the_producer_is_found_through_its_side_channel() -> None:
     assert isinstance(hello, Send)
     assert isinstance(hello.message, Hello)
     assert (hello.message.incarnation, hello.message.address) == (d.lessee.incarnation, b"address of D")
+
+
+def test_the_lessee_says_when_time_next_has_something_to_do() -> None:
+    d = LesseeBench()
+    assert d.lessee.next_due() is None
+    d.open_and_held("r1", 1)
+    due = d.lessee.next_due()
+    assert due is not None
+    assert sent(d.wait(due - d.now - TICK_S), Renew) == [], "the next renewal, and nothing before it"
+    assert sent(d.wait(2 * TICK_S), Renew)
 
 
 def test_r8_a_request_is_claimed_the_moment_it_is_tracked() -> None:

@@ -192,6 +192,32 @@ def test_r18_a_silent_producer_probes_so_that_the_transport_notices_a_death() ->
     assert sent(p.wait(0.9), Probe) == [], "and nothing is sent to the dead"
 
 
+def test_r21_a_session_that_claims_nothing_is_not_probed() -> None:
+    p = LessorBench(probe_interval=0.25)
+    p.grant(1)
+    p.hello()
+    assert sent(p.wait(2), Probe) == [], "nothing would be freed by its death"
+    p.claim(1)
+    assert sent(p.wait(2), Probe), "now something would"
+    p.renew(drops=[1])
+    assert sent(p.wait(2), Probe) == []
+
+
+def test_the_lessor_says_when_time_next_has_something_to_do() -> None:
+    p = LessorBench(duration=30, orphan_grace=5, probe_interval=0.25)
+    assert p.lessor.next_due() is None
+    p.grant(1)
+    begun = p.now
+    assert p.lessor.next_due() == pytest.approx(begun + 30, abs=TICK_S)
+    p.claim(1)
+    assert p.lessor.next_due() == pytest.approx(begun + 0.25, abs=TICK_S), "the first probe"
+    p.lose_peer()
+    assert p.lessor.next_due() == pytest.approx(begun + 5, abs=TICK_S), "the end of the grace"
+    p.now += 60 + lessor.LAG_TOLERANCE_S
+    p.lessor.expire(p.now)
+    assert p.lessor.next_due() == pytest.approx(begun + 65, abs=TICK_S), "a pause of its own is given back (R26)"
+
+
 def test_r18_a_late_renewal_of_the_dead_brings_nothing_back() -> None:
     p = LessorBench(orphan_grace=1)
     p.grant(1)

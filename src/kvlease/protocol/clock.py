@@ -1,5 +1,6 @@
 """Time as the protocol sees it: a clock that forgives its owner's own pauses, and deadlines kept by the tick."""
 
+import heapq
 import math
 from collections.abc import Hashable
 from typing import Generic, TypeVar
@@ -8,6 +9,8 @@ K = TypeVar("K", bound=Hashable)
 
 TICK_S = 0.02
 """Deadlines are rounded up to this; an end is noticed at most this late."""
+_SPARE_TICKS = 64
+"""Entries of buckets that are gone, which are not worth a sweep."""
 
 
 class ForgivingClock:
@@ -36,13 +39,16 @@ class ExpiryQueue(Generic[K]):
     """Deadlines by key; setting, moving and removing one costs O(1), in whatever order they come.
 
     Deadlines are rounded up to ticks and kept in one bucket a tick, as in ZooKeeper's ExpiryQueue. So nothing depends
-    on deadlines growing with the order of insertion, which renewals and mixed terms break (vllm 58222, 50789).
+    on deadlines growing with the order of insertion, which renewals and mixed terms break (vllm 58222, 50789). A heap
+    of the ticks, not of the keys, tells at once that nothing is due, which is the answer nearly every time.
     """
 
     def __init__(self, now: float, tick_s: float = TICK_S) -> None:
         self._tick_s = tick_s
         self._tick_of: dict[K, int] = {}
         self._buckets: dict[int, dict[K, None]] = {}
+        self._ticks: list[int] = []
+        """A heap of every bucket's tick, and of some whose bucket is gone."""
         self._next_tick = math.floor(now / tick_s)
 
     def __len__(self) -> int:
@@ -58,7 +64,12 @@ class ExpiryQueue(Generic[K]):
             return
         self.discard(key)
         self._tick_of[key] = tick
-        self._buckets.setdefault(tick, {})[key] = None
+        bucket = self._buckets.get(tick)
+        if bucket is None:
+            self._buckets[tick] = {key: None}
+            self._note(tick)
+        else:
+            bucket[key] = None
 
     def discard(self, key: K) -> None:
         """Forget `key`; a no-op when it is not here."""
@@ -70,20 +81,31 @@ class ExpiryQueue(Generic[K]):
         if not bucket:
             del self._buckets[tick]
 
+    def next_due(self) -> float | None:
+        """When the first deadline is due, rounded up to its tick; None when there is none.
+
+        As exact as floats are: nothing may be due at the very time that this says, but a microsecond later it is.
+        """
+        while self._ticks and self._ticks[0] not in self._buckets:
+            heapq.heappop(self._ticks)
+        return self._ticks[0] * self._tick_s if self._ticks else None
+
     def take_due(self, now: float) -> list[K]:
         """Remove and return the keys whose deadline is not after `now`, earliest tick first."""
         last = math.floor(now / self._tick_s)
-        if not self._buckets:
-            self._next_tick = max(self._next_tick, last)
-            return []
         due: list[K] = []
-        # After a long pause there are more ticks than buckets: look at whichever is fewer.
-        ticks = range(self._next_tick, last + 1)
-        passed = ticks if len(ticks) <= len(self._buckets) else sorted(t for t in self._buckets if t <= last)
-        for tick in passed:
-            for key in self._buckets.pop(tick, ()):
+        while self._ticks and self._ticks[0] <= last:
+            for key in self._buckets.pop(heapq.heappop(self._ticks), ()):
                 del self._tick_of[key]
                 due.append(key)
         # The tick of `now` stays open: what is set for it from here on is due at the next call.
         self._next_tick = max(self._next_tick, last)
         return due
+
+    def _note(self, tick: int) -> None:
+        """A new bucket. What stays of buckets that are gone is swept out before it outweighs the rest (R12)."""
+        if len(self._ticks) > 2 * len(self._buckets) + _SPARE_TICKS:
+            self._ticks = list(self._buckets)
+            heapq.heapify(self._ticks)
+        else:
+            heapq.heappush(self._ticks, tick)

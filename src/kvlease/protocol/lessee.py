@@ -247,6 +247,11 @@ class Lessee:
 
     # -- what time does ------------------------------------------------------------------------------------------
 
+    def next_due(self) -> float | None:
+        """When `advance` has something to do next, if nothing comes before; None while there is nothing to wait for."""
+        dues = [due for timers in (self._timers, self._lingering) if (due := timers.next_due()) is not None]
+        return min(dues) if dues else None
+
     def advance(self, now: float) -> None:
         """Send what is due. Call it after all arrived messages were received."""
         for key in self._lingering.take_due(now):

@@ -257,6 +257,15 @@ class Lessor:
 
     # -- what time does ------------------------------------------------------------------------------------------
 
+    def next_due(self) -> float | None:
+        """When `expire` has something to do next, if nothing comes before; None while there is nothing to wait for.
+
+        Until then it is to be called all the same, at least every `LAG_TOLERANCE_S`: a longer gap is a pause (R26).
+        """
+        queues = (self._lease_timers, self._session_timers, self._probe_timers, self._restate_timers)
+        dues = [due for timers in queues if (due := timers.next_due()) is not None]
+        return min(dues) + self._clock.forgiven_s if dues else None
+
     def expire(self, now: float) -> None:
         """End what is over, and probe who was not spoken to. Call it after all arrived messages were received."""
         t = self._clock.read(now)
@@ -357,6 +366,9 @@ class Lessor:
         session.claims.discard(lease.token)
         session.unstated.discard(lease.token)
         lease.claims.discard(session.peer)
+        if not session.claims:
+            # Its death would free nothing. A fleet has more sessions at rest than leases out.
+            self._probe_timers.discard(session.peer)
 
     def _detach(self, lease: Lease) -> None:
         self._lease_timers.discard(lease.token)
@@ -382,4 +394,5 @@ class Lessor:
         if session.dead:
             return
         self._effects.append(Send(session.peer, message))
-        self._probe_timers.set(session.peer, t + self.config.probe_interval_s)
+        if session.claims:
+            self._probe_timers.set(session.peer, t + self.config.probe_interval_s)

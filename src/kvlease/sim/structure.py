@@ -24,7 +24,11 @@ def check_lessor(half: Lessor) -> None:
             _must(peer in half.leases[token].claims, f"session {peer:x} names {token:x}, which does not name it")
         _must(session.unstated <= session.claims, f"session {peer:x} waits for claims that it does not have")
         _must(peer in half._session_timers, f"session {peer:x} has no end")
-        _must((peer in half._probe_timers) == (not session.dead), f"session {peer:x}: dead and probed, or neither")
+        would_free = bool(session.claims) and not session.dead
+        _must(
+            (peer in half._probe_timers) == would_free,
+            f"session {peer:x}: probed though its death would free nothing, or not probed",
+        )
         _must(peer in half._restate_timers or not session.unstated, f"session {peer:x} waits without end")
     _must(len(half._session_timers) == len(half.sessions), "timers of sessions that are no more")
     _must(len(half._lease_timers) <= len(half.leases), "timers of leases that are no more")
