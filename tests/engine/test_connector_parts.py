@@ -77,6 +77,30 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
     assert producer.held_blocks == 30_001
 
 
+def test_a_leased_request_has_no_deadline_in_vllm(agent: LeaseAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM's worker looks at every request that has one in every step: 160 us with ten thousand."""
+    from kvlease.vllm.scheduler import LeasedScheduler
+
+    def finished(self: Any, request: Any, _: Any) -> tuple[bool, dict[str, Any]]:
+        self._reqs_need_send[request.request_id] = 1.0
+        return True, {"remote_block_ids": [[1]]}
+
+    monkeypatch.setattr(LeasedScheduler.__bases__[0], "request_finished", finished)
+    scheduler = LeasedScheduler.__new__(LeasedScheduler)
+    scheduler._producer, scheduler._consumer = ProducerSide(CONFIG, agent, workers=1), ConsumerSide(agent)
+    scheduler._producer.open(slots=8)
+    scheduler._producer.prepare("r")
+    scheduler._reqs_need_send = {}
+    request = SimpleNamespace(
+        request_id="r", sampling_params=None, kv_transfer_params={"do_remote_decode": True}, num_computed_tokens=1
+    )
+    held, offer = scheduler.request_finished(request, ([1],))
+    assert held
+    assert offer is not None
+    assert "kv_lease" in offer
+    assert scheduler._reqs_need_send == {}
+
+
 def test_statistics_add_up_across_workers_and_the_scheduler() -> None:
     """R17: counters add, gauges replace, and vLLM's own statistics stay what they are."""
     from kvlease.vllm.metrics import LeaseStats

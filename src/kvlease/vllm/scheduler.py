@@ -4,7 +4,6 @@ Thin hooks around vLLM's own pull scheduler; each calls it and adds what a lease
 agent, and nothing costs more with more leases outstanding.
 """
 
-import math
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -120,8 +119,9 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if not delay_free or offer is None:
             self._producer.abort(request_id)
             return delay_free, offer
-        # vLLM's own deadline for these blocks never comes: they are the lessor's to take back.
-        self._reqs_need_send[request_id] = math.inf
+        # These blocks are the lessor's to take back. Had they a deadline in vLLM as well, however far away, its worker
+        # would look at every one of them in every step.
+        del self._reqs_need_send[request_id]
         return True, offer | {"kv_lease": self._producer.grant(request, block_ids).to_params()}
 
     def _withhold(self, request_id: str) -> tuple[bool, dict[str, Any]]:

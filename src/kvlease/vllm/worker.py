@@ -56,6 +56,8 @@ class LeasedWorker(NixlPullConnectorWorker):
         self._heartbeats: set[str] = set()
         """Producer: leased requests that stock consumers sent heartbeats for, not yet reported."""
         self._fences = RemoteFences(self._fetch_card)
+        self._addresses: dict[str, Endpoint] = {}
+        """By engine, as last found in vLLM's own map, which goes the other way: a fleet has many engines."""
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
 
@@ -101,7 +103,6 @@ class LeasedWorker(NixlPullConnectorWorker):
         """Clear the word, and only then let the blocks go (S2). A no-op where a stock consumer's notice did it."""
         if self._words.clear(request_id) and request_id in self._reqs_to_process:
             self._reqs_to_process.remove(request_id)
-            self._reqs_to_send.pop(request_id, None)
             self.consumer_notification_counts_by_req.pop(request_id, None)
             self.expected_consumer_notifications_by_req.pop(request_id, None)
             self._released.add(request_id)
@@ -151,7 +152,12 @@ class LeasedWorker(NixlPullConnectorWorker):
     def _address_of(self, engine_id: str) -> Endpoint | None:
         """Where vLLM shook hands with this engine. A request's own word, which clients write, could have an engine
         forgotten that others read from."""
-        return next((address for address, known in self._engine_by_address.items() if known == engine_id), None)
+        address = self._addresses.get(engine_id)
+        if address is None or self._engine_by_address.get(address) != engine_id:
+            address = next((where for where, known in self._engine_by_address.items() if known == engine_id), None)
+            if address is not None:
+                self._addresses[engine_id] = address
+        return address
 
     def _fetch_card(self, endpoint: Endpoint) -> Future[LeaseCard]:
         """In the thread of vLLM's handshakes."""
@@ -227,3 +233,4 @@ class LeasedWorker(NixlPullConnectorWorker):
     def _cleanup_remote_engine(self, engine_id: str, *, log_eviction: bool = True) -> None:
         super()._cleanup_remote_engine(engine_id, log_eviction=log_eviction)
         self._fences.drop(engine_id)
+        self._addresses.pop(engine_id, None)
