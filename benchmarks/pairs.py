@@ -24,6 +24,9 @@ class Work:
     call: Callable[[], object]
     prepare: Callable[[int], object] | None = None
     """Called off the clock before each block with the number of calls to come: lays ready what they use up."""
+    between: Callable[[], object] | None = None
+    """Called off the clock after each call, where one needs it before the next. Each call is then timed by itself,
+    which adds the clock's own 50 ns to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +47,27 @@ def timing(effort: Effort) -> Timing:
     return Timing(pairs=101, block_s=0.02, budget_s=20.0, least_pairs=9)
 
 
-def compare(what: str, ours: Work, stock: Work, amount: Timing) -> Row:
-    """Both, in µs a call."""
-    ours_calls, stock_calls = _calls_in_a_block(ours, amount), _calls_in_a_block(stock, amount)
-    ours_us: list[float] = []
-    stock_us: list[float] = []
+def rounds(works: Sequence[Work], amount: Timing) -> list[list[float]]:
+    """For each of them, the µs of a call, one value for each round; values at the same place were measured together."""
+    calls = [_calls_in_a_block(work, amount) for work in works]
+    found: list[list[float]] = [[] for _ in works]
     gc.collect()
     end = time.perf_counter() + amount.budget_s
-    while _goes_on(len(ours_us), end, amount):
-        sides = [(ours, ours_calls, ours_us), (stock, stock_calls, stock_us)]
-        for work, calls, found in sides if len(ours_us) % 2 == 0 else reversed(sides):
-            found.append(_block_us(work, calls))
-    return paired(what, "µs", ours_us, stock_us)
+    while _goes_on(len(found[0]), end, amount):
+        order = range(len(works))
+        for i in order if len(found[0]) % 2 == 0 else reversed(order):
+            found[i].append(_block_us(works[i], calls[i]))
+    return found
+
+
+def compare(what: str, ours: Work, stock: Work, amount: Timing) -> Row:
+    """Both, in µs a call."""
+    return paired(what, "µs", *rounds([ours, stock], amount))
 
 
 def alone(what: str, ours: Work, amount: Timing) -> Row:
     """One of them, where the other has nothing like it; in µs a call."""
-    calls = _calls_in_a_block(ours, amount)
-    found: list[float] = []
-    gc.collect()
-    end = time.perf_counter() + amount.budget_s
-    while _goes_on(len(found), end, amount):
-        found.append(_block_us(ours, calls))
-    return Row(what, "µs", Spread.of(found))
+    return Row(what, "µs", Spread.of(rounds([ours], amount)[0]))
 
 
 def paired(what: str, unit: str, ours: Sequence[float], stock: Sequence[float]) -> Row:
@@ -93,8 +94,22 @@ def _block_us(work: Work, calls: int) -> float:
     """Mean of one block, in µs a call."""
     if work.prepare is not None:
         work.prepare(calls)
-    call = work.call
+    took_s = _together_s(work.call, calls) if work.between is None else _singly_s(work.call, work.between, calls)
+    return took_s / calls * 1e6
+
+
+def _together_s(call: Callable[[], object], calls: int) -> float:
     begun = time.perf_counter()
     for _ in itertools.repeat(None, calls):
         call()
-    return (time.perf_counter() - begun) / calls * 1e6
+    return time.perf_counter() - begun
+
+
+def _singly_s(call: Callable[[], object], between: Callable[[], object], calls: int) -> float:
+    took_s = 0.0
+    for _ in itertools.repeat(None, calls):
+        begun = time.perf_counter()
+        call()
+        took_s += time.perf_counter() - begun
+        between()
+    return took_s

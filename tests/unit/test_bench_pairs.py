@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import pairs
 from benchmarks.figures import Effort, Spread
-from benchmarks.pairs import Timing, Work, alone, compare, paired, timing
+from benchmarks.pairs import Timing, Work, alone, compare, paired, rounds, timing
 
 AMOUNT = Timing(pairs=6, block_s=0.01, budget_s=1000.0, least_pairs=2)
 
@@ -107,3 +107,18 @@ def test_the_collector_stays_on(time: FakeTime) -> None:
 def test_short_is_shorter_than_full() -> None:
     assert timing(Effort.SHORT).budget_s < timing(Effort.FULL).budget_s
     assert timing(Effort.SHORT).pairs < timing(Effort.FULL).pairs
+
+
+def test_what_happens_between_calls_is_off_the_clock(time: FakeTime) -> None:
+    row = alone("a call", Work(time.call("o", 0.002), between=time.call("b", 5.0)), AMOUNT)
+    assert row.ours is not None
+    assert row.ours.most == pytest.approx(2000)
+    assert "oo" not in "".join(time.called)
+
+
+def test_more_than_two_are_measured_in_rounds(time: FakeTime) -> None:
+    works = [Work(time.call(name, takes)) for name, takes in (("a", 0.01), ("b", 0.02), ("c", 0.03))]
+    found = rounds(works, AMOUNT)
+    assert [values[0] for values in found] == pytest.approx([10_000, 20_000, 30_000])
+    assert {len(values) for values in found} == {AMOUNT.pairs}
+    assert "".join(time.called[3:9]) == "abccba"
