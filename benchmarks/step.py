@@ -1,0 +1,122 @@
+"""Producer: what the hooks add to an engine step, with n leases out and nothing to do.
+
+Ours is the whole of what vLLM calls in the connector during a step, both halves, less the same with stock's connector
+while nothing is out: measured in turn, subtracted round by round. Stock is its sweep over n deadlines.
+"""
+
+import pickle
+
+from benchmarks.figures import Curves, Effort, Goal, Result, Row, Spread
+from benchmarks.idle_step import Engine, leased_engine, stock_engine
+from benchmarks.leased import Agent
+from benchmarks.pairs import Timing, Work, alone, compare, paired, rounds, timing
+from benchmarks.progress import say
+from benchmarks.stock import request_ids, require_vllm
+
+SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
+DECISIVE = 10_000
+LIMIT_US = 2.0
+FLAT = 1.5
+"""The dearest size may cost so many times the cheapest."""
+
+
+def run(effort: Effort) -> Result:
+    require_vllm()
+    amount = timing(effort)
+    added = {leases: _measure(leases, amount) for leases in SIZES[effort]}
+    say("its parts")
+    engine, agent = leased_engine(request_ids(DECISIVE))
+    stock = stock_engine([])
+    return Result(
+        name="step",
+        title="what an engine step costs more with leases out and nothing to do",
+        rows=[*added.values(), *_parts(engine, stock, amount), *_beside_the_step(engine, agent, amount)],
+        goals=goals(added),
+        curves=[curves(added)],
+        notes=[
+            "kvlease: everything that vLLM calls in the connector in a step, in scheduler and worker, less the same of "
+            "stock's connector with nothing out. Stock: its sweep alone",
+            "the last two rows do not belong to every step: the agent has its turns in a thread of its own, and the "
+            "metrics are told four times a second at most",
+        ],
+    )
+
+
+def _measure(leases: int, amount: Timing) -> Row:
+    say(f"{leases:,} leases")
+    ids = request_ids(leases)
+    leased, _ = leased_engine(ids)
+    idle, stock = stock_engine([]), stock_engine(ids)
+    sweep = Work(lambda: stock.worker_half._reap_expired_send_leases(set()))
+    ours_us, base_us, sweep_us = rounds([Work(leased.step), Work(idle.step), sweep], amount)
+    added_us = [a - b for a, b in zip(ours_us, base_us, strict=True)]
+    return paired(f"added, {leases:,} leases out", "µs", added_us, sweep_us)
+
+
+def _parts(leased: Engine, stock: Engine, amount: Timing) -> list[Row]:
+    """Of the step with the decisive number of leases; stock's with nothing out."""
+    ours_meta, stock_meta = leased.build(), stock.build()
+    ours_out, stock_out = leased.work(ours_meta), stock.work(stock_meta)
+    return [
+        compare("whole step, stock with nothing out", Work(leased.step), Work(stock.step), amount),
+        compare("of it: scheduler, before", Work(leased.build), Work(stock.build), amount),
+        compare("of it: worker", Work(lambda: leased.work(ours_meta)), Work(lambda: stock.work(stock_meta)), amount),
+        compare(
+            "of it: scheduler, after",
+            Work(lambda: leased.update(ours_out)),
+            Work(lambda: stock.update(stock_out)),
+            amount,
+        ),
+        compare(
+            "pickled to another process and back (TP > 1)",
+            Work(lambda: _travel(ours_meta)),
+            Work(lambda: _travel(stock_meta)),
+            amount,
+        ),
+    ]
+
+
+def _beside_the_step(leased: Engine, agent: Agent, amount: Timing) -> list[Row]:
+    feed = leased.scheduler_half._stats
+
+    def tell() -> None:
+        # As if the pause since the last time were over.
+        feed._next_at = 0.0
+        feed.take()
+
+    return [
+        alone(f"the agent's turn, nothing arrives, {DECISIVE:,} leases", Work(agent.turn), amount),
+        alone("metrics told", Work(tell), amount),
+    ]
+
+
+def _travel(metadata: object) -> object:
+    """As vLLM's message queue does it, without the queue."""
+    return pickle.loads(pickle.dumps(metadata, protocol=pickle.HIGHEST_PROTOCOL))
+
+
+def goals(added: dict[int, Row]) -> list[Goal]:
+    """By the medians, by number of leases."""
+    medians = {leases: row.ours.median for leases, row in added.items() if row.ours is not None}
+    growth = max(medians.values()) / min(medians.values())
+    return [
+        Goal(
+            f"flat in n: at most {FLAT:g} times from cheapest to dearest, {min(medians):,} to {max(medians):,} leases",
+            f"{growth:.2f} times",
+            growth <= FLAT,
+        ),
+        Goal(
+            f"under {LIMIT_US:g} µs added at {DECISIVE:,} leases",
+            f"{medians[DECISIVE]:.2f} µs",
+            medians[DECISIVE] < LIMIT_US,
+        ),
+    ]
+
+
+def curves(added: dict[int, Row]) -> Curves:
+    """Both over the number of leases."""
+    series: dict[str, list[tuple[float, Spread]]] = {
+        "stock": [(leases, row.stock) for leases, row in added.items() if row.stock is not None],
+        "kvlease": [(leases, row.ours) for leases, row in added.items() if row.ours is not None],
+    }
+    return Curves("leases out", "µs added to a step", series, log_x=True, log_y=True, limit=LIMIT_US)
