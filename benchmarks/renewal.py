@@ -8,17 +8,15 @@ heartbeat of the same leases: the notification decoded, every request in it exte
 import time
 from collections.abc import Callable
 
-from benchmarks.figures import Curves, Effort, Goal, Result, Row, Spread
+from benchmarks.figures import Effort, Result, Row
+from benchmarks.growth import growth_curves, growth_goals
 from benchmarks.leased import Producer
 from benchmarks.pairs import Timing, Work, alone, compare, timing
 from benchmarks.progress import say
 from benchmarks.stock import LEASE_S, SilentNixl, bare_worker, request_ids, require_vllm
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000, 1_000_000)}
-DECISIVE = 10_000
 LIMIT_US = 10.0
-FLAT = 1.5
-"""The dearest size may cost so many times the cheapest."""
 
 
 def run(effort: Effort) -> Result:
@@ -29,8 +27,8 @@ def run(effort: Effort) -> Result:
         name="renewal",
         title="handling one renewal at the producer",
         rows=[*rows.values(), _nixl_row(amount)],
-        goals=goals(rows),
-        curves=[curves(rows)],
+        goals=growth_goals(rows, LIMIT_US),
+        curves=[growth_curves(rows, "claimed leases", "µs for one renewal", LIMIT_US)],
         notes=[
             "kvlease: one whole turn of the agent's thread, in which the renewal arrives and its Ack is handed to the "
             "transport; no step waits for it. Stock: part of the step of every worker",
@@ -99,36 +97,3 @@ def _nixl_row(amount: Timing) -> Row:
     finally:
         sender.close()
         receiver.close()
-
-
-def goals(rows: dict[int, Row]) -> list[Goal]:
-    """By the medians, by number of leases."""
-    medians = {leases: _ours(row).median for leases, row in rows.items()}
-    fewest, most = min(medians), max(medians)
-    growth = medians[most] / medians[fewest]
-    return [
-        Goal(
-            f"flat in n: at most {FLAT:g} times from {fewest:,} to {most:,} leases",
-            f"{growth:.2f} times",
-            growth <= FLAT,
-        ),
-        Goal(
-            f"under {LIMIT_US:g} µs at {DECISIVE:,} leases",
-            f"{medians[DECISIVE]:.1f} µs",
-            medians[DECISIVE] < LIMIT_US,
-        ),
-    ]
-
-
-def curves(rows: dict[int, Row]) -> Curves:
-    """Both over the number of leases."""
-    series: dict[str, list[tuple[float, Spread]]] = {
-        "stock": [(leases, row.stock) for leases, row in rows.items() if row.stock is not None],
-        "kvlease": [(leases, _ours(row)) for leases, row in rows.items()],
-    }
-    return Curves("claimed leases", "µs for one renewal", series, log_x=True, log_y=True, limit=LIMIT_US)
-
-
-def _ours(row: Row) -> Spread:
-    assert row.ours is not None
-    return row.ours

@@ -6,7 +6,8 @@ while nothing is out: measured in turn, subtracted round by round. Stock is its 
 
 import pickle
 
-from benchmarks.figures import Curves, Effort, Goal, Result, Row, Spread
+from benchmarks.figures import Effort, Result, Row
+from benchmarks.growth import DECISIVE, growth_curves, growth_goals
 from benchmarks.idle_step import Engine, leased_engine, stock_engine
 from benchmarks.leased import Agent
 from benchmarks.pairs import Timing, Work, alone, compare, paired, rounds, timing
@@ -14,10 +15,7 @@ from benchmarks.progress import say
 from benchmarks.stock import request_ids, require_vllm
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
-DECISIVE = 10_000
 LIMIT_US = 2.0
-FLAT = 1.5
-"""The dearest size may cost so many times the cheapest."""
 
 
 def run(effort: Effort) -> Result:
@@ -31,8 +29,8 @@ def run(effort: Effort) -> Result:
         name="step",
         title="what an engine step costs more with leases out and nothing to do",
         rows=[*added.values(), *_parts(engine, stock, amount), *_beside_the_step(engine, agent, amount)],
-        goals=goals(added),
-        curves=[curves(added)],
+        goals=growth_goals(added, LIMIT_US, " added"),
+        curves=[growth_curves(added, "leases out", "µs added to a step", LIMIT_US)],
         notes=[
             "kvlease: everything that vLLM calls in the connector in a step, in scheduler and worker, less the same of "
             "stock's connector with nothing out. Stock: its sweep alone",
@@ -93,30 +91,3 @@ def _beside_the_step(leased: Engine, agent: Agent, amount: Timing) -> list[Row]:
 def _travel(metadata: object) -> object:
     """As vLLM's message queue does it, without the queue."""
     return pickle.loads(pickle.dumps(metadata, protocol=pickle.HIGHEST_PROTOCOL))
-
-
-def goals(added: dict[int, Row]) -> list[Goal]:
-    """By the medians, by number of leases."""
-    medians = {leases: row.ours.median for leases, row in added.items() if row.ours is not None}
-    growth = max(medians.values()) / min(medians.values())
-    return [
-        Goal(
-            f"flat in n: at most {FLAT:g} times from cheapest to dearest, {min(medians):,} to {max(medians):,} leases",
-            f"{growth:.2f} times",
-            growth <= FLAT,
-        ),
-        Goal(
-            f"under {LIMIT_US:g} µs added at {DECISIVE:,} leases",
-            f"{medians[DECISIVE]:.2f} µs",
-            medians[DECISIVE] < LIMIT_US,
-        ),
-    ]
-
-
-def curves(added: dict[int, Row]) -> Curves:
-    """Both over the number of leases."""
-    series: dict[str, list[tuple[float, Spread]]] = {
-        "stock": [(leases, row.stock) for leases, row in added.items() if row.stock is not None],
-        "kvlease": [(leases, row.ours) for leases, row in added.items() if row.ours is not None],
-    }
-    return Curves("leases out", "µs added to a step", series, log_x=True, log_y=True, limit=LIMIT_US)
