@@ -197,7 +197,7 @@ class Neighbourhood:
 
     def _is_kept(self, lease: Kept) -> None:
         known = lease.producer._lessor.leases.get(lease.token)
-        claims = known.claims if known is not None else set()
+        claims = set(known.claims) if known is not None else set()
         if lease.consumer is None:
             assert claims == set(), "somebody claimed what nobody knows of"
             assert self.now <= lease.granted_at + CONFIG.duration_s + LATE_S, "a lease that nobody claims was extended"

@@ -181,7 +181,7 @@ def test_s4_who_learns_the_token_of_a_lease_cannot_end_it_under_its_consumer() -
         for payload in (hello(1), body(3, 2, [], [token], number), body(3, 3, [token], [], number)):
             stranger.send(lease.producer.incarnation, payload)
         world.tick()
-        assert lease.producer._lessor.leases[token].claims == {lease.consumer.incarnation, BAD}  # type: ignore[union-attr]
+        assert lease.producer._lessor.leases[token].claims == (lease.consumer.incarnation, BAD)  # type: ignore[union-attr]
         stranger.send(lease.producer.incarnation, body(3, 4, [], [token], number))
         world.run(1.0)
         stranger.send(lease.producer.incarnation, body(7, 5))

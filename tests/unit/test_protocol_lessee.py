@@ -39,6 +39,18 @@ def test_r8_a_request_is_claimed_the_moment_it_is_tracked() -> None:
     assert [renew.claims for renew in sent(d.track("r2", 2), Renew)] == [[2]], "no waiting for the next interval"
 
 
+def test_r8_claims_leave_while_every_turn_brings_a_word() -> None:
+    d = LesseeBench()
+    d.open_and_held("r0", 0)
+    claimed: set[int] = set()
+    for token in range(1, 40):
+        d.now += TICK_S / 4
+        for renew in sent(d.track(f"r{token}", token), Renew):
+            claimed.update(renew.claims)
+            d.hear(Ack(renew.seq, []))
+    assert claimed >= set(range(1, 30)), "each word put the renewal off to the next tick"
+
+
 def test_r8_an_engine_that_was_idle_for_long_claims_at_once() -> None:
     d = LesseeBench(stall_limit_s=1)
     d.open_and_held()

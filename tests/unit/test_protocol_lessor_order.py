@@ -45,7 +45,7 @@ def test_s4_a_hello_again_keeps_the_claims_for_one_extension_and_then_only_those
     p.claim(1)
     assert ends(p.wait_renewing(15)) == {}
     assert ends(p.wait_renewing(10)) == {2: Cause.EXPIRED}
-    assert p.lessor.leases[1].claims == {D}
+    assert p.lessor.leases[1].claims == (D,)
 
 
 def test_s4_a_consumer_whose_claims_lapsed_is_asked_to_state_them_again() -> None:

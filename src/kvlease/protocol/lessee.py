@@ -9,9 +9,8 @@ acknowledged; only then comes the next one. So loss, repetition and reordering a
 with the producer after a dozen round trips.
 """
 
-import itertools
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 
 from kvlease.protocol.card import LeaseCard
 from kvlease.protocol.clock import ExpiryQueue
@@ -96,7 +95,7 @@ class Lessee:
         if session.phase is Phase.SEEKING and endpoint not in session.places:
             session.place(endpoint, now)
             if not session.fetching:
-                self._timers.set(ref.incarnation, now)
+                self._timers.hasten(ref.incarnation, now)
         self._lingering.discard((ref.incarnation, ref.token))
         session.wanted_at = now
         tracked.holders.add(holder)
@@ -219,7 +218,7 @@ class Lessee:
         session.window = None
         for tracked in session.leases.values():
             tracked.acknowledged = False
-        session.pending = dict.fromkeys(drops, False) | dict.fromkeys(session.leases, True)
+        session.pending = OrderedDict.fromkeys(drops, False) | OrderedDict.fromkeys(session.leases, True)
 
     def _on_ack(self, session: Session, ack: Ack, now: float) -> None:
         sent_at = session.sent_at.get(ack.seq)
@@ -313,11 +312,9 @@ class Lessee:
         self._effects.append(Send(session.producer, renew))
 
     def _next_window(self, session: Session, seq: int) -> Window:
-        changes = dict(itertools.islice(session.pending.items(), TOKENS_PER_MESSAGE))
-        for token in changes:
-            del session.pending[token]
-        claims = [token for token, claimed in changes.items() if claimed]
-        return Window(seq, claims, [token for token, claimed in changes.items() if not claimed])
+        changes = [session.pending.popitem(last=False) for _ in range(min(len(session.pending), TOKENS_PER_MESSAGE))]
+        claims = [token for token, claimed in changes if claimed]
+        return Window(seq, claims, [token for token, claimed in changes if not claimed])
 
     # -- how it is kept ------------------------------------------------------------------------------------------
 
@@ -340,7 +337,7 @@ class Lessee:
     def _soon(self, session: Session, now: float) -> None:
         """There is something to say: at once, unless an answer is being waited for."""
         if session.phase is Phase.OPEN and session.window is None:
-            self._timers.set(session.producer, now)
+            self._timers.hasten(session.producer, now)
 
     def _let_go(self, key: tuple[int, int], now: float) -> None:
         session = self.sessions[key[0]]

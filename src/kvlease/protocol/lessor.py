@@ -121,7 +121,7 @@ class Lessor:
             return
         if lease.state is not LeaseState.REVOKING:
             self._detach(lease)
-            self.counts[f"ends.{Cause.RELEASED.value}"] += 1
+            self.counts[f"ends.{Cause.RELEASED}"] += 1
         lease.enter(LeaseState.ENDED)
 
     def close(self) -> None:
@@ -227,7 +227,7 @@ class Lessor:
         if token not in session.claims:
             self.counts["claims"] += 1
             session.claims.add(token)
-            lease.claims.add(session.peer)
+            lease.claims += (session.peer,)
             if lease.state is LeaseState.GRANTED:
                 lease.enter(LeaseState.CLAIMED)
                 self._set_lease_timer(lease)
@@ -336,7 +336,7 @@ class Lessor:
         if not lease.claims and lease.granted_at + self.config.max_age_s > t:
             self._revoke(lease, Cause.EXPIRED)
             return
-        claimed_by = list(lease.claims)
+        claimed_by = lease.claims
         self._revoke(lease, Cause.AGED_OUT)
         for peer in claimed_by:
             # Should Gone be lost, stating all claims again brings it to light (R20).
@@ -365,21 +365,21 @@ class Lessor:
     def _unclaim(self, session: Session, lease: Lease) -> None:
         session.claims.discard(lease.token)
         session.unstated.discard(lease.token)
-        lease.claims.discard(session.peer)
+        lease.claims = tuple(peer for peer in lease.claims if peer != session.peer)
         if not session.claims:
             # Its death would free nothing. A fleet has more sessions at rest than leases out.
             self._probe_timers.discard(session.peer)
 
     def _detach(self, lease: Lease) -> None:
         self._lease_timers.discard(lease.token)
-        for peer in list(lease.claims):
+        for peer in lease.claims:
             self._unclaim(self.sessions[peer], lease)
 
     def _revoke(self, lease: Lease, cause: Cause) -> None:
         """No renewal is accepted from here on; the blocks are free when every worker has cleared the fence (S2)."""
         self._detach(lease)
         lease.enter(LeaseState.REVOKING)
-        self.counts[f"ends.{cause.value}"] += 1
+        self.counts[f"ends.{cause}"] += 1
         self._effects.append(Revoke(lease.token, cause))
 
     def _end_session(self, peer: int) -> None:

@@ -1,6 +1,7 @@
 """What a consumer keeps in mind: its leases, and its session with each producer."""
 
 import enum
+from collections import OrderedDict
 from dataclasses import dataclass, field
 
 Endpoint = tuple[str, int]
@@ -68,8 +69,12 @@ class Session:
     """The side channel where it was last found, or is looked for."""
     phase: Phase = Phase.SEEKING
     leases: dict[int, Tracked] = field(default_factory=dict)
-    pending: dict[int, bool] = field(default_factory=dict)
-    """Changes not yet in a window: token to True for a claim, False for a drop. The last word on a token wins."""
+    pending: OrderedDict[int, bool] = field(default_factory=OrderedDict)
+    """Changes not yet in a window: token to True for a claim, False for a drop. The last word on a token wins.
+
+    Windows are taken from its front. A plain dict keeps room for what was deleted there, and every later look at its
+    first entry walks over it.
+    """
     window: Window | None = None
     sent_at: dict[int, float] = field(default_factory=dict)
     """Send time of each unanswered seq: an Ack proves that the producer extended after it."""

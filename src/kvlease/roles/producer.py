@@ -173,7 +173,7 @@ class ProducerSide:
 
     def _count_end(self, cause: Cause) -> None:
         self.ended += 1
-        self.counts[f"ends.{cause.value}"] += 1
+        self.counts[f"ends.{cause}"] += 1
 
 
 def _answers_once(request: "Request") -> bool:

@@ -94,7 +94,7 @@ class Facts:
         tokens = set()
         for token, grant in self.grants.items():
             lease = grant.engine.agent._lessor.leases.get(token)
-            if lease is not None and lease.claims == {consumer}:
+            if lease is not None and lease.claims == (consumer,):
                 tokens.add(token)
         return tokens
 

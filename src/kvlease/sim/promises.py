@@ -52,8 +52,8 @@ class Promises:
         for revoked in engine.agent._revoked:
             if self._is_news(engine, revoked.token):
                 self.settled.revoked(revoked.token, revoked.cause)
-                self._world.counts[f"ends.{revoked.cause.value}"] += 1
-                self._world.tell(f"{engine.name} ends lease {revoked.token:016x}: {revoked.cause.value}")
+                self._world.counts[f"ends.{revoked.cause}"] += 1
+                self._world.tell(f"{engine.name} ends lease {revoked.token:016x}: {revoked.cause}")
                 self._judge_end(engine, revoked.token, revoked.cause)
         for holder in engine.agent._lost:
             if self._is_news(engine, holder):
@@ -91,9 +91,7 @@ class Promises:
                 self._judge_orphan(producer, wish)
             since = self.trouble.calm_since(producer.name, wish.engine.name, self.recovery_s, wish.since)
             if now - since > QUICK_S + 4 * self._world.plan.turn_s:
-                raise Violation(
-                    "L2", f"{token:016x} {cause.value}, wanted by {holder} at {wish.engine.name}, who was heard"
-                )
+                raise Violation("L2", f"{token:016x} {cause}, wanted by {holder} at {wish.engine.name}, who was heard")
 
     def _judge_orphan(self, producer: "SimEngine", wish: Wish) -> None:
         """A Hello within the grace proves a report of death false (R18)."""

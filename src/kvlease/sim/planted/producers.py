@@ -140,7 +140,7 @@ def second_consumer_refused() -> Iterator[Replacement]:
 
     def claim(self: Lessor, session: Session, token: int) -> bool:
         lease = self.leases.get(token)
-        if lease is not None and lease.claims - {session.peer}:
+        if lease is not None and set(lease.claims) - {session.peer}:
             return False
         return honest(self, session, token)
 
