@@ -1,0 +1,166 @@
+"""From what the pairs of engines did in each turn to rows and goals: ratios within a turn, and the noise's floor."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.engine_client import Block, Traffic
+from benchmarks.figures import Curves, Goal, Row, Spread
+from benchmarks.pairs import paired
+
+STOCK, AGAIN, OURS = "stock", "stock again", "kvlease"
+ARMS = (STOCK, AGAIN, OURS)
+ALLOWED = 0.01
+"""The goal: no worse than stock by more than this share."""
+_TWO_SIGMA = 1.96
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair's share of a turn."""
+
+    throughput: float
+    """Requests per second."""
+    first_token_ms: float
+    """Median of the requests."""
+    token_ms: float
+    """Median of the requests' means, of every token after the first."""
+    processor_ms: float
+    """Per request, of all processes of both engines."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The same traffic through all three pairs, one after the other."""
+
+    traffic: Traffic
+    samples: dict[str, Sample]
+    """By arm."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of a sample. `sign`: 1 where more is worse, -1 where less is."""
+
+    name: str
+    unit: str
+    sign: int
+    of: Callable[[Sample], float]
+
+
+MEASURES = (
+    Measure("throughput", "requests/s", -1, lambda s: s.throughput),
+    Measure("time to first token", "ms", 1, lambda s: s.first_token_ms),
+    Measure("time per token", "ms", 1, lambda s: s.token_ms),
+    Measure("processor time a request", "ms", 1, lambda s: s.processor_ms),
+)
+GOALS = MEASURES[:3]
+"""What the goal names; processor time is there since it is the quieter witness."""
+
+
+def sample_of(block: Block, answer_tokens: int, processor_s: float) -> Sample:
+    """A block of traffic as figures. `processor_s`: what both engines took for it."""
+    count = len(block.seen)
+    return Sample(
+        throughput=count / block.wall_s,
+        first_token_ms=1e3 * statistics.median(seen.first_token_s for seen in block.seen),
+        token_ms=1e3 * statistics.median(seen.token_s(answer_tokens) for seen in block.seen),
+        processor_ms=1e3 * processor_s / count,
+    )
+
+
+def rows(turns: Sequence[Turn]) -> list[Row]:
+    """For each traffic, then the ratios of all traffic together, and stock against stock beside them."""
+    found = [row for traffic in _traffics(turns) for row in _rows_of(traffic, turns)]
+    for measure in MEASURES:
+        found.append(Row(f"{measure.name}, all traffic", "", None, None, Spread.of(ratios(turns, measure, OURS))))
+        again = Spread.of(ratios(turns, measure, AGAIN))
+        found.append(Row(f"{measure.name}, stock against stock", "", None, None, again))
+    return found
+
+
+def _traffics(turns: Sequence[Turn]) -> list[Traffic]:
+    return list(dict.fromkeys(turn.traffic for turn in turns))
+
+
+def _rows_of(traffic: Traffic, turns: Sequence[Turn]) -> list[Row]:
+    own = [turn.samples for turn in turns if turn.traffic == traffic]
+    found = [
+        paired(
+            f"{measure.name}, {traffic.name}",
+            measure.unit,
+            [measure.of(samples[OURS]) for samples in own],
+            [measure.of(samples[STOCK]) for samples in own],
+        )
+        for measure in MEASURES
+    ]
+    tokens = paired(
+        f"output, {traffic.name}",
+        "tokens/s",
+        [samples[OURS].throughput * traffic.answer_tokens for samples in own],
+        [samples[STOCK].throughput * traffic.answer_tokens for samples in own],
+    )
+    return [found[0], tokens, *found[1:]]
+
+
+def ratios(turns: Sequence[Turn], measure: Measure, arm: str) -> list[float]:
+    """An arm against stock, turn by turn."""
+    return [measure.of(turn.samples[arm]) / measure.of(turn.samples[STOCK]) for turn in turns]
+
+
+def goals(turns: Sequence[Turn]) -> list[Goal]:
+    """One for each measure that the goal names."""
+    return [_goal(turns, measure) for measure in GOALS]
+
+
+def _goal(turns: Sequence[Turn], measure: Measure) -> Goal:
+    ours = ratios(turns, measure, OURS)
+    found = f"{_in_words(ours)}; stock against stock {_in_words(ratios(turns, measure, AGAIN))}"
+    met = _met(ours, measure.sign)
+    if met is None:
+        found += "; not enough to tell"
+    return Goal(f"{measure.name} within {ALLOWED:.0%} of stock's", found, met)
+
+
+def _met(values: Sequence[float], sign: int) -> bool | None:
+    """Whether the median is no more than the allowed share worse; None where it is not known well enough."""
+    interval = median_interval(values)
+    if interval is None:
+        return None
+    worse = [sign * (end - 1) > ALLOWED for end in interval]
+    return not worse[0] if worse[0] == worse[1] else None
+
+
+def _in_words(values: Sequence[float]) -> str:
+    spread = Spread.of(values)
+    text = f"ratio {spread.median:.3f} (quartiles {spread.low:.3f} to {spread.high:.3f}"
+    interval = median_interval(values)
+    if interval is not None:
+        text += f", the median itself known to {interval[0]:.3f} to {interval[1]:.3f}"
+    return text + f", {spread.count} turns)"
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Where the median of what these were drawn from lies, at 95 %: between two of the values, by their ranks alone.
+
+    None for fewer than six values, which say nothing at that level.
+    """
+    count = len(values)
+    if count < 6:
+        return None
+    ordered = sorted(values)
+    # As many values below the median as heads in `count` throws.
+    below = max(0, math.floor((count - _TWO_SIGMA * math.sqrt(count)) / 2))
+    return ordered[below], ordered[count - 1 - below]
+
+
+def curves(turns: Sequence[Turn]) -> list[Curves]:
+    """The ratio of throughput in the order of the turns: shows drift and outliers."""
+    throughput = MEASURES[0]
+
+    def series(arm: str) -> list[tuple[float, Spread]]:
+        return [(float(n), Spread.of([r])) for n, r in enumerate(ratios(turns, throughput, arm), start=1)]
+
+    against = {f"{OURS} / {STOCK}": series(OURS), f"{STOCK} / {STOCK}": series(AGAIN)}
+    return [Curves(x="turn", y="throughput, ratio to stock", series=against, limit=1 - ALLOWED)]

@@ -1,0 +1,86 @@
+"""Pairs of real engines for the benchmarks: P on one core, D on another, several pairs that take turns."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.errors import CannotRun
+from kvlease.cluster.engine import Engine
+from kvlease.cluster.processes import group_members
+from kvlease.cluster.spec import EngineSpec
+
+CORES_NEEDED = 2
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PROC = Path("/proc")
+# In /proc/<pid>/stat, counted from the state, which follows the name: user and system time, in ticks.
+_USER, _SYSTEM = 11, 12
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Where the engines run."""
+
+    producer: int
+    decoder: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """P and D that use the same connector."""
+
+    producer: Engine
+    decoder: Engine
+
+    @property
+    def engines(self) -> tuple[Engine, Engine]:
+        """P, D."""
+        return self.producer, self.decoder
+
+    def pause(self) -> None:
+        """Until it is resumed, the pair takes no processor time at all."""
+        for engine in self.engines:
+            engine.pause()
+
+    def resume(self) -> None:
+        """It goes on."""
+        for engine in self.engines:
+            engine.resume()
+
+    def processor_s(self) -> float:
+        """The processor time, in seconds, that all processes of both engines have taken since they started."""
+        return sum(processor_s(engine) for engine in self.engines)
+
+
+def choose_cores() -> Cores:
+    """Raises CannotRun where P and D would have to share one: then each measures how the other starves it (0010)."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < CORES_NEEDED:
+        raise CannotRun(
+            f"P and D need {CORES_NEEDED} processor cores, this process may use {len(allowed)}: give it more"
+        )
+    return Cores(producer=allowed[0], decoder=allowed[1])
+
+
+def processor_s(engine: Engine) -> float:
+    """The processor time, in seconds, of an engine's processes, to 10 ms each. Raises EngineError if it is gone."""
+    group = os.getpgid(engine.worker_pids()[0])
+    return sum(_ticks(member.pid) for member in group_members(group)) / _TICKS_PER_S
+
+
+def _ticks(pid: int) -> int:
+    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    return int(fields[_USER]) + int(fields[_SYSTEM])
+
+
+@contextmanager
+def started(specs: Sequence[EngineSpec]) -> Iterator[list[Engine]]:
+    """Engines that serve, in the order of their specs, until it is left. Raises EngineError if one does not start."""
+    with ExitStack() as life:
+        logs = Path(life.enter_context(TemporaryDirectory(prefix="kvlease-bench-")))
+        engines = [life.enter_context(Engine(spec, logs)) for spec in specs]
+        for engine in engines:
+            engine.wait_ready()
+        yield engines
