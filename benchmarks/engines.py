@@ -23,9 +23,9 @@ from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.spec import Connector, EngineSpec, Role
 
 TRAFFIC = (
-    Traffic("short prompts (256 tokens, answers 32)", 256, 32, clients=8, requests=40),
-    Traffic("long answers (512 tokens, answers 96)", 512, 96, clients=8, requests=24),
-    Traffic("long prompts (2,500 tokens, answers 16)", 2500, 16, clients=4, requests=12),
+    Traffic("short prompts (256 tokens, answers 32)", 256, 32, clients=8, requests=32),
+    Traffic("long answers (512 tokens, answers 96)", 512, 96, clients=8, requests=20),
+    Traffic("long prompts (2,500 tokens, answers 16)", 2500, 16, clients=4, requests=10),
 )
 """What limits the first is D and P by turns, the second D, the third P."""
 BLOCKS = 480
@@ -46,7 +46,7 @@ class Amount:
 
 
 def amount(effort: Effort) -> Amount:
-    """FULL: under ten minutes. Every order of the three arms comes equally often."""
+    """FULL: about ten minutes. Every order of the three arms comes equally often."""
     if effort is Effort.FULL:
         return Amount(starts=2, rounds=len(_ORDERS), traffic=TRAFFIC)
     fewer = [replace(traffic, requests=max(traffic.clients, traffic.requests // 2)) for traffic in TRAFFIC]
