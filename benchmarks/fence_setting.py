@@ -1,0 +1,74 @@
+"""Between whom, through what and how much is read while the fence is measured."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from kvlease.fence import FenceAddress
+
+MB = 1 << 20
+PAGE_BYTES = 32 * 8 * 128 * 2
+"""64 KiB: keys, or values, of one layer for a block of 32 tokens, where an 8B model has 8 KV heads of 128 and 2 B for a
+number. vLLM reads such pages, two a layer, scattered over the pool."""
+SIZES_MB = (1, 16, 256)
+SLOT = 7
+TOKEN = 0xFEDC_BA98_7654_3210
+SHUFFLE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Two engines, and what is between them."""
+
+    path: str
+    """In words, for the table."""
+    tls: str | None
+    """UCX_TLS; None: whatever UCX finds best."""
+    memory: str
+    """NIXL's name for where the KV cache is: DRAM or VRAM. The fence's words are in host memory, always."""
+    workers: int
+    """Of the producer, each with a part of the request's blocks and a word."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}, {self.workers} worker{'s' if self.workers > 1 else ''}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {} if self.tls is None else {"UCX_TLS": self.tls}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAddress:
+    """What a consumer has to know of a producer's worker."""
+
+    metadata: bytes
+    """Of its NIXL agent."""
+    base: int
+    """Of its part of the KV cache."""
+    fence: FenceAddress
+    """Of its fence table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Memory for a KV cache, or for a part of one."""
+
+    base: int
+    owner: Any
+    """Keeps it."""
+
+
+def allocate(memory: str, size: int) -> Region:
+    """`size` bytes that have been written to, so that every page is there; of a GPU, its first one."""
+    import torch
+
+    cache = torch.full((size,), 7, dtype=torch.uint8, device="cuda:0" if memory == "VRAM" else "cpu")
+    if memory == "VRAM":
+        torch.cuda.synchronize()
+    return Region(cache.data_ptr(), cache)
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
