@@ -129,11 +129,11 @@ def _curve(found: dict[Setting, Found]) -> Curves:
 
 
 _NOTES = (
-    f"Data is read as vLLM reads it: prepared lists, make_prepped_xfer, {PAGE_BYTES >> 10} KiB pages (keys or values of "
-    "one layer for 32 tokens of an 8B model), scattered. With eight workers each holds an eighth of them. The three "
+    f"Data is read as vLLM reads it: prepared lists, make_prepped_xfer, {PAGE_BYTES >> 10} KiB pages (keys or values "
+    "of one layer for 32 tokens of an 8B model), scattered. With eight workers each holds an eighth of them. The three "
     "kinds of reads take turns over the same pages.",
     "What the fence adds is timed from the arrival of the data to the verdict, by the product's own verifier. The time "
-    "of a read with its fence, beside a read with stock's notice, is the cross-check; it has the spread of reads in it.",
+    "of a read with its fence, beside a read with stock's notice, is a cross-check; it has the spread of reads in it.",
     "Stock's notice leaves with the data, and costs no time that can be told apart from it. In its stead a consumer of "
     "ours drops the lease through its agent, after the verdict and beside the engine's step: see `churn`.",
     "Two processes, a core each. A single worker's progress thread spins on the producer's core, as vLLM's does; for "
