@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,6 +14,7 @@ from kvlease.cluster.processes import group_members
 from kvlease.cluster.spec import EngineSpec
 
 CORES_NEEDED = 2
+_PACKAGES = ("torch", "vllm", "nixl")
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 # In /proc/<pid>/stat, counted from the state, which follows the name: user and system time, in ticks.
@@ -55,7 +57,11 @@ class Pair:
 
 
 def choose_cores() -> Cores:
-    """Raises CannotRun where P and D would have to share one: then each measures how the other starves it (0010)."""
+    """Raises CannotRun where P and D would have to share one: then each measures how the other starves it (0010); and
+    where there is nothing that could be started."""
+    for package in _PACKAGES:
+        if find_spec(package) is None:
+            raise CannotRun(f"real engines need {package}, which is not installed here: `make bench` installs it")
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < CORES_NEEDED:
         raise CannotRun(

@@ -182,7 +182,12 @@ def _limit(trial: Trial) -> str:
     margin_ms = 1000 * trial.term_s * (_EXTENSION - _INTERVAL)
     text = f"{trial.connector}, term {trial.term_s:g} s lived {trial.life.lived_s:.0f} s. {_pauses(trial)}"
     if trial.connector == "kvlease":
-        text += f" It dies of a pause of {margin_ms:.0f} ms between two renewals, an extension less an interval."
+        text += (
+            f" It dies where D's agent sends nothing for {margin_ms:.0f} ms longer than an interval, or where a "
+            "reference takes longer than a term from P to D's scheduler."
+        )
+        if trial.term_s <= GOAL_S:
+            text += " kvlease takes no shorter term."
     if trial.life.failed:
         text += f" {trial.life.failed} requests got no answer."
     return text

@@ -80,7 +80,7 @@ def test_what_ends_a_lease_is_told_beside_the_longest_pause() -> None:
     pauses = [second(1), second(2, longest_s=0.4, waited_s=0.35)]
     said = notes({"kvlease": [trial("kvlease", 1.0, D_agent=pauses)], "stock": [trial("stock", 6)]}, Queue())[1]
     assert "D's agent 400 ms (350 ms of it without a core)" in said
-    assert "a pause of 500 ms" in said
+    assert "sends nothing for 500 ms longer than an interval" in said
 
 
 def test_terms_are_tried_from_the_shortest_up() -> None:
