@@ -69,6 +69,8 @@ class CrashRun:
     """P's KV cache blocks that were not free, sampled."""
     before_s: float
     after_s: float
+    again: int = 0
+    """Requests that got no answer, and were prefilled again."""
 
     @property
     def rate(self) -> float:

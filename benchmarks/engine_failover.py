@@ -34,7 +34,7 @@ class Failover:
     decoders: list[Engine]
     prefills: list[float] = field(default_factory=list)
     held: list[tuple[float, int]] = field(default_factory=list)
-    failed: int = 0
+    again: int = 0
     _dead: bool = False
 
     async def run(self) -> None:
@@ -64,7 +64,7 @@ class Failover:
         while True:
             prompt = next(prompts)
             while not await self._one(prompt):
-                self.failed += 1
+                self.again += 1
 
     async def _one(self, prompt: str) -> bool:
         """Whether it was answered. What is not has to be prefilled again, as plain routers do."""
@@ -127,6 +127,7 @@ async def crash(scenario: CrashScenario, producer: Engine, decoders: list[Engine
         held=[(at - killed, blocks) for at, blocks in failover.held],
         before_s=scenario.before_s,
         after_s=scenario.after_s,
+        again=failover.again,
     )
 
 

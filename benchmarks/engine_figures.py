@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.engine_client import Block, Traffic
@@ -35,8 +35,10 @@ class Turn:
     """The same traffic through all three pairs, one after the other."""
 
     traffic: Traffic
-    samples: dict[str, Sample]
+    samples: Mapping[str, Sample]
     """By arm."""
+    different: Mapping[str, int]
+    """Answers that are not stock's, token by token; by arm."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,16 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     # As many values below the median as heads in `count` throws.
     below = max(0, math.floor((count - _TWO_SIGMA * math.sqrt(count)) / 2))
     return ordered[below], ordered[count - 1 - below]
+
+
+def answers_in_words(turns: Sequence[Turn]) -> str:
+    """Wrong answers may be fast: whether all arms gave the same ones."""
+    asked = sum(turn.traffic.requests for turn in turns)
+    different = {arm: sum(turn.different[arm] for turn in turns) for arm in (AGAIN, OURS)}
+    if not any(different.values()):
+        return f"All three gave the same {asked} answers, by token ids."
+    told = ", ".join(f"{count} of {arm}'s" for arm, count in different.items())
+    return f"Of {asked} answers, {told} were not the same as stock's, by token ids."
 
 
 def curves(turns: Sequence[Turn]) -> list[Curves]:

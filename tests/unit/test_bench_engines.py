@@ -1,6 +1,7 @@
 """From turns of real engines to ratios and goals: what is a met goal, and what is noise."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from benchmarks.engine_figures import (
     STOCK,
     Sample,
     Turn,
+    answers_in_words,
     curves,
     goals,
     median_interval,
@@ -23,6 +25,7 @@ from kvlease.cluster.engine import EngineError
 
 THROUGHPUT, FIRST_TOKEN = MEASURES[0], MEASURES[1]
 SHORT = Traffic("short", 256, 32, clients=8, requests=40)
+SAME = {STOCK: 0, AGAIN: 0, OURS: 0}
 LONG = Traffic("long", 2500, 16, clients=4, requests=12)
 
 
@@ -32,12 +35,14 @@ def sample(throughput: float, first_token_ms: float = 100.0) -> Sample:
 
 def turns(ours: list[float], first_token_ms: float = 100.0, traffic: Traffic = SHORT) -> list[Turn]:
     """Stock makes 10 requests a second, always; kvlease so many."""
-    return [Turn(traffic, {STOCK: sample(10), AGAIN: sample(10), OURS: sample(o, first_token_ms)}) for o in ours]
+    return [Turn(traffic, {STOCK: sample(10), AGAIN: sample(10), OURS: sample(o, first_token_ms)}, SAME) for o in ours]
 
 
 def test_ratios_are_within_a_turn() -> None:
     """A machine that slows down between the turns changes no ratio."""
-    slowing = [Turn(SHORT, {STOCK: sample(10 / n), AGAIN: sample(10 / n), OURS: sample(9 / n)}) for n in range(1, 5)]
+    slowing = [
+        Turn(SHORT, {STOCK: sample(10 / n), AGAIN: sample(10 / n), OURS: sample(9 / n)}, SAME) for n in range(1, 5)
+    ]
     assert ratios(slowing, THROUGHPUT, OURS) == pytest.approx([0.9] * 4)
     assert ratios(slowing, THROUGHPUT, AGAIN) == pytest.approx([1.0] * 4)
 
@@ -86,6 +91,12 @@ def test_rows_for_each_traffic_then_all_together_and_stock_against_itself() -> N
     assert again is not None
     assert (again.least, again.most) == (1.0, 1.0)
     assert [len(points) for points in curves(turns([9.0] * 2))[0].series.values()] == [2, 2]
+
+
+def test_answers_that_are_not_stocks_are_told() -> None:
+    assert "the same 80 answers" in answers_in_words(turns([10.0] * 2))
+    wrong = [replace(turn, different={STOCK: 0, AGAIN: 0, OURS: 3}) for turn in turns([10.0] * 2)]
+    assert "Of 80 answers, 0 of stock again's, 6 of kvlease's were not the same" in answers_in_words(wrong)
 
 
 def seen(ids: list[list[int]], prompt: str = "p") -> Seen:
