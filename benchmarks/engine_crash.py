@@ -71,6 +71,10 @@ class CrashRun:
     after_s: float
     again: int = 0
     """Requests that got no answer, and were prefilled again."""
+    prefill_s: float = 0.0
+    """What one prefill takes, nothing else being done: what a simulation has to be told."""
+    answer_s: float = 0.0
+    """What D takes to read and answer as many requests as it has seats, at once."""
 
     @property
     def rate(self) -> float:

@@ -23,6 +23,8 @@ def rows(runs: Runs) -> list[Row]:
         ("longest time without a prefill", "s", lambda run: run.longest_gap_s),
         ("rate once P is back, of the rate before", "%", lambda run: 100 * run.rate_then),
         ("rate before the crash", "prefills/s", lambda run: run.rate),
+        ("a prefill alone", "ms", lambda run: 1000 * run.prefill_s),
+        ("D's answers to as many as it has seats", "ms", lambda run: 1000 * run.answer_s),
     ):
         found.append(_row(what, unit, of, runs.get(OURS, ()), runs.get(STOCK, ())))
         if FLAT in runs:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import re
+import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ _USAGE = re.compile(rf"^{CACHE_USAGE}(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
 _TIMEOUT_S = 600.0
 _SEED = 9901
 _PROMPTS = 60
+_MEASURED = 5
 
 
 @dataclass
@@ -55,6 +57,21 @@ class Failover:
                 answer = await router.decode(await router.prefill(prompt), 4)
                 if not answer.token_ids:
                     raise EngineError(f"{decoder.spec.name} does not answer: HTTP {answer.status}: {answer.body[:300]}")
+
+    async def measure(self) -> tuple[float, float]:
+        """What a prefill takes alone, and what D takes for as many answers as it has seats; seconds, medians."""
+        tokens, router = self.scenario.prompt_tokens, self._router()
+        prefills, answers = [], []
+        for number in range(_MEASURED):
+            references = []
+            for prompt in draw_prompts(self.scenario.seats, seed=_SEED + 2 + number, shortest=tokens, longest=tokens):
+                begun = time.monotonic()
+                references.append(await router.prefill(prompt))
+                prefills.append(time.monotonic() - begun)
+            begun = time.monotonic()
+            await asyncio.gather(*(router.decode(ref, self.scenario.answer_tokens) for ref in references))
+            answers.append(time.monotonic() - begun)
+        return statistics.median(prefills), statistics.median(answers)
 
     async def kill(self) -> float:
         """SIGKILL to the first D. When, by time.monotonic."""
@@ -118,6 +135,7 @@ async def crash(scenario: CrashScenario, producer: Engine, decoders: list[Engine
     async with open_client(timeout_s=_TIMEOUT_S) as client:
         failover = Failover(scenario, client, producer, decoders)
         await failover.warm_up()
+        prefill_s, answer_s = await failover.measure()
         async with _running(failover) as traffic:
             await _while_it_runs(traffic, scenario.settle_s + scenario.before_s)
             killed = await failover.kill()
@@ -128,6 +146,8 @@ async def crash(scenario: CrashScenario, producer: Engine, decoders: list[Engine
         before_s=scenario.before_s,
         after_s=scenario.after_s,
         again=failover.again,
+        prefill_s=prefill_s,
+        answer_s=answer_s,
     )
 
 
