@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from benchmarks.fence_consumer import Reads, consume
 from benchmarks.fence_producer import produce
-from benchmarks.fence_setting import MB, PAGE_BYTES, SIZES_MB, Setting, has_gpu
+from benchmarks.fence_setting import MB, PAGE_BYTES, Setting, has_gpu
 from benchmarks.figures import Curves, Effort, Goal, Result, Row, Spread
 from benchmarks.pairs import paired
 from benchmarks.peers import Peer
@@ -53,7 +53,7 @@ def settings(gpu: bool) -> list[Setting]:
 
 def measure(setting: Setting, repeats: dict[int, int]) -> Found:
     """`repeats`: by size in MB, how often. Raises `PeerEnded` when one of the processes does not get through."""
-    size, environment = max(SIZES_MB) * MB, setting.environment
+    size, environment = max(repeats) * MB, setting.environment
     with Peer(produce, setting, size, core=PRODUCER_CORE, environment=environment) as producer:
         addresses = producer.hear()
         arguments = (setting, addresses, repeats)

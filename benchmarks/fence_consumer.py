@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.fence_setting import MB, PAGE_BYTES, SHUFFLE, SLOT, TOKEN, Setting, WorkerAddress, allocate
+from benchmarks.fence_setting import DATA, MB, PAGE_BYTES, SHUFFLE, SLOT, TOKEN, Setting, WorkerAddress, allocate, holds
 from kvlease.fence import FenceVerifier, FenceWord, Verdict
 
 
@@ -31,7 +31,9 @@ class Reads:
 def consume(parent: Connection, setting: Setting, producers: list[WorkerAddress], repeats: dict[int, int]) -> None:
     """Send the reads of each size (MB), as a dict, to the parent. A process of its own."""
     consumer = _Consumer(setting, producers, max(repeats) * MB)
-    parent.send({size: consumer.measure(size * MB, times) for size, times in repeats.items()})
+    found = {size: consumer.measure(size * MB, times) for size, times in repeats.items()}
+    consumer.check()
+    parent.send(found)
     consumer.verifier.close()
 
 
@@ -43,7 +45,7 @@ class _Consumer:
         config = nixl_agent_config(enable_prog_thread=False, capture_telemetry=True)
         self._agent = nixl_agent(f"consumer-{os.getpid()}", config)
         self.verifier = FenceVerifier(self._agent)
-        self._region = allocate(setting.memory, size)
+        self._region = allocate(setting.memory, size, 0)
         self._agent.register_memory(self._agent.get_reg_descs([(self._region.base, size, 0, "")], setting.memory))
         names = [_text(self._agent.add_remote_agent(producer.metadata)) for producer in producers]
         self._part = size // len(producers) // PAGE_BYTES
@@ -66,6 +68,11 @@ class _Consumer:
     def measure(self, size: int, times: int) -> list[Reads]:
         """The first is thrown away: connections are made in it."""
         return [self._reads(size, number) for number in range(times + 1)][1:]
+
+    def check(self) -> None:
+        """All pages were read, in the largest size; they hold what the producer's do. Raises `NotIntact`."""
+        if not holds(self._region, DATA):
+            raise NotIntact("not all of the data has arrived")
 
     def _reads(self, size: int, number: int) -> Reads:
         """The three kinds, in an order that turns from one time to the next."""

@@ -4,7 +4,7 @@ import os
 from multiprocessing.connection import Connection
 from typing import Any
 
-from benchmarks.fence_setting import SLOT, TOKEN, Setting, WorkerAddress, allocate
+from benchmarks.fence_setting import DATA, SLOT, TOKEN, Setting, WorkerAddress, allocate
 
 ROUNDS = 1000
 """Of making progress, between two looks at what the parent says."""
@@ -12,12 +12,12 @@ HEAR_S = 0.01
 """An engine's step: how often a worker looks at its notices."""
 
 
-def produce(parent: Connection, setting: Setting, size: int) -> None:
-    """Serve `size` bytes of KV cache until told to end. A process of its own."""
+def produce(parent: Connection, setting: Setting, size: int, data: int = DATA) -> None:
+    """Serve `size` bytes of KV cache, of this value, until told to end. A process of its own."""
     from kvlease.fence import FenceTable
 
     part = size // setting.workers
-    region = allocate(setting.memory, size)
+    region = allocate(setting.memory, size, data)
     agents, tables, addresses = [], [], []
     for number in range(setting.workers):
         agent = _agent(f"producer-{os.getpid()}-{number}", spins=setting.workers == 1)

@@ -9,9 +9,10 @@ MB = 1 << 20
 PAGE_BYTES = 32 * 8 * 128 * 2
 """64 KiB: keys, or values, of one layer for a block of 32 tokens, where an 8B model has 8 KV heads of 128 and 2 B for a
 number. vLLM reads such pages, two a layer, scattered over the pool."""
-SIZES_MB = (1, 16, 256)
 SLOT = 7
 TOKEN = 0xFEDC_BA98_7654_3210
+DATA = 7
+"""What every byte of the producer's KV cache is."""
 SHUFFLE = 1
 
 
@@ -58,14 +59,19 @@ class Region:
     """Keeps it."""
 
 
-def allocate(memory: str, size: int) -> Region:
-    """`size` bytes that have been written to, so that every page is there; of a GPU, its first one."""
+def allocate(memory: str, size: int, value: int) -> Region:
+    """`size` bytes of `value`, all written, so that every page is there; of a GPU, its first one."""
     import torch
 
-    cache = torch.full((size,), 7, dtype=torch.uint8, device="cuda:0" if memory == "VRAM" else "cpu")
+    cache = torch.full((size,), value, dtype=torch.uint8, device="cuda:0" if memory == "VRAM" else "cpu")
     if memory == "VRAM":
         torch.cuda.synchronize()
     return Region(cache.data_ptr(), cache)
+
+
+def holds(region: Region, value: int) -> bool:
+    """Whether every byte is `value`."""
+    return bool((region.owner == value).all())
 
 
 def has_gpu() -> bool:
