@@ -26,13 +26,10 @@ class QueueAgainstModel(RuleBasedStateMachine):
         self.queue.set(key, self.now + ahead / 8)
         self.deadlines[key] = math.ceil(max(self.now + ahead / 8, math.floor(self.now / TICK) * TICK) / TICK) * TICK
 
-    @rule(key=st.integers(0, 9), ahead=st.integers(-40, 400))
-    def hasten(self, key: int, ahead: int) -> None:
-        already = self.deadlines.get(key, math.inf)
-        self.set(key, ahead)
-        self.deadlines[key] = min(self.deadlines[key], already)
-        self.queue.set(key, already) if already < math.inf else self.queue.discard(key)
-        self.queue.hasten(key, self.now + ahead / 8)
+    @rule(key=st.integers(0, 9))
+    def hasten(self, key: int) -> None:
+        self.queue.hasten(key)
+        self.deadlines[key] = math.floor(self.now / TICK) * TICK
 
     @rule(key=st.integers(0, 9))
     def discard(self, key: int) -> None:

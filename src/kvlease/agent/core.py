@@ -35,6 +35,8 @@ from kvlease.protocol.messages import (
 bounded = bounded_logger(__name__)
 
 T = TypeVar("T")
+CONNECTING_S = 0.05
+"""How long the first messages of a connection take at most, where both sides look often."""
 Action = tuple[Callable[..., None], tuple[object, ...]]
 """What to call with these arguments and the time of the turn."""
 
@@ -87,6 +89,7 @@ class AgentCore:
         self._links: dict[int, set[object]] = {}
         self._counts: Counter[str] = Counter()
         self._progress_at = now
+        self._connecting_until = now
         self._actions: deque[Action] = deque()
         self._revoked: deque[Revoke] = deque()
         self._lost: deque[str] = deque()
@@ -237,6 +240,7 @@ class AgentCore:
             self._peer_lost(peer, now)
         else:
             self._links.setdefault(peer, set()).add(role)
+            self._connecting_until = now + CONNECTING_S
 
     def _disconnect(self, role: object, peer: int) -> None:
         """Lessor and lessee may talk to the same engine: the link goes with the last of them."""
@@ -258,5 +262,5 @@ class AgentCore:
 
 
 def _drain(queue: deque[T]) -> list[T]:
-    # Only what is there now: the other thread may go on appending.
-    return [queue.popleft() for _ in range(len(queue))]
+    # Only what is there now: the other thread may go on appending. Nothing is there in nearly every step.
+    return [queue.popleft() for _ in range(len(queue))] if queue else []

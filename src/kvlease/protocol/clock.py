@@ -59,24 +59,18 @@ class ExpiryQueue(Generic[K]):
 
     def set(self, key: K, deadline: float) -> None:
         """Let `key` be due at `deadline`, whatever was set before. A deadline in the past is due at once."""
-        tick = self._tick_at(deadline)
-        if self._tick_of.get(key) != tick:
-            self._put(key, tick)
+        self._put(key, max(math.ceil(deadline / self._tick_s), self._next_tick))
 
-    def hasten(self, key: K, deadline: float) -> None:
-        """Let `key` be due at `deadline`, or when it already was, if that is sooner.
+    def hasten(self, key: K) -> None:
+        """Let `key` be due at the next call of `take_due`.
 
-        Who sets it to now again and again, between two calls of `take_due` each time, must use this: rounded up, now is
-        the next tick each time, and never comes.
+        (Set to now, rounded up, it would be due at the next tick; and set again before each call, never.)
         """
-        tick = self._tick_at(deadline)
-        if self._tick_of.get(key, math.inf) > tick:
-            self._put(key, tick)
-
-    def _tick_at(self, deadline: float) -> int:
-        return max(math.ceil(deadline / self._tick_s), self._next_tick)
+        self._put(key, self._next_tick)
 
     def _put(self, key: K, tick: int) -> None:
+        if self._tick_of.get(key) == tick:
+            return
         self.discard(key)
         self._tick_of[key] = tick
         bucket = self._buckets.get(tick)

@@ -91,11 +91,11 @@ class Lessee:
         if tracked is None:
             tracked = session.leases[ref.token] = Tracked(endpoint)
             session.pending[ref.token] = True
-            self._soon(session, now)
+            self._soon(session)
         if session.phase is Phase.SEEKING and endpoint not in session.places:
             session.place(endpoint, now)
             if not session.fetching:
-                self._timers.hasten(ref.incarnation, now)
+                self._timers.hasten(ref.incarnation)
         self._lingering.discard((ref.incarnation, ref.token))
         session.wanted_at = now
         tracked.holders.add(holder)
@@ -117,7 +117,7 @@ class Lessee:
         if _SIBLING.match(holder):
             self._lingering.set(key, now + SIBLING_LINGER_S)
         else:
-            self._let_go(key, now)
+            self._let_go(key)
 
     def progress(self, at: float) -> None:
         """The engine made a step at `at`. An engine that makes none for too long stops renewing (R25)."""
@@ -254,7 +254,7 @@ class Lessee:
     def advance(self, now: float) -> None:
         """Send what is due. Call it after all arrived messages were received."""
         for key in self._lingering.take_due(now):
-            self._let_go(key, now)
+            self._let_go(key)
         for producer in self._timers.take_due(now):
             session = self.sessions[producer]
             if session.leases:
@@ -334,18 +334,18 @@ class Lessee:
         self._seq += 1
         return self._seq
 
-    def _soon(self, session: Session, now: float) -> None:
+    def _soon(self, session: Session) -> None:
         """There is something to say: at once, unless an answer is being waited for."""
         if session.phase is Phase.OPEN and session.window is None:
-            self._timers.hasten(session.producer, now)
+            self._timers.hasten(session.producer)
 
-    def _let_go(self, key: tuple[int, int], now: float) -> None:
+    def _let_go(self, key: tuple[int, int]) -> None:
         session = self.sessions[key[0]]
         del session.leases[key[1]]
         session.pending[key[1]] = False
         if len(session.pending) > len(session.leases) + MAX_DROPS:
             del session.pending[next(token for token, claimed in session.pending.items() if not claimed)]
-        self._soon(session, now)
+        self._soon(session)
 
     def _lose(self, session: Session, token: int) -> None:
         if token not in session.leases:

@@ -97,7 +97,7 @@ def dropped_before_it_is_read() -> Iterator[Replacement]:
 def sibling_released_for_all() -> Iterator[Replacement]:
     """The first sibling that has its data drops the lease of all."""
 
-    def untrack(self: Lessee, holder: str, now: float) -> None:
+    def untrack(self: Lessee, holder: str, _: float) -> None:
         self._lost.discard(holder)
         key = self._lease_of.pop(holder, None)
         if key is None:
@@ -105,7 +105,7 @@ def sibling_released_for_all() -> Iterator[Replacement]:
         tracked = self.sessions[key[0]].leases[key[1]]
         for sibling in tracked.holders - {holder}:
             del self._lease_of[sibling]
-        self._let_go(key, now)
+        self._let_go(key)
 
     yield Lessee, "untrack", untrack
 
@@ -121,8 +121,8 @@ def drops_never_said() -> Iterator[Replacement]:
     """A consumer forgets what it does not want any more, and does not say so."""
     honest = Lessee._let_go
 
-    def let_go(self: Lessee, key: tuple[int, int], now: float) -> None:
-        honest(self, key, now)
+    def let_go(self: Lessee, key: tuple[int, int]) -> None:
+        honest(self, key)
         self.sessions[key[0]].pending.pop(key[1], None)
 
     yield Lessee, "_let_go", let_go
