@@ -136,14 +136,16 @@ def test_r14_the_listener_outlives_any_question(question: tuple[bytes, ...]) -> 
 
 def test_r14_a_worker_hears_notices_only() -> None:
     """Anybody on the network can send any bytes to a worker's NIXL agent; stock ends with what it cannot read."""
-    from kvlease.vllm.notices import vetted_notices
+    from kvlease.vllm.notices import arrived, take_notices
 
     class Agent:
         def get_new_notifs(self) -> dict[str, list[bytes]]:
             return {"a": [b"cmpl-1:1", b"junk", b"\xff:1"], "b": [b"HB:cmpl-2"]}
 
     worker = SimpleNamespace(nixl_wrapper=(agent := Agent()))
-    with vetted_notices(worker) as vetted:
-        assert worker.nixl_wrapper.get_new_notifs() == {"a": [b"cmpl-1:1"], "b": [b"HB:cmpl-2"]}
-    assert vetted.refused == 2
+    notices, refused = take_notices(agent)
+    assert notices == {"a": [b"cmpl-1:1"], "b": [b"HB:cmpl-2"]}
+    assert refused == 2
+    with arrived(worker, notices):
+        assert worker.nixl_wrapper.get_new_notifs() == notices
     assert worker.nixl_wrapper is agent

@@ -93,7 +93,7 @@ class FakeDataAgent:
 
     def release_xfer_handle(self, handle: FakeRead) -> None:
         assert not handle.releases, "a handle was released twice"
-        assert handle.state == "DONE" or handle.error or self.refuse_transfer, "released while under way"
+        assert handle.state in ("INIT", "DONE") or handle.error or self.refuse_transfer, "released while under way"
         handle.releases += 1
         if self.refuse_release:
             raise self.refuse_release

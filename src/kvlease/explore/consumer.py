@@ -140,6 +140,7 @@ class ConsumerEngine:
             case Admission.READ:
                 task.stage = "reading"
                 self.reads.admit(holder, self._words_of(task.ref))
+                self.reads.prepare(holder)
             case Admission.WAIT:
                 task.stage = "asking"
             case Admission.REFUSED:

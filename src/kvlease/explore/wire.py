@@ -231,7 +231,8 @@ class DataPlane:
         return handle.state
 
     def release_xfer_handle(self, handle: WordRead) -> None:
-        self.reads.remove(handle)
+        if handle in self.reads:
+            self.reads.remove(handle)
 
 
 class WatchedTable(FenceTable):

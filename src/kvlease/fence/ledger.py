@@ -27,6 +27,10 @@ class FenceOrders:
     clear: tuple[Word, ...] = ()
 
 
+NO_ORDERS = FenceOrders()
+"""Of nearly every step."""
+
+
 def draw_token() -> int:
     """A random u64 that is not 0. Guessing one is as hard as guessing a key; 2^64 is enough not to meet one twice."""
     while (token := secrets.randbits(64)) == 0:
@@ -84,7 +88,9 @@ class FenceLedger:
         self._clear.append(word)
 
     def take_orders(self) -> FenceOrders:
-        """What the workers are to do in this step; each order is handed out once."""
+        """What the workers are to do in this step; each order is handed out once. `NO_ORDERS` when there is nothing."""
+        if not self._arm and not self._clear:
+            return NO_ORDERS
         orders = FenceOrders(tuple(self._arm), tuple(self._clear))
         self._arm.clear()
         self._clear.clear()

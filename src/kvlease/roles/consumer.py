@@ -88,9 +88,11 @@ class ConsumerSide:
 
     def begin(self, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         """Of the requests to be read now: the references of the leased ones, and those that must not be read at all."""
-        self._lost.update(holder for holder in self._agent.take_lost() if holder in self._refs)
+        for holder in self._agent.take_lost():
+            if holder in self._refs:
+                self._lost.add(holder)
         reads: dict[str, LeaseRef] = {}
-        hopeless = set()
+        hopeless: set[str] = set()
         for request_id in request_ids:
             if request_id not in self._refs:
                 continue

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from kvlease.agent.core import AgentCore
-from kvlease.fence.ledger import FenceLedger, FenceOrders, draw_token
+from kvlease.fence.ledger import NO_ORDERS, FenceLedger, FenceOrders, draw_token
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Cause, LeaseConfig, LeaseRef
 from kvlease.protocol.messages import milliseconds
@@ -125,7 +125,7 @@ class ProducerSide:
     def take_orders(self) -> FenceOrders:
         """What the workers are to do to their fences in this step."""
         if self._ledger is None:
-            return FenceOrders()
+            return NO_ORDERS
         for revoked in self._agent.take_revoked():
             if revoked.token in self._held:
                 self._cause[revoked.token] = revoked.cause

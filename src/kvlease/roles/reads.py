@@ -32,6 +32,10 @@ class LeasedReads:
         """
         self._words[request_id] = words
 
+    def prepare(self, request_id: str) -> None:
+        """Its data is on its way: what can be done for its fence before that has come is done now, at leisure."""
+        self._verifier.prepare(request_id, self._words[request_id])
+
     def verify(self, arrived: Collection[str]) -> dict[str, Verdict]:
         """What the fence says of requests whose data is in, once it has been read; each is told once.
 
@@ -48,6 +52,11 @@ class LeasedReads:
         self._checking -= verdicts.keys()
         return verdicts
 
+    @property
+    def idle(self) -> bool:
+        """Whether no fence is being read."""
+        return not self._checking
+
     def held_back(self, arrived: Collection[str]) -> set[str]:
         """Those of them whose fence is still being read: their data must not be used yet."""
         return self._checking.intersection(arrived)
@@ -55,7 +64,9 @@ class LeasedReads:
     def forget(self, request_id: str) -> None:
         """It is reported, read or failed."""
         self._refs.pop(request_id, None)
-        self._words.pop(request_id, None)
+        if self._words.pop(request_id, None) is not None:
+            self._verifier.forget(request_id)
+            self._checking.discard(request_id)
 
     def _is_new(self, request_id: str) -> bool:
         return request_id in self._refs and request_id not in self._checking

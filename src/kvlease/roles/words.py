@@ -39,6 +39,11 @@ class WorkerWords:
         self._cleared[slot] += 1
         return True
 
+    @property
+    def all_told(self) -> bool:
+        """Whether nothing was cleared since `take_cleared` was last called."""
+        return not self._cleared
+
     def take_cleared(self) -> Counter[int]:
         """The slots cleared since the last call."""
         cleared, self._cleared = self._cleared, Counter()

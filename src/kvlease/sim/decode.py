@@ -251,6 +251,7 @@ class DecodeWorker:
             case Admission.READ:
                 self._reads.admit(request_id, self._words_of(source.engine_id, ref))
                 self._start(request_id, source, decode)
+                self._reads.prepare(request_id)
             case Admission.REFUSED:
                 if self._fences.take_replaced(source.engine_id):
                     self._forget_engine(source.engine_id)

@@ -21,14 +21,14 @@ class LeaseOrders:
 
 
 class LeasedMetadata(NixlConnectorMetadata):
-    """vLLM's step metadata, with orders about leases."""
+    """vLLM's step metadata, with orders about leases. Where there are none, the workers get vLLM's own."""
 
     kv_lease: LeaseOrders
 
     @classmethod
     def around(cls, stock: NixlConnectorMetadata, orders: LeaseOrders) -> "LeasedMetadata":
         """The content of `stock`, and `orders`."""
-        metadata = cls()
+        metadata = cls.__new__(cls)
         metadata.__dict__.update(stock.__dict__)
         metadata.kv_lease = orders
         return metadata

@@ -38,29 +38,20 @@ def without_notices(worker: Any) -> Iterator[None]:
         worker.nixl_wrapper = agent
 
 
-class _Vetted:
-    """A NIXL agent that hands over only those notices that vLLM's worker can read. All else is passed on."""
+def take_notices(agent: Any) -> tuple[dict[Any, list[bytes]], int]:
+    """What NIXL agent `agent` has heard and vLLM's worker can read, by sender, and how many notices were refused.
 
-    def __init__(self, agent: Any) -> None:
-        self.refused = 0
-        self._agent = agent
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._agent, name)
-
-    def get_new_notifs(self) -> dict[Any, list[bytes]]:
-        try:
-            arrived: dict[Any, list[bytes]] = self._agent.get_new_notifs()
-        except UnicodeDecodeError:
-            # An agent's name that is no text: NIXL's binding gives nothing of what has come.
-            self.refused += 1
-            return {}
-        return {name: self._readable(notices) for name, notices in arrived.items()}
-
-    def _readable(self, notices: list[bytes]) -> list[bytes]:
-        readable = [notice for notice in notices if is_notice(notice)]
-        self.refused += len(notices) - len(readable)
-        return readable
+    Anybody on the network can send it anything. One call to NIXL and nothing else when nobody sent anything.
+    """
+    try:
+        heard: dict[Any, list[bytes]] = agent.get_new_notifs()
+    except UnicodeDecodeError:
+        # An agent's name that is no text: NIXL's binding gives nothing of what has come.
+        return {}, 1
+    if not heard:
+        return heard, 0
+    readable = {name: [notice for notice in notices if is_notice(notice)] for name, notices in heard.items()}
+    return readable, sum(map(len, heard.values())) - sum(map(len, readable.values()))
 
 
 _NOTICE = re.compile(r"HB:.*|.*:[0-9]{1,9}", re.DOTALL)
@@ -74,12 +65,26 @@ def is_notice(notice: bytes) -> bool:
         return False
 
 
+class _Heard:
+    """A NIXL agent that has heard these notices. All else is passed on."""
+
+    def __init__(self, agent: Any, notices: dict[Any, list[bytes]]) -> None:
+        self._agent = agent
+        self._notices = notices
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._agent, name)
+
+    def get_new_notifs(self) -> dict[Any, list[bytes]]:
+        return self._notices
+
+
 @contextmanager
-def vetted_notices(worker: Any) -> Iterator[_Vetted]:
-    """While it lasts, what `worker` hears are notices: anybody on the network can send it anything."""
+def arrived(worker: Any, notices: dict[Any, list[bytes]]) -> Iterator[None]:
+    """While it lasts, these are what `worker` (a NIXL worker of vLLM) hears."""
     agent = worker.nixl_wrapper
-    worker.nixl_wrapper = vetted = _Vetted(agent)
+    worker.nixl_wrapper = _Heard(agent, notices)
     try:
-        yield vetted
+        yield
     finally:
         worker.nixl_wrapper = agent

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.nixl import NixlTransport
+from kvlease.fence.ledger import NO_ORDERS
 from kvlease.protocol import CARD_RANK, LeaseCard, WorkerFence
 from kvlease.protocol.messages import VERSION
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.roles.producer import ProducerSide
 from kvlease.vllm.compat import (
     KVConnectorHandshakeMetadata,
+    NixlConnectorMetadata,
     NixlPullConnectorScheduler,
 )
 from kvlease.vllm.listener import HandshakeListener
@@ -132,12 +134,15 @@ class LeasedScheduler(NixlPullConnectorScheduler):
 
     # -- a step begins and ends ----------------------------------------------------------------------------------
 
-    def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> LeasedMetadata:
+    def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> NixlConnectorMetadata:
         self._agent.progress()
-        beginning = list(self._reqs_need_recv)
-        stock = super().build_connector_meta(scheduler_output)
+        beginning = tuple(self._reqs_need_recv)
+        stock: NixlConnectorMetadata = super().build_connector_meta(scheduler_output)
         reads, hopeless = self._consumer.begin(beginning)
-        return LeasedMetadata.around(stock, LeaseOrders(self._producer.take_orders(), reads, hopeless))
+        fence = self._producer.take_orders()
+        if fence is NO_ORDERS and not reads and not hopeless:
+            return stock
+        return LeasedMetadata.around(stock, LeaseOrders(fence, reads, hopeless))
 
     def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
         super().update_connector_output(connector_output)

@@ -18,13 +18,14 @@ from kvlease.roles.reads import LeasedReads
 from kvlease.roles.words import WorkerWords
 from kvlease.vllm.compat import (
     KVConnectorTransferResults,
+    NixlConnectorMetadata,
     NixlHandshakePayload,
     NixlPullConnectorWorker,
     ReqMeta,
 )
-from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseWorkerReport
+from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats
-from kvlease.vllm.notices import vetted_notices, without_notices
+from kvlease.vllm.notices import arrived, take_notices, without_notices
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import fetch_card
 
@@ -87,8 +88,13 @@ class LeasedWorker(NixlPullConnectorWorker):
 
     # -- producer: words -----------------------------------------------------------------------------------------
 
-    def start_load_kv(self, metadata: LeasedMetadata) -> None:
-        orders = metadata.kv_lease
+    def start_load_kv(self, metadata: NixlConnectorMetadata) -> None:
+        if isinstance(metadata, LeasedMetadata):
+            self._start_leased(metadata, metadata.kv_lease)
+        else:
+            super().start_load_kv(metadata)
+
+    def _start_leased(self, metadata: LeasedMetadata, orders: LeaseOrders) -> None:
         self._words.arm(orders.fence)
         self._reads.begin(orders.reads)
         for request_id in orders.hopeless:
@@ -144,6 +150,7 @@ class LeasedWorker(NixlPullConnectorWorker):
                 with without_notices(self):
                     super()._read_blocks_for_req(req_id, meta)
                 self._pending_recv_notifs.pop(req_id, None)
+                self._reads.prepare(req_id)
             case Admission.REFUSED:
                 self._refuse(req_id, remote.engine_id)
             case Admission.WAIT:
@@ -180,6 +187,8 @@ class LeasedWorker(NixlPullConnectorWorker):
     def _pop_done_transfers(self, transfers: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
         """Requests whose data is in are held back until their fence is read; most are through in the same step."""
         done, failed = super()._pop_done_transfers(transfers)
+        if not done and self._reads.idle:
+            return done, failed
         arrived = done - failed - self._recv_failures
         for request_id, verdict in self._reads.verify(arrived).items():
             self.xfer_stats.count("fence_checks", verdict.name.lower())
@@ -205,10 +214,13 @@ class LeasedWorker(NixlPullConnectorWorker):
         return [(0, tp_rank) for tp_rank in self.tp_mappings[engine_id].all_source_ranks]
 
     def _get_new_notifs(self) -> set[str]:
-        with vetted_notices(self) as agent:
+        notices, refused = take_notices(self.nixl_wrapper)
+        if refused:
+            self.xfer_stats.count("refused", "bad_notice", refused)
+        if not notices:
+            return set()
+        with arrived(self, notices):
             sent: set[str] = super()._get_new_notifs()
-        if agent.refused:
-            self.xfer_stats.count("refused", "bad_notice", agent.refused)
         return sent
 
     # -- a step ends ---------------------------------------------------------------------------------------------
@@ -221,14 +233,17 @@ class LeasedWorker(NixlPullConnectorWorker):
         for request_id in results.finished_sending:
             # A stock consumer's notice: the word goes before the report that frees the blocks.
             self._clear(request_id)
-        results.finished_sending |= self._released
-        self._released = set()
+        if self._released:
+            results.finished_sending |= self._released
+            self._released = set()
         return results
 
     def take_report(self) -> LeaseWorkerReport | None:
         """What the scheduler is to hear of this step; None when there is nothing."""
-        cleared, self._heartbeats, heartbeats = self._words.take_cleared(), set(), self._heartbeats
-        return LeaseWorkerReport(cleared, heartbeats) if cleared or heartbeats else None
+        if self._words.all_told and not self._heartbeats:
+            return None
+        heartbeats, self._heartbeats = self._heartbeats, set()
+        return LeaseWorkerReport(self._words.take_cleared(), heartbeats)
 
     def _cleanup_remote_engine(self, engine_id: str, *, log_eviction: bool = True) -> None:
         super()._cleanup_remote_engine(engine_id, log_eviction=log_eviction)
