@@ -26,8 +26,10 @@ class Sample:
     """Median of the requests."""
     token_ms: float
     """Median of the requests' means, of every token after the first."""
-    processor_ms: float
-    """Per request, of all processes of both engines."""
+    producer_ms: float
+    """Processor time per request, of all processes of P."""
+    decoder_ms: float
+    """Of D."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,22 @@ MEASURES = (
     Measure("throughput", "requests/s", -1, lambda s: s.throughput),
     Measure("time to first token", "ms", 1, lambda s: s.first_token_ms),
     Measure("time per token", "ms", 1, lambda s: s.token_ms),
-    Measure("processor time a request", "ms", 1, lambda s: s.processor_ms),
+    Measure("P's processor time a request", "ms", 1, lambda s: s.producer_ms),
+    Measure("D's processor time a request", "ms", 1, lambda s: s.decoder_ms),
 )
 GOALS = MEASURES[:3]
-"""What the goal names; processor time is there since it is the quieter witness."""
+"""What the goal names. Processor time is there since it is the quieter witness, where nobody spins: on D."""
 
 
-def sample_of(block: Block, answer_tokens: int, processor_s: float) -> Sample:
-    """A block of traffic as figures. `processor_s`: what both engines took for it."""
+def sample_of(block: Block, answer_tokens: int, processor_s: tuple[float, float]) -> Sample:
+    """A block of traffic as figures. `processor_s`: what P and D took for it."""
     count = len(block.seen)
     return Sample(
         throughput=count / block.wall_s,
         first_token_ms=1e3 * statistics.median(seen.first_token_s for seen in block.seen),
         token_ms=1e3 * statistics.median(seen.token_s(answer_tokens) for seen in block.seen),
-        processor_ms=1e3 * processor_s / count,
+        producer_ms=1e3 * processor_s[0] / count,
+        decoder_ms=1e3 * processor_s[1] / count,
     )
 
 

@@ -51,9 +51,9 @@ class Pair:
         for engine in self.engines:
             engine.resume()
 
-    def processor_s(self) -> float:
-        """The processor time, in seconds, that all processes of both engines have taken since they started."""
-        return sum(processor_s(engine) for engine in self.engines)
+    def processor_s(self) -> tuple[float, float]:
+        """The processor time, in seconds, that all processes of P, and all of D, have taken since they started."""
+        return processor_s(self.producer), processor_s(self.decoder)
 
 
 def choose_cores() -> Cores:

@@ -129,9 +129,11 @@ def _turn(pairs: dict[str, Pair], order: Sequence[str], traffic: Traffic, seed: 
         pair.resume()
         # What was stopped has cold caches, and leases to settle: that is not what is measured.
         _play(pair, traffic, prompts[: traffic.clients // 2])
-        before_s = pair.processor_s()
+        producer_s, decoder_s = pair.processor_s()
         block = _play(pair, traffic, prompts)
-        samples[arm] = sample_of(block, traffic.answer_tokens, pair.processor_s() - before_s)
+        producer_then_s, decoder_then_s = pair.processor_s()
+        took_s = producer_then_s - producer_s, decoder_then_s - decoder_s
+        samples[arm] = sample_of(block, traffic.answer_tokens, took_s)
         pair.pause()
         said[arm] = answers(block, traffic.answer_tokens)
     different = {arm: sum(found[prompt] != said[STOCK][prompt] for prompt in found) for arm, found in said.items()}
@@ -153,7 +155,7 @@ def _notes(todo: Amount, turns: Sequence[Turn]) -> list[str]:
         f"Engines were started {todo.starts} times: two pairs of the same engines may differ as long as they live, by "
         "where their memory happens to lie, and turns do not average that out; stock against stock has it, too.",
         "The client is one process on whichever of the two cores is free; it takes about 5 % of one.",
-        "Processor time is that of all processes of P and D, API servers included. P steps without pause while it "
+        "Processor time is that of all processes of an engine, its API server included. P steps without pause while it "
         "holds blocks, so not all of it is work.",
         "NIXL's progress threads and vLLM's waiting processes sleep (0010), for all three pairs alike.",
     ]

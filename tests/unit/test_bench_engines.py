@@ -30,7 +30,7 @@ LONG = Traffic("long", 2500, 16, clients=4, requests=12)
 
 
 def sample(throughput: float, first_token_ms: float = 100.0) -> Sample:
-    return Sample(throughput, first_token_ms, token_ms=10.0, processor_ms=50.0)
+    return Sample(throughput, first_token_ms, token_ms=10.0, producer_ms=50.0, decoder_ms=50.0)
 
 
 def turns(ours: list[float], first_token_ms: float = 100.0, traffic: Traffic = SHORT) -> list[Turn]:
@@ -108,8 +108,9 @@ def seen(ids: list[list[int]], prompt: str = "p") -> Seen:
 
 def test_times_of_a_request() -> None:
     block = Block(wall_s=2.0, seen=[seen([[1], [2, 3]])] * 4)
-    found = sample_of(block, answer_tokens=3, processor_s=0.2)
-    assert (found.throughput, found.first_token_ms, found.token_ms, found.processor_ms) == (2.0, 500.0, 500.0, 50.0)
+    found = sample_of(block, answer_tokens=3, processor_s=(0.2, 0.4))
+    assert (found.throughput, found.first_token_ms, found.token_ms) == (2.0, 500.0, 500.0)
+    assert (found.producer_ms, found.decoder_ms) == (50.0, 100.0)
 
 
 def test_answers_are_read_from_the_stream() -> None:
