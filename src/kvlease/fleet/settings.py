@@ -57,6 +57,8 @@ class Fleet:
     """From the router to an engine, and back."""
     death_seen_s: float = 0.06
     """How long after a process died a send to it fails (measured on NIXL: 40 to 70 ms)."""
+    agent_poll_s: float = 0.01
+    """Between two turns of a lease agent (kvlease; `agent/loop.py`)."""
     card_s: float = 0.02
     """Fetching a lease card from a producer that lives (kvlease; measured: 20 to 70 ms, connections included)."""
     card_timeout_s: float = 2.0
@@ -170,9 +172,6 @@ class Faults:
                 raise ConfigError(f"{stall} cannot be: it lasts longer than 0 s, its kind is 'step' or 'process'")
 
 
-NO_FAULTS = Faults()
-
-
 def _at_least(of: object, name: str, low: float) -> None:
     value = getattr(of, name)
     if not (math.isfinite(value) and value >= low):
@@ -189,3 +188,6 @@ def _share(of: object, name: str) -> None:
     value = getattr(of, name)
     if not 0 <= value <= 1:
         raise ConfigError(f"{name} is {value!r}: it must be a share from 0 to 1")
+
+
+NO_FAULTS = Faults()

@@ -1,0 +1,188 @@
+"""What is counted while a run goes on."""
+
+from array import array
+from collections import Counter
+from dataclasses import dataclass
+
+from kvlease.fleet.records import Lease, Request
+from kvlease.fleet.timeline import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """Levels times seconds, up to some time."""
+
+    held: float
+    stranded: float
+    stranded_read: float
+
+
+class Books:
+    """Counts, levels over time, and times to first token. `now` never falls from call to call."""
+
+    def __init__(self, slo_ttft_s: float) -> None:
+        self.ends: Counter[str] = Counter()
+        """Requests, by how they ended: right, wrong, failed, gave_up, aborted."""
+        self.lease_ends: Counter[str] = Counter()
+        self.messages: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
+        """Everything else, under the names of the fields of `outcome`."""
+        self.arrived = 0
+        self.held = self.stranded = self.stranded_read = self.waiting = 0
+        self.held_peak = self.stranded_peak = 0
+        self.ttft = array("d")
+        self.per_token = array("d")
+        self.window: tuple[float, Areas, int, int] | None = None
+        """At the last arrival: the time, areas, messages and bytes so far."""
+        self.recorder = Recorder()
+        self._slo_ttft_s = slo_ttft_s
+        self._held_area = self._stranded_area = self._stranded_read_area = self._waiting_area = 0.0
+        self._stranded_read_total = 0.0
+        self._moved_at = 0.0
+        self._part = self.recorder.grow(0.0)
+        self._part_end = self.recorder.part_s
+
+    # -- requests ----------------------------------------------------------------------------------------------------
+
+    def arrive(self, now: float) -> None:
+        self._move(now)
+        self.arrived += 1
+        self.waiting += 1
+        self.recorder.counts["arrived"][self._part] += 1
+
+    def begin_answer(self, now: float) -> None:
+        """A request gets its first token."""
+        self._move(now)
+        self.waiting -= 1
+
+    def interrupt_answer(self, now: float) -> None:
+        """Its engine died: it has to begin anew."""
+        self._move(now)
+        self.waiting += 1
+
+    def end(self, request: Request, how: str, running: bool, now: float) -> None:
+        """It is over; `running`: it had its first token."""
+        self._move(now)
+        if not running:
+            self.waiting -= 1
+        self.ends[how] += 1
+        if how == "right":
+            self._end_right(request, now)
+        elif how == "wrong":
+            self.recorder.counts["wrong"][self._part] += 1
+
+    def _end_right(self, request: Request, now: float) -> None:
+        ttft = request.first_token_at - request.arrived_at
+        self.ttft.append(ttft)
+        if request.output > 1:
+            self.per_token.append((now - request.first_token_at) / (request.output - 1))
+        self.recorder.counts["right"][self._part] += 1
+        if ttft <= self._slo_ttft_s:
+            self.counts["good"] += 1
+            self.recorder.counts["good"][self._part] += 1
+
+    # -- leases ------------------------------------------------------------------------------------------------------
+
+    def grant(self, lease: Lease, now: float) -> None:
+        self._move(now)
+        self.counts["granted"] += 1
+        self.held += lease.blocks
+        if self.held > self.held_peak:
+            self.held_peak = self.held
+
+    def settle(self, lease: Lease, read: bool, now: float) -> None:
+        """Nobody wants it any more; `read`: for a right answer."""
+        if not lease.wanted:
+            return
+        lease.wanted = False
+        if not lease.freed:
+            lease.read = read
+            self._strand(lease, now)
+        elif read:
+            # By luck: its blocks had been taken back, but not yet given away.
+            self.waste(-1, -lease.tokens)
+
+    def _strand(self, lease: Lease, now: float) -> None:
+        self._move(now)
+        self.stranded += lease.blocks
+        if lease.read:
+            self.stranded_read += lease.blocks
+        if self.stranded > self.stranded_peak:
+            self.stranded_peak = self.stranded
+
+    def free(self, lease: Lease, cause: str, now: float) -> None:
+        """Its blocks are free, or gone with their engine."""
+        self._move(now)
+        self.lease_ends[cause] += 1
+        self.held -= lease.blocks
+        if not lease.wanted:
+            self.stranded -= lease.blocks
+            if lease.read:
+                self.stranded_read -= lease.blocks
+        elif cause != "crashed":
+            self.counts["lost_while_wanted"] += 1
+
+    def waste(self, prefills: int, tokens: int) -> None:
+        """They were for nothing."""
+        self.counts["wasted"] += prefills
+        self.counts["wasted_tokens"] += tokens
+
+    # -- the rest ----------------------------------------------------------------------------------------------------
+
+    def send(self, kind: str, size: int, messages: int, now: float) -> None:
+        """So many messages of a kind, `size` bytes in all."""
+        self.messages[kind] += messages
+        self.bytes[kind] += size
+        self._move(now)
+        self.recorder.counts["bytes"][self._part] += size
+
+    def fault(self, kind: str, now: float) -> None:
+        """crashes or stalls."""
+        self._move(now)
+        self.counts[kind] += 1
+        self.recorder.counts[kind][self._part] += 1
+
+    def close_window(self, now: float) -> None:
+        """The last request has arrived."""
+        self.window = (now, self.areas(now), self.messages.total(), self.bytes.total())
+
+    def areas(self, now: float) -> Areas:
+        """So far."""
+        self._move(now)
+        return Areas(
+            sum(self.recorder.areas["held"]) + self._held_area,
+            sum(self.recorder.areas["stranded"]) + self._stranded_area,
+            self._stranded_read_total + self._stranded_read_area,
+        )
+
+    def close(self, now: float) -> None:
+        """The run is over: what is pending goes into the timeline."""
+        self._move(now)
+        self._settle()
+
+    def _move(self, now: float) -> None:
+        """The levels were what they are from the last move to now."""
+        if now < self._part_end:
+            dt = now - self._moved_at
+            if dt > 0.0:
+                self._held_area += self.held * dt
+                self._stranded_area += self.stranded * dt
+                self._stranded_read_area += self.stranded_read * dt
+                self._waiting_area += self.waiting * dt
+                self._moved_at = now
+            return
+        self._settle()
+        self._stranded_read_total += self.stranded_read * (now - self._moved_at)
+        self.recorder.spread(self._moved_at, now, (self.held, self.stranded, self.waiting))
+        self._part = self.recorder.grow(now)
+        self._part_end = (self._part + 1) * self.recorder.part_s
+        self._moved_at = now
+
+    def _settle(self) -> None:
+        areas = self.recorder.areas
+        areas["held"][self._part] += self._held_area
+        areas["stranded"][self._part] += self._stranded_area
+        areas["waiting"][self._part] += self._waiting_area
+        self._stranded_read_total += self._stranded_read_area
+        self._held_area = self._stranded_area = self._stranded_read_area = self._waiting_area = 0.0

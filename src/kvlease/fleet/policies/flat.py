@@ -1,0 +1,41 @@
+"""A flat timeout: blocks are held until they are read, or for so long after the prefill.
+
+vLLM before 0.21 (`VLLM_NIXL_ABORT_REQUEST_TIMEOUT`, 480 s by default), and most of the neighbours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kvlease.errors import ConfigError
+from kvlease.fleet.policies.notices import NoticeLeasing
+
+if TYPE_CHECKING:
+    from kvlease.fleet.leasing import Leasing
+    from kvlease.fleet.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """`term_s`: seconds, above 0. Raises `ConfigError`."""
+
+    term_s: float = 480.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.term_s < float("inf"):
+            raise ConfigError(f"the term of a flat timeout is {self.term_s!r}: give seconds above 0, such as 480")
+
+    @property
+    def name(self) -> str:
+        return f"flat {self.term_s:g} s"
+
+    @property
+    def kind(self) -> str:
+        return "flat"
+
+    @property
+    def settings(self) -> Mapping[str, float]:
+        return {"term_s": self.term_s}
+
+    def open(self, world: "World") -> "Leasing":
+        return NoticeLeasing(world, self.term_s)
