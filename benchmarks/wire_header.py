@@ -1,0 +1,96 @@
+"""What NIXL and UCX add to one notification over TCP, by asking the kernel how many bytes a connection has sent.
+
+A program of its own, since UCX looks at its environment once: prints the bytes for kvlease's agents and for vLLM's,
+whose names have 24 and 36 characters and are part of what is added.
+"""
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+_MESSAGES = 100
+_PAYLOAD = b"x" * 100
+_TURNS = 1_000_000
+_TCP_INFO_BYTES_SENT = 200
+"""Offset of tcpi_bytes_sent (u64) in the kernel's struct tcp_info, from include/uapi/linux/tcp.h."""
+_WITHIN_S = 60.0
+
+
+def measure() -> tuple[float, float] | None:
+    """Bytes added to a notification of kvlease, and of vLLM; None where they cannot be measured."""
+    environment = {**os.environ, "UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"}
+    command = [sys.executable, "-m", "benchmarks.wire_header"]
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_WITHIN_S, check=True
+        )
+        ours, stock = map(float, done.stdout.split()[-2:])
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    return ours, stock
+
+
+def added(name_length: int) -> float:
+    """Bytes added to a notification whose sender has a name of this length."""
+    from nixl._api import nixl_agent, nixl_agent_config
+
+    config = nixl_agent_config(enable_prog_thread=False)
+    sender, receiver = (nixl_agent(_name(name_length), config) for _ in range(2))
+    peer = sender.add_remote_agent(receiver.get_agent_metadata())
+    peer = peer.decode() if isinstance(peer, bytes) else peer
+    _send(sender, receiver, peer, 1)
+    before = _bytes_sent()
+    _send(sender, receiver, peer, _MESSAGES)
+    return (_bytes_sent() - before) / _MESSAGES - len(_PAYLOAD)
+
+
+def _name(length: int) -> str:
+    return str(uuid.uuid4())[:length]
+
+
+def _send(sender: Any, receiver: Any, peer: str, count: int) -> None:
+    for _ in range(count):
+        sender.send_notif(peer, _PAYLOAD)
+    arrived = 0
+    for _ in range(_TURNS):
+        arrived += sum(map(len, receiver.get_new_notifs().values()))
+        sender.get_new_notifs()
+        if arrived == count:
+            return
+    raise TimeoutError(f"{arrived} of {count} notifications arrived")
+
+
+def _bytes_sent() -> int:
+    """By all TCP connections of this process."""
+    total = 0
+    for connection in _sockets():
+        with connection:
+            try:
+                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+            except OSError:
+                # No TCP.
+                continue
+            total += struct.unpack_from("=Q", info, _TCP_INFO_BYTES_SENT)[0]
+    return total
+
+
+def _sockets() -> Iterator[socket.socket]:
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            if os.readlink(entry).startswith("socket:"):
+                yield socket.socket(fileno=os.dup(int(entry.name)))
+        except OSError:
+            # The directory's own descriptor is among them, and is gone by now.
+            continue
+
+
+if __name__ == "__main__":
+    print(added(24), added(36))
