@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from kvlease.cli.demo import end_like_ctrl_c
+from kvlease.cli.fleet import add_fleet
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.report import NOTHING
 
@@ -67,6 +68,7 @@ def add_sim(commands: Any) -> None:
     _add_fuzz(actions)
     _add_replay(actions)
     _add_planted(actions)
+    add_fleet(actions)
 
 
 def _show_help(parser: argparse.ArgumentParser) -> int:

@@ -31,9 +31,9 @@ class Bursts:
 
     factor: float = 4.0
     """The rate in a burst over that in a calm; 1 makes a Poisson process."""
-    burst_s: float = 10.0
+    burst_s: float = 4.0
     """Mean length of a burst, in seconds."""
-    calm_s: float = 50.0
+    calm_s: float = 20.0
     """Mean length of a calm, in seconds."""
 
     def __post_init__(self) -> None:

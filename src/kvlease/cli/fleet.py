@@ -1,0 +1,273 @@
+"""`kvlease sim cluster` and `kvlease sim plan`: their arguments, and the frame around them."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from kvlease.cli.demo import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_KEPT, EXIT_NOT_PLAYED, end_like_ctrl_c
+from kvlease.cli.fleet_arguments import (
+    MOST_REQUESTS,
+    add_common,
+    command,
+    fleet_of,
+    policy_name,
+    real,
+    source_of,
+    whole,
+)
+from kvlease.errors import KvLeaseError
+from kvlease.fleet.named import EXAMPLES, USUAL
+from kvlease.fleet.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kvlease.fleet.settings import Fleet
+    from kvlease.fleet.source import Source
+
+EXIT_BAD_ARGUMENTS = 2
+PARTS = ("rich", "matplotlib", "jinja2")
+
+DEFAULT_REQUESTS = 100_000
+DEFAULT_SAMPLE = 15_000
+DEFAULT_LOST_SHARE = 0.001
+DEFAULT_STALL_S = 10.0
+DEFAULT_CRASHES_PER_HOUR = 0.1
+SHORT_WINDOW_S = 120.0
+
+_CLUSTER = f"""\
+Plays the same requests and the same faults under several policies on a simulated fleet of engines
+and compares them: blocks stranded, prefills wasted and repeated, late reads, goodput, time to first
+token, lease traffic. kvlease's part is its own protocol code; engines, network, router and clients
+are models.
+
+scenarios:
+{chr(10).join(f"  {name:10}{scenario.what}" for name, scenario in SCENARIOS.items())}
+
+policies: {", ".join(USUAL)} unless given; also with other seconds: {EXAMPLES}
+
+Ends with tables, DIR/report.html (with plots; it needs nothing beside it) and DIR/outcome.json."""
+
+_PLAN = """\
+Answers which kv_lease_duration, kv_lease_orphan_grace and kv_lease_renew_interval to choose for some
+traffic, and what each costs. Plays candidates on a sample of the traffic, undisturbed, with stalls
+and with crashes of decode engines, and recommends one by a rule that it states. Prints the JSON to
+paste into kv_connector_extra_config. Writes DIR/plan.html and DIR/plan.json."""
+
+_TRACES = """\
+A trace is Mooncake's (JSON lines: timestamp in ms, input_length, output_length) or Azure's (CSV:
+TIMESTAMP, ContextTokens, GeneratedTokens). Shared prefixes (hash_ids) are not simulated."""
+
+_STATUSES = """\
+exit status: 0 it was played, 1 kvlease answered wrongly, 2 bad arguments or a bad trace, 3 a part is
+not installed, 130 interrupted
+"""
+_CLUSTER_EPILOG = f"""\
+{_TRACES}
+
+{_STATUSES}
+examples:
+  kvlease sim cluster
+  kvlease sim cluster --scenario crashes --policy stock --policy kvlease-10
+  kvlease sim cluster --producers 200 --consumers 1000 --requests 1000000 --scenario calm --policy kvlease"""
+
+_PLAN_EPILOG = f"""\
+{_TRACES}
+
+{_STATUSES}
+examples:
+  kvlease sim plan --producers 8 --consumers 16 --stall 5
+  kvlease sim plan --trace conversation_trace.jsonl --producer-blocks 50000"""
+
+
+def add_fleet(actions: Any) -> None:
+    """Adds both commands to those of `kvlease sim`."""
+    cluster = _parser(
+        actions, "cluster", "a fleet of engines under traffic, policies side by side", _CLUSTER, _CLUSTER_EPILOG
+    )
+    cluster.add_argument(
+        "--requests",
+        type=whole(1, MOST_REQUESTS),
+        default=DEFAULT_REQUESTS,
+        metavar="N",
+        help="of each run (%(default)s)",
+    )
+    cluster.add_argument(
+        "--scenario", action="append", choices=sorted(SCENARIOS), help="only this one; may be given several times (all)"
+    )
+    cluster.add_argument(
+        "--policy", action="append", type=policy_name, metavar="NAME", help="only this one; may be given several times"
+    )
+    add_common(cluster, "out/cluster", "the usual share of what the fleet can do")
+    cluster.set_defaults(run=_framed(cluster, _cluster))
+
+    plan = _parser(actions, "plan", "which term, grace and interval for this traffic", _PLAN, _PLAN_EPILOG)
+    plan.add_argument(
+        "--stall",
+        type=real(0.0, 3600.0),
+        default=DEFAULT_STALL_S,
+        metavar="S",
+        help="seconds for which all threads of a decode engine may stand still and no lease is lost (%(default)g)",
+    )
+    plan.add_argument(
+        "--crashes-per-hour",
+        type=real(0.0, 1000.0),
+        default=DEFAULT_CRASHES_PER_HOUR,
+        metavar="N",
+        help="of each decode engine (%(default)g)",
+    )
+    plan.add_argument(
+        "--lost-requests",
+        type=real(0.0, 1.0),
+        default=DEFAULT_LOST_SHARE,
+        metavar="SHARE",
+        help="of requests that the router loses after their prefill (%(default)g)",
+    )
+    plan.add_argument(
+        "--takeover", action="store_true", help="the router hands requests of a dead decode engine to another one"
+    )
+    plan.add_argument(
+        "--sample",
+        type=whole(100, 1_000_000),
+        default=DEFAULT_SAMPLE,
+        metavar="N",
+        help="requests of each run (%(default)s)",
+    )
+    add_common(plan, "out/plan", "a trace's own, or the usual share of what the fleet can do")
+    plan.set_defaults(run=_framed(plan, _plan))
+
+
+def _parser(actions: Any, name: str, help_text: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name,
+        help=help_text,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+# -- what the commands do ------------------------------------------------------------------------------------------
+
+
+def _framed(
+    parser: argparse.ArgumentParser, do: "Callable[[argparse.Namespace, Console], int]"
+) -> Callable[[argparse.Namespace], int]:
+    name = parser.prog
+
+    def run(chosen: argparse.Namespace) -> int:
+        missing = [part for part in PARTS if find_spec(part) is None]
+        if missing:
+            parts = " ".join(missing)
+            print(f"{name} needs {parts}, not installed here: `pip install {parts}` does it.")
+            return EXIT_NOT_PLAYED
+        from rich.console import Console
+
+        end_like_ctrl_c(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        console = Console(highlight=False)
+        chosen.command = command(parser, chosen)
+        try:
+            return do(chosen, console)
+        except KeyboardInterrupt:
+            console.print("\ninterrupted: nothing is left running")
+            return EXIT_INTERRUPTED
+        except KvLeaseError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            return EXIT_BAD_ARGUMENTS
+
+    return run
+
+
+def _cluster(chosen: argparse.Namespace, console: "Console") -> int:
+    # Imported late, so that --help and bad arguments answer at once.
+    from kvlease.fleet.compare import Setup, compare, pace_in_words
+    from kvlease.fleet.report import comparison_html, comparison_json, write
+    from kvlease.fleet.show import progress, tables
+
+    source, fleet = source_of(chosen), fleet_of(chosen)
+    _check(source, fleet, chosen.requests, console)
+    setup = Setup(fleet, source, chosen.requests, chosen.seed, chosen.rate)
+    scenarios = [scenario for name, scenario in SCENARIOS.items() if not chosen.scenario or name in chosen.scenario]
+    with progress(console) as watch:
+        found = compare(setup, scenarios, list(dict.fromkeys(chosen.policy or USUAL)), chosen.jobs, watch)
+    for table in tables(found):
+        console.print(table)
+        console.print()
+    shortest_s = min(outcome.window_s for outcome in found.outcomes)
+    if shortest_s < SHORT_WINDOW_S:
+        console.print(
+            f"[yellow]requests came for {shortest_s:.0f} simulated seconds only, which shows little of leases of 30 s "
+            "and nothing of a timeout of 480 s: give more --requests, or fewer engines"
+        )
+    write(chosen.out / "report.html", comparison_html(found, chosen.command))
+    write(chosen.out / "outcome.json", comparison_json(found, chosen.command))
+    played = sum(outcome.requests.arrived for outcome in found.outcomes)
+    console.print(f"{played:,} requests in {found.wall_s:.0f} s; {pace_in_words(found.outcomes)}", soft_wrap=True)
+    console.print(
+        f"plots and what was simulated: {chosen.out / 'report.html'}; every figure: {chosen.out / 'outcome.json'}",
+        soft_wrap=True,
+    )
+    wrong = sum(outcome.requests.wrong for outcome in found.outcomes if outcome.policy_kind == "kvlease")
+    if wrong:
+        console.print(f"[bold red]kvlease broke its promise: {wrong} wrong answers")
+    return EXIT_BROKEN if wrong else EXIT_KEPT
+
+
+def _plan(chosen: argparse.Namespace, console: "Console") -> int:
+    from kvlease.fleet.advice import MEANINGS, advise, to_paste
+    from kvlease.fleet.plan import Sweep, Troubles
+    from kvlease.fleet.plan_report import plan_html, plan_json, tables, words
+    from kvlease.fleet.report import write
+    from kvlease.fleet.sampling import take
+    from kvlease.fleet.scenarios import at_usual_rate
+    from kvlease.fleet.show import progress
+
+    source, fleet = source_of(chosen), fleet_of(chosen, takeover=chosen.takeover, lost_share=chosen.lost_requests)
+    _check(source, fleet, None, console)
+    troubles = Troubles(chosen.stall, chosen.crashes_per_hour)
+    if chosen.rate or chosen.trace is None:
+        source = at_usual_rate(source, fleet, chosen.rate, chosen.seed)
+    sample = take(source, fleet, chosen.sample, troubles.window_s, chosen.seed)
+    with progress(console) as watch:
+        advice = advise(Sweep(sample, troubles, chosen.seed, chosen.jobs, watch))
+    for table in tables(advice):
+        console.print(table)
+    for column in MEANINGS:
+        console.print(f"{column.label:9}{column.meaning}", soft_wrap=True)
+    console.print()
+    for text in words(advice):
+        console.print(text, markup=False, soft_wrap=True)
+    console.print("\n" + to_paste(advice), markup=False, soft_wrap=True)
+    write(chosen.out / "plan.html", plan_html(advice, source, chosen.command, chosen.seed))
+    write(chosen.out / "plan.json", plan_json(advice, source, chosen.command, chosen.seed))
+    console.print(
+        f"\nplots and tables: {chosen.out / 'plan.html'}; every figure: {chosen.out / 'plan.json'}", soft_wrap=True
+    )
+    return EXIT_KEPT
+
+
+def _check(source: "Source", fleet: "Fleet", count: int | None, console: "Console") -> None:
+    """Reads as much of a trace as will be played: what is wrong with it is to be said before minutes have gone by."""
+    from kvlease.fleet.sampling import LOOKED_THROUGH
+    from kvlease.fleet.source import fits
+    from kvlease.fleet.traces import Skipped, Trace, arrivals
+
+    if not isinstance(source, Trace):
+        return
+    skipped = Skipped()
+    number = too_long = 0
+    for arrival in islice(arrivals(source, skipped), LOOKED_THROUGH if count is None else count):
+        number += 1
+        too_long += not fits(fleet, arrival)
+    said = [f"{source.path}: {number:,} requests read; prefixes that prompts share are not simulated"]
+    if skipped.count:
+        said.append(f"{skipped.count:,} bad lines were left out, the first of them: {skipped.first}")
+    if too_long:
+        said.append(f"{too_long:,} requests fit into no engine and will fail: give more --producer-blocks")
+    for text in said:
+        console.print(text, markup=False, soft_wrap=True)

@@ -1,0 +1,241 @@
+"""Which term, grace and interval for this traffic, and what each costs: candidates, played one beside the other.
+
+Each candidate is played three times on the same requests: undisturbed, with every decode engine standing still once for
+as long as leases have to survive, and with every other decode engine dying once. So what a crash strands is measured on
+many crashes, and then multiplied with how many there really are; the same for stalls.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import floor
+from typing import Any
+
+from kvlease.fleet.outcome import Outcome
+from kvlease.fleet.play import play
+from kvlease.fleet.policies import Kvlease
+from kvlease.fleet.sampling import Sample
+from kvlease.fleet.settings import NO_FAULTS, Crash, Faults, Stall
+from kvlease.protocol.config import DEFAULT_DURATION_S, LeaseConfig, resolve
+from kvlease.sim.fuzz import in_processes
+
+TERMS_S = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
+GRACES_S = (0.0, 1.0, 5.0)
+INTERVALS = (1 / 8, 1 / 4, 1 / 2)
+"""Of the extension."""
+MARGIN = 1.5
+"""Leases have to survive stalls so many times as long as stated."""
+HOUR_S = 3600.0
+LEAST_WINDOW_S = 120.0
+STALLS_IN_WINDOW = 8
+"""A sample lasts at least so many stalls: most of it is to be undisturbed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Three settings; what else there is follows from them (`kvlease.protocol.config`)."""
+
+    term_s: float
+    grace_s: float
+    interval_s: float
+
+    @classmethod
+    def of_term(cls, term_s: float) -> "Candidate":
+        """With the other two as they are derived."""
+        config, _ = resolve({"kv_lease_duration": term_s})
+        return cls(term_s, config.orphan_grace_s, config.renew_interval_s)
+
+    @property
+    def extra_config(self) -> dict[str, float]:
+        """As it stands in vLLM's `kv_connector_extra_config`."""
+        return {
+            "kv_lease_duration": self.term_s,
+            "kv_lease_orphan_grace": self.grace_s,
+            # Down to the millisecond, never up: two intervals have to fit into the extension.
+            "kv_lease_renew_interval": floor(self.interval_s * 1000) / 1000,
+        }
+
+    @property
+    def strangeness(self) -> float:
+        """How far it is from the defaults; 0 where it is them."""
+        usual = self.of_term(self.term_s)
+        return (
+            abs(self.term_s - DEFAULT_DURATION_S)
+            + abs(self.grace_s - usual.grace_s)
+            + abs(self.interval_s - usual.interval_s)
+        )
+
+    @property
+    def config(self) -> LeaseConfig:
+        """With what is derived."""
+        return resolve(self.extra_config)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Troubles:
+    """What the fleet has to live with."""
+
+    stall_s: float
+    """The longest time for which all threads of a decode engine may stand still without losing a lease."""
+    crashes_per_hour: float
+    """Of each decode engine."""
+
+    @property
+    def survived_s(self) -> float:
+        """The stalls that are played."""
+        return self.stall_s * MARGIN
+
+    @property
+    def window_s(self) -> float:
+        """How long a sample has to be, in seconds."""
+        return max(LEAST_WINDOW_S, STALLS_IN_WINDOW * self.survived_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A candidate, and what came of it."""
+
+    candidate: Candidate
+    calm: Outcome
+    stalled: Outcome
+    crashed: Outcome
+    engines: int
+    """Decode engines that were played."""
+    crashes_per_hour: float
+    """Of each of them."""
+
+    @property
+    def lost(self) -> int:
+        """Leases that ended, while wanted, because of the stalls."""
+        return max(self.stalled.leases.lost_while_wanted - self.calm.leases.lost_while_wanted, 0)
+
+    @property
+    def stranded_a_crash(self) -> float:
+        """Block-seconds for each death of a decode engine."""
+        return _held_for_nothing(self.crashed) / max(self.crashed.crashes, 1)
+
+    @property
+    def stranded_share(self) -> float:
+        """Of the prefill engines' memory, on average, crashes and lost requests as often as stated."""
+        usual = _held_for_nothing(self.calm) / self.calm.window_s
+        by_crashes = self.stranded_a_crash * self.crashes_per_hour * self.engines / HOUR_S
+        return (usual + by_crashes) / self.calm.blocks.capacity
+
+    @property
+    def redone(self) -> int:
+        """Prompts computed once more, on either side, because of the stalls and crashes that were played."""
+        return sum(_redone(outcome) - _redone(self.calm) for outcome in (self.stalled, self.crashed))
+
+
+def _held_for_nothing(outcome: Outcome) -> float:
+    """Block-seconds. Without the way of a completion back to the producer, which no setting shortens."""
+    # Sums in another order differ in their last digits.
+    return max(outcome.blocks.stranded_block_s - outcome.blocks.stranded_read_block_s, 0.0)
+
+
+def _redone(outcome: Outcome) -> int:
+    return outcome.prefills.repeated + outcome.prefills.recomputed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run: all that another process needs to play it."""
+
+    candidate: Candidate
+    disturbed: str
+    """`calm`, `stalled` or `crashed`."""
+    faults: Faults
+    sample: Sample
+    seed: int
+
+
+Watch = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Plays candidates on one sample."""
+
+    sample: Sample
+    troubles: Troubles
+    seed: int
+    jobs: int
+    watch: Watch = lambda *_: None
+
+    def play(self, candidates: Sequence[Candidate], began: float, until: float) -> list[Tried]:
+        """All of them; progress goes from `began` to `until`."""
+        cases = {
+            "calm": NO_FAULTS,
+            "stalled": stalls(self.sample, self.troubles, self.seed),
+            "crashed": crashes(self.sample, self.seed),
+        }
+        runs = [
+            Job(candidate, disturbed, faults, self.sample, self.seed)
+            for candidate in candidates
+            for disturbed, faults in cases.items()
+        ]
+        found: dict[tuple[Candidate, str], Outcome] = {}
+        for number, (job, outcome) in enumerate(self._outcomes(runs), start=1):
+            found[job.candidate, job.disturbed] = outcome
+            self.watch(_name(job), began + (until - began) * number / len(runs))
+        return [
+            Tried(
+                candidate,
+                found[candidate, "calm"],
+                found[candidate, "stalled"],
+                found[candidate, "crashed"],
+                engines=self.sample.fleet.consumers,
+                crashes_per_hour=self.troubles.crashes_per_hour,
+            )
+            for candidate in candidates
+        ]
+
+    def _outcomes(self, runs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+        yield from in_processes(_play, runs, self.jobs)
+
+
+def _play(job: Job) -> tuple[Job, Outcome]:
+    fleet = job.sample.fleet
+    if job.disturbed != "calm":
+        # What lost requests strand is measured once, where nothing else strands anything.
+        fleet = replace(fleet, lost_share=0.0)
+    return job, play(fleet, Kvlease(job.candidate.extra_config), iter(job.sample.arrivals), job.faults, job.seed)
+
+
+def _name(job: Job) -> str:
+    return f"term {job.candidate.term_s:g} s, grace {job.candidate.grace_s:g} s, {job.disturbed}"
+
+
+def stalls(sample: Sample, troubles: Troubles, seed: int) -> Faults:
+    """Every decode engine stands still once, with all of its threads."""
+    if not troubles.stall_s:
+        return NO_FAULTS
+    times = _times(sample, sample.fleet.consumers, random.Random(f"stalls {seed}"))
+    lasts_s = troubles.survived_s
+    return Faults(stalls=tuple(Stall(at, "consumer", index, lasts_s, "process") for index, at in enumerate(times)))
+
+
+def crashes(sample: Sample, seed: int) -> Faults:
+    """Every other decode engine dies once, and is back after the usual time."""
+    engines = range(0, sample.fleet.consumers, 2)
+    times = _times(sample, len(engines), random.Random(f"crashes {seed}"))
+    return Faults(crashes=tuple(Crash(at, "consumer", index) for index, at in zip(engines, times, strict=True)))
+
+
+def _times(sample: Sample, count: int, chance: random.Random) -> list[float]:
+    """Within the sample, not in its first tenth, in which queues fill."""
+    return [chance.uniform(0.1, 0.9) * sample.window_s for _ in range(count)]
+
+
+def tried_json(tried: Tried) -> dict[str, Any]:
+    """Every figure of a candidate."""
+    return {
+        "extra_config": tried.candidate.extra_config,
+        "leases_lost_in_stalls": tried.lost,
+        "stranded_block_s_a_crash": tried.stranded_a_crash,
+        "stranded_share": tried.stranded_share,
+        "redone_prefills": tried.redone,
+        "calm": asdict(tried.calm),
+        "stalled": asdict(tried.stalled),
+        "crashed": asdict(tried.crashed),
+    }

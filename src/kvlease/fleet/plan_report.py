@@ -1,0 +1,99 @@
+"""What `kvlease sim plan` says: tables for a console, a page, and the JSON with every figure."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+
+from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, Step, lines, rule_in_words, to_paste
+from kvlease.fleet.plan import tried_json
+from kvlease.fleet.plots import scatter
+from kvlease.fleet.report import Cell, Grid, Part, fleet_lines, origin, render, requests_in_words, source_json
+from kvlease.fleet.sampling import in_words
+from kvlease.fleet.show import plain
+from kvlease.fleet.source import Source
+
+_TITLES = {
+    "term": "kv_lease_duration: the term, with grace and interval as they are derived",
+    "grace": "kv_lease_orphan_grace: the grace, with this term",
+    "interval": "kv_lease_renew_interval: the interval, with this term and grace",
+}
+
+
+def tables(advice: Advice) -> Iterator[Table]:
+    """One for each setting; what is recommended stands out."""
+    for step in advice.steps:
+        yield plain(_TITLES[step.setting], HEADINGS, lines(step, _engines(advice)), step.chosen)
+
+
+def words(advice: Advice) -> list[str]:
+    """How it was played, the rule, and what there is to warn of."""
+    troubles = advice.troubles
+    said = [
+        f"Played: {in_words(advice.sample)}",
+        f"Leases have to survive stalls of {troubles.stall_s:g} s; {troubles.survived_s:g} s were played, one for each "
+        f"decode engine. Memory is for {troubles.crashes_per_hour:g} crashes an hour of each decode engine and "
+        f"{100 * advice.sample.fleet.lost_share:g} % of requests lost by the router.",
+        f"The rule: {rule_in_words(advice)}",
+    ]
+    return [*said, f"WARNING: {advice.warning}"] if advice.warning else said
+
+
+def plan_html(advice: Advice, source: Source, command: str, seed: int) -> str:
+    """The page."""
+    best = Part("Recommended", [words(advice)[-1]] if advice.warning else [], json=to_paste(advice))
+    return render(
+        title="Which lease settings for this traffic",
+        summary="For vLLM's kv_connector_extra_config on prefill and decode engines: " + to_paste(advice),
+        command=command,
+        parts=[best, *(_part(step, advice) for step in advice.steps), Part("How it was chosen", words(advice))],
+        settings=[
+            ("seed", str(seed)),
+            ("requests", requests_in_words(source)),
+            *fleet_lines(advice.sample.fleet),
+        ],
+        meanings=MEANINGS,
+    )
+
+
+def plan_json(advice: Advice, source: Source, command: str, seed: int) -> dict[str, Any]:
+    """Every figure. Times are in seconds."""
+    sample = advice.sample
+    return {
+        **origin(command, seed),
+        "recommended": advice.best.candidate.extra_config,
+        "rule": rule_in_words(advice),
+        "warning": advice.warning,
+        "troubles": asdict(advice.troubles),
+        "fleet": asdict(sample.fleet),
+        "requests": source_json(source),
+        "sample": {
+            "count": len(sample.arrivals),
+            "part": sample.part,
+            "begin_s": sample.begin_s,
+            "window_s": sample.window_s,
+            "rate": sample.rate,
+            "mean_rate": sample.mean_rate,
+            "looked_through": sample.looked_through,
+            "load": sample.load,
+        },
+        "steps": [
+            {"setting": step.setting, "chosen": step.chosen, "tried": [tried_json(one) for one in step.tried]}
+            for step in advice.steps
+        ],
+    }
+
+
+def _part(step: Step, advice: Advice) -> Part:
+    grid = Grid(HEADINGS, [[Cell(text) for text in line] for line in lines(step, _engines(advice))], step.chosen)
+    points = [
+        (line[0], one.calm.traffic.bytes_per_s / _engines(advice), 100 * one.stranded_share)
+        for line, one in zip(lines(step, _engines(advice)), step.tried, strict=True)
+    ]
+    plot = scatter(points, "lease traffic, bytes a second and engine", "stranded memory, %", step.chosen)
+    return Part(_TITLES[step.setting], [], [grid], plot)
+
+
+def _engines(advice: Advice) -> int:
+    return advice.sample.fleet.producers + advice.sample.fleet.consumers

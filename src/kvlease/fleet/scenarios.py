@@ -1,0 +1,54 @@
+"""Named settings in which policies are compared: how much comes, and what goes wrong."""
+
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from kvlease.fleet.settings import NO_FAULTS, Faults, Fleet
+from kvlease.fleet.source import LOOKED_AT, Source, at_rate, capacity, look
+
+ScenarioName = Literal["calm", "crashes", "stalls", "overload"]
+
+USUAL_LOAD = 0.65
+"""Of what the fleet can do, on average: bursts go over it for a while, as they do on a fleet that earns its money."""
+TOO_MUCH = 1.25
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is played under each policy. Things go wrong far more often than they do: minutes show what weeks have."""
+
+    name: ScenarioName
+    what: str
+    """In a sentence, for tables and reports."""
+    load: float = USUAL_LOAD
+    """Requests that come, on average, as a share of what the fleet can do (`kvlease.fleet.source.capacity`)."""
+    faults: Faults = field(default=NO_FAULTS)
+
+
+SCENARIOS: dict[ScenarioName, Scenario] = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("calm", "nothing goes wrong: what leases cost where nobody needs them"),
+        Scenario(
+            "crashes",
+            "each decode engine dies 6 times an hour on average, each prefill engine once, and is back after 30 s",
+            faults=Faults(consumer_crashes_per_hour=6.0, producer_crashes_per_hour=1.0, restart_s=30.0),
+        ),
+        Scenario(
+            "stalls",
+            "each decode engine stands still 12 times an hour for 20 s on average, half of the times in one long step, "
+            "half of them with all of its threads",
+            faults=Faults(consumer_stalls_per_hour=12.0, stall_s=20.0, process_share=0.5),
+        ),
+        Scenario("overload", "a quarter more requests come than the fleet can do: queues only grow", load=TOO_MUCH),
+    )
+}
+
+assert tuple(SCENARIOS) == get_args(ScenarioName)
+
+
+def at_usual_rate(source: Source, fleet: Fleet, rate: float | None, seed: int) -> Source:
+    """The same requests at this rate, a second; None: at the usual share of what the fleet can do. Raises `TraceError`,
+    `SourceError`."""
+    found = look(source, LOOKED_AT, seed)
+    return at_rate(source, rate or capacity(fleet, found).least * USUAL_LOAD, found)
