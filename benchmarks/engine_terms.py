@@ -147,7 +147,8 @@ def curves(trials: Trials) -> list[Curves]:
         trial, what = tried[-1], "agent" if connector == "kvlease" else "steps"
         label = f"{connector}, term {trial.term_s:g} s: D's {what}"
         series[label] = [
-            (second.at - trial.life.began, Spread.of([1000 * second.longest_s])) for second in trial.seconds["D", what]
+            (second.at - trial.life.began, Spread.of([1000 * second.longest_s]))
+            for second in trial.seconds["D", what][1:]
         ]
     if not all(series.values()):
         return []
