@@ -75,8 +75,9 @@ def _rows(setting: Setting, found: Found) -> list[Row]:
                 [each.noticed_s * 1e3 for each in reads],
             ),
             Row("  … the read alone", "ms", Spread.of([each.alone_s * 1e3 for each in reads])),
-            Row("  … what the fence adds", "µs", Spread.of(fences)),
+            Row("  … what the fence adds after it", "µs", Spread.of(fences)),
             Row("  … of the read alone", "%", Spread.of(_shares(reads))),
+            Row("  … made ready while the data is on its way", "µs", Spread.of([each.ready_s * 1e6 for each in reads])),
         ]
         if setting.workers > 1:
             rows.append(Row("  … for each worker", "µs", Spread.of([each / setting.workers for each in fences])))
@@ -132,8 +133,10 @@ _NOTES = (
     f"Data is read as vLLM reads it: prepared lists, make_prepped_xfer, {PAGE_BYTES >> 10} KiB pages (keys or values "
     "of one layer for 32 tokens of an 8B model), scattered. With eight workers each holds an eighth of them. The three "
     "kinds of reads take turns over the same pages.",
-    "What the fence adds is timed from the arrival of the data to the verdict, by the product's own verifier. The time "
-    "of a read with its fence, beside a read with stock's notice, is a cross-check; it has the spread of reads in it.",
+    "What the fence adds is timed from the arrival of the data to the verdict, by the product's own verifier. It makes "
+    "its reads ready right after the data was asked for. Where somebody else copies the data (a NIC, a GPU, a progress "
+    "thread on a core of its own) that costs the request nothing; here it is a part of the read with its fence.",
+    "The time of a read with its fence, beside a read with stock's notice, is a cross-check, with the spread of reads.",
     "Stock's notice leaves with the data, and costs no time that can be told apart from it. In its stead a consumer of "
     "ours drops the lease through its agent, after the verdict and beside the engine's step: see `churn`.",
     "Two processes, a core each. A single worker's progress thread spins on the producer's core, as vLLM's does; for "

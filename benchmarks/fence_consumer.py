@@ -3,6 +3,7 @@
 import os
 import random
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -26,6 +27,8 @@ class Reads:
     """With the fence read after it, to the verdict."""
     fence_s: float
     """Of that, what came after the data."""
+    ready_s: float
+    """Of that, what was made ready while the data was on its way."""
 
 
 def consume(parent: Connection, setting: Setting, producers: list[WorkerAddress], repeats: dict[int, int]) -> None:
@@ -78,11 +81,12 @@ class _Consumer:
         """The three kinds, in an order that turns from one time to the next."""
         pages = self._pages(size)
         kinds = [self._alone, self._noticed, self._fenced]
-        found: dict[str, tuple[float, float]] = {}
+        took: dict[int, tuple[float, float, float]] = {}
         for turn in range(len(kinds)):
-            kind = kinds[(number + turn) % len(kinds)]
-            found[kind.__name__] = kind(pages)
-        return Reads(found["_alone"][0], found["_noticed"][0], sum(found["_fenced"]), found["_fenced"][1])
+            kind = (number + turn) % len(kinds)
+            took[kind] = kinds[kind](pages)
+        (alone_s, *_), (noticed_s, *_), (data_s, fence_s, ready_s) = took[0], took[1], took[2]
+        return Reads(alone_s, noticed_s, data_s + fence_s, fence_s, ready_s)
 
     def _pages(self, size: int) -> list[tuple[Any, Any]]:
         """For each of the producer's workers: indices of as many local and remote pages, scattered."""
@@ -96,14 +100,15 @@ class _Consumer:
             chosen.append((np.array(local, dtype=np.int32), np.array(remote, dtype=np.int32)))
         return chosen
 
-    def _alone(self, pages: list[tuple[Any, Any]]) -> tuple[float, float]:
-        return self._read(pages, b""), 0.0
+    def _alone(self, pages: list[tuple[Any, Any]]) -> tuple[float, float, float]:
+        return self._read(pages, b"", _nothing)[0], 0.0, 0.0
 
-    def _noticed(self, pages: list[tuple[Any, Any]]) -> tuple[float, float]:
-        return self._read(pages, b"cmpl-0123456789abcdef-0-01234567:1"), 0.0
+    def _noticed(self, pages: list[tuple[Any, Any]]) -> tuple[float, float, float]:
+        return self._read(pages, b"cmpl-0123456789abcdef-0-01234567:1", _nothing)[0], 0.0, 0.0
 
-    def _fenced(self, pages: list[tuple[Any, Any]]) -> tuple[float, float]:
-        data_s = self._read(pages, b"")
+    def _fenced(self, pages: list[tuple[Any, Any]]) -> tuple[float, float, float]:
+        """As the connector does it: the fence is made ready once the data is on its way, and read when it is here."""
+        data_s, ready_s = self._read(pages, b"", lambda: self.verifier.prepare("request", self._words))
         start = time.perf_counter()
         self.verifier.post("request", self._words)
         verdicts = self.verifier.settle()
@@ -112,19 +117,22 @@ class _Consumer:
         took_s = time.perf_counter() - start
         if verdicts["request"] is not Verdict.INTACT:
             raise NotIntact(f"the fence is {verdicts['request'].name.lower()}, it has to be intact")
-        return data_s, took_s
+        return data_s, took_s, ready_s
 
-    def _read(self, pages: list[tuple[Any, Any]], notice: bytes) -> float:
-        """Seconds until all pages have arrived, as vLLM's worker reads them."""
+    def _read(self, pages: list[tuple[Any, Any]], notice: bytes, meanwhile: Callable[[], None]) -> tuple[float, float]:
+        """Seconds until all pages have arrived, read as vLLM's worker does, and those that `meanwhile` took."""
         start = time.perf_counter()
         handles = []
         for remote, (local_ids, remote_ids) in zip(self._remote, pages, strict=True):
             handle = self._agent.make_prepped_xfer("READ", self._local, local_ids, remote, remote_ids, notif_msg=notice)
             self._agent.transfer(handle)
             handles.append(handle)
+        posted = time.perf_counter()
+        meanwhile()
+        meanwhile_s = time.perf_counter() - posted
         while handles:
             handles = [handle for handle in handles if not self._arrived(handle)]
-        return time.perf_counter() - start
+        return time.perf_counter() - start, meanwhile_s
 
     def _arrived(self, handle: Any) -> bool:
         state = self._agent.check_xfer_state(handle)
@@ -135,6 +143,10 @@ class _Consumer:
         self._agent.get_xfer_telemetry(handle)
         self._agent.release_xfer_handle(handle)
         return True
+
+
+def _nothing() -> None:
+    """While the data is on its way."""
 
 
 def _text(name: str | bytes) -> str:

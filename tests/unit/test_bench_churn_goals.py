@@ -53,7 +53,7 @@ def test_memory_of_a_lease_is_that_of_both_sides(consumer: float, met: bool) -> 
 
 
 def reads(alone_ms: float, fence_us: float) -> dict[int, list[Reads]]:
-    return {16: [Reads(alone_ms / 1e3, alone_ms / 1e3, alone_ms / 1e3 + fence_us / 1e6, fence_us / 1e6)] * 3}
+    return {16: [Reads(alone_ms / 1e3, alone_ms / 1e3, alone_ms / 1e3 + fence_us / 1e6, fence_us / 1e6, 0.0)] * 3}
 
 
 @pytest.mark.parametrize(
