@@ -132,6 +132,7 @@ def _answer_row(amount: Timing) -> Row:
 def _travel_row(ids: list[str], amount: Timing) -> Row:
     engine, _ = leased_engine([])
     ours_metadata = waiting(engine.scheduler_half, ids).build_connector_meta(None)
+    assert engine.scheduler_half._consumer.waiting == len(ids)
     scheduler = waiting(bare_scheduler(), ids)
     scheduler._last_heartbeat_time = 0.0
     stock_metadata = scheduler.build_connector_meta(None)

@@ -1,10 +1,10 @@
 """kvlease's agents on a bench: their real turns, over a transport that costs nothing, with time that passes as told."""
 
 import itertools
-from collections.abc import Sequence
 
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
+from kvlease.agent.loop import POLL_S
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef, resolve
 from kvlease.protocol.messages import VERSION, Ack, Hello, Message, Renew, Welcome, decode, encode, milliseconds, split
 
@@ -14,7 +14,8 @@ PRODUCER, CONSUMER = 0xA0A0A0A0A0A0A0A0, 0xD0D0D0D0D0D0D0D0
 PLACE: Endpoint = ("127.0.0.1", 5600)
 ADDRESS = bytes(450)
 """As long as that of a NIXL agent, about."""
-TURN_S = 0.01
+TURN_S = POLL_S
+"""Between two turns of an agent's thread."""
 
 
 class Desk:
@@ -151,8 +152,3 @@ class Consumer(Agent):
         first = self._last_seq + 1
         self._last_seq += count
         return [(PRODUCER, encode(Ack(seq, []))) for seq in range(first, first + count)]
-
-
-def kinds(messages: Sequence[Message]) -> list[str]:
-    """What they are."""
-    return [type(message).__name__ for message in messages]

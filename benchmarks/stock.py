@@ -119,7 +119,7 @@ def engine_config() -> Any:
 def cache_config() -> Any:
     """What the scheduler's half takes from `KVCacheConfig`: one group of full attention."""
     return SimpleNamespace(
-        transfer_groups=[],
+        transfer_groups=[SimpleNamespace(kv_cache_spec=None)],
         transfer_group_ids=(0,),
         kv_cache_groups=[],
         has_mamba_layers=False,

@@ -4,13 +4,13 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from benchmarks.leased import ADDRESS, CONFIG, CONSUMER, PLACE, PRODUCER, Agent
+from kvlease.agent.loop import POLL_S
 from kvlease.fence.ledger import draw_token
 from kvlease.protocol import LeaseCard, LeaseRef
 from kvlease.protocol.messages import VERSION, Renew, decode, milliseconds
 
-TURN_S = 0.001
-"""Both agents have a turn this often, and a message arrives at the next one. Rarer turns would put more changes into
-one message, and so fewer bytes on the wire."""
+TURN_S = POLL_S
+"""Both agents have a turn this often, as the agent's thread has, and a message arrives at the next one."""
 
 
 @dataclass(slots=True)
