@@ -125,8 +125,12 @@ class Agent:
 
     def _plan(self, due: float) -> None:
         """A turn from `due` on, unless there is one before."""
-        turns = math.floor(max(due, self.stopped_until) / self._poll_s - self._phase) + 1
+        now = self._agenda.now
+        turns = math.floor(max(due, self.stopped_until, now) / self._poll_s - self._phase) + 1
         at = (turns + self._phase) * self._poll_s
+        if at <= now:
+            # By a rounding: that turn is this one.
+            at += self._poll_s
         if at < self._turn_at:
             self._turn_at = at
             self._agenda.at(at, self._turn, at)
