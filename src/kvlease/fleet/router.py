@@ -68,6 +68,8 @@ class Router:
             self._give_up_lease(request)
             if self._fleet.patience_s is None:
                 self._leave(request, "aborted")
+            else:
+                self._world.agenda.at(request.arrived_at + self._fleet.patience_s, self._give_up, request)
             return
         self._world.agenda.at(self._world.agenda.now + self._fleet.hop_s, self._to_consumer, (request, request.turn))
 
@@ -116,6 +118,10 @@ class Router:
     def _abort(self, request: Request) -> None:
         if not request.gone:
             self._leave(request, "aborted")
+
+    def _give_up(self, request: Request) -> None:
+        if not request.gone:
+            self._leave(request, "gave_up")
 
     def _lose_patience(self, _: object) -> None:
         """All are as patient as each other, so whoever came first leaves first: one event for all of them."""

@@ -1,0 +1,147 @@
+"""Each policy in cases that can be computed by hand: one producer, one or two consumers, round numbers.
+
+A prefill takes 0.1 s, a read next to nothing; what cannot be read is computed in 0.1 s.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+from kvlease.fleet.arrival import Arrival
+from kvlease.fleet.outcome import Outcome
+from kvlease.fleet.play import play
+from kvlease.fleet.policies import Flat, Kvlease, Policy, Stock
+from kvlease.fleet.settings import NO_FAULTS, Crash, Faults, Fleet, Stall
+
+FLEET = Fleet(
+    producers=1,
+    consumers=1,
+    producer_blocks=1000,
+    consumer_blocks=1000,
+    consumer_seats=1,
+    prefill_fixed_s=0.1,
+    prefill_tokens_per_s=1e9,
+    recompute_tokens_per_s=1600.0,
+    step_fixed_s=0.01,
+    step_per_request_s=0.0,
+    patience_s=None,
+    retries=0,
+)
+BLOCKS = 10
+PROMPT = BLOCKS * FLEET.block_tokens
+OCCUPANT = Arrival(0.0, PROMPT, 6000)
+"""Runs for 60 s in the only seat, while the others wait."""
+WAITING = [Arrival(1.0 + 0.2 * number, PROMPT, 10) for number in range(5)]
+ALL: list[Policy] = [Flat(480.0), Flat(30.0), Stock(30), Kvlease()]
+CRASH = Faults(crashes=(Crash(20.0, "consumer", 0),), restart_s=5.0)
+FILL = [Arrival(45.0, 900 * FLEET.block_tokens, 1), Arrival(46.0, 100 * FLEET.block_tokens, 1)]
+"""Together they take every block: whatever was freed by then is theirs."""
+
+
+def run(policy: Policy, arrivals: list[Arrival], faults: Faults = NO_FAULTS, fleet: Fleet = FLEET) -> Outcome:
+    return play(fleet, policy, arrivals, faults, seed=1)
+
+
+@pytest.mark.parametrize("policy", ALL, ids=lambda policy: policy.name)
+def test_without_faults_every_answer_is_right_and_nothing_is_wasted(policy: Policy) -> None:
+    outcome = run(policy, [Arrival(0.5 * number, PROMPT, 10) for number in range(20)])
+    assert outcome.requests.right == outcome.requests.arrived == 20
+    assert outcome.prefills.done == 20
+    assert outcome.prefills.wasted == outcome.prefills.repeated == outcome.prefills.recomputed == 0
+    assert outcome.leases.ends == {"released": 20}
+    assert outcome.blocks.stranded_block_s == pytest.approx(outcome.blocks.stranded_read_block_s)
+    # The way, the prefill, the way, the read with a step, the first token's step.
+    assert outcome.ttft.p50 == pytest.approx(0.002 + 0.1 + 0.002 + 0.001 + 0.01 + 0.01, abs=0.002)
+    assert outcome.per_token.p50 == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("policy", "least_s", "most_s"),
+    [
+        # Prefilled around 1.5 s, crash at 20 s.
+        (Flat(480.0), 461.0, 462.0),
+        (Flat(30.0), 11.0, 12.0),
+        # The last heartbeat before the crash, at most 5 s old, reaches over 20 s.
+        (Stock(30), 15.0, 20.1),
+        # Noticed by the next probe (0.25 s), the grace of 1 s, polls, ticks and steps.
+        (Kvlease(), 1.0, 1.5),
+        (Kvlease({"kv_lease_orphan_grace": 0.0}), 0.0, 0.5),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_after_a_crash_blocks_are_stranded_as_long_as_the_policy_says(
+    policy: Policy, least_s: float, most_s: float
+) -> None:
+    """R3, R18."""
+    outcome = run(policy, [OCCUPANT, *WAITING], CRASH)
+    stranded = outcome.blocks.stranded_block_s - outcome.blocks.stranded_read_block_s
+    assert least_s < stranded / (len(WAITING) * BLOCKS) < most_s
+    assert outcome.requests.failed == 6
+    assert outcome.prefills.wasted == len(WAITING)
+
+
+def test_a_second_consumer_takes_over_what_waited_on_a_dead_one() -> None:
+    """R23."""
+    fleet = replace(FLEET, consumers=2, takeover=True, retries=1, retry_pause_s=0.2)
+    arrivals = [Arrival(0.1 * number, PROMPT, 6000 if number < 2 else 10) for number in range(8)]
+    faults = Faults(crashes=(Crash(20.0, "consumer", 0),), restart_s=1000.0)
+    outcome = run(Kvlease(), arrivals, faults, fleet)
+    assert outcome.requests.right == 8
+    assert outcome.leases.takeovers >= 1
+    # Only what D was running is computed again.
+    assert outcome.prefills.repeated == 1
+    assert outcome.leases.ends["released"] == outcome.leases.granted
+    assert outcome.leases.lost_while_wanted == 0
+
+
+@pytest.mark.parametrize("kind", ["step", "process"])
+@pytest.mark.parametrize("policy", ALL, ids=lambda policy: policy.name)
+def test_a_stall_longer_than_the_lease(policy: Policy, kind: str) -> None:
+    """R15, R19: D stands still from 3 s to 63 s with five requests waiting; from 45 s P gives its blocks to others."""
+    stall = Stall(3.0, "consumer", 0, 60.0, "step" if kind == "step" else "process")
+    short = replace(OCCUPANT, output=400)
+    outcome = run(policy, [short, *WAITING, *FILL], Faults(stalls=(stall,)))
+    lost = outcome.leases.lost_while_wanted
+    if policy.name == "flat 480 s":
+        assert outcome.requests.wrong == lost == 0
+    elif policy.kind in ("flat", "stock"):
+        # Neither notices, and heartbeats ride on steps: their blocks are in use by others.
+        assert lost >= len(WAITING)
+        assert outcome.requests.wrong >= len(WAITING)
+        assert outcome.leases.late_reads_refused == 0
+    elif kind == "step":
+        # The agent renews on its own thread.
+        assert lost == 0
+        assert outcome.requests.wrong == outcome.prefills.recomputed == 0
+    else:
+        assert lost >= len(WAITING)
+        assert outcome.requests.wrong == 0
+        assert outcome.prefills.recomputed >= len(WAITING)
+        assert outcome.leases.late_reads_refused + outcome.leases.reads_not_begun >= len(WAITING)
+
+
+def test_short_terms_of_stock_are_renewed_with_every_step() -> None:
+    """Its interval is d // 6."""
+    outcome = run(Stock(4), [OCCUPANT, *WAITING])
+    assert outcome.requests.right == 6
+    waited_s = 60.0 - 2.0
+    assert outcome.traffic.messages_by_kind["heartbeat"] == pytest.approx(waited_s / 0.01, rel=0.1)
+
+
+def test_kvlease_renews_all_leases_of_a_pair_with_one_small_message() -> None:
+    """R5, R21: every extension / 4, however many leases wait."""
+    few, many = (run(Kvlease(), [OCCUPANT, *[Arrival(1.0, PROMPT, 1)] * count]) for count in (1, 60))
+    assert few.requests.right == 2
+    assert many.requests.right == 61
+    assert few.traffic.messages_by_kind["renew"] == pytest.approx(60 / 5, abs=4)
+    # Prefills, and so claims, come one after the other, and so do reads, and so drops. Nothing else is sent for them.
+    extra = many.traffic.messages_by_kind["renew"] - few.traffic.messages_by_kind["renew"]
+    assert extra <= 2 * 59
+
+
+def test_a_producer_that_stood_still_gives_the_time_back() -> None:
+    """R26: nothing expires, though no renewal was heard for longer than an extension."""
+    stall = Stall(5.0, "producer", 0, 40.0, "process")
+    outcome = run(Kvlease(), [OCCUPANT, *WAITING], Faults(stalls=(stall,)))
+    assert outcome.leases.lost_while_wanted == 0
+    assert outcome.requests.right == 6
