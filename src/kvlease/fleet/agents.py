@@ -125,6 +125,8 @@ class Agent:
 
     def _plan(self, due: float) -> None:
         """A turn from `due` on, unless there is one before."""
+        if due >= self._turn_at:
+            return
         now = self._agenda.now
         turns = math.floor(max(due, self.stopped_until, now) / self._poll_s - self._phase) + 1
         at = (turns + self._phase) * self._poll_s

@@ -6,8 +6,10 @@ the whole: no prefix caching, one prompt at a time on a producer, room for the w
 network without loss whose only queue is the reader's link, tensor parallel ranks that do everything together.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from kvlease.errors import ConfigError
 from kvlease.fleet.arrival import Arrival
@@ -37,9 +39,22 @@ def play(
     world = World(fleet, policy, seed)
     world.router.on_ended = on_progress
     Entrance(world, iter(arrivals), Trouble(world, faults))
-    world.agenda.run()
+    with no_search_for_cycles():
+        world.agenda.run()
     world.books.close(world.agenda.now)
     return summary(world, policy, seed, time.perf_counter() - began)
+
+
+@contextmanager
+def no_search_for_cycles() -> Iterator[None]:
+    """What is through refers to nothing that refers to it, so there are none: looking took a fifth of the time."""
+    searched = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searched:
+            gc.enable()
 
 
 class Entrance:
