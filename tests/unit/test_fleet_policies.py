@@ -139,8 +139,38 @@ def test_kvlease_renews_all_leases_of_a_pair_with_one_small_message() -> None:
     assert extra <= 2 * 59
 
 
+@pytest.mark.parametrize("policy", [Flat(30.0), Stock(30), Kvlease()], ids=lambda policy: policy.name)
+def test_a_read_of_blocks_that_others_have_by_then(policy: Policy) -> None:
+    """R19: D stands still when the request comes, and reads as soon as it goes on, long after the term."""
+    stall = Stall(3.0, "consumer", 0, 60.0)
+    outcome = run(policy, [Arrival(5.0, PROMPT, 10), *FILL], Faults(stalls=(stall,)))
+    assert outcome.leases.lost_while_wanted == 1
+    assert outcome.leases.late_reads == outcome.leases.late_reads_wrong == 1
+    if policy.kind == "kvlease":
+        assert (outcome.requests.right, outcome.leases.late_reads_refused, outcome.prefills.recomputed) == (3, 1, 1)
+    else:
+        assert (outcome.requests.wrong, outcome.leases.late_reads_refused, outcome.prefills.recomputed) == (1, 0, 0)
+
+
+def test_a_client_that_leaves_between_prefill_and_decode_strands_its_blocks_for_a_term() -> None:
+    """Nobody but the router knows the reference: 2 ms after the prefill it is with the consumer."""
+    for policy in (Flat(30.0), Stock(30), Kvlease()):
+        outcome = run(policy, [Arrival(0.0, PROMPT, 10)], fleet=replace(FLEET, patience_s=0.103))
+        assert outcome.requests.gave_up == 1
+        assert outcome.leases.lost_while_wanted == 0
+        assert outcome.blocks.stranded_block_s == pytest.approx(30 * BLOCKS, rel=0.01)
+
+
 def test_a_producer_that_stood_still_gives_the_time_back() -> None:
-    """R26: nothing expires, though no renewal was heard for longer than an extension."""
+    """R26: nobody has claimed the lease, and its term passes while P stands still: it is not over."""
+    stalls = (Stall(0.05, "consumer", 0, 45.0), Stall(1.2, "producer", 0, 40.0, "process"))
+    outcome = run(Kvlease(), [Arrival(1.0, PROMPT, 10)], Faults(stalls=stalls))
+    assert outcome.leases.ends == {"released": 1}
+    assert outcome.prefills.recomputed == 0
+
+
+def test_renewals_that_came_while_a_producer_stood_still_count() -> None:
+    """Nothing expires before what has arrived was heard."""
     stall = Stall(5.0, "producer", 0, 40.0, "process")
     outcome = run(Kvlease(), [OCCUPANT, *WAITING], Faults(stalls=(stall,)))
     assert outcome.leases.lost_while_wanted == 0
