@@ -12,7 +12,7 @@ from fleet_outcomes import outcome, with_
 
 from kvlease.cli import fleet, main
 from kvlease.fleet import compare as compare_module
-from kvlease.fleet.scenarios import USUAL_LOAD
+from kvlease.fleet.scenarios import TOO_MUCH, USUAL_LOAD
 from kvlease.protocol.config import resolve
 
 SMALL = "--producers 2 --consumers 3 --jobs 1"
@@ -176,7 +176,7 @@ def test_the_command_in_the_results_plays_the_same_again_in_any_number_of_proces
 
 def test_every_setting_comes_back_in_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     settings = "--set takeover=true --set patience_s=none --set slo_ttft_s=1.5 --set reuse=newest --rate 5.0"
-    chosen = f"{SMALL} --requests 50 --scenario calm --policy kvlease {settings} --out {tmp_path}"
+    chosen = f"{SMALL} --requests 50 --scenario calm --scenario overload --policy kvlease {settings} --out {tmp_path}"
     status, text, _ = said(f"sim cluster {chosen}", capsys)
     assert status == 0, text
     found = json.loads((tmp_path / "outcome.json").read_text())
@@ -184,7 +184,7 @@ def test_every_setting_comes_back_in_the_command(capsys: pytest.CaptureFixture[s
     chosen_ = (fleet_["takeover"], fleet_["patience_s"], fleet_["slo_ttft_s"], fleet_["reuse"])
     assert chosen_ == (True, None, 1.5, "newest")
     assert settings in found["command"]
-    assert found["scenarios"][0]["rate"] == 5.0
+    assert [scenario["rate"] for scenario in found["scenarios"]] == [5.0, 5.0 * TOO_MUCH / USUAL_LOAD]
 
 
 def write_trace(path: Path, count: int = 400, bad: int = 0) -> Path:
@@ -259,6 +259,7 @@ def test_a_plan_recommends_what_can_be_pasted(
     assert [step["setting"] for step in found["steps"]] == ["term", "grace", "interval"]
     assert len(found["steps"][0]["tried"]) == 2
     assert found["fleet"]["lost_share"] == 0.001
+    assert found["sample"]["mean_rate"] == pytest.approx(2.0, rel=0.1)
     assert found["command"] == "kvlease sim plan --stall 2.0 --sample 100 --producers 4 --consumers 4 --rate 2.0"
     assert found["rule"] in (tmp_path / "plan.html").read_text()
 

@@ -48,6 +48,18 @@ def test_time_goes_on_and_the_mean_rate_comes_out() -> None:
     assert len(between) / sum(between) == pytest.approx(QUICK.rate, rel=0.05)
 
 
+def test_the_mean_rate_comes_out_where_gaps_reach_over_spells() -> None:
+    between = gaps(replace(QUICK, rate=0.5))
+    assert len(between) / sum(between) == pytest.approx(0.5, rel=0.05)
+
+
+def test_it_may_begin_with_a_burst() -> None:
+    """As many requests in the first second as in any other, on average over seeds."""
+    one_spell = Traffic(rate=50.0, bursts=Bursts(factor=10.0, burst_s=1e6, calm_s=1e6))
+    early = sum(sum(1 for each in arrivals(one_spell, 1000, seed) if each.at < 1.0) for seed in range(400))
+    assert early / 400 == pytest.approx(50.0, rel=0.1)
+
+
 def test_gaps_vary_as_much_as_is_stated() -> None:
     between = gaps(QUICK)
     found = statistics.stdev(between) / statistics.mean(between)

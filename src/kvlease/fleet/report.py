@@ -20,8 +20,9 @@ TEMPLATE = "report.html.jinja"
 SIMPLIFIED = (
     "The lease protocol is kvlease's own code, message by message, with stock's heartbeats and flat timeouts beside "
     "it. Engines, network, router and clients are models.",
-    "An engine is a queue, KV memory in blocks, and steps whose length follows from what is in them. There is no "
-    "prefix cache: every prompt is computed whole, and the hash_ids of Mooncake's traces are not used.",
+    "An engine is a queue, KV memory in blocks, and steps whose length follows from what is in them. A prefill engine "
+    "computes one prompt at a time, a decode engine keeps room for the whole output of a request from its beginning.",
+    "There is no prefix cache: every prompt is computed whole, and the hash_ids of Mooncake's traces are not used.",
     "The router takes the less loaded of two engines drawn at random, and picks the decode engine after the prefill.",
     "The network loses no message and has no congestion; reads of one decode engine come one after the other.",
     "Clients do not come back: who gave up is gone, so overload costs less than where clients try again.",
