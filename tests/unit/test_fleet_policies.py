@@ -80,6 +80,13 @@ def test_after_a_crash_blocks_are_stranded_as_long_as_the_policy_says(
     assert outcome.prefills.wasted == len(WAITING)
 
 
+def test_nothing_is_prefilled_for_nobody() -> None:
+    """With the only consumer dead, trying again would strand the same blocks once more."""
+    outcome = run(Flat(30.0), [OCCUPANT, *WAITING], CRASH, replace(FLEET, retries=3))
+    assert outcome.requests.failed == 6
+    assert outcome.prefills.repeated == 0
+
+
 def test_a_second_consumer_takes_over_what_waited_on_a_dead_one() -> None:
     """R23."""
     fleet = replace(FLEET, consumers=2, takeover=True, retries=1, retry_pause_s=0.2)

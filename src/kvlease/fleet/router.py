@@ -172,7 +172,7 @@ class Router:
             return
         request.tries += 1
         now = self._world.agenda.now
-        if request.tries > self._fleet.retries:
+        if request.tries > self._fleet.retries or not any(consumer.alive for consumer in self._world.consumers):
             self._give_up_lease(request)
             self.end(request, "failed")
             request.stage = Stage.ENDED
