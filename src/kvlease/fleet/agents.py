@@ -6,91 +6,22 @@ takes its turns at such times, too, but only those before which it heard somethi
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvlease.fleet.decode import Consumer
+from kvlease.fleet.network import Post
 from kvlease.fleet.prefill import Producer
 from kvlease.fleet.records import Lease
 from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, LeaseRef, Lessee, Lessor, WorkerFence
 from kvlease.protocol.effects import Effect, Fetch, Lose, Revoke, Send
-from kvlease.protocol.messages import (
-    VERSION,
-    Ack,
-    Bye,
-    FromConsumer,
-    FromProducer,
-    Gone,
-    Hello,
-    Message,
-    Probe,
-    Renew,
-    Welcome,
-    encode,
-)
-
-if TYPE_CHECKING:
-    from kvlease.fleet.world import World
+from kvlease.protocol.messages import VERSION, FromConsumer, FromProducer
 
 ADDRESS = bytes(450)
 """As long as a NIXL agent's metadata without registered memory."""
 FENCE_SLOTS = 1 << 16
-_KINDS = {kind: kind.__name__.lower() for kind in (Hello, Welcome, Renew, Ack, Gone, Probe, Bye)}
 
 Word = Callable[[Any, float], None]
 """Called with what it is about and the time of the turn."""
-
-
-class Post:
-    """Carries messages between agents, and knows who they are."""
-
-    def __init__(self, world: "World") -> None:
-        self.world = world
-        self.agenda = world.agenda
-        self._books = world.books
-        self._phases = world.chance.of("agents")
-        self._incarnations = world.chance.of("incarnations")
-        self._agents: dict[int, ProducerAgent | ConsumerAgent] = {}
-        self._serving: dict[int, ProducerAgent] = {}
-        self._lives: dict[tuple[int, int], int] = {}
-
-    def draw_incarnation(self) -> int:
-        return self._incarnations.getrandbits(64)
-
-    def join(self, agent: "ProducerAgent | ConsumerAgent") -> None:
-        """From now on it can be reached."""
-        self._agents[agent.incarnation] = agent
-        if isinstance(agent, ProducerAgent):
-            self._serving[agent.producer.index] = agent
-            self._lives[agent.producer.index, agent.producer.life] = agent.incarnation
-
-    def incarnation(self, producer: int, life: int) -> int:
-        """Of the agent of a producer in one of its lives."""
-        return self._lives[producer, life]
-
-    def draw_phase(self) -> float:
-        """When an agent takes its turns, as a share of the time between two of them."""
-        return self._phases.random()
-
-    def send(self, sender: "ProducerAgent | ConsumerAgent", peer: int, message: Message) -> bool:
-        """False when the transport says that the peer is gone."""
-        now, fleet = self.agenda.now, self.world.fleet
-        receiver = self._agents[peer]
-        if receiver.died_at is not None and now >= receiver.died_at + fleet.death_seen_s:
-            return False
-        self._books.send(_KINDS[type(message)], len(encode(message)), 1, now)
-        receiver.note(receiver.hear, (sender.incarnation, message), now + fleet.latency_s)
-        return True
-
-    def fetch(self, endpoint: Endpoint, asker: "ConsumerAgent") -> None:
-        """Asks the side channel of a producer for its card."""
-        now, fleet = self.agenda.now, self.world.fleet
-        agent = self._serving[endpoint[1]]
-        served_at = max(now, agent.stopped_until) + fleet.card_s
-        if agent.died_at is not None or served_at > now + max(fleet.card_timeout_s, fleet.card_s):
-            asker.note(asker.fetched, (endpoint, None), now + fleet.card_timeout_s)
-        else:
-            self._books.send("card", agent.card_bytes, 2, now)
-            asker.note(asker.fetched, (endpoint, agent.card), served_at)
 
 
 class Agent:
@@ -172,6 +103,7 @@ class ProducerAgent(Agent):
         self.card = LeaseCard([VERSION], self.incarnation, ADDRESS, workers)
         self.card_bytes = len(self.card.encode())
         post.join(self)
+        post.serve(self)
 
     def grant(self, token: int, now: float) -> None:
         """Its engine has computed a prompt."""

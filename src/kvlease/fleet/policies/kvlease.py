@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from kvlease.fleet.agents import ConsumerAgent, Post, ProducerAgent
+from kvlease.fleet.agents import ConsumerAgent, ProducerAgent
 from kvlease.fleet.decode import Consumer
 from kvlease.fleet.leasing import Verdict
+from kvlease.fleet.network import Post
 from kvlease.fleet.prefill import Producer
 from kvlease.fleet.records import Lease, Request
 from kvlease.protocol import LeaseConfig, LeaseRef, resolve
