@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from benchmarks import wire, wire_header, wire_ours, wire_stock
+from benchmarks import wire, wire_header, wire_stock
 from benchmarks.figures import Effort
 from benchmarks.wire import Case, Load, goals, stock_load
 from benchmarks.wire_ours import Play, Traffic, flowing, kind_of, opening, waiting
@@ -74,7 +74,7 @@ def test_kinds_tell_renewals_from_changes() -> None:
 
 def test_a_lease_that_is_lost_meanwhile_spoils_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not work may be as cheap as it likes."""
-    monkeypatch.setattr(wire_ours.Agent, "turn", lambda *_: None)
+    monkeypatch.setattr("benchmarks.leased.Agent.turn", lambda *_: None)
     with pytest.raises(AssertionError, match="0 leases at the producer, 3 wanted"):
         waiting(3, terms=1)
 
@@ -107,7 +107,7 @@ def test_the_kernel_says_what_a_connection_has_sent() -> None:
 
 
 def test_a_header_that_cannot_be_measured_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire_header.sys, "executable", "/bin/false")
+    monkeypatch.setattr("sys.executable", "/bin/false")
     assert wire_header.measure() is None
 
 

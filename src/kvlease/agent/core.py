@@ -138,11 +138,11 @@ class AgentCore:
 
     def take_revoked(self) -> list[Revoke]:
         """The leases that are over: their words are to be cleared now."""
-        return _drain(self._revoked)
+        return _drain(self._revoked) if self._revoked else []
 
     def take_lost(self) -> list[str]:
         """The local requests whose lease is lost."""
-        return _drain(self._lost)
+        return _drain(self._lost) if self._lost else []
 
     def report(self) -> AgentReport:
         """Counters and gauges. Copies of dicts, each atomic; together they may be a message apart."""
@@ -262,5 +262,5 @@ class AgentCore:
 
 
 def _drain(queue: deque[T]) -> list[T]:
-    # Only what is there now: the other thread may go on appending. Nothing is there in nearly every step.
-    return [queue.popleft() for _ in range(len(queue))] if queue else []
+    # Only what is there now: the other thread may go on appending.
+    return [queue.popleft() for _ in range(len(queue))]

@@ -1,7 +1,7 @@
 """A consumer's scheduler: which requests read leased blocks, and which must not."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from kvlease.agent.core import AgentCore
@@ -86,11 +86,12 @@ class ConsumerSide:
         self._lost.discard(request_id)
         self.released += 1
 
-    def begin(self, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+    def begin(self, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         """Of the requests to be read now: the references of the leased ones, and those that must not be read at all."""
-        for holder in self._agent.take_lost():
-            if holder in self._refs:
-                self._lost.add(holder)
+        lost = self._agent.take_lost()
+        if not request_ids and not lost:
+            return {}, frozenset()
+        self._lost.update(holder for holder in lost if holder in self._refs)
         reads: dict[str, LeaseRef] = {}
         hopeless: set[str] = set()
         for request_id in request_ids:

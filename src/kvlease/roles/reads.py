@@ -13,7 +13,7 @@ class LeasedReads:
         self._verifier = verifier
         self._refs: dict[str, LeaseRef] = {}
         self._words: dict[str, Sequence[FenceWord]] = {}
-        self._checking: set[str] = set()
+        self.checking: set[str] = set()
         """Of these, those whose data is in and whose fence is being read."""
 
     def begin(self, refs: Mapping[str, LeaseRef]) -> None:
@@ -45,28 +45,23 @@ class LeasedReads:
         fresh = sorted(request_id for request_id in arrived if self._is_new(request_id))
         for request_id in fresh:
             self._verifier.post(request_id, self._words[request_id])
-            self._checking.add(request_id)
+            self.checking.add(request_id)
         # What is posted now is worth a moment's wait; what an earlier step has left is not.
-        read = self._verifier.settle() if fresh else self._verifier.poll() if self._checking else {}
+        read = self._verifier.settle() if fresh else self._verifier.poll() if self.checking else {}
         verdicts = {str(request_id): verdict for request_id, verdict in read.items()}
-        self._checking -= verdicts.keys()
+        self.checking -= verdicts.keys()
         return verdicts
-
-    @property
-    def idle(self) -> bool:
-        """Whether no fence is being read."""
-        return not self._checking
 
     def held_back(self, arrived: Collection[str]) -> set[str]:
         """Those of them whose fence is still being read: their data must not be used yet."""
-        return self._checking.intersection(arrived)
+        return self.checking.intersection(arrived)
 
     def forget(self, request_id: str) -> None:
         """It is reported, read or failed."""
         self._refs.pop(request_id, None)
         if self._words.pop(request_id, None) is not None:
             self._verifier.forget(request_id)
-            self._checking.discard(request_id)
+            self.checking.discard(request_id)
 
     def _is_new(self, request_id: str) -> bool:
-        return request_id in self._refs and request_id not in self._checking
+        return request_id in self._refs and request_id not in self.checking

@@ -13,7 +13,8 @@ class WorkerWords:
         """`table`: None for an engine that is no producer, and gets no orders."""
         self._table = table
         self._slots: dict[str, int] = {}
-        self._cleared: Counter[int] = Counter()
+        self.cleared: Counter[int] = Counter()
+        """The slots cleared since `take_cleared` was last called."""
 
     def __contains__(self, request_id: str) -> bool:
         """Whether the word of this request's lease is armed here."""
@@ -36,15 +37,10 @@ class WorkerWords:
             return False
         assert self._table is not None
         self._table.clear(slot)
-        self._cleared[slot] += 1
+        self.cleared[slot] += 1
         return True
-
-    @property
-    def all_told(self) -> bool:
-        """Whether nothing was cleared since `take_cleared` was last called."""
-        return not self._cleared
 
     def take_cleared(self) -> Counter[int]:
         """The slots cleared since the last call."""
-        cleared, self._cleared = self._cleared, Counter()
+        cleared, self.cleared = self.cleared, Counter()
         return cleared

@@ -121,8 +121,9 @@ class SchedulerStatsFeed:
         it could tell.
         """
         happened = self._producer.ended + self._consumer.released
-        drained = happened != self._told_of and not self._producer.active_leases and not self._consumer.waiting
-        if time.monotonic() < self._next_at and not drained:
+        if time.monotonic() < self._next_at and (
+            happened == self._told_of or self._producer.active_leases or self._consumer.waiting
+        ):
             return None
         self._next_at = time.monotonic() + PERIOD_S
         self._told_of = happened

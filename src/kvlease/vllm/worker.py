@@ -187,7 +187,7 @@ class LeasedWorker(NixlPullConnectorWorker):
     def _pop_done_transfers(self, transfers: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
         """Requests whose data is in are held back until their fence is read; most are through in the same step."""
         done, failed = super()._pop_done_transfers(transfers)
-        if not done and self._reads.idle:
+        if not done and not self._reads.checking:
             return done, failed
         arrived = done - failed - self._recv_failures
         for request_id, verdict in self._reads.verify(arrived).items():
@@ -240,7 +240,7 @@ class LeasedWorker(NixlPullConnectorWorker):
 
     def take_report(self) -> LeaseWorkerReport | None:
         """What the scheduler is to hear of this step; None when there is nothing."""
-        if self._words.all_told and not self._heartbeats:
+        if not self._words.cleared and not self._heartbeats:
             return None
         heartbeats, self._heartbeats = self._heartbeats, set()
         return LeaseWorkerReport(self._words.take_cleared(), heartbeats)

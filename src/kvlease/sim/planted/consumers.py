@@ -1,6 +1,6 @@
 """Planted in the lessee and in the scheduler of a consumer."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef, Lessee, lessee
@@ -32,7 +32,7 @@ def tracked_from_scheduling_only() -> Iterator[Replacement]:
             self.__dict__["_agent"] = Postponed(self._agent)
         return honest_take_on(self, request)
 
-    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+    def begin(self: ConsumerSide, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         named = list(request_ids)
         agent: Any = self._agent
         if isinstance(agent, Postponed):
@@ -52,7 +52,7 @@ def aborted_before_schedule_kept() -> Iterator[Replacement]:
     """The lease of a request that ends before it is read is renewed for ever."""
     honest_release, honest_begin = ConsumerSide.release, ConsumerSide.begin
 
-    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+    def begin(self: ConsumerSide, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         named = list(request_ids)
         self.__dict__.setdefault("begun", set()).update(named)
         return honest_begin(self, named)
@@ -72,7 +72,7 @@ def lost_lease_read_anyway() -> Iterator[Replacement]:
     """A consumer that knows its lease to be lost reads all the same."""
     honest = ConsumerSide.begin
 
-    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+    def begin(self: ConsumerSide, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         self._agent.take_lost()
         return honest(self, request_ids)
 
@@ -84,7 +84,7 @@ def dropped_before_it_is_read() -> Iterator[Replacement]:
     """A lease is dropped in the step that begins to read it: the notice overtakes the fence."""
     honest = ConsumerSide.begin
 
-    def begin(self: ConsumerSide, request_ids: Iterable[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+    def begin(self: ConsumerSide, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         reads, hopeless = honest(self, request_ids)
         for request_id in reads:
             self._agent.untrack(request_id)

@@ -33,13 +33,13 @@ def fence_read_before_data() -> Iterator[Replacement]:
     def admit(self: LeasedReads, request_id: str, words: Sequence[FenceWord]) -> None:
         honest(self, request_id, words)
         self._verifier.post(request_id, words)
-        self._checking.add(request_id)
+        self.checking.add(request_id)
 
     def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
         early: dict[str, Verdict] = self.__dict__.setdefault("early", {})
         early.update((str(request_id), verdict) for request_id, verdict in self._verifier.settle().items())
         verdicts = {request_id: early.pop(request_id) for request_id in sorted(arrived) if request_id in early}
-        self._checking -= verdicts.keys()
+        self.checking -= verdicts.keys()
         return verdicts
 
     yield LeasedReads, "admit", admit
@@ -100,7 +100,7 @@ def fence_cleared_after_free() -> Iterator[Replacement]:
         slot = self._slots.pop(request_id, None)
         if slot is None:
             return False
-        self._cleared[slot] += 1
+        self.cleared[slot] += 1
         self.__dict__.setdefault("late", []).append(slot)
         return True
 
