@@ -99,7 +99,7 @@ def planted_table(scores: Sequence[Score]) -> Table:
             ", ".join(score.rules) or "nothing",
             _runs(score.median_runs),
             _runs(score.most_runs),
-            str(stated),
+            "explorer" if stated is None else str(stated),
         )
     return table
 

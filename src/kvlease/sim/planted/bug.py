@@ -28,8 +28,9 @@ class Planted:
     """The threads, or the rule of the design, that it is a case of."""
     rules: frozenset[str]
     """The promises that it breaks: a run has to fail under one of them."""
-    within_runs: int
-    """It has to be found in so many runs, whatever seed they begin with."""
+    within_runs: int | None
+    """It has to be found in so many runs, whatever seed they begin with. None: chance meets it too seldom to be waited
+    for; the explorer has to find it (`tests/explore/`)."""
     replacements: Replacements
 
     @contextmanager
@@ -40,7 +41,7 @@ class Planted:
             yield
 
 
-def planted(*rules: str, within_runs: int, stands_for: str) -> Callable[[Replacements], Replacements]:
+def planted(*rules: str, within_runs: int | None, stands_for: str) -> Callable[[Replacements], Replacements]:
     """Enter the decorated function as a planted bug: its name, its first line, and what it yields."""
 
     def enter(replacements: Replacements) -> Replacements:

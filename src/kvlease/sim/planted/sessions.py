@@ -45,7 +45,7 @@ def no_retransmission() -> Iterator[Replacement]:
     yield Lessee, "_renew", renew
 
 
-@planted("L2", within_runs=1000, stands_for="protocol.md, Messages: repeated until acknowledged")
+@planted("L2", within_runs=None, stands_for="protocol.md, Messages: repeated until acknowledged")
 def ack_of_any_seq_settles() -> Iterator[Replacement]:
     """An Ack of an earlier window is taken for that of this one."""
     honest = Lessee._on_ack
