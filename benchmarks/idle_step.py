@@ -124,7 +124,7 @@ def _leased_scheduler(agent: Agent, leases: int) -> "LeasedScheduler":
     half._config, half._agent = CONFIG, agent.core
     half._producer, half._consumer = ProducerSide(CONFIG, agent.core, workers=1), ConsumerSide(agent.core)
     half._producer.open(slots=leases + 1)
-    half._stats = SchedulerStatsFeed(agent.core, half._producer, half._consumer)  # type: ignore[arg-type]
+    half.stats = SchedulerStatsFeed(agent.core, half._producer, half._consumer)  # type: ignore[arg-type]
     leased: LeasedScheduler = half
     return leased
 

@@ -75,7 +75,7 @@ def _parts(leased: Engine, stock: Engine, amount: Timing) -> list[Row]:
 
 
 def _beside_the_step(leased: Engine, agent: Agent, amount: Timing) -> list[Row]:
-    feed = leased.scheduler_half._stats
+    feed = leased.scheduler_half.stats
 
     def tell() -> None:
         # As if the pause since the last time were over.

@@ -56,7 +56,7 @@ class LeasedNixlConnector(NixlPullConnector):
 
     def get_kv_connector_stats(self) -> LeaseStats | None:
         if self.connector_scheduler is not None:
-            return self.connector_scheduler.get_stats()
+            return self.connector_scheduler.stats.take()
         stats: LeaseStats | None = super().get_kv_connector_stats()
         return stats
 

@@ -21,7 +21,7 @@ from kvlease.vllm.compat import (
 )
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
-from kvlease.vllm.metrics import LeaseStats, SchedulerStatsFeed
+from kvlease.vllm.metrics import SchedulerStatsFeed
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
 
@@ -49,7 +49,8 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         )
         self._producer = ProducerSide(self._config, self._agent, vllm_config.parallel_config.world_size)
         self._consumer = ConsumerSide(self._agent)
-        self._stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
+        self.stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
+        """What the connector tells of leases on vLLM's /metrics."""
         self._agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -153,10 +154,6 @@ class LeasedScheduler(NixlPullConnectorScheduler):
             assert isinstance(report, LeaseWorkerReport)
             self._producer.hear_cleared(report.cleared)
             self._producer.hear_heartbeats(report.heartbeats)
-
-    def get_stats(self) -> LeaseStats | None:
-        """What changed since the last time; None when nothing did, or it is too soon to tell."""
-        return self._stats.take()
 
 
 def _by_rank(fence: WorkerFence) -> tuple[int, int]:

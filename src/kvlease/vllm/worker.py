@@ -89,7 +89,8 @@ class LeasedWorker(NixlPullConnectorWorker):
     # -- producer: words -----------------------------------------------------------------------------------------
 
     def start_load_kv(self, metadata: NixlConnectorMetadata) -> None:
-        if isinstance(metadata, LeasedMetadata):
+        # Not by isinstance, which takes long to deny that vLLM's own, an abstract class's, is one of these.
+        if type(metadata) is LeasedMetadata:
             self._start_leased(metadata, metadata.kv_lease)
         else:
             super().start_load_kv(metadata)
