@@ -26,6 +26,7 @@ class Document:
     goals: Sequence[Goal]
     curves: Sequence[Curves]
     notes: Sequence[str]
+    sides: tuple[str, str] = ("kvlease", "stock")
 
     @classmethod
     def of(
@@ -42,6 +43,7 @@ class Document:
             rows=result.rows,
             goals=result.goals,
             curves=result.curves,
+            sides=result.sides,
             notes=result.notes,
         )
 

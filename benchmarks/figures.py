@@ -87,5 +87,7 @@ class Result:
     rows: Sequence[Row]
     goals: Sequence[Goal]
     curves: Sequence[Curves] = ()
+    sides: tuple[str, str] = ("kvlease", "stock")
+    """What `Row.ours` and `Row.stock` are of, where they are of something else."""
     notes: Sequence[str] = field(default=())
     """What a reader has to know to believe the figures: what was left out, what limits them."""

@@ -16,9 +16,8 @@ def result_table(document: Document) -> RenderableType:
     """Every figure beside stock's, then the goals, then what has to be known to believe them."""
     figures = Table(title=f"{document.name}: {document.title}", title_justify="left")
     figures.add_column("")
-    figures.add_column("kvlease", justify="right")
-    figures.add_column("stock", justify="right")
-    figures.add_column("kvlease / stock", justify="right")
+    for heading in (*document.sides, " / ".join(document.sides)):
+        figures.add_column(heading, justify="right")
     for row in document.rows:
         figures.add_row(
             row.what, spread_text(row.ours, row.unit), spread_text(row.stock, row.unit), ratio_text(row.ratio)
@@ -53,10 +52,10 @@ def spread_text(spread: Spread | None, unit: str) -> str:
 
 
 def ratio_text(ratio: Spread | None) -> str:
-    """As a factor near 1, as a fraction when far below: "0.93 (0.9 to 0.95)", "1/540 (1/560 to 1/520)"."""
+    """As a factor near 1, as a fraction when far below: "0.930 (0.900 to 0.950)", "1/540 (1/560 to 1/520)"."""
     if ratio is None:
         return "-"
-    written = _fraction if 0 < ratio.median < 0.1 else figure
+    written = _fraction if 0 < ratio.median < 0.1 else _near_one if 0.8 < ratio.median < 1.25 else figure
     quartiles = "" if ratio.count == 1 else f" ({written(ratio.low)} to {written(ratio.high)})"
     return written(ratio.median) + quartiles
 
@@ -68,6 +67,11 @@ def figure(value: float) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.2e}"
+
+
+def _near_one(value: float) -> str:
+    # A goal of one per cent is not judged by three digits.
+    return f"{value:.3f}"
 
 
 def _fraction(value: float) -> str:
