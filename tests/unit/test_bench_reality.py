@@ -1,0 +1,51 @@
+"""What is compared of real engines and the simulation, and when they are too far apart."""
+
+import pytest
+
+from benchmarks.reality_scene import Bounds, Scene, Seen, Speed, apart, seen, simulate
+
+SCENE = Scene()
+SPEED = Speed(prefill_s=0.1, answer_s=1.2)
+REAL = Seen(answered=20, block_s=1000.0, left=160, free_after_s=1.5)
+
+
+def test_a_run_is_read_off_its_samples() -> None:
+    samples = [(0.0, 0), (1.0, 16), (3.0, 32), (4.5, 16), (5.0, 0), (6.0, 0)]
+    assert seen(samples, answered=[2.0, 3.5, 4.4], killed_at=4.0) == Seen(2, 2 * 16 + 32.0, 32, 1.0)
+
+
+def test_a_run_that_never_gets_free_is_refused() -> None:
+    with pytest.raises(ValueError, match="none shows them free"):
+        seen([(0.0, 0), (5.0, 16)], [], killed_at=4.0)
+
+
+@pytest.mark.parametrize(
+    ("simulated", "far"),
+    [
+        (Seen(17, 1200.0, 192, 2.9), []),
+        (Seen(15, 1000.0, 160, 1.5), ["answered"]),
+        (Seen(20, 600.0, 160, 1.5), ["block_s"]),
+        (Seen(20, 1000.0, 80, 1.5), ["left"]),
+        (Seen(20, 1000.0, 160, 6.0), ["free_after_s"]),
+    ],
+)
+def test_what_is_farther_apart_than_the_bounds_is_named(simulated: Seen, far: list[str]) -> None:
+    assert apart(REAL, simulated, Bounds()) == far
+
+
+def test_the_simulated_scene_has_a_queue_when_d_is_killed() -> None:
+    ours, stock = simulate(SCENE, SPEED, "kvlease"), simulate(SCENE, SPEED, "stock")
+    # Two seats, 1.2 s an answer: from 0.1 s on, ten times two by the twelfth second, less the first steps.
+    assert 17 <= ours.answered <= 20
+    assert ours.answered == stock.answered
+    in_queue = SCENE.requests - ours.answered - SCENE.seats
+    assert ours.left == in_queue * SCENE.prompt_blocks
+    assert 1.0 <= ours.free_after_s <= 1.5, "the grace, and what it takes to notice the death"
+    assert 3.0 <= stock.free_after_s <= 4.5, "what is left of the last extension"
+
+
+def test_more_speed_is_seen_in_the_simulation() -> None:
+    quick = simulate(SCENE, Speed(prefill_s=0.1, answer_s=0.4), "kvlease")
+    assert quick.answered == SCENE.requests
+    assert quick.left == 0
+    assert quick.free_after_s == 0
