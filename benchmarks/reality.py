@@ -24,7 +24,8 @@ SAMPLE_EVERY_S = 0.2
 FREE_WITHIN_S = 40.0
 """After the kill; far more than a term."""
 _SEED = 7701
-_MEASURED = 5
+_ROUNDS = 5
+"""Of answers, as many at a time as D has seats, by which its speed is measured."""
 _CONNECTORS: dict[Effort, tuple[Connector, ...]] = {Effort.SHORT: ("kvlease",), Effort.FULL: ("kvlease", "stock")}
 _FIGURES = {
     "answered": ("requests answered before the kill", ""),
@@ -47,7 +48,7 @@ def run(effort: Effort) -> Result:
         notes=[
             f"{SCENE.requests} requests of {SCENE.prompt_tokens} tokens, one every {SCENE.every_s:g} s, to a D with "
             f"{SCENE.seats} seats; D is killed after {SCENE.kill_at_s:g} s; leases of {SCENE.lease_s} s",
-            "the simulation is told what a prefill alone and a full D take on these engines, and nothing else of them",
+            "the simulation is told what a prefill, and an answer of a full D, take on these engines, and nothing else",
             f"bounds: answered ±{BOUNDS.answered:.0%}, block-seconds ±{BOUNDS.block_s:.0%}, blocks at the kill "
             f"±{BOUNDS.left:.0%}, free after ±{BOUNDS.free_after_s:g} s",
         ],
@@ -69,7 +70,7 @@ async def _play(scene: Scene, producer: Engine, decoder: Engine) -> tuple[Speed,
     async with open_client() as client:
         router = Router(client, producer.url, decoder.url)
         prompts = draw_prompts(
-            scene.requests + scene.seats * (_MEASURED + 1),
+            scene.requests + scene.seats * _ROUNDS + 1,
             seed=_SEED,
             shortest=scene.prompt_tokens,
             longest=scene.prompt_tokens,
@@ -80,18 +81,20 @@ async def _play(scene: Scene, producer: Engine, decoder: Engine) -> tuple[Speed,
 
 
 async def _measure(scene: Scene, router: Router, fresh: Iterator[str]) -> Speed:
-    """Medians, after a round that makes the engines known to each other."""
-    prefills, answers = [], []
-    for _ in range(_MEASURED + 1):
-        references = []
-        for _ in range(scene.seats):
-            begun = time.monotonic()
-            references.append(await router.prefill(next(fresh)))
-            prefills.append(time.monotonic() - begun)
+    """After a first request that makes the engines known to each other.
+
+    With a queue at D, as in the scene: P steps without pause while it holds blocks, and where the two cores are one
+    core's threads D is slower for it.
+    """
+    await router.decode(await router.prefill(next(fresh)), scene.answer_tokens)
+    prefills, references = [], []
+    for _ in range(_ROUNDS * scene.seats):
         begun = time.monotonic()
-        await asyncio.gather(*(router.decode(reference, scene.answer_tokens) for reference in references))
-        answers.append(time.monotonic() - begun)
-    return Speed(statistics.median(prefills[scene.seats :]), statistics.median(answers[1:]))
+        references.append(await router.prefill(next(fresh)))
+        prefills.append(time.monotonic() - begun)
+    begun = time.monotonic()
+    await asyncio.gather(*(router.decode(reference, scene.answer_tokens) for reference in references))
+    return Speed(statistics.median(prefills), (time.monotonic() - begun) / _ROUNDS)
 
 
 async def _crash(scene: Scene, router: Router, producer: Engine, decoder: Engine, prompts: list[str]) -> Seen:

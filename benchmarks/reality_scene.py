@@ -42,9 +42,9 @@ class Speed:
     """What the simulation has to be told of the engines, in seconds; measured before the scene is played."""
 
     prefill_s: float
-    """One prompt on P, nothing else being done."""
+    """One prompt on P."""
     answer_s: float
-    """As many answers as D has seats, at once."""
+    """As many answers as D has seats, while others wait for these."""
 
 
 @dataclass(frozen=True)
