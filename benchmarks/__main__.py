@@ -45,6 +45,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("out/bench"), metavar="DIR", help="(%(default)s)")
     parser.add_argument("--list", action="store_true", help="name the benchmarks, and run none")
     parser.add_argument("--summary", action="store_true", help="show what DIR holds, and run none")
+    parser.add_argument("--markdown", action="store_true", help="the same as Markdown, every figure of it")
     return parser
 
 
@@ -84,10 +85,11 @@ def _run_and_show(chosen: argparse.Namespace, console: "Console") -> int:
     from benchmarks.document import read_all
     from benchmarks.errors import CannotRun
     from benchmarks.machine import commit, describe
+    from benchmarks.markdown import page
     from benchmarks.report import goal_table, machine_text
 
     effort = Effort.SHORT if chosen.short else Effort.FULL
-    to_run = [] if chosen.summary else chosen.only or list(BENCHMARKS)
+    to_run = [] if chosen.summary or chosen.markdown else chosen.only or list(BENCHMARKS)
     if to_run:
         console.print(f"kvlease {commit()}, {effort.value}; {machine_text(describe())}", highlight=False)
     failed = [name for name in to_run if not _run_one(name, effort, chosen.out, console)]
@@ -99,7 +101,9 @@ def _run_and_show(chosen: argparse.Namespace, console: "Console") -> int:
     if not documents and not to_run:
         console.print(f"{chosen.out} holds no figures: run some first, for example with --only renewal")
         return EXIT_CANNOT_RUN
-    if len(to_run) != 1:
+    if chosen.markdown:
+        print(page(documents), end="")
+    elif len(to_run) != 1:
         console.print(goal_table(documents))
     if failed:
         console.print(f"[bold red]could not run: {', '.join(failed)}", highlight=False)

@@ -82,6 +82,11 @@ def _measured(document: Document) -> str:
     return f"{document.at[:10]}, {document.commit}, {document.effort.value}"
 
 
+def verdict_word(goal: Goal) -> str:
+    """met, MISSED or not measured."""
+    return _VERDICTS[goal.met][0]
+
+
 def _verdict(goal: Goal) -> Text:
     word, style = _VERDICTS[goal.met]
     return Text(word, style=style)
