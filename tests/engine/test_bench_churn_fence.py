@@ -41,7 +41,7 @@ def test_a_notice_that_stock_does_not_hear_stops_the_benchmark(monkeypatch: pyte
         books.spend(4 * BATCH)
 
 
-@pytest.mark.parametrize(("way", "workers"), zip(HOST, WORKERS, strict=True))
+@pytest.mark.parametrize(("way", "workers"), list(zip(HOST, WORKERS, strict=True)))
 def test_reads_are_timed_with_and_without_the_fence(way: tuple[str, str | None], workers: int) -> None:
     path, tls = way
     found = measure(Setting(path, tls, "DRAM", workers), {1: 4, 2: 2})

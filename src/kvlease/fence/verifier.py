@@ -82,6 +82,7 @@ class AgentErrors:
 class _Check:
     """A request whose words are being read."""
 
+    request_id: Hashable
     unread: int
     deadline: float
     verdict: Verdict = Verdict.INTACT
@@ -133,7 +134,8 @@ class FenceVerifier:
         self._free = deque(range(capacity))
         self._checks: dict[Hashable, _Check] = {}
         self._waiting: deque[tuple[_Check, FenceWord]] = deque()
-        self._prepared: dict[Hashable, list[_Read]] = {}
+        self._prepared: dict[Hashable, tuple[Sequence[FenceWord], list[_Read]]] = {}
+        self._verdicts: dict[Hashable, Verdict] = {}
         # Data may be long in coming: what is prepared for it leaves words for what has arrived.
         self._spared = capacity // 2
         # By landing word.
@@ -146,13 +148,13 @@ class FenceVerifier:
         Nothing is read before `post`: a word that is read before the data is all here would vouch for nothing.
         """
         self._discard_prepared(request_id)
-        prepared: list[_Read] = []
+        reads: list[_Read] = []
         for word in words:
             if len(self._free) <= self._spared or (read := self._make(word)) is None:
                 break
-            prepared.append(read)
-        if prepared:
-            self._prepared[request_id] = prepared
+            reads.append(read)
+        if reads:
+            self._prepared[request_id] = words, reads
 
     def post(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
         """Read the fence of a request whose data has arrived, from every producer worker that it came from.
@@ -160,41 +162,39 @@ class FenceVerifier:
         Raises `ValueError` when the request is being checked already, has no words (it would be unfenced), or a token
         is not a non-zero u64.
         """
-        if request_id in self._checks:
+        if request_id in self._checks or request_id in self._verdicts:
             raise ValueError(f"the fence of request {request_id!r} is being read already")
         if not words:
             raise ValueError(f"request {request_id!r} has no fence word: that is no fence, not an intact one")
         for word in words:
             if not 0 < word.token <= MAX_WORD:
                 raise ValueError(f"a token is a non-zero u64, not {word.token}")
-        check = _Check(unread=len(words), deadline=self._clock() + self._lost_after_s)
+        check = _Check(request_id, unread=len(words), deadline=self._clock() + self._lost_after_s)
         self._checks[request_id] = check
         prepared = self._take_prepared(request_id, words)
         for read in prepared:
             self._start(check, read)
-        self._waiting.extend((check, word) for word in words[len(prepared) :])
-        self._start_waiting()
+        if len(prepared) < len(words):
+            self._waiting.extend((check, word) for word in words[len(prepared) :])
+            self._start_waiting()
 
     def poll(self) -> dict[Hashable, Verdict]:
         """The verdicts that are new since the last call. Never waits."""
         for read in list(self._reads.values()):
             self._advance(read, self._agent.check_xfer_state)
-        self._start_waiting()
-        now = self._clock()
-        verdicts: dict[Hashable, Verdict] = {}
-        for request_id, check in list(self._checks.items()):
-            if check.unread and now >= check.deadline:
-                check.verdict = max(check.verdict, Verdict.FAILED)
-            elif check.unread:
-                continue
-            verdicts[request_id] = check.verdict
-            self.forget(request_id)
+        if self._waiting:
+            self._start_waiting()
+        if self._checks:
+            self._give_up_lost()
+        verdicts, self._verdicts = self._verdicts, {}
         return verdicts
 
     def settle(self) -> dict[Hashable, Verdict]:
         """As `poll`, but waits a little for what has been posted; the rest is for later steps."""
-        deadline = self._clock() + self._settle_us / 1e6
         verdicts = self.poll()
+        if not self._checks:
+            return verdicts
+        deadline = self._clock() + self._settle_us / 1e6
         while self._checks and self._clock() < deadline:
             verdicts |= self.poll()
         return verdicts
@@ -205,8 +205,8 @@ class FenceVerifier:
         Its reads under way still end in words of their own, which are used again only then.
         """
         self._discard_prepared(request_id)
-        check = self._checks.pop(request_id, None)
-        if check is not None and check.unread:
+        self._verdicts.pop(request_id, None)
+        if (check := self._checks.pop(request_id, None)) is not None:
             self._waiting = deque(item for item in self._waiting if item[0] is not check)
 
     def close(self) -> None:
@@ -222,18 +222,25 @@ class FenceVerifier:
             self._landing.deregister()
 
     def _take_prepared(self, request_id: Hashable, words: Sequence[FenceWord]) -> list[_Read]:
-        """The reads of the first of these words, if they were prepared."""
-        prepared = self._prepared.get(request_id, [])
-        if any(read.word != word for read, word in zip(prepared, words, strict=False)) or len(prepared) > len(words):
+        """The reads of the first of these words, if these are what was prepared."""
+        if request_id not in self._prepared:
+            return []
+        if self._prepared[request_id][0] != words:
             self._discard_prepared(request_id)
             return []
-        self._prepared.pop(request_id, None)
-        return prepared
+        return self._prepared.pop(request_id)[1]
 
     def _discard_prepared(self, request_id: Hashable) -> None:
-        for read in self._prepared.pop(request_id, ()):
-            # It was never posted: nothing lands.
-            self._release(read, reusable=True)
+        if request_id in self._prepared:
+            for read in self._prepared.pop(request_id)[1]:
+                # It was never posted: nothing lands.
+                self._release(read, reusable=True)
+
+    def _give_up_lost(self) -> None:
+        now = self._clock()
+        for check in [check for check in self._checks.values() if now >= check.deadline]:
+            self.forget(check.request_id)
+            self._verdicts[check.request_id] = max(check.verdict, Verdict.FAILED)
 
     def _start_waiting(self) -> None:
         while self._waiting and self._free:
@@ -302,3 +309,7 @@ class FenceVerifier:
     def _conclude(self, check: _Check, verdict: Verdict) -> None:
         check.unread -= 1
         check.verdict = max(check.verdict, verdict)
+        # One that was forgotten, or has come again meanwhile, is told nothing of.
+        if check.unread == 0 and self._checks.get(check.request_id) is check:
+            del self._checks[check.request_id]
+            self._verdicts[check.request_id] = check.verdict

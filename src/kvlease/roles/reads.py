@@ -59,9 +59,9 @@ class LeasedReads:
     def forget(self, request_id: str) -> None:
         """It is reported, read or failed."""
         self._refs.pop(request_id, None)
-        if self._words.pop(request_id, None) is not None:
+        if self._words.pop(request_id, None) is not None and request_id not in self.checking:
+            # It never came to its fence. (One that is being read goes on to its end, so that its word is free again.)
             self._verifier.forget(request_id)
-            self.checking.discard(request_id)
 
     def _is_new(self, request_id: str) -> bool:
         return request_id in self._refs and request_id not in self.checking
