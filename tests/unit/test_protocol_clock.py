@@ -93,6 +93,13 @@ def test_r26_a_pause_is_forgiven_but_for_the_tolerance() -> None:
     assert math.isclose(clock.forgiven_s, 59.9)
 
 
+def test_r26_time_in_which_one_was_awake_is_no_pause() -> None:
+    clock = ForgivingClock(tolerance_s=0.1, now=10.0)
+    clock.was_awake(70.0)
+    assert clock.read(70.05) == 70.05
+    assert clock.forgiven_s == 0
+
+
 @given(st.lists(st.floats(-1, 10), max_size=30))
 @settings(derandomize=True, database=None)
 def test_r26_own_time_never_runs_back_and_never_faster_than_time(gaps: list[float]) -> None:

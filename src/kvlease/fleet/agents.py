@@ -124,7 +124,7 @@ class ProducerAgent(Agent):
             self._stood_still = self.stopped_until > now
         else:
             # The real agent would have called `expire` every 10 ms up to now.
-            self._lessor._clock._last = now
+            self._lessor.was_awake(now)
         return now
 
     def _look_at_time(self, now: float) -> float | None:

@@ -34,6 +34,10 @@ class ForgivingClock:
         self._last = max(self._last, now)
         return self._last - self.forgiven_s
 
+    def was_awake(self, now: float) -> None:
+        """There was no pause up to `now`, whatever the gap since the last reading."""
+        self._last = max(self._last, now)
+
 
 class ExpiryQueue(Generic[K]):
     """Deadlines by key; setting, moving and removing one costs O(1), in whatever order they come.

@@ -260,11 +260,16 @@ class Lessor:
     def next_due(self) -> float | None:
         """When `expire` has something to do next, if nothing comes before; None while there is nothing to wait for.
 
-        Until then it is to be called all the same, at least every `LAG_TOLERANCE_S`: a longer gap is a pause (R26).
+        Until then it is to be called all the same, at least every `LAG_TOLERANCE_S`: a longer gap is a pause (R26). Or
+        the owner says that there was none.
         """
         queues = (self._lease_timers, self._session_timers, self._probe_timers, self._restate_timers)
         dues = [due for timers in queues if (due := timers.next_due()) is not None]
         return min(dues) + self._clock.forgiven_s if dues else None
+
+    def was_awake(self, now: float) -> None:
+        """The owner has looked all the time up to `now`, as a driver of many lessors may know without calling each."""
+        self._clock.was_awake(now)
 
     def expire(self, now: float) -> None:
         """End what is over, and probe who was not spoken to. Call it after all arrived messages were received."""
