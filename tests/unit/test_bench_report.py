@@ -9,6 +9,7 @@ from benchmarks.document import Document, read, read_all, write
 from benchmarks.errors import CannotRun
 from benchmarks.figures import Curves, Effort, Goal, Result, Row, Spread
 from benchmarks.machine import describe, processor
+from benchmarks.markdown import page
 from benchmarks.plots import draw
 from benchmarks.report import figure, goal_table, ratio_text, result_table, spread_text
 
@@ -134,3 +135,16 @@ def test_the_machine_is_described_without_its_name(tmp_path: Path) -> None:
     assert processor(tmp_path / "cpuinfo") == "Some CPU @ 2 GHz"
     (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
     assert processor(tmp_path / "cpuinfo") == platform.machine()
+
+
+def test_the_page_has_every_goal_and_every_figure() -> None:
+    text = page([document()])
+    assert "| renewal | flat | 12 times | MISSED |" in text
+    assert "| 10 leases | 3 µs (2 to 4) | 540 µs | 1/540 |" in text
+    assert "| alone | 33 B | - | - |" in text
+    assert "- nothing was left out" in text
+    assert "*full, commit abc, 2026-01-02, 12 s*" in text
+
+
+def test_a_ratio_near_one_is_shown_to_the_thousandth() -> None:
+    assert ratio_text(Spread.of([1.004])) == "1.004"
