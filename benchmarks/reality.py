@@ -46,8 +46,8 @@ def run(effort: Effort) -> Result:
         rows=[row for connector, pair in both.items() for row in _rows(connector, *pair)],
         goals=[_goal(connector, *pair) for connector, pair in both.items()],
         notes=[
-            f"{SCENE.requests} requests of {SCENE.prompt_tokens} tokens, one every {SCENE.every_s:g} s, to a D with "
-            f"{SCENE.seats} seats; D is killed after {SCENE.kill_at_s:g} s; leases of {SCENE.lease_s} s",
+            f"{SCENE.requests} requests of {SCENE.prompt_tokens} tokens come {SCENE.load:g} times as fast as a D with "
+            f"{SCENE.seats} seats answers; D is killed after the last one; leases of {SCENE.lease_s} s",
             "the simulation is told what a prefill, and an answer of a full D, take on these engines, and nothing else",
             f"bounds: answered ±{BOUNDS.answered:.0%}, block-seconds ±{BOUNDS.block_s:.0%}, blocks at the kill "
             f"±{BOUNDS.left:.0%}, free after ±{BOUNDS.free_after_s:g} s",
@@ -77,7 +77,7 @@ async def _play(scene: Scene, producer: Engine, decoder: Engine) -> tuple[Speed,
         )
         fresh = iter(prompts)
         speed = await _measure(scene, router, fresh)
-        return speed, await _crash(scene, router, producer, decoder, list(fresh))
+        return speed, await _crash(scene, speed, router, producer, decoder, list(fresh))
 
 
 async def _measure(scene: Scene, router: Router, fresh: Iterator[str]) -> Speed:
@@ -97,15 +97,17 @@ async def _measure(scene: Scene, router: Router, fresh: Iterator[str]) -> Speed:
     return Speed(statistics.median(prefills), (time.monotonic() - begun) / _ROUNDS)
 
 
-async def _crash(scene: Scene, router: Router, producer: Engine, decoder: Engine, prompts: list[str]) -> Seen:
+async def _crash(
+    scene: Scene, speed: Speed, router: Router, producer: Engine, decoder: Engine, prompts: list[str]
+) -> Seen:
     samples: list[tuple[float, int]] = []
     answered: list[float] = []
     begun = time.monotonic()
     clients = [
-        asyncio.create_task(_client(scene, router, prompt, begun + number * scene.every_s, answered))
+        asyncio.create_task(_client(scene, router, prompt, begun + number * speed.every_s(scene), answered))
         for number, prompt in enumerate(prompts)
     ]
-    while time.monotonic() < begun + scene.kill_at_s:
+    while time.monotonic() < begun + speed.kill_at_s(scene):
         await _sample(producer, samples)
     killed_at = await asyncio.to_thread(decoder.kill)
     while samples[-1][0] <= killed_at or (samples[-1][1] and time.monotonic() < killed_at + FREE_WITHIN_S):

@@ -16,11 +16,12 @@ _NEVER_S = 1000.0
 
 @dataclass(frozen=True)
 class Scene:
-    """Requests come at equal intervals, faster than D answers; D is killed, and nobody takes its place."""
+    """Requests come at equal intervals, faster than D answers; after the last one D is killed, and nobody takes its
+    place."""
 
     requests: int = 30
-    every_s: float = 0.3
-    kill_at_s: float = 12.0
+    load: float = 1.6
+    """Times as fast as D answers, whatever machine this is: so its queue is as long on a slow one."""
     prompt_tokens: int = 512
     answer_tokens: int = 96
     seats: int = 2
@@ -45,6 +46,14 @@ class Speed:
     """One prompt on P."""
     answer_s: float
     """As many answers as D has seats, while others wait for these."""
+
+    def every_s(self, scene: Scene) -> float:
+        """Between two requests."""
+        return self.answer_s / scene.seats / scene.load
+
+    def kill_at_s(self, scene: Scene) -> float:
+        """One interval and a second after the last request, which has been prefilled by then."""
+        return scene.requests * self.every_s(scene) + 1.0
 
 
 @dataclass(frozen=True)
@@ -78,9 +87,10 @@ class Bounds:
 def simulate(scene: Scene, speed: Speed, connector: Connector) -> Seen:
     """The scene as `kvlease sim cluster` would play it, with engines of this speed."""
     arrivals = [
-        Arrival(number * scene.every_s, scene.prompt_tokens, scene.answer_tokens) for number in range(scene.requests)
+        Arrival(number * speed.every_s(scene), scene.prompt_tokens, scene.answer_tokens)
+        for number in range(scene.requests)
     ]
-    killed = Faults(crashes=(Crash(scene.kill_at_s, "consumer", 0),), restart_s=_NEVER_S)
+    killed = Faults(crashes=(Crash(speed.kill_at_s(scene), "consumer", 0),), restart_s=_NEVER_S)
     outcome = play(_fleet(scene, speed), _policy(scene, connector), arrivals, killed, SEED)
     blocks, leases = outcome.blocks, outcome.leases
     left = scene.prompt_blocks * sum(leases.ends.get(cause, 0) for cause in ("expired", "orphaned"))
