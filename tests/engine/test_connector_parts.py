@@ -119,6 +119,15 @@ def test_statistics_add_up_across_workers_and_the_scheduler() -> None:
     assert not one.is_empty()
     assert one.clone_and_reset().data["kvlease_counts"]
     assert one.is_empty()
+    for tell in (
+        lambda: one.set_gauge("active_leases", "", 0),
+        one.record_kv_expired_req,
+        one.record_failed_transfer,
+        one.record_notification_after_expiry,
+    ):
+        tell()
+        assert not one.is_empty()
+        one.reset()
 
 
 @pytest.mark.parametrize("version", ["0.31.0", "0.33.1", "1.0.0", "0.3.2"])

@@ -77,9 +77,12 @@ def test_a_lease_is_kept_for_many_terms_and_released_at_once() -> None:
     p, d = claimed(world)
     world.run(10 * CONFIG.duration_s)
     assert p.take_revoked() == []
+    assert not p.progress()
     d.untrack("r")
     world.run(0.1)
+    assert p.progress(), "a step hears that there is word"
     assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.RELEASED)]
+    assert not p.progress()
 
 
 def test_r18_a_dead_consumer_is_noticed_in_under_a_second_and_its_lease_taken_back_after_the_grace() -> None:
@@ -109,7 +112,9 @@ def test_r20_a_consumer_hears_what_the_producer_does_not_hold() -> None:
     d = world.agent(D)
     d.track("late", ref(99), SIDE_CHANNEL)
     world.run(0.5)
+    assert d.progress()
     assert d.take_lost() == ["late"]
+    assert not d.progress()
 
 
 def test_r22_a_restarted_producer_honours_no_old_lease() -> None:
@@ -238,7 +243,7 @@ def test_a_bug_in_the_thread_is_logged_and_leaves_the_engine_alive(
     assert "ZeroDivisionError" in caplog.text
     # What the engine goes on to say goes unheard, and harms nothing.
     agent.grant(7)
-    agent.progress()
+    assert agent.progress(), "each step looks after what the agent cannot take back any more"
     assert agent.take_revoked() == []
     assert not agent._actions
     agent.close()

@@ -13,9 +13,12 @@ def ledger(slots: int = 2, workers: int = 2) -> FenceLedger:
 
 def test_a_prepared_lease_is_armed_by_the_next_step() -> None:
     book = ledger()
+    assert not book.has_orders
     assert book.prepare("a") == Word("a", slot=0, token=101)
     assert book.word("a") == Word("a", 0, 101)
+    assert book.has_orders
     assert book.take_orders() == FenceOrders(arm=(Word("a", 0, 101),))
+    assert not book.has_orders
     assert book.take_orders() == FenceOrders()
 
 
@@ -46,8 +49,10 @@ def test_clearing_is_ordered_once() -> None:
     book.take_orders()
     book.clear(101)
     book.clear(101)
+    assert book.has_orders
     assert len(book.take_orders().clear) == 1
     book.clear(101)
+    assert not book.has_orders
     assert book.take_orders() == FenceOrders()
     book.clear(999)
     assert book.take_orders() == FenceOrders()

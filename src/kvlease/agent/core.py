@@ -125,9 +125,13 @@ class AgentCore:
         """A local request has its data, or ended."""
         self._leave_word(self._lessee.untrack, holder)
 
-    def progress(self) -> None:
-        """The engine makes a step. One store: cheap enough for every step."""
+    def progress(self) -> bool:
+        """The engine makes a step. Returns whether there is word for it to take, or the agent has died.
+
+        Cheap enough for every step.
+        """
         self._progress_at = self._clock()
+        return bool(self._revoked or self._lost) or self.died_at is not None
 
     def _leave_word(self, action: Callable[..., None], *arguments: object) -> None:
         if self.died_at is None:

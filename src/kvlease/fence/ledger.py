@@ -45,6 +45,8 @@ class FenceLedger:
     slots: int
     workers: int
     draw: Callable[[], int] = draw_token
+    has_orders: bool = field(init=False, default=False)
+    """Whether `take_orders` would give any."""
     _free: deque[int] = field(init=False)
     _words: dict[str, Word] = field(init=False, default_factory=dict)
     _by_token: dict[int, Word] = field(init=False, default_factory=dict)
@@ -76,6 +78,7 @@ class FenceLedger:
         word = Word(request_id, self._free.popleft(), token)
         self._words[request_id] = self._by_token[token] = self._by_slot[word.slot] = word
         self._arm.append(word)
+        self.has_orders = True
         return word
 
     def clear(self, token: int) -> None:
@@ -86,14 +89,16 @@ class FenceLedger:
         self._ordered.add(token)
         self._words.pop(word.request_id, None)
         self._clear.append(word)
+        self.has_orders = True
 
     def take_orders(self) -> FenceOrders:
         """What the workers are to do in this step; each order is handed out once. `NO_ORDERS` when there is nothing."""
-        if not self._arm and not self._clear:
+        if not self.has_orders:
             return NO_ORDERS
         orders = FenceOrders(tuple(self._arm), tuple(self._clear))
         self._arm.clear()
         self._clear.clear()
+        self.has_orders = False
         return orders
 
     def report(self, cleared: Mapping[int, int]) -> list[Word]:

@@ -14,10 +14,11 @@ what follows from it here (`tests/engine/test_nixl_fence.py`):
   off, ends nothing: such a read is lost only by our own clock.
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -54,6 +55,12 @@ class Verdict(IntEnum):
     """A word differed: the lease had ended, the data may be another request's."""
 
 
+_INTACT, _FAILED, _REVOKED = Verdict
+# Python 3.11 calls a function to look up a member of an enumeration.
+_UNKNOWN = "unknown"
+"""The state of a read that may still land."""
+
+
 class FenceWord(NamedTuple):
     """One word to be read: `address` (`FenceAddress.word(slot)`) at NIXL agent `agent`, and what it must hold."""
 
@@ -80,23 +87,28 @@ class AgentErrors:
 
 @dataclass(slots=True, eq=False)
 class _Check:
-    """A request whose words are being read."""
+    """A request and the words that vouch for it."""
 
     request_id: Hashable
+    words: Sequence[FenceWord]
     unread: int
-    deadline: float
     verdict: Verdict = Verdict.INTACT
+    deadline: float = math.inf
+    """Once it is posted."""
+    wanted: bool = True
+    """Until it is forgotten."""
+    prepared: "list[_Read]" = field(default_factory=list)
+    """The reads of its first words, made and not yet posted."""
 
 
 @dataclass(slots=True, eq=False)
 class _Read:
-    """A read of `word` into landing word `index`."""
+    """A read into landing word `index`, which has to find `token` there."""
 
-    word: FenceWord
+    check: _Check
+    token: int
     index: int
     handle: Any
-    check: _Check | None = None
-    """What it is for; None until it is posted."""
 
 
 class FenceVerifier:
@@ -132,29 +144,29 @@ class FenceVerifier:
         self._landing = RegisteredWords(agent, capacity, backends)
         # Oldest first: a word rests as long as it can before it is used again.
         self._free = deque(range(capacity))
-        self._checks: dict[Hashable, _Check] = {}
-        self._waiting: deque[tuple[_Check, FenceWord]] = deque()
-        self._prepared: dict[Hashable, tuple[Sequence[FenceWord], list[_Read]]] = {}
-        self._verdicts: dict[Hashable, Verdict] = {}
+        self._prepared: dict[Hashable, _Check] = {}
         # Data may be long in coming: what is prepared for it leaves words for what has arrived.
         self._spared = capacity // 2
-        # By landing word.
+        self._checks: dict[Hashable, _Check] = {}
+        """Posted, and not read to the end."""
+        self._waiting: deque[tuple[_Check, FenceWord]] = deque()
         self._reads: dict[int, _Read] = {}
+        """Under way, by landing word."""
+        self._verdicts: dict[Hashable, Verdict] = {}
         self.retained = 0
 
     def prepare(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
         """Make the reads that `post` will start for this request, as far as there is room; end it with `forget`.
 
-        Nothing is read before `post`: a word that is read before the data is all here would vouch for nothing.
+        Nothing is read before `post`: a word that is read before the data is all here would vouch for nothing. Raises
+        as `post` does.
         """
         self._discard_prepared(request_id)
-        reads: list[_Read] = []
+        self._prepared[request_id] = check = self._check(request_id, words)
         for word in words:
-            if len(self._free) <= self._spared or (read := self._make(word)) is None:
+            if len(self._free) <= self._spared or (read := self._make(check, word)) is None:
                 break
-            reads.append(read)
-        if reads:
-            self._prepared[request_id] = words, reads
+            check.prepared.append(read)
 
     def post(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
         """Read the fence of a request whose data has arrived, from every producer worker that it came from.
@@ -162,6 +174,27 @@ class FenceVerifier:
         Raises `ValueError` when the request is being checked already, has no words (it would be unfenced), or a token
         is not a non-zero u64.
         """
+        # A request waits for what is done here, with caches that hold nothing but its data: so it is little.
+        check = self._prepared.get(request_id)
+        if check is None or check.words != words:
+            self._discard_prepared(request_id)
+            check = self._check(request_id, words)
+        else:
+            del self._prepared[request_id]
+        for read in check.prepared:
+            self._start(read)
+        if check.unread:
+            self._await(check)
+
+    def _await(self, check: _Check) -> None:
+        """Not all of it was read as it was posted."""
+        check.deadline = self._clock() + self._lost_after_s
+        self._checks[check.request_id] = check
+        if len(check.prepared) < len(check.words):
+            self._waiting.extend((check, word) for word in check.words[len(check.prepared) :])
+            self._start_waiting()
+
+    def _check(self, request_id: Hashable, words: Sequence[FenceWord]) -> _Check:
         if request_id in self._checks or request_id in self._verdicts:
             raise ValueError(f"the fence of request {request_id!r} is being read already")
         if not words:
@@ -169,19 +202,12 @@ class FenceVerifier:
         for word in words:
             if not 0 < word.token <= MAX_WORD:
                 raise ValueError(f"a token is a non-zero u64, not {word.token}")
-        check = _Check(request_id, unread=len(words), deadline=self._clock() + self._lost_after_s)
-        self._checks[request_id] = check
-        prepared = self._take_prepared(request_id, words)
-        for read in prepared:
-            self._start(check, read)
-        if len(prepared) < len(words):
-            self._waiting.extend((check, word) for word in words[len(prepared) :])
-            self._start_waiting()
+        return _Check(request_id, words, unread=len(words))
 
     def poll(self) -> dict[Hashable, Verdict]:
         """The verdicts that are new since the last call. Never waits."""
-        for read in list(self._reads.values()):
-            self._advance(read, self._agent.check_xfer_state)
+        if self._reads:
+            self._look()
         if self._waiting:
             self._start_waiting()
         if self._checks:
@@ -207,6 +233,7 @@ class FenceVerifier:
         self._discard_prepared(request_id)
         self._verdicts.pop(request_id, None)
         if (check := self._checks.pop(request_id, None)) is not None:
+            check.wanted = False
             self._waiting = deque(item for item in self._waiting if item[0] is not check)
 
     def close(self) -> None:
@@ -221,18 +248,9 @@ class FenceVerifier:
         else:
             self._landing.deregister()
 
-    def _take_prepared(self, request_id: Hashable, words: Sequence[FenceWord]) -> list[_Read]:
-        """The reads of the first of these words, if these are what was prepared."""
-        if request_id not in self._prepared:
-            return []
-        if self._prepared[request_id][0] != words:
-            self._discard_prepared(request_id)
-            return []
-        return self._prepared.pop(request_id)[1]
-
     def _discard_prepared(self, request_id: Hashable) -> None:
-        if request_id in self._prepared:
-            for read in self._prepared.pop(request_id)[1]:
+        if (check := self._prepared.pop(request_id, None)) is not None:
+            for read in check.prepared:
                 # It was never posted: nothing lands.
                 self._release(read, reusable=True)
 
@@ -245,16 +263,16 @@ class FenceVerifier:
     def _start_waiting(self) -> None:
         while self._waiting and self._free:
             check, word = self._waiting.popleft()
-            if (read := self._make(word)) is None:
+            if (read := self._make(check, word)) is None:
                 self._conclude(check, Verdict.FAILED)
             else:
-                self._start(check, read)
-        if self._waiting and not self._reads and not self._prepared:
+                self._start(read)
+        if self._waiting and not self._reads and not any(check.prepared for check in self._prepared.values()):
             # Every word is retained: no turn would ever come.
             while self._waiting:
                 self._conclude(self._waiting.popleft()[0], Verdict.FAILED)
 
-    def _make(self, word: FenceWord) -> _Read | None:
+    def _make(self, check: _Check, word: FenceWord) -> _Read | None:
         """A read that is not posted; None where it cannot be made. A landing word must be free."""
         index = self._free.popleft()
         self._landing[index] = POISON
@@ -268,32 +286,40 @@ class FenceVerifier:
         except self._errors.all:
             self._free.append(index)
             return None
-        return _Read(word, index, handle)
+        return _Read(check, word.token, index, handle)
 
-    def _start(self, check: _Check, read: _Read) -> None:
-        read.check = check
-        self._reads[read.index] = read
-        self._advance(read, self._agent.transfer)
-
-    def _advance(self, read: _Read, call: Callable[[Any], str]) -> None:
-        """Post `read` or ask NIXL about it, as `call` does, and conclude it when it has ended."""
-        reusable = True
-        try:
-            state = call(read.handle)
-        except self._errors.disconnected:
-            state = "ERR"
-        except self._errors.all:
-            state, reusable = "ERR", False
+    def _start(self, read: _Read) -> None:
+        state = self._ask(self._agent.transfer, read)
         if state == "PROC":
-            return
-        # First of all: a released handle must never be asked again, whatever fails below.
-        del self._reads[read.index]
-        if state == "DONE":
-            verdict = Verdict.INTACT if self._landing[read.index] == read.word.token else Verdict.REVOKED
+            self._reads[read.index] = read
         else:
-            verdict = Verdict.FAILED
-        self._release(read, reusable)
-        assert read.check is not None
+            self._end(read, state)
+
+    def _look(self) -> None:
+        for read in list(self._reads.values()):
+            state = self._ask(self._agent.check_xfer_state, read)
+            if state != "PROC":
+                # First of all: a released handle must never be asked again, whatever fails below.
+                del self._reads[read.index]
+                self._end(read, state)
+
+    def _ask(self, call: Callable[[Any], str], read: _Read) -> str:
+        """Post `read` or ask NIXL about it, as `call` does: "PROC", "DONE", "ERR", or `_UNKNOWN`."""
+        try:
+            return call(read.handle)
+        except self._errors.disconnected:
+            return "ERR"
+        except self._errors.all:
+            return _UNKNOWN
+
+    def _end(self, read: _Read, state: str) -> None:
+        if state != "DONE":
+            verdict = _FAILED
+        elif self._landing[read.index] == read.token:
+            verdict = _INTACT
+        else:
+            verdict = _REVOKED
+        self._release(read, state != _UNKNOWN)
         self._conclude(read.check, verdict)
 
     def _release(self, read: _Read, reusable: bool) -> None:
@@ -308,8 +334,8 @@ class FenceVerifier:
 
     def _conclude(self, check: _Check, verdict: Verdict) -> None:
         check.unread -= 1
-        check.verdict = max(check.verdict, verdict)
-        # One that was forgotten, or has come again meanwhile, is told nothing of.
-        if check.unread == 0 and self._checks.get(check.request_id) is check:
-            del self._checks[check.request_id]
+        if verdict > check.verdict:
+            check.verdict = verdict
+        if check.unread == 0 and check.wanted:
+            self._checks.pop(check.request_id, None)
             self._verdicts[check.request_id] = check.verdict

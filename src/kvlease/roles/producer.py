@@ -60,6 +60,11 @@ class ProducerSide:
     def slots_used(self) -> int:
         return 0 if self._ledger is None else len(self._ledger)
 
+    @property
+    def has_orders(self) -> bool:
+        """Whether the workers are to arm or clear anything that they have not been told of."""
+        return self._ledger is not None and self._ledger.has_orders
+
     def open(self, slots: int) -> None:
         """The workers have fence tables of `slots` words; leases can be prepared from now on."""
         self._ledger = FenceLedger(slots, self._workers, self._draw)

@@ -136,9 +136,12 @@ class LeasedScheduler(NixlPullConnectorScheduler):
     # -- a step begins and ends ----------------------------------------------------------------------------------
 
     def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> NixlConnectorMetadata:
-        self._agent.progress()
-        beginning = tuple(self._reqs_need_recv)
+        word = self._agent.progress()
+        beginning = tuple(self._reqs_need_recv) if self._reqs_need_recv else ()
         stock: NixlConnectorMetadata = super().build_connector_meta(scheduler_output)
+        if not word and not beginning and not self._producer.has_orders:
+            # Nearly every step.
+            return stock
         reads, hopeless = self._consumer.begin(beginning)
         fence = self._producer.take_orders()
         if fence is NO_ORDERS and not reads and not hopeless:

@@ -187,6 +187,8 @@ class LeasedWorker(NixlPullConnectorWorker):
 
     def _pop_done_transfers(self, transfers: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
         """Requests whose data is in are held back until their fence is read; most are through in the same step."""
+        if not transfers and not self._reads.checking:
+            return set(), set()
         done, failed = super()._pop_done_transfers(transfers)
         if not done and not self._reads.checking:
             return done, failed
