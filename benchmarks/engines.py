@@ -57,9 +57,9 @@ class Amount:
 
 
 def amount(effort: Effort) -> Amount:
-    """FULL: about ten minutes. Every order of the three arms comes equally often."""
+    """FULL: about a quarter of an hour. Every order of the three arms comes equally often."""
     if effort is Effort.FULL:
-        return Amount(starts=2, rounds=len(_ORDERS), traffic=TRAFFIC)
+        return Amount(starts=3, rounds=len(_ORDERS), traffic=TRAFFIC)
     fewer = [replace(traffic, requests=max(traffic.clients, traffic.requests // 2)) for traffic in TRAFFIC]
     return Amount(starts=1, rounds=1, traffic=fewer)
 
@@ -155,7 +155,7 @@ def _notes(todo: Amount, turns: Sequence[Turn]) -> list[str]:
         f"Engines were started {todo.starts} times: two pairs of the same engines may differ as long as they live, by "
         "where their memory happens to lie, and turns do not average that out; stock against stock has it, too.",
         "The client is one process on whichever of the two cores is free; it takes about 5 % of one.",
-        "Processor time is that of all processes of an engine, its API server included. P steps without pause while it "
-        "holds blocks, so not all of it is work.",
+        "Processor time is that of all processes of an engine, its API server included. vLLM's P makes a step every "
+        "millisecond or so for as long as it holds blocks, so not all of it is work.",
         "NIXL's progress threads and vLLM's waiting processes sleep (0010), for all three pairs alike.",
     ]

@@ -113,6 +113,14 @@ def test_times_of_a_request() -> None:
     assert (found.producer_ms, found.decoder_ms) == (50.0, 100.0)
 
 
+def test_times_are_means_of_the_requests() -> None:
+    """Of requests that take turns in being first, a median is that of chance."""
+    late = replace(seen([[1], [2, 3]]), first=2.1)
+    found = sample_of(Block(2.0, [seen([[1], [2, 3]])] * 2 + [late]), answer_tokens=3, processor_s=(0.2, 0.4))
+    assert found.first_token_ms == pytest.approx(700.0)
+    assert found.token_ms == pytest.approx(400.0)
+
+
 def test_answers_are_read_from_the_stream() -> None:
     assert answers(Block(1.0, [seen([[1], [2, 3]])]), 3) == {"p": (1, 2, 3)}
 

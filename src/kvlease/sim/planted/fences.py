@@ -35,6 +35,9 @@ def fence_read_before_data() -> Iterator[Replacement]:
         self._verifier.post(request_id, words)
         self.checking.add(request_id)
 
+    def prepare(_self: LeasedReads, _request_id: str) -> None:
+        """There is nothing left to make ready."""
+
     def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
         early: dict[str, Verdict] = self.__dict__.setdefault("early", {})
         early.update((str(request_id), verdict) for request_id, verdict in self._verifier.settle().items())
@@ -43,6 +46,7 @@ def fence_read_before_data() -> Iterator[Replacement]:
         return verdicts
 
     yield LeasedReads, "admit", admit
+    yield LeasedReads, "prepare", prepare
     yield LeasedReads, "verify", verify
 
 
