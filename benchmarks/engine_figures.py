@@ -36,6 +36,8 @@ class Sample:
 class Turn:
     """The same traffic through all three pairs, one after the other."""
 
+    start: int
+    """Which of the times that engines were started anew."""
     traffic: Traffic
     samples: Mapping[str, Sample]
     """By arm."""
@@ -115,14 +117,23 @@ def ratios(turns: Sequence[Turn], measure: Measure, arm: str) -> list[float]:
     return [measure.of(turn.samples[arm]) / measure.of(turn.samples[STOCK]) for turn in turns]
 
 
+def by_start(turns: Sequence[Turn], measure: Measure, arm: str) -> list[float]:
+    """An arm against stock, the median of each start: as many values as are independent.
+
+    Two pairs of the same engines differ by some per cent for as long as they live, whatever the number of turns.
+    """
+    starts = sorted({turn.start for turn in turns})
+    return [statistics.median(ratios([t for t in turns if t.start == start], measure, arm)) for start in starts]
+
+
 def goals(turns: Sequence[Turn]) -> list[Goal]:
     """One for each measure that the goal names."""
     return [_goal(turns, measure) for measure in GOALS]
 
 
 def _goal(turns: Sequence[Turn], measure: Measure) -> Goal:
-    ours = ratios(turns, measure, OURS)
-    found = f"{_in_words(ours)}; stock against stock {_in_words(ratios(turns, measure, AGAIN))}"
+    ours = by_start(turns, measure, OURS)
+    found = f"{_in_words(ours)}; stock against stock {_in_words(by_start(turns, measure, AGAIN))}"
     met = _met(ours, measure.sign)
     if met is None:
         found += "; not enough to tell"
@@ -139,12 +150,11 @@ def _met(values: Sequence[float], sign: int) -> bool | None:
 
 
 def _in_words(values: Sequence[float]) -> str:
-    spread = Spread.of(values)
-    text = f"ratio {spread.median:.3f} (quartiles {spread.low:.3f} to {spread.high:.3f}"
+    text = f"ratio {statistics.median(values):.3f}"
     interval = median_interval(values)
-    if interval is not None:
-        text += f", the median itself known to {interval[0]:.3f} to {interval[1]:.3f}"
-    return text + f", {spread.count} turns)"
+    if interval is None:
+        return f"{text} ({len(values)} starts)"
+    return f"{text} (known to {interval[0]:.3f} to {interval[1]:.3f} by {len(values)} starts)"
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:

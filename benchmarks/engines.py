@@ -57,9 +57,9 @@ class Amount:
 
 
 def amount(effort: Effort) -> Amount:
-    """FULL: about a quarter of an hour. Every order of the three arms comes equally often."""
+    """FULL: about twenty minutes. Every order of the three arms comes equally often, in turns and in starting."""
     if effort is Effort.FULL:
-        return Amount(starts=3, rounds=len(_ORDERS), traffic=TRAFFIC)
+        return Amount(starts=len(_ORDERS), rounds=2, traffic=TRAFFIC)
     fewer = [replace(traffic, requests=max(traffic.clients, traffic.requests // 2)) for traffic in TRAFFIC]
     return Amount(starts=1, rounds=1, traffic=fewer)
 
@@ -81,8 +81,9 @@ def run(effort: Effort) -> Result:
 def _one_start(start: int, todo: Amount, model: Path, cores: Cores) -> list[Turn]:
     say(f"engines: three pairs start ({start + 1} of {todo.starts})")
     with ExitStack() as life:
-        engines = life.enter_context(started([spec for arm in ARMS for spec in _specs(arm, model, cores)]))
-        pairs = {arm: Pair(*engines[2 * n : 2 * n + 2]) for n, arm in enumerate(ARMS)}
+        arms = _ORDERS[start % len(_ORDERS)]
+        engines = life.enter_context(started([spec for arm in arms for spec in _specs(arm, model, cores)]))
+        pairs = {arm: Pair(*engines[2 * n : 2 * n + 2]) for n, arm in enumerate(arms)}
         _warm_up(pairs, todo.traffic)
         turns: list[Turn] = []
         for number in range(todo.rounds):
@@ -90,7 +91,7 @@ def _one_start(start: int, todo: Amount, model: Path, cores: Cores) -> list[Turn
                 say(f"engines: turn {len(turns) + 1} of {todo.rounds * len(todo.traffic)}: {traffic.name}")
                 # Another order each time, and in another sequence after each start.
                 order = _ORDERS[(number + kind + start) % len(_ORDERS)]
-                turns.append(_turn(pairs, order, traffic, seed=_SEED + number))
+                turns.append(_turn(start, pairs, order, traffic, seed=_SEED + number))
         return turns
 
 
@@ -116,11 +117,11 @@ def _warm_up(pairs: dict[str, Pair], traffic: Sequence[Traffic]) -> None:
     for pair in pairs.values():
         pair.resume()
         for kind in traffic:
-            _play(pair, kind, _prompts(kind, _WARM_UP_SEED))
+            _play(pair, kind, _prompts(kind, _WARM_UP_SEED)[: kind.clients])
         pair.pause()
 
 
-def _turn(pairs: dict[str, Pair], order: Sequence[str], traffic: Traffic, seed: int) -> Turn:
+def _turn(start: int, pairs: dict[str, Pair], order: Sequence[str], traffic: Traffic, seed: int) -> Turn:
     prompts = _prompts(traffic, seed)
     samples: dict[str, Sample] = {}
     said: dict[str, dict[str, tuple[int, ...]]] = {}
@@ -137,7 +138,7 @@ def _turn(pairs: dict[str, Pair], order: Sequence[str], traffic: Traffic, seed: 
         pair.pause()
         said[arm] = answers(block, traffic.answer_tokens)
     different = {arm: sum(found[prompt] != said[STOCK][prompt] for prompt in found) for arm, found in said.items()}
-    return Turn(traffic, samples, different)
+    return Turn(start, traffic, samples, different)
 
 
 def _prompts(traffic: Traffic, seed: int) -> list[str]:
@@ -152,8 +153,9 @@ def _notes(todo: Amount, turns: Sequence[Turn]) -> list[str]:
     return [
         f"{len(turns)} turns; in each, all three pairs answer the same prompts, in changing order, in a closed loop. "
         f"Ratios are within a turn. {answers_in_words(turns)}",
-        f"Engines were started {todo.starts} times: two pairs of the same engines may differ as long as they live, by "
-        "where their memory happens to lie, and turns do not average that out; stock against stock has it, too.",
+        f"Engines were started {todo.starts} times, in changing order: two pairs of the same engines differ by some "
+        "per cent for as long as they live, by where their memory happens to lie, and turns do not average that out. "
+        "So the goals go by the medians of the starts, and stock against stock shows what chance does.",
         "The client is one process on whichever of the two cores is free; it takes about 5 % of one.",
         "Processor time is that of all processes of an engine, its API server included. vLLM's P makes a step every "
         "millisecond or so for as long as it holds blocks, so not all of it is work.",

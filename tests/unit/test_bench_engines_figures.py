@@ -14,6 +14,7 @@ from benchmarks.engine_figures import (
     Sample,
     Turn,
     answers_in_words,
+    by_start,
     curves,
     goals,
     median_interval,
@@ -34,14 +35,17 @@ def sample(throughput: float, first_token_ms: float = 100.0) -> Sample:
 
 
 def turns(ours: list[float], first_token_ms: float = 100.0, traffic: Traffic = SHORT) -> list[Turn]:
-    """Stock makes 10 requests a second, always; kvlease so many."""
-    return [Turn(traffic, {STOCK: sample(10), AGAIN: sample(10), OURS: sample(o, first_token_ms)}, SAME) for o in ours]
+    """Each with engines of its own. Stock makes 10 requests a second, always; kvlease so many."""
+    return [
+        Turn(start, traffic, {STOCK: sample(10), AGAIN: sample(10), OURS: sample(o, first_token_ms)}, SAME)
+        for start, o in enumerate(ours)
+    ]
 
 
 def test_ratios_are_within_a_turn() -> None:
     """A machine that slows down between the turns changes no ratio."""
     slowing = [
-        Turn(SHORT, {STOCK: sample(10 / n), AGAIN: sample(10 / n), OURS: sample(9 / n)}, SAME) for n in range(1, 5)
+        Turn(0, SHORT, {STOCK: sample(10 / n), AGAIN: sample(10 / n), OURS: sample(9 / n)}, SAME) for n in range(1, 5)
     ]
     assert ratios(slowing, THROUGHPUT, OURS) == pytest.approx([0.9] * 4)
     assert ratios(slowing, THROUGHPUT, AGAIN) == pytest.approx([1.0] * 4)
@@ -63,6 +67,14 @@ def test_ratios_are_within_a_turn() -> None:
 )
 def test_a_goal_is_met_or_missed_only_where_the_median_is_known(ours: list[float], met: bool | None) -> None:
     assert goals(turns(ours))[0].met is met
+
+
+def test_turns_of_one_start_are_one_value() -> None:
+    """Engines that happen to be slow are slow in each of their turns: a hundred of them say no more than one."""
+    slow = [replace(turn, start=0) for turn in turns([9.0] * 100)]
+    assert goals(slow)[0].met is None
+    quick = [replace(turn, start=turn.start + 1) for turn in turns([10.0] * 6)]
+    assert by_start(slow + quick, THROUGHPUT, OURS) == [0.9] + [1.0] * 6
 
 
 def test_more_is_worse_for_times_and_better_for_throughput() -> None:

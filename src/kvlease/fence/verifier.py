@@ -55,8 +55,8 @@ class Verdict(IntEnum):
     """A word differed: the lease had ended, the data may be another request's."""
 
 
-_INTACT, _FAILED, _REVOKED = Verdict
 # Python 3.11 calls a function to look up a member of an enumeration.
+_INTACT, _FAILED, _REVOKED = Verdict
 _UNKNOWN = "unknown"
 """The state of a read that may still land."""
 
@@ -162,7 +162,7 @@ class FenceVerifier:
         as `post` does.
         """
         self._discard_prepared(request_id)
-        self._prepared[request_id] = check = self._check(request_id, words)
+        self._prepared[request_id] = check = self._new_check(request_id, words)
         for word in words:
             if len(self._free) <= self._spared or (read := self._make(check, word)) is None:
                 break
@@ -178,7 +178,7 @@ class FenceVerifier:
         check = self._prepared.get(request_id)
         if check is None or check.words != words:
             self._discard_prepared(request_id)
-            check = self._check(request_id, words)
+            check = self._new_check(request_id, words)
         else:
             del self._prepared[request_id]
         for read in check.prepared:
@@ -194,7 +194,7 @@ class FenceVerifier:
             self._waiting.extend((check, word) for word in check.words[len(check.prepared) :])
             self._start_waiting()
 
-    def _check(self, request_id: Hashable, words: Sequence[FenceWord]) -> _Check:
+    def _new_check(self, request_id: Hashable, words: Sequence[FenceWord]) -> _Check:
         if request_id in self._checks or request_id in self._verdicts:
             raise ValueError(f"the fence of request {request_id!r} is being read already")
         if not words:
