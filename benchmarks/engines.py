@@ -57,9 +57,9 @@ class Amount:
 
 
 def amount(effort: Effort) -> Amount:
-    """FULL: about twenty minutes. Every order of the three arms comes equally often, in turns and in starting."""
+    """FULL: about a quarter of an hour. Every order of the three arms comes equally often, in turns and in starting."""
     if effort is Effort.FULL:
-        return Amount(starts=len(_ORDERS), rounds=2, traffic=TRAFFIC)
+        return Amount(starts=len(_ORDERS), rounds=1, traffic=TRAFFIC)
     fewer = [replace(traffic, requests=max(traffic.clients, traffic.requests // 2)) for traffic in TRAFFIC]
     return Amount(starts=1, rounds=1, traffic=fewer)
 

@@ -1,5 +1,6 @@
 """One scene for real engines and for the simulation: a D with a queue is killed. Without an engine."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,6 +118,16 @@ def seen(samples: Sequence[tuple[float, int]], answered: Sequence[float], killed
     ends = [at for at, _ in before[1:]] + [killed_at]
     area = sum(held * (end - at) for (at, held), end in zip(before, ends, strict=True))
     return Seen(sum(at <= killed_at for at in answered), area, before[-1][1], free - killed_at)
+
+
+def median(played: Sequence[Seen]) -> Seen:
+    """Of each figure."""
+    return Seen(
+        answered=statistics.median_low([each.answered for each in played]),
+        block_s=statistics.median(each.block_s for each in played),
+        left=statistics.median(each.left for each in played),
+        free_after_s=statistics.median(each.free_after_s for each in played),
+    )
 
 
 def apart(real: Seen, simulated: Seen, bounds: Bounds) -> list[str]:

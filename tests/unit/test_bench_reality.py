@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.reality_scene import Bounds, Scene, Seen, Speed, apart, seen, simulate
+from benchmarks.reality_scene import Bounds, Scene, Seen, Speed, apart, median, seen, simulate
 
 SCENE = Scene()
 SPEED = Speed(prefill_s=0.1, answer_s=1.2)
@@ -33,6 +33,12 @@ def test_a_run_that_never_gets_free_is_refused() -> None:
 )
 def test_what_is_farther_apart_than_the_bounds_is_named(simulated: Seen, far: list[str]) -> None:
     assert apart(REAL, simulated, Bounds()) == far
+
+
+def test_medians_are_of_each_figure() -> None:
+    """A crash on a machine that was quicker just then weighs no more than the others."""
+    quick, slow = Seen(26, 500.0, 64, 1.0), Seen(19, 1300.0, 176, 9.0)
+    assert median([quick, REAL, slow]) == Seen(20, 1000.0, 160, 1.5)
 
 
 def test_the_simulated_scene_has_a_queue_when_d_is_killed() -> None:
