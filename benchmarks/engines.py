@@ -49,19 +49,18 @@ _WARM_UP_SEED = 6999
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is measured: engines started so often anew, and with each start so many turns of each traffic."""
+    """How much is measured: engines started so often anew, and with each start a turn of each traffic."""
 
     starts: int
-    rounds: int
     traffic: Sequence[Traffic]
 
 
 def amount(effort: Effort) -> Amount:
     """FULL: about a quarter of an hour. Every order of the three arms comes equally often, in turns and in starting."""
     if effort is Effort.FULL:
-        return Amount(starts=len(_ORDERS), rounds=1, traffic=TRAFFIC)
+        return Amount(starts=len(_ORDERS), traffic=TRAFFIC)
     fewer = [replace(traffic, requests=max(traffic.clients, traffic.requests // 2)) for traffic in TRAFFIC]
-    return Amount(starts=1, rounds=1, traffic=fewer)
+    return Amount(starts=1, traffic=fewer)
 
 
 def run(effort: Effort) -> Result:
@@ -86,12 +85,11 @@ def _one_start(start: int, todo: Amount, model: Path, cores: Cores) -> list[Turn
         pairs = {arm: Pair(*engines[2 * n : 2 * n + 2]) for n, arm in enumerate(arms)}
         _warm_up(pairs, todo.traffic)
         turns: list[Turn] = []
-        for number in range(todo.rounds):
-            for kind, traffic in enumerate(todo.traffic):
-                say(f"engines: turn {len(turns) + 1} of {todo.rounds * len(todo.traffic)}: {traffic.name}")
-                # Another order each time, and in another sequence after each start.
-                order = _ORDERS[(number + kind + start) % len(_ORDERS)]
-                turns.append(_turn(start, pairs, order, traffic, seed=_SEED + number))
+        for kind, traffic in enumerate(todo.traffic):
+            say(f"engines: turn {kind + 1} of {len(todo.traffic)}: {traffic.name}")
+            # Another order, and other prompts, each time.
+            order = _ORDERS[(kind + start) % len(_ORDERS)]
+            turns.append(_turn(start, pairs, order, traffic, seed=_SEED + start))
         return turns
 
 
