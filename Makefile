@@ -21,6 +21,7 @@ bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
 	$(BIN)/kvlease chaos $(or $(CHAOS),--connector kvlease --connector stock)
 
+# Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.
 test: check ## everything: make check, all layers in short, the tests on real engines (under 20 min)
 	@$(MAKE) --no-print-directory -j2 -Oline fuzz planted sim
 	@$(MAKE) --no-print-directory engine

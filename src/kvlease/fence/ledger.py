@@ -46,7 +46,7 @@ class FenceLedger:
     workers: int
     draw: Callable[[], int] = draw_token
     has_orders: bool = field(init=False, default=False)
-    """Whether `take_orders` would give any."""
+    """Whether `take_orders` would give any. Kept, not derived, since every step asks."""
     _free: deque[int] = field(init=False)
     _words: dict[str, Word] = field(init=False, default_factory=dict)
     _by_token: dict[int, Word] = field(init=False, default_factory=dict)
