@@ -11,7 +11,7 @@ from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.transport import Transport
-from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, LeaseRef, resolve
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseConfig, LeaseRef, resolve
 from kvlease.protocol.messages import VERSION, milliseconds
 
 PRODUCER, CONSUMER = 0xA, 0xD
@@ -120,4 +120,4 @@ class Consumer:
 
 
 def _ref(token: int) -> LeaseRef:
-    return LeaseRef(PRODUCER, token, 0, milliseconds(CONFIG.duration_s))
+    return LeaseRef(PRODUCER, token, 0, milliseconds(CONFIG.duration_s), Fingerprint(1, 0))

@@ -13,7 +13,7 @@ from benchmarks.churn_books import BATCH, HOLD_S, Books, warm_books
 from benchmarks.churn_engines import PRODUCER, SIDE_CHANNEL, Consumer, Producer, Stranded
 from benchmarks.errors import CannotRun
 from kvlease.agent.core import AgentCore
-from kvlease.protocol import Endpoint, LeaseRef
+from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
 
 TURNS = 10_000
 """Within which every claim is with the producer."""
@@ -58,7 +58,9 @@ def _claim(books: Books, holders: list[str]) -> None:
         token = secrets.randbits(64) | 1
         books.producer_agent.grant(token)
         # The consumer reads the token from its request: an integer of its own.
-        books.consumer_agent.track(holder, LeaseRef(PRODUCER, int(f"{token:x}", 16), 0, 30_000), SIDE_CHANNEL)
+        books.consumer_agent.track(
+            holder, LeaseRef(PRODUCER, int(f"{token:x}", 16), 0, 30_000, Fingerprint(1, 0)), SIDE_CHANNEL
+        )
         if number % BATCH == 0:
             books.turn()
             books.turn()

@@ -117,12 +117,14 @@ def _leased_scheduler(agent: Agent, leases: int) -> "LeasedScheduler":
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
 
     from kvlease.vllm.metrics import SchedulerStatsFeed
+    from kvlease.vllm.prompts import fingerprint_of
     from kvlease.vllm.scheduler import LeasedScheduler
 
     half: Any = LeasedScheduler.__new__(LeasedScheduler)
     NixlPullConnectorScheduler.__init__(half, engine_config(), "engine", cache_config())
     half._config, half._agent = CONFIG, agent.core
-    half._producer, half._consumer = ProducerSide(CONFIG, agent.core, workers=1), ConsumerSide(agent.core)
+    half._producer = ProducerSide(CONFIG, agent.core, 1, fingerprint_of)
+    half._consumer = ConsumerSide(agent.core, fingerprint_of)
     half._producer.open(slots=leases + 1)
     half.stats = SchedulerStatsFeed(agent.core, half._producer, half._consumer)  # type: ignore[arg-type]
     leased: LeasedScheduler = half

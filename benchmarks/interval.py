@@ -15,7 +15,7 @@ from benchmarks.leased import CONFIG, CONSUMER, PLACE, PRODUCER, Consumer, lease
 from benchmarks.pairs import Timing, Work, alone, compare, timing
 from benchmarks.progress import say
 from benchmarks.stock import SilentNixl, bare_scheduler, bare_worker, request_ids, require_vllm
-from kvlease.protocol import LeaseRef
+from kvlease.protocol import Fingerprint, LeaseRef
 from kvlease.protocol.clock import TICK_S
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
@@ -119,7 +119,7 @@ def waiting(scheduler: Any, ids: list[str]) -> Any:
             "tp_size": 1,
         }
         if hasattr(scheduler, "_agent"):
-            params["kv_lease"] = LeaseRef(PRODUCER, token, slot, 30_000).to_params()
+            params["kv_lease"] = LeaseRef(PRODUCER, token, slot, 30_000, Fingerprint(1, 0)).to_params()
         scheduler.on_new_request(SimpleNamespace(request_id=f"{CONSUMER:x}-{request_id}", kv_transfer_params=params))
     return scheduler
 

@@ -5,7 +5,7 @@ import itertools
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
 from kvlease.agent.loop import POLL_S
-from kvlease.protocol import Endpoint, LeaseCard, LeaseRef, resolve
+from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
 from kvlease.protocol.messages import VERSION, Ack, Hello, Message, Renew, Welcome, decode, encode, milliseconds, split
 
 CONFIG, _ = resolve({})
@@ -120,7 +120,7 @@ class Consumer(Agent):
         super().__init__("decode", CONSUMER, {PLACE: card})
         term_ms = milliseconds(CONFIG.duration_s)
         for number, token in enumerate(lease_tokens(leases)):
-            self.core.track(f"request {number}", LeaseRef(PRODUCER, token, number, term_ms), PLACE)
+            self.core.track(f"request {number}", LeaseRef(PRODUCER, token, number, term_ms, Fingerprint(1, 0)), PLACE)
         self._last_seq = 0
         self._open()
         self._claim(leases)

@@ -11,6 +11,7 @@ BENCHMARKS: dict[str, str] = {
     "renewal": "producer: handling one renewal, for 10 to 1,000,000 claimed leases",
     "step": "producer: what the hooks add to an engine step in which nothing is to be done",
     "interval": "consumer: building what is sent in one interval, for 10 to 100,000 leases",
+    "prompt": "both: what binds a lease to its prompt, for prompts of 1,000 to 1,000,000 tokens",
     "wire": "bytes and messages for each lease and term, for TP 1 to 8 on both sides",
     "churn": "5,000 leases a second granted, claimed and released: processor time and memory for each",
     "fence": "what the fence adds to a read: shared memory, TCP, and a GPU where there is one",

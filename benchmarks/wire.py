@@ -14,7 +14,7 @@ from benchmarks.leased import CONFIG
 from benchmarks.pairs import paired
 from benchmarks.progress import say
 from benchmarks.stock import request_ids, require_vllm
-from kvlease.protocol import LeaseRef
+from kvlease.protocol import Fingerprint, LeaseRef
 
 SIZES = (100, 1_000, 10_000)
 DECISIVE = 10_000
@@ -130,7 +130,7 @@ def _whole_row(case: Case, header: tuple[float, float]) -> Row:
 
 def _once_rows() -> list[Row]:
     opening = wire_ours.opening()
-    reference = LeaseRef(1 << 63, 1 << 63, 10_000, 30_000).to_params()
+    reference = LeaseRef(1 << 63, 1 << 63, 10_000, 30_000, Fingerprint(1, 0)).to_params()
     in_params = len(json.dumps({"kv_lease": reference})) - len("{}")
     return [
         Row("once for a pair of engines: Hello and Welcome", "B", Spread.of([opening.bytes])),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from benchmarks.leased import ADDRESS, CONFIG, CONSUMER, PLACE, PRODUCER, Agent
 from kvlease.agent.loop import POLL_S
 from kvlease.fence.ledger import draw_token
-from kvlease.protocol import LeaseCard, LeaseRef
+from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef
 from kvlease.protocol.messages import VERSION, Renew, decode, milliseconds
 
 TURN_S = POLL_S
@@ -62,7 +62,7 @@ class Play:
         token, holder = draw_token(), f"request {self._granted}"
         self._granted += 1
         self.producer.core.grant(token)
-        ref = LeaseRef(PRODUCER, token, 0, milliseconds(CONFIG.duration_s))
+        ref = LeaseRef(PRODUCER, token, 0, milliseconds(CONFIG.duration_s), Fingerprint(1, 0))
         self.consumer.core.track(holder, ref, PLACE)
         self._alive.append((holder, token))
 

@@ -11,13 +11,14 @@ from kvlease.agent.cards import MemoryCards
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
 from kvlease.errors import CardUnavailable, UnsupportedEngine
-from kvlease.protocol import resolve
+from kvlease.protocol import Fingerprint, resolve
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.roles.producer import ProducerSide
 
 pytestmark = pytest.mark.engine
 
 CONFIG, _ = resolve({"kv_lease_duration": 6})
+PROMPT = Fingerprint(tokens=64, digest=7)
 
 
 class NoLooking(dict[Any, Any]):
@@ -45,6 +46,10 @@ def agent() -> LeaseAgent:
     return LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}))
 
 
+def prompt_of(_: Any) -> Fingerprint:
+    return PROMPT
+
+
 def prefilled(request_id: str) -> Any:
     return SimpleNamespace(request_id=request_id, sampling_params=None)
 
@@ -53,12 +58,12 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
     """The hooks of a step touch what changed in it, and nothing else."""
     from kvlease.vllm.metrics import SchedulerStatsFeed
 
-    producer, consumer = ProducerSide(CONFIG, agent, workers=1), ConsumerSide(agent)
+    producer, consumer = ProducerSide(CONFIG, agent, 1, prompt_of), ConsumerSide(agent, prompt_of)
     feed = SchedulerStatsFeed(agent, producer, consumer)
     producer.open(slots=20_000)
     for i in range(10_000):
         producer.prepare(f"r{i}")
-        producer.grant(prefilled(f"r{i}"), ([1, 2, 3],))
+        producer.grant(prefilled(f"r{i}"), PROMPT, ([1, 2, 3],))
     producer.take_orders()
     ledger = producer._ledger
     assert ledger is not None
@@ -71,7 +76,7 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
     feed.take()
     # One lease more and one less, beside the ten thousand.
     producer.prepare("new")
-    producer.grant(prefilled("new"), ([4],))
+    producer.grant(prefilled("new"), PROMPT, ([4],))
     assert [word.request_id for word in producer.take_orders().arm] == ["new"]
     assert producer.active_leases == 10_001
     assert producer.held_blocks == 30_001
@@ -87,7 +92,8 @@ def test_a_leased_request_has_no_deadline_in_vllm(agent: LeaseAgent, monkeypatch
 
     monkeypatch.setattr(LeasedScheduler.__bases__[0], "request_finished", finished)
     scheduler = LeasedScheduler.__new__(LeasedScheduler)
-    scheduler._producer, scheduler._consumer = ProducerSide(CONFIG, agent, workers=1), ConsumerSide(agent)
+    scheduler._producer = ProducerSide(CONFIG, agent, 1, prompt_of)
+    scheduler._consumer = ConsumerSide(agent, prompt_of)
     scheduler._producer.open(slots=8)
     scheduler._producer.prepare("r")
     scheduler._reqs_need_send = {}

@@ -38,6 +38,7 @@ FOUND = {
     "restart_of_the_producer_unnoticed": (one_lease("restart", beats=1), "R20", 4),
     "no_max_age": (one_lease(beats=1), "R25", 3),
     "second_consumer_refused": (one_lease("hand_again", beats=1), "R20", 4),
+    "no_prompt_check": (Bounds(beats=1, faults=1, sizes=(1, 1), kinds=("mix_up",)), "S5", 5),
     "ack_of_any_seq_settles": (one_lease("lose", "hold"), "S4", 11),
     "head_only_reaper": (Bounds(beats=1, faults=0, sizes=(1, 1)), "L1", 10),
     "held_from_the_answer_on": (one_lease("freeze", beats=3), "L2", 13),

@@ -10,7 +10,7 @@ from typing import Any
 
 from choices import Choices
 from neighbourhood import CONFIG, IDLE_S, TICK_S
-from references import KNOWN, SomeRequest, reference_holds, some_json, some_params
+from references import KNOWN, PROMPT, SomeRequest, prompt_of, reference_holds, some_json, some_params
 
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
@@ -53,7 +53,7 @@ class DecodeEngine:
         )
         self.card = LeaseCard([VERSION], P, self.p.address, [WorkerFence(0, 0, 4096, SLOTS)])
         served[SIDE_CHANNEL] = self.card
-        self.side = ConsumerSide(self.d)
+        self.side = ConsumerSide(self.d, prompt_of)
         self.fences = RemoteFences(self._fetch)
         self.released: dict[int, float] = {}
         self._tokens = 0
@@ -71,7 +71,7 @@ class DecodeEngine:
 
     def ask_honestly(self) -> None:
         self._tokens += 1
-        ref = LeaseRef(P, self._tokens, self._tokens % SLOTS, 1500)
+        ref = LeaseRef(P, self._tokens, self._tokens % SLOTS, 1500, PROMPT)
         self.p.grant(ref.token)
         request_id = f"honest-{self._tokens}"
         self.honest[request_id] = ref

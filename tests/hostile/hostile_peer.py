@@ -14,7 +14,7 @@ from wire import PREFIX
 
 from kvlease.agent.memory import MemoryTransport
 from kvlease.errors import BadMessage, PeerGone
-from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
+from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef
 from kvlease.protocol.messages import MAX_MESSAGE_BYTES, VERSION, Hello, Renew, Welcome, decode
 
 CLIENTS_AT_ONCE = 12
@@ -135,7 +135,7 @@ class Hostiles:
         holder = f"{'1_' if self.choices.below(2) else ''}hostile-{self._names % 500}"
         self.world.strangers.add(holder)
         self._requests.append((at, holder))
-        self.world.engines[at].track(holder, LeaseRef(incarnation, token, 0, 1500), endpoint)
+        self.world.engines[at].track(holder, LeaseRef(incarnation, token, 0, 1500, Fingerprint(1, 0)), endpoint)
 
     def give_up(self) -> None:
         if self._requests:

@@ -17,7 +17,7 @@ from unittest import mock
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
-from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, LeaseRef, lessee, lessor, resolve
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseConfig, LeaseRef, lessee, lessor, resolve
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION
 from kvlease.sim.structure import check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
 
@@ -126,7 +126,8 @@ class Neighbourhood:
         self.kept[lease.token] = lease
         producer.grant(lease.token)
         if consumer is not None:
-            consumer.track(lease.holder, LeaseRef(producer.incarnation, lease.token, 0, 1500), self.endpoint(i))
+            ref = LeaseRef(producer.incarnation, lease.token, 0, 1500, Fingerprint(1, 0))
+            consumer.track(lease.holder, ref, self.endpoint(i))
 
     def _live(self) -> None:
         """Every second or so each engine leases anew, and lets go of what it has held beyond its term."""

@@ -12,13 +12,15 @@ from choices import Choices
 from wire import MAX_U64, is_one_line
 
 from kvlease.errors import BadReference
-from kvlease.protocol import LeaseRef
-from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, REF_VERSION
+from kvlease.protocol import Fingerprint, LeaseRef
+from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, MAX_TOKENS, REF_VERSION
 
 KNOWN = 0xA
 """The incarnation of an honest producer."""
 DEEP = 3000
 """Deeper than the interpreter recurses."""
+PROMPT = Fingerprint(tokens=64, digest=7)
+"""Of every request here."""
 REMARKABLE: tuple[Any, ...] = (
     None,
     True,
@@ -77,7 +79,20 @@ def some_json(choices: Choices, depth: int = 3) -> Any:
     return {str(some_json_key(choices)): some_json(choices, depth - 1) for _ in range(choices.below(5))}
 
 
-KEYS = ("version", "incarnation", "token", "slot", "term_ms", "kv_lease", "remote_host", "remote_port", "", "\ud800")
+KEYS = (
+    "version",
+    "incarnation",
+    "token",
+    "slot",
+    "term_ms",
+    "prompt_tokens",
+    "prompt_digest",
+    "kv_lease",
+    "remote_host",
+    "remote_port",
+    "",
+    "\ud800",
+)
 
 
 def some_json_key(choices: Choices) -> str:
@@ -87,7 +102,7 @@ def some_json_key(choices: Choices) -> str:
 def right_lease(choices: Choices) -> dict[str, Any]:
     """As a producer writes it; it may be one that is known, or one that was made up."""
     incarnation, token = choices.pick((KNOWN, choices.u64())), choices.u64() or 1
-    return LeaseRef(incarnation, token, choices.pick((0, 63, 64, MAX_SLOTS - 1)), 30_000).to_params()
+    return LeaseRef(incarnation, token, choices.pick((0, 63, 64, MAX_SLOTS - 1)), 30_000, PROMPT).to_params()
 
 
 @dataclass(frozen=True)
@@ -97,6 +112,10 @@ class SomeRequest:
     request_id: str
     kv_transfer_params: Any
     sampling_params: None = None
+
+
+def prompt_of(_: object) -> Fingerprint:
+    return PROMPT
 
 
 def some_params(choices: Choices) -> dict[str, Any]:
@@ -117,7 +136,7 @@ def some_params(choices: Choices) -> dict[str, Any]:
     for _ in range(choices.below(3)):
         lease = params.get("kv_lease")
         if isinstance(lease, dict):
-            lease[choices.pick(("version", "incarnation", "token", "slot", "term_ms", "new"))] = some_json(choices)
+            lease[choices.pick((*right_lease(choices), "new"))] = some_json(choices)
     for _ in range(choices.below(2)):
         params.pop(choices.pick(tuple(params)), None)
     return params
@@ -136,6 +155,8 @@ def reference_holds(params: object) -> LeaseRef | None:
         (ref.token, 1, MAX_U64),
         (ref.slot, 0, MAX_SLOTS - 1),
         (ref.term_ms, 1, MAX_TERM_MS),
+        (ref.prompt.tokens, 1, MAX_TOKENS),
+        (ref.prompt.digest, 0, MAX_U64),
     ):
         assert type(value) is int
         assert low <= value <= high

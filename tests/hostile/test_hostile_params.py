@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from references import DEEP, REMARKABLE, nested
+from references import DEEP, REMARKABLE, nested, prompt_of
 
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
@@ -45,7 +45,7 @@ BORNE: dict[str, tuple[Any, ...]] = {
 def vetted(**params: Any) -> dict[str, Any]:
     network = MemoryNetwork()
     agent = AgentCore(resolve({})[0], "D", lambda own: MemoryTransport(network, own), MemoryCards({}))
-    side = ConsumerSide(agent)
+    side = ConsumerSide(agent, prompt_of)
     request: Any = SimpleNamespace(request_id="r", kv_transfer_params=RIGHT | params)
     side.vet(request, GROUPS)
     left: dict[str, Any] = request.kv_transfer_params

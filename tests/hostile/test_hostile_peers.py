@@ -15,7 +15,7 @@ from targets import conditions
 
 from kvlease.agent.memory import MemoryTransport
 from kvlease.logs import OncePerPeriod
-from kvlease.protocol import LeaseRef
+from kvlease.protocol import Fingerprint, LeaseRef
 from kvlease.protocol.messages import VERSION
 
 SOME = settings(derandomize=True, database=None, deadline=None, max_examples=12, stateful_step_count=40)
@@ -150,7 +150,7 @@ def test_r14_tokens_that_are_not_tracked_are_counted() -> None:
     with conditions():
         alone = Alone()
         alone.world.served["stranger.example", 1] = alone.world.served[alone.world.endpoint(0)]
-        alone.engine.track("r", LeaseRef(BAD, 1, 0, 1500), ("stranger.example", 1))
+        alone.engine.track("r", LeaseRef(BAD, 1, 0, 1500, Fingerprint(1, 0)), ("stranger.example", 1))
         alone.engine.step(alone.world.now)
         alone.say(body(5, [8, 9]), body(2, VERSION, BAD, 1, 1, 1, 1, 1, 1), body(4, 1, [], True))
         # Lost, since the card that was found is another engine's.

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from references import DEEP, REMARKABLE, nested, reference_holds
+from references import DEEP, PROMPT, REMARKABLE, nested, prompt_of, reference_holds
 
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
@@ -12,7 +12,7 @@ from kvlease.agent.memory import MemoryNetwork, MemoryTransport
 from kvlease.protocol import LeaseRef, resolve
 from kvlease.roles.consumer import ConsumerSide
 
-RIGHT = LeaseRef(1, 2, 3, 4000).to_params()
+RIGHT = LeaseRef(1, 2, 3, 4000, PROMPT).to_params()
 STRANGE = (*REMARKABLE, nested(0, DEEP), nested(1, DEEP))
 
 
@@ -21,7 +21,7 @@ def consumer() -> tuple[ConsumerSide, AgentCore]:
     agent = AgentCore(
         resolve({})[0], "D", lambda own: MemoryTransport(network, own), MemoryCards({}), clock=lambda: 1.0
     )
-    return ConsumerSide(agent), agent
+    return ConsumerSide(agent, prompt_of), agent
 
 
 def asking(**params: Any) -> Any:
@@ -35,7 +35,7 @@ def asking(**params: Any) -> Any:
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=lambda value: type(value).__name__)
-@pytest.mark.parametrize("name", ["version", "incarnation", "token", "slot", "term_ms", "kv_lease"])
+@pytest.mark.parametrize("name", [*RIGHT, "kv_lease"])
 def test_r14_any_value_anywhere_in_a_reference_is_read_rightly_or_refused(name: str, value: Any) -> None:
     reference_holds(value if name == "kv_lease" else RIGHT | {name: value})
 

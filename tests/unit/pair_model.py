@@ -9,7 +9,7 @@ import heapq
 import random
 from dataclasses import dataclass, field
 
-from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, LeaseRef, Lessee, Lessor, resolve
+from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseConfig, LeaseRef, Lessee, Lessor, resolve
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Revoke, Send
 from kvlease.protocol.messages import VERSION, Bye, FromConsumer, FromProducer, Message, decode, encode
 
@@ -168,7 +168,7 @@ class World:
         if producer.running:
             token = self.chance.getrandbits(64) | 1
             producer.lessor.grant(token, self.now)
-            self.ref_of[token] = LeaseRef(producer.incarnation, token, 0, 3000)
+            self.ref_of[token] = LeaseRef(producer.incarnation, token, 0, 3000, Fingerprint(1, 0))
             self.refs.append((self.ref_of[token], (f"p{p}", 5600)))
 
     def request(self, d: int, which: int, sibling: bool = False) -> None:

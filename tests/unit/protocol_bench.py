@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseRef, Lessee, Lessor, resolve
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, Lessee, Lessor, resolve
 from kvlease.protocol.effects import Effect, Revoke, Send
 from kvlease.protocol.messages import VERSION, Ack, Bye, FromConsumer, FromProducer, Hello, Message, Renew, Welcome
 
@@ -96,7 +96,7 @@ class LesseeBench:
         self.lessee = Lessee("decode", D, b"address of D", stall_limit_s, self.now)
 
     def ref(self, token: int, producer: int = P) -> LeaseRef:
-        return LeaseRef(producer, token, 0, 30_000)
+        return LeaseRef(producer, token, 0, 30_000, Fingerprint(1, 0))
 
     def track(self, holder: str, token: int, producer: int = P, endpoint: Endpoint | None = None) -> list[Effect]:
         self.lessee.track(holder, self.ref(token, producer), endpoint or self.endpoint, self.now)

@@ -10,7 +10,7 @@ from kvlease.agent.cards import MemoryCards
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
 from kvlease.errors import UnsupportedEngine
-from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseRef, resolve
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
 
 CONFIG, _ = resolve({"kv_lease_duration": 6, "kv_lease_orphan_grace": 1})
@@ -59,7 +59,7 @@ class World:
 
 
 def ref(token: int) -> LeaseRef:
-    return LeaseRef(P, token, slot=0, term_ms=milliseconds(CONFIG.duration_s))
+    return LeaseRef(P, token, 0, milliseconds(CONFIG.duration_s), Fingerprint(1, 0))
 
 
 def claimed(world: World, token: int = 7) -> tuple[LeaseAgent, LeaseAgent]:
@@ -179,7 +179,7 @@ def test_an_engine_that_is_both_keeps_its_link_until_both_sides_are_through() ->
     back: Endpoint = ("d.example", 5600)
     world.served[back] = LeaseCard([VERSION], D, d.address, [])
     d.grant(70)
-    p.track("back", LeaseRef(D, 70, 0, 6000), back)
+    p.track("back", LeaseRef(D, 70, 0, 6000, Fingerprint(1, 0)), back)
     world.run(1)
     d.untrack("r")
     world.run(60)

@@ -172,6 +172,17 @@ def test_a_client_can_switch_while_it_waits(tmp_path: Path) -> None:
     assert [answer.verdict for answer in outcome.answers] == ["aborted", "right"]
 
 
+def test_r35_a_router_can_mix_two_prompts_up(tmp_path: Path) -> None:
+    async def telling(engine: str, body: dict[str, Any]) -> httpx.Response:
+        if engine == "p":
+            return tokens(RIGHT, kv_transfer_params={"of": body["prompt"]})
+        assert (body["prompt"], body["kv_transfer_params"]) == (PROMPTS[1], {"of": PROMPTS[0]})
+        return tokens(RIGHT)
+
+    outcome, asked = one(tmp_path, telling, ask("mixed-up"))
+    assert (outcome.verdict, asked) == ("right", ["p", "p", "d1"])
+
+
 def test_all_who_have_begun_can_abort_at_once(tmp_path: Path) -> None:
     async def slow(engine: str, body: dict[str, Any]) -> httpx.Response:
         await asyncio.sleep(0.2)

@@ -6,7 +6,7 @@ import pytest
 from fake_data_agent import FAKE_ERRORS, FakeBackendError, FakeDataAgent
 
 from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
-from kvlease.protocol import LeaseRef
+from kvlease.protocol import Fingerprint, LeaseRef
 from kvlease.roles.reads import LeasedReads
 
 TOKEN = 0xFEDC_BA98_7654_3210
@@ -105,7 +105,7 @@ def test_closing_gives_back_what_was_prepared(world: World) -> None:
 def test_a_request_that_is_reported_leaves_no_read_behind(world: World) -> None:
     """Whether its fence was made ready, or is being read just then."""
     reads = LeasedReads(world.verifier)
-    refs = {name: LeaseRef(1, TOKEN, 1, 1000) for name in ("never came", "being read")}
+    refs = {name: LeaseRef(1, TOKEN, 1, 1000, Fingerprint(1, 0)) for name in ("never came", "being read")}
     reads.begin(refs)
     for name in refs:
         reads.admit(name, [world.armed(1)])

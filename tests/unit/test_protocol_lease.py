@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.errors import BadReference
-from kvlease.protocol import Lease, LeaseRef, LeaseState
-from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, TRANSITIONS
+from kvlease.protocol import Fingerprint, Lease, LeaseRef, LeaseState
+from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, MAX_TOKENS, TRANSITIONS
 
 MAX = 2**64 - 1
 FEW = settings(derandomize=True, database=None, deadline=None)
-GOOD = LeaseRef(0xABC, 0xDEF, 7, 30_000).to_params()
+PROMPT = Fingerprint(tokens=96, digest=0xF00)
+GOOD = LeaseRef(0xABC, 0xDEF, 7, 30_000, PROMPT).to_params()
 
 u64 = st.one_of(st.integers(0, MAX), st.sampled_from([0, 1, 2**53, 2**53 + 1, 2**63, MAX - 1, MAX]))
 json_values = st.recursive(
@@ -25,34 +26,47 @@ json_values = st.recursive(
 
 
 @FEW
-@given(u64, u64.filter(bool), st.integers(0, MAX_SLOTS - 1), st.integers(1, MAX_TERM_MS))
-def test_a_reference_comes_back_through_json_with_all_its_bits(inc: int, token: int, slot: int, term_ms: int) -> None:
-    ref = LeaseRef(inc, token, slot, term_ms)
+@given(
+    u64,
+    u64.filter(bool),
+    st.integers(0, MAX_SLOTS - 1),
+    st.integers(1, MAX_TERM_MS),
+    st.integers(1, MAX_TOKENS),
+    u64,
+)
+def test_a_reference_comes_back_through_json_with_all_its_bits(
+    inc: int, token: int, slot: int, term_ms: int, tokens: int, digest: int
+) -> None:
+    ref = LeaseRef(inc, token, slot, term_ms, Fingerprint(tokens, digest))
     assert LeaseRef.from_params(json.loads(json.dumps(ref.to_params()))) == ref
 
 
 def test_no_number_in_it_is_beyond_what_a_javascript_router_keeps() -> None:
-    params = LeaseRef(MAX, MAX, MAX_SLOTS - 1, MAX_TERM_MS).to_params()
+    params = LeaseRef(MAX, MAX, MAX_SLOTS - 1, MAX_TERM_MS, Fingerprint(MAX_TOKENS, MAX)).to_params()
     assert params["token"] == params["incarnation"] == "f" * 16
     assert all(value < 2**53 for value in params.values() if isinstance(value, int))
 
 
 def test_fields_of_a_newer_minor_version_are_ignored() -> None:
-    assert LeaseRef.from_params(GOOD | {"new": [1]}) == LeaseRef(0xABC, 0xDEF, 7, 30_000)
+    assert LeaseRef.from_params(GOOD | {"new": [1]}) == LeaseRef(0xABC, 0xDEF, 7, 30_000, PROMPT)
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *itertools.product(("incarnation", "token"), (None, 7, "7", "F" * 16, "f" * 15, "f" * 17, "0x" + "f" * 14)),
+        *itertools.product(
+            ("incarnation", "token", "prompt_digest"), (None, 7, "7", "F" * 16, "f" * 15, "f" * 17, "0x" + "f" * 14)
+        ),
         ("token", "f" * 16 + "\n"),
         ("token", "0" * 16),
         ("token", "٣" * 16),
-        *itertools.product(("slot", "term_ms"), (None, -1, True, "7", 1.0, [], 10**30)),
+        *itertools.product(("slot", "term_ms", "prompt_tokens"), (None, -1, True, "7", 1.0, [], 10**30)),
         ("slot", MAX_SLOTS),
         ("term_ms", 0),
         ("term_ms", MAX_TERM_MS + 1),
-        *itertools.product(("version",), (None, 0, 2, True, "1", [1])),
+        ("prompt_tokens", 0),
+        ("prompt_tokens", MAX_TOKENS + 1),
+        *itertools.product(("version",), (None, 0, 1, 3, True, "1", [1])),
     ],
 )
 def test_a_bad_field_is_named_with_its_value(field: str, value: object) -> None:

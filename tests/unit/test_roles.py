@@ -11,13 +11,14 @@ from kvlease.agent.core import AgentCore
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
 from kvlease.errors import CardUnavailable
 from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
-from kvlease.protocol import Endpoint, LeaseCard, LeaseRef, WorkerFence, resolve
+from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, WorkerFence, resolve
 from kvlease.roles.fences import Admission, Rank, RemoteFences, Source
 from kvlease.roles.producer import ProducerSide
 from kvlease.roles.reads import LeasedReads
 
 CONFIG, _ = resolve({"kv_lease_duration": 6})
 P = Source("P", ("p", 1))
+PROMPT = Fingerprint(tokens=64, digest=7)
 
 
 def prefilled(request_id: str) -> Any:
@@ -29,10 +30,10 @@ def test_a_dead_agent_grants_nothing_and_strands_nothing() -> None:
     now = 1000.0
     network = MemoryNetwork()
     agent = AgentCore(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}))
-    producer = ProducerSide(CONFIG, agent, workers=1, clock=lambda: now)
+    producer = ProducerSide(CONFIG, agent, 1, lambda _: PROMPT, clock=lambda: now)
     producer.open(slots=4)
     producer.prepare("before")
-    producer.grant(prefilled("before"), ([1, 2],))
+    producer.grant(prefilled("before"), PROMPT, ([1, 2],))
     producer.take_orders()
     agent.died_at = now
     producer.prepare("after")
@@ -79,9 +80,9 @@ def test_a_card_without_a_worker_that_is_read_from_refuses_the_read() -> None:
     """No fence, no read: a card must cover every rank that data comes from, and the slot of the lease."""
     cards = Cards()
     fences = RemoteFences(cards.fetch)
-    assert admit(fences, cards, LeaseRef(7, 1, 15, 1000), [(0, 0), (0, 1)], CARD) is Admission.REFUSED
-    assert admit(fences, cards, LeaseRef(7, 1, 16, 1000), [(0, 0)], CARD) is Admission.REFUSED
-    assert admit(fences, cards, LeaseRef(7, 1, 15, 1000), [(0, 0)], CARD) is Admission.READ
+    assert admit(fences, cards, LeaseRef(7, 1, 15, 1000, PROMPT), [(0, 0), (0, 1)], CARD) is Admission.REFUSED
+    assert admit(fences, cards, LeaseRef(7, 1, 16, 1000, PROMPT), [(0, 0)], CARD) is Admission.REFUSED
+    assert admit(fences, cards, LeaseRef(7, 1, 15, 1000, PROMPT), [(0, 0)], CARD) is Admission.READ
     assert fences.table("P", (0, 0)).slots == 16
 
 
@@ -89,7 +90,7 @@ def test_an_incarnation_that_is_not_there_is_not_read_from() -> None:
     """R22: a card that nobody serves, and that of another incarnation, which is said once to have replaced the old."""
     cards = Cards()
     fences = RemoteFences(cards.fetch)
-    old, new = LeaseRef(7, 1, 0, 1000), LeaseRef(8, 2, 0, 1000)
+    old, new = LeaseRef(7, 1, 0, 1000, PROMPT), LeaseRef(8, 2, 0, 1000, PROMPT)
     assert admit(fences, cards, old, [(0, 0)], None) is Admission.REFUSED
     assert admit(fences, cards, old, [(0, 0)], CARD) is Admission.READ
     restarted = LeaseCard([1], 8, b"", CARD.fences)
@@ -106,7 +107,7 @@ def test_data_is_held_back_until_its_fence_is_read() -> None:
     table = FenceTable(agent, 1)
     verifier = FenceVerifier(agent, errors=FAKE_ERRORS, settle_us=0.0)
     reads = LeasedReads(verifier)
-    ref = LeaseRef(7, 1, 0, 1000)
+    ref = LeaseRef(7, 1, 0, 1000, PROMPT)
     reads.begin({"leased": ref})
     reads.admit("leased", [FenceWord("P", table.address.word(0), ref.token)])
     arrived = {"leased", "stock"}

@@ -24,7 +24,7 @@ FaultKind = Literal[
     "loss",
     "slow",
 ]
-Client = Literal["plain", "abort-at-p", "abort-at-d", "vanish", "twice", "switch", "dawdle", "after"]
+Client = Literal["plain", "abort-at-p", "abort-at-d", "vanish", "twice", "switch", "dawdle", "mixed-up", "after"]
 Way = Literal["both", "to", "from"]
 
 FAULTS: Mapping[FaultKind, str] = {
@@ -52,6 +52,7 @@ CLIENTS: Mapping[Client, str] = {
     "twice": "sends the same reference to both decode engines",
     "switch": "gives up a decode engine and sends the reference to the other one",
     "dawdle": "lets a time around the term pass between prefill and decode",
+    "mixed-up": "gets the reference to somebody else's prompt from its router",
     "after": "prefills and decodes when the fault is over and all blocks were free",
 }
 

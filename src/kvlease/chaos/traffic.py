@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 
 import httpx
 
@@ -56,7 +57,9 @@ class Traffic:
             task = asyncio.current_task()
             assert task is not None
             self._under_way.add(task)
-            return await _Client(self._scene, self._prompts[request.prompt], self._right[request.prompt]).send(request)
+            other = self._prompts[(request.prompt + 1) % len(self._prompts)]
+            client = _Client(self._scene, self._prompts[request.prompt], self._right[request.prompt], other)
+            return await client.send(request)
 
         async def send_or_abort() -> RequestOutcome:
             began_s = self._scene.now_s() + after_s
@@ -124,10 +127,12 @@ def judged(status: int, tokens: Tokens, right: Tokens, body: str) -> tuple[Verdi
 class _Client:
     """One client, its router included: a router that gets no answer asks the other decode engine."""
 
-    def __init__(self, scene: Scene, prompt: str, right: Tokens) -> None:
+    def __init__(self, scene: Scene, prompt: str, right: Tokens, other: str) -> None:
+        """`other` is the prompt of somebody else, with whom its router may mix it up."""
         self._scene = scene
         self._prompt = prompt
         self._right = right
+        self._other = other
         self._retries = 0
 
     async def send(self, request: Request) -> RequestOutcome:
@@ -138,9 +143,11 @@ class _Client:
             "twice": self._twice,
             "switch": self._switch,
             "dawdle": self._dawdle,
+            "mixed-up": self._mixed_up,
         }
         began_s = self._scene.now_s()
-        reference, failed = await self._prefill(request.delay_s if request.client == "abort-at-p" else None)
+        abort_after_s = request.delay_s if request.client == "abort-at-p" else None
+        reference, failed = await self._prefill(self._prompt, abort_after_s)
         if reference is None:
             said = failed or ""
             verdict: Verdict = "aborted" if failed is None else "gave-up"
@@ -179,9 +186,16 @@ class _Client:
         await asyncio.sleep(request.delay_s)
         return [await self._decode(reference, request.decoder)]
 
+    async def _mixed_up(self, request: Request, reference: Reference) -> Sequence[Answered]:
+        other, failed = await self._prefill(self._other)
+        if other is None:
+            return [self._answered(self._scene.producer.spec.name, "gave-up", self._scene.now_s(), failed or "")]
+        mixed = replace(reference, kv_transfer_params=other.kv_transfer_params)
+        return [await self._decode(mixed, request.decoder)]
+
     # What the router does
 
-    async def _prefill(self, abort_after_s: float | None) -> tuple[Reference | None, str | None]:
+    async def _prefill(self, prompt: str, abort_after_s: float | None = None) -> tuple[Reference | None, str | None]:
         """The reference; or None, and why there is none: None again if the client has aborted.
 
         A P that is gone is waited for: it comes back.
@@ -191,7 +205,7 @@ class _Client:
             async with asyncio.timeout(PATIENCE_S if abort_after_s is None else abort_after_s):
                 while True:
                     try:
-                        return await self._scene.router(0).prefill(self._prompt), None
+                        return await self._scene.router(0).prefill(prompt), None
                     except (httpx.TransportError, PrefillError) as error:
                         said = str(error) or repr(error)
                     self._retries += 1

@@ -11,6 +11,7 @@ Reductions, and why they lose nothing:
 - Unless the bounds ask for `fine` steps, some actions follow at once on what makes them possible (`eager`).
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from kvlease.sim.safety import Violation
 
 Action = tuple[Any, ...]
 FAULTS = (
-    "lose", "double", "hold", "hand_again", "abort", "abort_prefill", "crash", "vanish", "shut_down",
+    "lose", "double", "hold", "hand_again", "mix_up", "abort", "abort_prefill", "crash", "vanish", "shut_down",
     "producer_suspects", "consumer_suspects", "restart", "freeze",
 )  # fmt: skip
 """Names of the actions that cost a fault."""
@@ -167,6 +168,10 @@ class Actions:
         for number, offer in enumerate(moment.outside.offers):
             if offer is not None and offer.handed and d not in offer.handed:
                 yield ("hand_again", number, d)
+        offered = [(number, offer.handed) for number, offer in enumerate(moment.outside.offers) if offer is not None]
+        for (number, handed), (other, _) in itertools.permutations(offered, 2):
+            if not handed:
+                yield ("mix_up", number, other, d)
         for request in self._lenses.requests(moment.consumers[2 * d + 1]):
             if not request.aborted and request.stage in ("waiting", "reading"):
                 yield ("abort", d, request.holder)

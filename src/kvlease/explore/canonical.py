@@ -29,7 +29,7 @@ IGNORED: Mapping[str, frozenset[str]] = {
     "Lessee": frozenset({"counts"}),
     "AgentCore": frozenset({"_counts"}),
     "ProducerSide": frozenset({"counts", "ended"}),
-    "ConsumerSide": frozenset({"bad_references", "released"}),
+    "ConsumerSide": frozenset({"bad_references", "other_prompts", "released"}),
     # Set before each input, so what it was before is nobody's concern.
     "Clock": frozenset({"now"}),
 }
@@ -37,6 +37,7 @@ UNORDERED: Mapping[str, frozenset[str]] = {
     # Walked only when the producer shuts down, to say Bye to everybody: messages that are on their way together.
     "Lessor": frozenset({"sessions", "leases"}),
     "AgentCore": frozenset({"_links"}),
+    "ProducerSide": frozenset({"_prompts"}),
     "Wire": frozenset({"reachable"}),
     "FenceLedger": frozenset({"_words", "_by_token", "_by_slot", "_cleared"}),
     "WorkerWords": frozenset({"_slots", "_cleared"}),

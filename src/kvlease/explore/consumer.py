@@ -6,6 +6,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from kvlease.explore.request import Request, prompt_of
 from kvlease.explore.scale import Bounds
 from kvlease.explore.wire import CardPromise, Clock, DataPlane, Desk, new_verifier
 from kvlease.fence import FenceWord, Verdict
@@ -21,19 +22,13 @@ _CAPACITY = 8
 
 
 @dataclass(slots=True)
-class Request:
-    """What `ConsumerSide` asks of vLLM's."""
-
-    request_id: str
-    kv_transfer_params: dict[str, Any]
-
-
-@dataclass(slots=True)
 class Task:
     """A request of a user at this consumer."""
 
     ref: LeaseRef
     blocks: tuple[int, ...]
+    own: int
+    """The token of the lease on its own prompt."""
     stage: str = "waiting"
     """waiting: in the scheduler's queue. asking: for the producer's card. reading: blocks. fencing: words."""
     aborted: bool = False
@@ -49,7 +44,7 @@ class ConsumerEngine:
         self.clock = Clock(now)
         self.facts: list[tuple[Any, ...]] = []
         self.desk = Desk(incarnation)
-        self.side = ConsumerSide(self.desk)
+        self.side = ConsumerSide(self.desk, prompt_of)
         self.plane = DataPlane()
         # No read of a word is lost for good here, so the verifier's own deadline is nobody's concern.
         self.reads = LeasedReads(new_verifier(self.plane, _CAPACITY, Clock(0.0)))
@@ -62,13 +57,12 @@ class ConsumerEngine:
 
     # -- inputs --------------------------------------------------------------------------------------------------
 
-    def take_on(self, holder: str, ref: LeaseRef, blocks: tuple[int, ...]) -> tuple[Any, ...]:
-        """A request comes with a reference."""
-        host, port = ENDPOINT
+    def take_on(self, number: int, ref: LeaseRef, blocks: tuple[int, ...], own: int) -> tuple[Any, ...]:
+        """The request for prompt `number` comes with a reference; `own` is the token of its own lease."""
+        holder, (host, port) = f"r{number}", ENDPOINT
         params = {"do_remote_prefill": True, "kv_lease": ref.to_params(), "remote_host": host, "remote_port": port}
-        self.tasks[holder] = Task(ref, blocks, read=[0 for _ in self.workers])
-        # Request is what `ConsumerSide` reads of vLLM's.
-        assert self.side.take_on(Request(holder, params))
+        if self.side.take_on(Request(holder, number, params)):
+            self.tasks[holder] = Task(ref, blocks, own, read=[0 for _ in self.workers])
         return self._outcome()
 
     def begin(self, holder: str, lost: tuple[str, ...]) -> tuple[Any, ...]:
@@ -166,7 +160,7 @@ class ConsumerEngine:
             return
         task = self.tasks[holder]
         if verdict is Verdict.INTACT and not task.aborted:
-            self._fact("used", holder, task.ref.token, tuple(task.contents))
+            self._fact("used", holder, task.own, task.ref.token, tuple(task.contents))
         self._over(holder)
 
     def _over(self, holder: str) -> None:

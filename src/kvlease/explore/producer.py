@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from kvlease.explore.request import Request, prompt_of
 from kvlease.explore.scale import CONFIG, Bounds
 from kvlease.explore.wire import Clock, Desk, WatchedTable
 from kvlease.fence.ledger import FenceOrders
@@ -19,14 +20,6 @@ from kvlease.roles.words import WorkerWords
 Fact = tuple[Any, ...]
 TOKENS = (0xA1, 0xB2, 0xC3, 0xE4)
 """One a lease, in the order of their prefills; different in their lowest three bits (`canonical`)."""
-
-
-@dataclass(slots=True)
-class Request:
-    """What `ProducerSide` asks of vLLM's."""
-
-    request_id: str
-    sampling_params: None = None
 
 
 @dataclass(slots=True)
@@ -60,7 +53,7 @@ class ProducerEngine:
         self.facts: list[Fact] = []
         self.desk = Desk(incarnation)
         self.workers = range(bounds.workers)
-        self.side = ProducerSide(CONFIG, self.desk, bounds.workers, draw=Draw(drawn), clock=self.clock)
+        self.side = ProducerSide(CONFIG, self.desk, bounds.workers, prompt_of, draw=Draw(drawn), clock=self.clock)
         self.side.open(bounds.slots)
         self.tables = [WatchedTable(bounds.slots, partial(self._word_fact, worker)) for worker in self.workers]
         self.words = [WorkerWords(held) for held in self.tables]
@@ -80,6 +73,7 @@ class ProducerEngine:
         """A step begins, with a prefill of `size` blocks or none."""
         assert self.step is None
         if request_id is not None:
+            self.side.take_on(_request(request_id))
             self._allocate(request_id, size)
         self.desk.revoked = list(revoked)
         self.step = Step(self.side.take_orders(), request_id)
@@ -144,7 +138,8 @@ class ProducerEngine:
 
     def _conclude(self, request_id: str, aborted: bool) -> Any:
         """What the router gets: (reference, blocks), or None where nothing is offered."""
-        if not self.side.has(request_id):
+        prompt = self.side.take_prompt(request_id)
+        if prompt is None or not self.side.has(request_id):
             self._free(request_id)
             return None
         if aborted:
@@ -152,8 +147,7 @@ class ProducerEngine:
             self._free(request_id)
             return None
         self._fact("granted", self.token_of[request_id])
-        # Request is what `ProducerSide` reads of vLLM's.
-        ref = self.side.grant(Request(request_id), (list(self.blocks_of[request_id]),))
+        ref = self.side.grant(_request(request_id), prompt, (list(self.blocks_of[request_id]),))
         return ref, self.blocks_of[request_id]
 
     def _free(self, request_id: str) -> None:
@@ -176,3 +170,7 @@ class ProducerEngine:
         facts, self.facts = self.facts, []
         said, self.desk.said = self.desk.said, []
         return tuple(facts), tuple(said), offer
+
+
+def _request(request_id: str) -> Request:
+    return Request(request_id, int(request_id.removeprefix("prefill-")))

@@ -127,13 +127,18 @@ class World:
             moment.change(offers=(*moment.outside.offers[:-1], Offer(*offer)))
 
     def _hand(self, moment: Moment, number: int, d: int) -> None:
-        offer = moment.outside.offers[number]
-        assert offer is not None
-        self._touch(moment)
+        self._take_on(moment, number, number, d)
+
+    def _take_on(self, moment: Moment, number: int, other: int, d: int) -> None:
+        """The request for prompt `number` comes to a consumer with the reference to prompt `other`."""
         offers = list(moment.outside.offers)
+        offer, handed = offers[number], offers[other]
+        assert offer is not None
+        assert handed is not None
+        self._touch(moment)
         offers[number] = offer._replace(handed=(*offer.handed, d))
         moment.change(offers=tuple(offers))
-        moment.tell_consumer(d, "take_on", f"r{number}", offer.ref, offer.blocks)
+        moment.tell_consumer(d, "take_on", number, handed.ref, handed.blocks, offer.ref.token)
 
     def _load(self, moment: Moment, d: int, holder: str) -> None:
         _, lost = moment.take(d)
@@ -184,6 +189,11 @@ class World:
     def _hand_again(self, moment: Moment, number: int, d: int) -> None:
         self._fault(moment)
         self._hand(moment, number, d)
+
+    def _mix_up(self, moment: Moment, number: int, other: int, d: int) -> None:
+        """The router gives a request the reference of another one."""
+        self._fault(moment)
+        self._take_on(moment, number, other, d)
 
     def _abort(self, moment: Moment, d: int, holder: str) -> None:
         self._fault(moment)

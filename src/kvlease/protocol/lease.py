@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kvlease.errors import BadReference
+from kvlease.protocol.prompt import Fingerprint
 
-REF_VERSION = 1
+REF_VERSION = 2
+"""2 since references say what was computed. One that does not is refused, and its prompt computed again."""
 MAX_SLOTS = 1 << 24
+MAX_TOKENS = 1 << 40
+"""Of a prompt: far more than any model takes."""
 # A term longer than a day is a typing error or an attack on somebody's memory.
 MAX_TERM_MS = 24 * 3600 * 1000
 _HEX_U64 = re.compile(r"[0-9a-f]{16}")
@@ -75,13 +79,15 @@ class LeaseRef:
     """The name of a lease outside its producer; it travels as `kv_transfer_params["kv_lease"]`.
 
     incarnation: u64, the producer's lease agent. token: u64, not 0; the permission to renew, to drop and to read.
-    slot: index into the producer's fence tables. term_ms: the initial term, as a duration.
+    slot: index into the producer's fence tables. term_ms: the initial term, as a duration. prompt: what was computed;
+    the lease is good for no other (R35).
     """
 
     incarnation: int
     token: int
     slot: int
     term_ms: int
+    prompt: Fingerprint
 
     def to_params(self) -> dict[str, str | int]:
         """As JSON that keeps all bits: u64 as 16 hex digits, since JSON numbers are exact only up to 2^53."""
@@ -91,6 +97,8 @@ class LeaseRef:
             "token": f"{self.token:016x}",
             "slot": self.slot,
             "term_ms": self.term_ms,
+            "prompt_tokens": self.prompt.tokens,
+            "prompt_digest": f"{self.prompt.digest:016x}",
         }
 
     @classmethod
@@ -109,6 +117,7 @@ class LeaseRef:
             token=token,
             slot=_whole(params, "slot", 0, MAX_SLOTS - 1),
             term_ms=_whole(params, "term_ms", 1, MAX_TERM_MS),
+            prompt=Fingerprint(_whole(params, "prompt_tokens", 1, MAX_TOKENS), _u64(params, "prompt_digest")),
         )
 
 

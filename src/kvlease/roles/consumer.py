@@ -1,13 +1,14 @@
 """A consumer's scheduler: which requests read leased blocks, and which must not."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from kvlease.agent.core import AgentCore
 from kvlease.errors import BadReference
 from kvlease.logs import bounded_logger
-from kvlease.protocol import Endpoint, LeaseRef
+from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
 from kvlease.protocol.lease import brief
 from kvlease.roles.params import unusable
 
@@ -23,12 +24,16 @@ _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
 class ConsumerSide:
     """Has the leases of waiting requests renewed from the moment the scheduler knows them (R8), until they are read."""
 
-    def __init__(self, agent: AgentCore) -> None:
+    def __init__(self, agent: AgentCore, fingerprint: "Callable[[Request], Fingerprint]") -> None:
+        """`fingerprint` says what a request's prompt is, before anything of it is cut."""
         self.bad_references = 0
         """Requests since the start whose reference could not be read."""
+        self.other_prompts: Counter[str] = Counter()
+        """Requests since the start whose reference was made for another prompt, by what differs: length or content."""
         self.released = 0
         """Leased requests that were loaded, or ended without."""
         self._agent = agent
+        self._fingerprint = fingerprint
         self._refs: dict[str, LeaseRef | None] = {}
         """Leased requests that are not loaded yet; None for one whose reference cannot be read."""
         self._lost: set[str] = set()
@@ -58,7 +63,11 @@ class ConsumerSide:
             params["do_remote_prefill"] = False
 
     def take_on(self, request: "Request") -> bool:
-        """Track the lease of a new request; False when it has none, and the stock mechanism applies (R9)."""
+        """Track the lease of a new request.
+
+        False when it has none, and the stock mechanism applies (R9); or when its lease is another prompt's, and it is
+        computed here, with no mechanism at all (R35).
+        """
         params = request.kv_transfer_params
         if not params or not params.get("do_remote_prefill") or "kv_lease" not in params:
             return False
@@ -73,9 +82,29 @@ class ConsumerSide:
             bounded.warning("kvlease: request %s: %s; its prefill will not be read", brief(request.request_id), e)
             self._refs[request.request_id] = None
         else:
+            if not self._is_made_for(request, ref):
+                params["do_remote_prefill"] = False
+                return False
             self._refs[request.request_id] = ref
             self._agent.track(request.request_id, ref, endpoint)
         return True
+
+    def _is_made_for(self, request: "Request", ref: LeaseRef) -> bool:
+        """Whether what was computed is this request's prompt.
+
+        The lease of another one is left alone: whom it was made for may still come.
+        """
+        prompt = self._fingerprint(request)
+        if prompt == ref.prompt:
+            return True
+        differs = "length" if prompt.tokens != ref.prompt.tokens else "content"
+        self.other_prompts[differs] += 1
+        bounded.warning(
+            "kvlease: request %s has the reference to a prefill of another prompt (%d tokens, its own has %d; they "
+            "differ in %s); it is computed here",
+            brief(request.request_id), ref.prompt.tokens, prompt.tokens, differs,
+        )  # fmt: skip
+        return False
 
     def release(self, request_id: str) -> None:
         """The data is here, or nobody wants it any more; a no-op for a request that is not leased."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kvlease.agent.core import AgentCore
 from kvlease.fence.ledger import NO_ORDERS, FenceLedger, FenceOrders, draw_token
 from kvlease.logs import bounded_logger
-from kvlease.protocol import Cause, LeaseConfig, LeaseRef
+from kvlease.protocol import Cause, Fingerprint, LeaseConfig, LeaseRef
 from kvlease.protocol.messages import milliseconds
 
 if TYPE_CHECKING:
@@ -28,11 +28,13 @@ class ProducerSide:
         config: LeaseConfig,
         agent: AgentCore,
         workers: int,
+        fingerprint: "Callable[[Request], Fingerprint]",
         *,
         draw: Callable[[], int] = draw_token,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`draw` gives tokens (`fence.ledger.draw_token`), `clock` monotonic seconds, the agent's own."""
+        """`fingerprint` says what a request's prompt is, before anything of it is cut; `draw` gives tokens
+        (`fence.ledger.draw_token`), `clock` monotonic seconds, the agent's own."""
         self.counts: Counter[str] = Counter()
         """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks, refused.handshake."""
         self.ended = 0
@@ -42,9 +44,12 @@ class ProducerSide:
         self._config = config
         self._agent = agent
         self._workers = workers
+        self._fingerprint = fingerprint
         self._draw = draw
         self._clock = clock
         self._ledger: FenceLedger | None = None
+        self._prompts: dict[str, Fingerprint] = {}
+        """Of the requests that are being computed for another engine."""
         self._held: dict[int, int] = {}
         """Blocks of each granted lease, by token."""
         self._cause: dict[int, Cause] = {}
@@ -73,6 +78,18 @@ class ProducerSide:
         """Whether a lease is prepared or granted for this request, and not yet over."""
         return self._ledger is not None and self._ledger.word(request_id) is not None
 
+    def take_on(self, request: "Request") -> None:
+        """A new request, whose blocks another engine is to read.
+
+        What it computes is taken down now: an engine may cut the prompt short where the last tokens are the reader's to
+        compute, as vLLM does for Mamba.
+        """
+        self._prompts[request.request_id] = self._fingerprint(request)
+
+    def take_prompt(self, request_id: str) -> Fingerprint | None:
+        """What the request was to compute, now that it has ended; None for one that was never taken on."""
+        return self._prompts.pop(request_id, None)
+
     def prepare(self, request_id: str) -> None:
         """First sight of a request whose blocks another engine is to read: arm its word before they can be offered."""
         if self.has(request_id):
@@ -94,8 +111,11 @@ class ProducerSide:
         }[why]
         bounded.warning("kvlease: a prefill is not offered and will be computed again by its decode engine: %s", reason)
 
-    def grant(self, request: "Request", block_ids: tuple[list[int], ...]) -> LeaseRef:
-        """The prefill is done: the term begins, and the reference may leave. `block_ids`: of each KV cache group."""
+    def grant(self, request: "Request", prompt: Fingerprint, block_ids: tuple[list[int], ...]) -> LeaseRef:
+        """The prefill of this prompt is done: the term begins, and the reference may leave.
+
+        `block_ids`: of each KV cache group.
+        """
         assert self._ledger is not None
         word = self._ledger.word(request.request_id)
         assert word is not None
@@ -105,7 +125,7 @@ class ProducerSide:
         self._held[word.token] = blocks
         self.held_blocks += blocks
         self._supersede_sibling(request, word.token)
-        return LeaseRef(self._agent.incarnation, word.token, word.slot, milliseconds(self._config.duration_s))
+        return LeaseRef(self._agent.incarnation, word.token, word.slot, milliseconds(self._config.duration_s), prompt)
 
     def _supersede_sibling(self, request: "Request", token: int) -> None:
         """A prefill with n > 1 returns the reference of the child that finished last: nobody hears of the others."""

@@ -4,11 +4,12 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from kvlease.errors import CardUnavailable
 from kvlease.fence import FenceVerifier, FenceWord, Verdict
-from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
+from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.roles.fences import Admission, Rank, RemoteFences, Source
 from kvlease.roles.reads import LeasedReads
@@ -27,9 +28,10 @@ class Decode:
 
     request_id: str
     user: int
+    prompt: Fingerprint
     kv_transfer_params: dict[str, Any] | None
     truth: int | None
-    """The token that the blocks were written for."""
+    """The token of the lease on what was computed for it: a router may have given it another's reference."""
     busy_s: float
     aborted: bool = False
     done_at: float = 0.0
@@ -60,7 +62,7 @@ class DecodeScheduler:
     def __init__(self, engine: "SimEngine") -> None:
         self._engine = engine
         self._world = engine.world
-        self.side = ConsumerSide(engine.agent)
+        self.side = ConsumerSide(engine.agent, attrgetter("prompt"))
         self.arrived: deque[Decode] = deque()
         self.waiting: deque[Decode] = deque()
         self.reading: dict[str, Decode] = {}
@@ -145,7 +147,7 @@ class DecodeScheduler:
         else:
             contents = [c for reader in engine.decode_workers for c in reader.contents.get(holder, [])]
             assert decode.truth is not None, f"{holder} was read with nothing to read"
-            self._world.safety.used(engine.incarnation, holder, decode.truth, contents)
+            self._world.safety.used(engine.incarnation, holder, decode.truth, _read_under(decode), contents)
             self._run(decode, "read")
         for reader in engine.decode_workers:
             reader.contents.pop(holder, None)
@@ -332,6 +334,12 @@ class DecodeWorker:
             share = theirs // ours
             return [(0, self.rank * share + i) for i in range(share)]
         return [(0, self.rank * theirs // ours)]
+
+
+def _read_under(decode: Decode) -> int:
+    """The token of the reference that came with it."""
+    assert decode.kv_transfer_params is not None
+    return LeaseRef.from_params(decode.kv_transfer_params["kv_lease"]).token
 
 
 def _source(decode: Decode) -> Source:

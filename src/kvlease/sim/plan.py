@@ -14,6 +14,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MIXED_UP = 0.05
+"""The share of requests that a router gives another's reference."""
 PAUSE_S = 35.0
 """A little longer than an idle session is kept."""
 
@@ -100,6 +102,8 @@ class UserRequest:
     """The router dies with the reference: nobody decodes."""
     mangled: bool = False
     """The reference arrives at D as something else."""
+    mixed_up: bool = False
+    """The router hands D the reference of another user's prompt."""
     busy_s: float = 0.0
     """How long the decode occupies its seat at D; of a stock D, how long it waits before it reads."""
     prefill_steps: int = 1
@@ -194,6 +198,9 @@ def draw_plan(seed: int) -> Plan:
         faults=(),
     )
     requests = [_draw_request(draw, plan) for _ in range(draw.randint(2, 15 if full else 40))]
+    # From a stream of its own: so what else there is to a seed stays what it was.
+    mixed = random.Random(f"mixed up {seed}")
+    requests = [replace(request, mixed_up=mixed.random() < MIXED_UP) for request in requests]
     faults = _draw_faults(draw, plan)
     if draw.random() < 0.1:
         # A long pause in the middle, in which idle sessions end.

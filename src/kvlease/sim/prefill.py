@@ -2,9 +2,11 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from kvlease.fence.ledger import FenceOrders
+from kvlease.protocol import Fingerprint
 from kvlease.roles.producer import ProducerSide
 from kvlease.roles.words import WorkerWords
 from kvlease.sim.dataplane import Region, SimDataAgent, WatchedTable
@@ -29,6 +31,7 @@ class Prefill:
 
     request_id: str
     user: int
+    prompt: Fingerprint
     blocks_needed: int
     steps: int
     """That its computation takes."""
@@ -67,7 +70,12 @@ class PrefillScheduler:
         self._engine = engine
         self._world = engine.world
         self.side = ProducerSide(
-            engine.config, engine.agent, workers, draw=lambda: engine.life.getrandbits(64) | 1, clock=engine.clock
+            engine.config,
+            engine.agent,
+            workers,
+            attrgetter("prompt"),
+            draw=lambda: engine.life.getrandbits(64) | 1,
+            clock=engine.clock,
         )
         slots = engine.config.fence_slots or engine.world.plan.blocks
         if workers:
@@ -88,6 +96,7 @@ class PrefillScheduler:
         return bool(self.waiting or self.running or self.held or self.side.slots_used)
 
     def add(self, prefill: Prefill) -> None:
+        self.side.take_on(prefill)
         self.waiting.append(prefill)
         self._engine.wake()
 
@@ -128,6 +137,7 @@ class PrefillScheduler:
     def _ends_unfinished(self, prefill: Prefill, blocks: bool) -> bool:
         if prefill.request_id not in self._aborts:
             return False
+        self.side.take_prompt(prefill.request_id)
         if self.side.has(prefill.request_id):
             self.side.abort(prefill.request_id)
         if blocks:
@@ -159,9 +169,9 @@ class PrefillScheduler:
             self._hear(reports)
 
     def _finish(self, prefill: Prefill) -> None:
-        params = None
-        if self.side.has(prefill.request_id):
-            ref = self.side.grant(prefill, (prefill.blocks,))
+        params, prompt = None, self.side.take_prompt(prefill.request_id)
+        if prompt is not None and self.side.has(prefill.request_id):
+            ref = self.side.grant(prefill, prompt, (prefill.blocks,))
             params = ref.to_params()
             self.held[prefill.request_id] = prefill
             self._world.granted(self._engine, prefill, ref)

@@ -1,4 +1,4 @@
-"""The safety promises S1, S2 and S3 (docs/protocol.md), judged by facts and not by what the code under test believes.
+"""The safety promises S1 to S3 and S5 (docs/protocol.md), judged by facts, not by what the code under test believes.
 
 Whoever plays a world, the simulator or the explorer, tells `Safety` what happens to slots, words, blocks and data as it
 happens. It keeps its own books, and raises `Violation` with the fact that must not be.
@@ -117,11 +117,14 @@ class Safety:
         if facts is None or facts.freed:
             self._late.add((consumer, holder))
 
-    def used(self, consumer: int, holder: str, token: int, contents: Iterable[int | None]) -> None:
+    def used(self, consumer: int, holder: str, token: int, read: int, contents: Iterable[int | None]) -> None:
         """The request goes on from the data that was read: it has to be the lease's own, all of it (S1).
 
-        `contents`: for every block that was read, by every worker, the token of the lease it was written for.
+        `token`: of the lease on what was computed for this request; `read`: of the lease whose reference it came with
+        (S5). `contents`: for every block that was read, by every worker, the token of the lease it was written for.
         """
+        if read != token and read in self.leases:
+            raise Violation("S5", f"{holder} goes on from another prompt's lease, {read:016x}; its own is {token:016x}")
         wrong = sorted({f"{content:016x}" if content else "nobody" for content in contents if content != token})
         if wrong:
             raise Violation("S1", f"{holder} goes on from data of {', '.join(wrong)}; its lease is {token:016x}")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from kvlease.protocol import Fingerprint
 from kvlease.sim.decode import Decode
 from kvlease.sim.engine import PORT, SimEngine
 from kvlease.sim.plan import Plan, UserRequest
@@ -41,6 +42,11 @@ class _User:
     tries: int = 0
     retried: bool = False
     over: bool = False
+
+    @property
+    def prompt(self) -> Fingerprint:
+        """No two users ask for the same, and some for as long a one as others."""
+        return Fingerprint(self.request.blocks, self.number)
 
 
 class Users:
@@ -94,7 +100,8 @@ class Users:
         ids = self._request_ids(user)
         user.attempts.append(_Attempt(engine, set(ids), prefill=True))
         for request_id in ids:
-            engine.prefill.add(Prefill(request_id, user.number, user.request.blocks, user.request.prefill_steps))
+            prefill = Prefill(request_id, user.number, user.prompt, user.request.blocks, user.request.prefill_steps)
+            engine.prefill.add(prefill)
 
     def _request_ids(self, user: _User) -> list[str]:
         parent = f"r{user.number}.{user.tries}"
@@ -151,13 +158,20 @@ class Users:
         user.tries += 1
         ids = self._request_ids(user)
         user.attempts.append(_Attempt(engine, set(ids), prefill=False))
-        params = self._mangle(user) if user.request.mangled else user.offer
+        params = self._offer_that_arrives(user)
         for request_id in ids:
-            truth = user.truth
-            engine.decode.add(Decode(request_id, user.number, params, truth, user.request.busy_s))
+            engine.decode.add(Decode(request_id, user.number, user.prompt, params, user.truth, user.request.busy_s))
         if user.request.patience_s and not user.retried and len(names) > 1:
             user.retried = True
             self._world.agenda.after(user.request.patience_s, lambda: self._ask_decode(user, choice + 1))
+
+    def _offer_that_arrives(self, user: _User) -> dict[str, Any] | None:
+        if user.request.mangled:
+            return self._mangle(user)
+        if user.request.mixed_up and user.truth is not None:
+            others = [other.offer for other in self._users.values() if other is not user and other.truth is not None]
+            return self._chance(user).choice(others) if others else user.offer
+        return user.offer
 
     def _mangle(self, user: _User) -> dict[str, Any] | None:
         """What becomes of a reference on a bad router."""

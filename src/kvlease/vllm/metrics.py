@@ -33,6 +33,10 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "declined_offers": ("reason", "Prefills not offered for want of a lease; their consumers compute them."),
     "transport_failures": ("operation", "What the transport could not do: a peer was dead or unreachable."),
     "refused": ("kind", "Messages and references refused, by kind."),
+    "other_prompts": (
+        "reason",
+        "Hand-offs that reached another prompt than they were made for; computed here (R35), by what differs.",
+    ),
 }
 GAUGES: dict[str, tuple[str, str]] = {
     "active_leases": ("", "Leases granted and not yet ended; 0 on a producer is the signal that it is drained."),
@@ -157,6 +161,8 @@ class SchedulerStatsFeed:
         totals["transport_failures", "connect"] = report.agent.get("connects_failed", 0)
         _collect(totals, "lease_ends", "ends.", self._producer.counts)
         _collect(totals, "declined_offers", "declined.", self._producer.counts)
+        for differs, requests in self._consumer.other_prompts.items():
+            totals["other_prompts", differs] = requests
         _collect(totals, "refused", "ignored.", lessor)
         _collect(totals, "refused", "ignored.", lessee)
         _collect(totals, "refused", "malformed.", report.agent)

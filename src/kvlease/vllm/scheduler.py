@@ -22,6 +22,7 @@ from kvlease.vllm.compat import (
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
 from kvlease.vllm.metrics import SchedulerStatsFeed
+from kvlease.vllm.prompts import fingerprint_of, is_answered
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
 
@@ -47,8 +48,9 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._agent = LeaseAgent(
             self._config, engine_id, lambda incarnation: NixlTransport(incarnation, backends), SideChannelCards()
         )
-        self._producer = ProducerSide(self._config, self._agent, vllm_config.parallel_config.world_size)
-        self._consumer = ConsumerSide(self._agent)
+        world_size = vllm_config.parallel_config.world_size
+        self._producer = ProducerSide(self._config, self._agent, world_size, fingerprint_of)
+        self._consumer = ConsumerSide(self._agent, fingerprint_of)
         self.stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
         """What the connector tells of leases on vLLM's /metrics."""
         self._agent.start()
@@ -90,6 +92,9 @@ class LeasedScheduler(NixlPullConnectorScheduler):
 
     def on_new_request(self, request: "Request") -> None:
         self._consumer.vet(request, len(self.kv_cache_config.transfer_groups))
+        if (request.kv_transfer_params or {}).get("do_remote_decode"):
+            # Before vLLM's own hook, which may cut the prompt short.
+            self._producer.take_on(request)
         # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers.
         if not self._consumer.take_on(request):
             super().on_new_request(request)
@@ -117,15 +122,25 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         delay_free, offer = super().request_finished(request, block_ids)
         if not params.get("do_remote_decode"):
             return delay_free, offer
+        prompt = self._producer.take_prompt(request_id)
         if not self._producer.has(request_id):
             return self._withhold(request_id) if delay_free else (delay_free, offer)
         if not delay_free or offer is None:
             self._producer.abort(request_id)
             return delay_free, offer
+        if prompt is None or not is_answered(request_id):
+            return self._end_unheard(request_id)
         # These blocks are the lessor's to take back. Had they a deadline in vLLM as well, however far away, its worker
         # would look at every one of them in every step.
         del self._reqs_need_send[request_id]
-        return True, offer | {"kv_lease": self._producer.grant(request, block_ids).to_params()}
+        return True, offer | {"kv_lease": self._producer.grant(request, prompt, block_ids).to_params()}
+
+    def _end_unheard(self, request_id: str) -> tuple[bool, None]:
+        """Nobody will ever be told of these blocks: vLLM frees them now, and not when a term is over."""
+        self._producer.abort(request_id)
+        del self._reqs_need_send[request_id]
+        self._reqs_not_processed.add(request_id)
+        return False, None
 
     def _withhold(self, request_id: str) -> tuple[bool, dict[str, Any]]:
         """No lease, no offer: never an unfenced one. The decode engine computes the prompt itself."""

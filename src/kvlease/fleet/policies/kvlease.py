@@ -14,7 +14,7 @@ from kvlease.fleet.leasing import Verdict
 from kvlease.fleet.network import Post
 from kvlease.fleet.prefill import Producer
 from kvlease.fleet.records import Lease, Request
-from kvlease.protocol import LeaseConfig, LeaseRef, resolve
+from kvlease.protocol import Fingerprint, LeaseConfig, LeaseRef, resolve
 from kvlease.protocol.messages import milliseconds
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from kvlease.fleet.world import World
 
 FENCE_BYTES = 8
+_ANY_PROMPT = Fingerprint(1, 0)
+"""No router here mixes requests up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class FencedLeasing:
         assert lease is not None
         # The reference has the incarnation that granted it, which may be dead by now.
         incarnation = self._post.incarnation(lease.producer.index, lease.life)
-        ref = LeaseRef(incarnation, lease.token, 0, self._term_ms)
+        ref = LeaseRef(incarnation, lease.token, 0, self._term_ms, _ANY_PROMPT)
         agent = self._lessees[consumer.index]
         agent.note(agent.track, (_holder(request), ref, ("producer", lease.producer.index)), self._world.agenda.now)
 

@@ -67,6 +67,16 @@ def aborted_before_schedule_kept() -> Iterator[Replacement]:
     yield ConsumerSide, "begin", begin
 
 
+@planted("S5", within_runs=40, stands_for="vllm 54707, 50559, 50558: a hand-off used for another prompt; R35")
+def no_prompt_check() -> Iterator[Replacement]:
+    """A consumer reads whatever lease a request came with, whoever's prompt was computed under it."""
+
+    def is_made_for(_self: ConsumerSide, _request: Any, _ref: LeaseRef) -> bool:
+        return True
+
+    yield ConsumerSide, "_is_made_for", is_made_for
+
+
 @planted("R20", within_runs=25, stands_for="R20: a LOST lease is not read at all")
 def lost_lease_read_anyway() -> Iterator[Replacement]:
     """A consumer that knows its lease to be lost reads all the same."""

@@ -136,8 +136,8 @@ def armed_after_prefill() -> Iterator[Replacement]:
     """Words are armed in the step after the grant, when the reference has left already."""
     honest_grant, honest_orders = ProducerSide.grant, ProducerSide.take_orders
 
-    def grant(self: ProducerSide, request: Any, block_ids: tuple[list[int], ...]) -> LeaseRef:
-        ref: LeaseRef = honest_grant(self, request, block_ids)
+    def grant(self: ProducerSide, *arguments: Any) -> LeaseRef:
+        ref: LeaseRef = honest_grant(self, *arguments)
         self.__dict__.setdefault("granted", set()).add(ref.token)
         return ref
 

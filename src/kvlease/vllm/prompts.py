@@ -1,0 +1,52 @@
+"""What a request of vLLM computes, and whether anybody hears of it."""
+
+import hashlib
+import re
+from typing import TYPE_CHECKING, Any
+
+from kvlease.protocol.prompt import Fingerprint, Media, fingerprint
+
+if TYPE_CHECKING:
+    from vllm.v1.request import Request
+
+_LISTED = re.compile(r"(?:\d+_)?cmpl-.*?-(?P<index>\d+)(?:-[0-9a-f]{8})?", re.DOTALL)
+"""A completion's prompt, by its place in the list, and with it vLLM's own random end of a name; before it, a sibling's
+number (n > 1)."""
+
+
+def fingerprint_of(request: "Request") -> Fingerprint:
+    """All that vLLM puts into the hashes of the prompt's blocks (`generate_block_hash_extra_keys`), and the token ids.
+
+    But for where an adapter's files lie, which may be elsewhere on each machine. Embeddings are hashed byte by byte, at
+    a gigabyte a second; where there are none, 100,000 tokens take a millisecond.
+    """
+    adapter, mask = request.lora_request, request.prompt_is_token_ids
+    media = [(item.identifier, item.mm_position) for item in request.mm_features or ()]
+    return fingerprint(
+        request.prompt_token_ids,
+        tokens=request.num_prompt_tokens,
+        adapter=adapter.lora_name if adapter else None,
+        salt=request.cache_salt,
+        media=[Media(identifier, place.offset, place.length) for identifier, place in media],
+        embeddings=_hash_of(request.prompt_embeds),
+        mask=None if mask is None else bytes(mask),
+    )
+
+
+def _hash_of(embeddings: Any) -> bytes | None:
+    if embeddings is None:
+        return None
+    import torch
+
+    # As bytes: numpy knows no bfloat16.
+    return hashlib.sha256(embeddings.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()).digest()
+
+
+def is_answered(request_id: str) -> bool:
+    """Whether the client is told of this request's blocks.
+
+    A completion of several prompts is a request each, and its answer has the `kv_transfer_params` of the first alone
+    (vLLM's `OpenAIServingCompletion`): nobody will ever read what was computed for the others.
+    """
+    listed = _LISTED.fullmatch(request_id)
+    return listed is None or int(listed["index"]) == 0

@@ -1,0 +1,54 @@
+"""R35: a lease is bound to its prompt, and what a prompt is is written down the same way everywhere."""
+
+import pytest
+
+from kvlease.protocol.prompt import Fingerprint, Media, fingerprint
+
+IDS = (1, 255, 256, 70_000, 2**31)
+PLAIN = fingerprint(IDS, tokens=5)
+IMAGE = Media("a1b2", 1, 3)
+
+
+def test_it_is_what_the_protocol_says_byte_for_byte() -> None:
+    """A test vector: whoever implements the protocol again gets the same (docs/protocol.md)."""
+    assert Fingerprint(5, 0x6760824A6E6E5400) == PLAIN
+    whole = fingerprint(
+        IDS,
+        tokens=5,
+        adapter="sql",
+        salt="tenant",
+        media=[IMAGE],
+        embeddings=b"\x01" * 32,
+        mask=b"\x01\x00\x01\x01\x01",
+    )
+    assert whole == Fingerprint(5, 0xD459DB0DC0AC2528)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        fingerprint((*IDS[:-1], 7), tokens=5),
+        fingerprint(IDS[:-1], tokens=4),
+        fingerprint(tuple(reversed(IDS)), tokens=5),
+        fingerprint(IDS, tokens=5, adapter="sql"),
+        fingerprint(IDS, tokens=5, salt="sql"),
+        fingerprint(IDS, tokens=5, adapter=""),
+        fingerprint(IDS, tokens=5, media=[IMAGE]),
+        fingerprint(IDS, tokens=5, media=[Media("a1b2", 2, 3)]),
+        fingerprint(IDS, tokens=5, media=[Media("a1b3", 1, 3)]),
+        fingerprint(IDS, tokens=5, embeddings=b"\x01" * 32),
+        fingerprint(None, tokens=5, embeddings=b"\x01" * 32),
+        fingerprint(IDS, tokens=5, mask=b"\x01\x01\x01\x01\x00"),
+    ],
+)
+def test_whatever_the_cache_depends_on_makes_it_another_prompt(other: Fingerprint) -> None:
+    assert other != PLAIN
+
+
+def test_the_kind_of_sequence_that_the_tokens_are_in_is_of_no_matter() -> None:
+    assert fingerprint(list(IDS), tokens=5) == PLAIN
+
+
+def test_what_clients_write_need_not_be_text() -> None:
+    """R14: JSON can write half of a character."""
+    assert fingerprint(IDS, tokens=5, salt="\ud800") != fingerprint(IDS, tokens=5, salt="\ud801")
