@@ -7,11 +7,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LeasedNixlConnector"]
 
+_NAMES = ("LeasedNixlConnector", "NixlConnector", "NixlPullConnector")
+"""All of them are the leased one: whoever names this module has chosen it (`kvlease.vllm.plugin`)."""
+
 
 def __getattr__(name: str) -> Any:
     # Late: vLLM loads our plugin in each of its processes, also where nobody asks for this connector.
-    if name == "LeasedNixlConnector":
+    if name in _NAMES:
         from kvlease.vllm.connector import LeasedNixlConnector
 
         return LeasedNixlConnector
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; connectors here are {', '.join(_NAMES)}")

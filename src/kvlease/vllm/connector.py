@@ -12,6 +12,7 @@ from kvlease.vllm.compat import (
     log_as_vllm_does,
 )
 from kvlease.vllm.metrics import LeasePromMetrics, LeaseStats
+from kvlease.vllm.plugin import REPLACES, register, replaces_stock
 from kvlease.vllm.scheduler import LeasedScheduler
 from kvlease.vllm.settings import lease_config, refuse_unguaranteed
 from kvlease.vllm.worker import LeasedWorker
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from vllm.v1.kv_cache_interface import KVCacheConfig
 
 logger = logging.getLogger(__name__)
+
+
+# By name, MultiConnector rebuilds the statistics of its children: also where nobody loaded the plugin.
+register()
 
 
 class LeasedNixlConnector(NixlPullConnector):
@@ -42,9 +47,17 @@ class LeasedNixlConnector(NixlPullConnector):
             for warning in warnings:
                 logger.warning("kvlease: %s", warning)
             logger.info("kvlease: %s", config)
+            if replaces_stock():
+                logger.info("kvlease: %s=1: vLLM's NixlConnector is kvlease's in this engine", REPLACES)
             self.connector_scheduler = LeasedScheduler(vllm_config, self.engine_id, kv_cache_config)
         else:
             self.connector_worker = LeasedWorker(vllm_config, self.engine_id, kv_cache_config)
+
+    @classmethod
+    def supports_sleep_mode(cls, kv_transfer_config: Any) -> bool:
+        """Since 0.33 vLLM asks: no. Fences outlive the blocks that they vouch for when an engine sleeps."""
+        del kv_transfer_config
+        return False
 
     def get_handshake_metadata(self) -> KVConnectorHandshakeMetadata | None:
         assert self.connector_worker is not None
