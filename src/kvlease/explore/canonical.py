@@ -40,7 +40,7 @@ UNORDERED: Mapping[str, frozenset[str]] = {
     "ProducerSide": frozenset({"_prompts"}),
     "Wire": frozenset({"reachable"}),
     "FenceLedger": frozenset({"_words", "_by_token", "_by_slot", "_cleared"}),
-    "WorkerWords": frozenset({"_slots", "_cleared"}),
+    "WorkerWords": frozenset({"_request_of", "_latest"}),
 }
 CLOCKS: Mapping[str, frozenset[str]] = {
     "ForgivingClock": frozenset({"_last"}),

@@ -97,7 +97,7 @@ class ProducerEngine:
         assert worker in step.begun
         words = self.words[worker]
         for word in step.orders.clear:
-            if words.clear(word.request_id):
+            if words.clear(word.slot):
                 # What it reports as sent, and what it cleared, are two reports: see `LeasedWorker._clear`.
                 step.released[word.request_id] += 1
         step.cleared.update(words.take_cleared())

@@ -115,6 +115,8 @@ class FenceLedger:
 
     def _retire(self, word: Word) -> None:
         del self._cleared[word.slot], self._by_slot[word.slot], self._by_token[word.token]
-        self._words.pop(word.request_id, None)
+        if self._words.get(word.request_id) is word:
+            # Otherwise the same name came again meanwhile, and this is its own word by now.
+            del self._words[word.request_id]
         self._ordered.discard(word.token)
         self._free.append(word.slot)

@@ -230,7 +230,7 @@ class PrefillWorker:
         """As `LeasedWorker.start_load_kv`, and the forward pass after it."""
         self.words.arm(orders)
         for word in orders.clear:
-            if self.words.clear(word.request_id):
+            if self.words.clear(word.slot):
                 self._released.append(word.request_id)
         for block, token in work.writes.items():
             self._region.contents[block] = token
@@ -238,7 +238,7 @@ class PrefillWorker:
     def take_report(self) -> WorkerReport:
         for request_id in self._notices:
             # As `LeasedWorker.get_transfer_results`: the word goes before the report that frees the blocks.
-            if self.words.clear(request_id):
+            if self.words.clear_request(request_id):
                 self._released.append(request_id)
         self._notices.clear()
         released, self._released = self._released, []

@@ -100,13 +100,13 @@ def fence_cleared_after_free() -> Iterator[Replacement]:
     """A worker lets the blocks go and clears the word in its next step."""
     honest = WorkerWords.arm
 
-    def clear(self: WorkerWords, request_id: str) -> bool:
-        slot = self._slots.pop(request_id, None)
-        if slot is None:
+    def clear(self: WorkerWords, slot: int) -> bool:
+        request_id = self._request_of.pop(slot, None)
+        if request_id is None:
             return False
         self.cleared[slot] += 1
         self.__dict__.setdefault("late", []).append(slot)
-        return True
+        return self._latest.pop(request_id, None) == slot
 
     def arm(self: WorkerWords, orders: FenceOrders) -> None:
         for slot in self.__dict__.pop("late", []):
