@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check format unit fuzz engine clean
+.PHONY: help demo bench chaos explore test check docs format unit fuzz engine clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided b
 
 engine: $(VENV)/.engine ## the tests on real vLLM engines and real NIXL
 	$(BIN)/pytest -m engine -v
+
+docs: $(VENV)/.dev ## rewrite the tables of the docs that come from the code
+	$(BIN)/python docs/tables.py
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format src tests benchmarks

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.leased import CONFIG, PRODUCER, Agent
 from benchmarks.stock import SilentNixl, bare_scheduler, bare_worker, cache_config, engine_config, furnish
 from kvlease.fence import FenceTable, FenceVerifier
+from kvlease.protocol import Fingerprint
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.roles.producer import ProducerSide
 from kvlease.roles.reads import LeasedReads
@@ -75,10 +76,16 @@ class Engine:
                 num_computed_tokens=BLOCKS_OF_A_REQUEST * 16,
                 sampling_params=None,
             )
+            self.scheduler_half.on_new_request(request)
             self.scheduler_half.update_state_after_alloc(request, None, 0)
             delayed, _ = self.scheduler_half.request_finished(request, (list(range(1, BLOCKS_OF_A_REQUEST + 1)),))
             assert delayed
         self.step()
+
+
+def any_prompt(_: Any) -> Fingerprint:
+    """Of every request here; what the real one costs is a benchmark of its own (`prompt`)."""
+    return Fingerprint(1, 0)
 
 
 def _connector(kind: Any, scheduler: Any = None, worker: Any = None) -> Any:
@@ -117,14 +124,13 @@ def _leased_scheduler(agent: Agent, leases: int) -> "LeasedScheduler":
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
 
     from kvlease.vllm.metrics import SchedulerStatsFeed
-    from kvlease.vllm.prompts import fingerprint_of
     from kvlease.vllm.scheduler import LeasedScheduler
 
     half: Any = LeasedScheduler.__new__(LeasedScheduler)
     NixlPullConnectorScheduler.__init__(half, engine_config(), "engine", cache_config())
     half._config, half._agent = CONFIG, agent.core
-    half._producer = ProducerSide(CONFIG, agent.core, 1, fingerprint_of)
-    half._consumer = ConsumerSide(agent.core, fingerprint_of)
+    half._producer = ProducerSide(CONFIG, agent.core, 1, any_prompt)
+    half._consumer = ConsumerSide(agent.core, any_prompt)
     half._producer.open(slots=leases + 1)
     half.stats = SchedulerStatsFeed(agent.core, half._producer, half._consumer)  # type: ignore[arg-type]
     leased: LeasedScheduler = half
@@ -144,6 +150,6 @@ def _leased_worker(leases: int) -> "LeasedWorker":
     half._words, half._reads = WorkerWords(half._table), LeasedReads(half._verifier)
     half._released, half._heartbeats = set(), set()
     half._fences = RemoteFences(half._fetch_card)
-    half._addresses = {}
+    half._addresses, half._outlived = {}, set()
     leased: LeasedWorker = half
     return leased

@@ -100,6 +100,7 @@ def test_a_leased_request_has_no_deadline_in_vllm(agent: LeaseAgent, monkeypatch
     request = SimpleNamespace(
         request_id="r", sampling_params=None, kv_transfer_params={"do_remote_decode": True}, num_computed_tokens=1
     )
+    scheduler._producer.take_on(request)
     held, offer = scheduler.request_finished(request, ([1],))
     assert held
     assert offer is not None
@@ -136,7 +137,7 @@ def test_statistics_add_up_across_workers_and_the_scheduler() -> None:
         one.reset()
 
 
-@pytest.mark.parametrize("version", ["0.31.0", "0.33.1", "1.0.0", "0.3.2"])
+@pytest.mark.parametrize("version", ["0.29.0", "0.34.1", "1.0.0", "0.3.2"])
 def test_an_untested_vllm_is_refused_with_a_way_out(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from kvlease.vllm.compat import TRY_ANYWAY, check_version
 
@@ -152,6 +153,7 @@ def test_an_untested_vllm_is_refused_with_a_way_out(version: str, monkeypatch: p
         ({"bidirectional_kv_xfer": True}, {}, "bidirectional_kv_xfer is true.*NixlConnector"),
         ({}, {"pipeline_parallel_size": 2}, "pipeline_parallel_size is 2.*Set it to 1"),
         ({}, {"decode_context_parallel_size": 4}, "decode_context_parallel_size is 4"),
+        ({}, {"enable_fault_tolerance": True}, "fault tolerance is enabled.*Leave --enable-fault-tolerance out"),
     ],
 )
 def test_what_cannot_be_guaranteed_is_refused(extra: dict[str, Any], parallel: dict[str, int], said: str) -> None:
@@ -159,9 +161,32 @@ def test_what_cannot_be_guaranteed_is_refused(extra: dict[str, Any], parallel: d
     from kvlease.vllm.settings import refuse_unguaranteed
 
     transfer = SimpleNamespace(get_from_extra_config=lambda key, default: extra.get(key, default))
-    config: Any = SimpleNamespace(kv_transfer_config=transfer, parallel_config=SimpleNamespace(**parallel))
+    config: Any = SimpleNamespace(
+        kv_transfer_config=transfer, parallel_config=SimpleNamespace(**parallel), model_config=SimpleNamespace()
+    )
     with pytest.raises(UnsupportedEngine, match=said):
         refuse_unguaranteed(config)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"model_config": SimpleNamespace(enable_sleep_mode=True)}, "sleep mode is enabled.*--enable-sleep-mode out"),
+        ({"model_config": SimpleNamespace(enable_return_routed_experts=True)}, "routed-experts is set.*Leave it out"),
+        ({"aux_output_config": SimpleNamespace(enable_return_routed_experts=True)}, "routed-experts is set"),
+    ],
+)
+def test_what_vllm_cannot_hand_over_is_refused(more: dict[str, Any], said: str) -> None:
+    """vLLM refuses some of it for its own connector, by name, and some of it in some versions only (R37)."""
+    from kvlease.vllm.settings import refuse_unguaranteed
+
+    usual: dict[str, Any] = {
+        "kv_transfer_config": SimpleNamespace(get_from_extra_config=lambda _, default: default),
+        "parallel_config": SimpleNamespace(),
+        "model_config": SimpleNamespace(),
+    }
+    with pytest.raises(UnsupportedEngine, match=said):
+        refuse_unguaranteed(SimpleNamespace(**usual | more))
 
 
 def test_the_tested_vllm_is_accepted() -> None:

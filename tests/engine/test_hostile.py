@@ -167,7 +167,7 @@ def test_s4_a_hostile_peer_of_the_lease_agent_is_borne_and_counted(pair: Pair) -
 
     card = fetch_card(("127.0.0.1", pair.p.side_channel_port))
     wrong = [b"", b"junk", MAGIC, MAGIC + bytes([VERSION + 1]), MAGIC + bytes([VERSION]) + b"\xc1"] * 5
-    before = {kind: _refused(pair.p.metrics(), kind) for kind in ("magic", "version", "body", "foreign")}
+    before = {kind: _refused(pair.p.metrics(), kind) for kind in ("magic", "encoding", "body", "hello_sender")}
     with PeerProcess(STRANGER) as stranger:
         stranger.call("connect", card.incarnation, card.address.hex())
         own = stranger.address
@@ -187,7 +187,7 @@ def test_s4_a_hostile_peer_of_the_lease_agent_is_borne_and_counted(pair: Pair) -
 
         pair.play(scene)
     # Malformed to the message: five of each; of the five beginnings, three are no magic.
-    expected = {"magic": 15, "version": 5, "body": 5, "foreign": 1}
+    expected = {"magic": 15, "encoding": 5, "body": 5, "hello_sender": 1}
     pair.p.wait_for_metrics(
         lambda m: {kind: _refused(m, kind) - before[kind] for kind in expected} == expected, "done with what was wrong"
     )

@@ -265,8 +265,8 @@ class Hostiles:
     def all_malformed_was_counted(self) -> None:
         """To the message, by kind (R14)."""
         for i, engine in enumerate(self.world.engines):
-            expected = {f"malformed.{kind}": n for (at, kind), n in self.malformed.items() if at == i}
-            counted = {name: n for name, n in engine.report().agent.items() if name.startswith("malformed.") and n}
+            expected = {f"refused.{kind}": n for (at, kind), n in self.malformed.items() if at == i}
+            counted = {name: n for name, n in engine.report().agent.items() if name.startswith("refused.") and n}
             assert counted == expected
 
 

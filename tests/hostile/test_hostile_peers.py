@@ -106,21 +106,21 @@ OPENED = {"p.sessions_opened": 1}
     ("payloads", "counted"),
     [
         ([hello(1)], OPENED),
-        ([hello(1, incarnation=7)], {"p.ignored.foreign": 1}),
-        ([hello(1, version=VERSION + 1)], {"p.ignored.version": 1}),
-        ([hello(5), hello(5), hello(4)], OPENED | {"p.ignored.stale": 2}),
-        ([body(3, 1, [], [], 1)], {"p.ignored.no_session": 1}),
-        ([hello(1), body(3, 2, [], [], 99)], OPENED | {"p.ignored.no_session": 1}),
-        ([body(7, 3)], {"p.ignored.stale": 1, "d.ignored.no_session": 1}),
-        ([body(2, 1, 2, 3, 4, 5, 6, 7, 8)], {"d.ignored.no_session": 1}),
-        ([body(4, 1, [1, 2, 3], True)], {"d.ignored.no_session": 1}),
-        ([body(5, [1, 2, 3])], {"d.ignored.no_session": 1}),
-        ([body(6)] * 100, {"d.ignored.no_session": 100}),
-        ([hello(1), body(3, 2, [], [], 1), body(3, 2, [], [], 1)], OPENED | {"p.renewals": 1, "p.ignored.stale": 1}),
-        ([b"junk", b"", b"HB:request"], {"agent.malformed.magic": 3}),
-        ([body(99), body(3, -1, [], [])], {"agent.malformed.body": 2}),
-        ([b"KVL\x02"], {"agent.malformed.version": 1}),
-        ([b"K" * 9000], {"agent.malformed.size": 1}),
+        ([hello(1, incarnation=7)], {"p.refused.hello_sender": 1}),
+        ([hello(1, version=VERSION + 1)], {"p.refused.hello_version": 1}),
+        ([hello(5), hello(5), hello(4)], OPENED | {"p.late.stale": 2}),
+        ([body(3, 1, [], [], 1)], {"p.late.no_session": 1}),
+        ([hello(1), body(3, 2, [], [], 99)], OPENED | {"p.late.no_session": 1}),
+        ([body(7, 3)], {"p.late.stale": 1, "d.late.no_session": 1}),
+        ([body(2, 1, 2, 3, 4, 5, 6, 7, 8)], {"d.late.no_session": 1}),
+        ([body(4, 1, [1, 2, 3], True)], {"d.late.no_session": 1}),
+        ([body(5, [1, 2, 3])], {"d.late.no_session": 1}),
+        ([body(6)] * 100, {"d.late.no_session": 100}),
+        ([hello(1), body(3, 2, [], [], 1), body(3, 2, [], [], 1)], OPENED | {"p.renewals": 1, "p.late.stale": 1}),
+        ([b"junk", b"", b"HB:request"], {"agent.refused.magic": 3}),
+        ([body(99), body(3, -1, [], [])], {"agent.refused.body": 2}),
+        ([b"KVL\x02"], {"agent.refused.encoding": 1}),
+        ([b"K" * 9000], {"agent.refused.size": 1}),
     ],
 )
 def test_r14_each_kind_of_wrong_message_is_counted(payloads: list[bytes], counted: dict[str, int]) -> None:
@@ -140,9 +140,9 @@ def test_r14_tokens_that_are_not_held_are_counted() -> None:
         alone.say(body(3, 2, [1, 2, 3], [4, 5], number), body(3, 3, list(range(800)), [], number))
         assert alone.counted() == OPENED | {
             "p.renewals": 2,
-            "p.ignored.claim": 803,
+            "p.late.claim": 803,
             "p.drops": 2,
-            "p.ignored.drop": 2,
+            "p.late.drop": 2,
         }
 
 
@@ -154,7 +154,7 @@ def test_r14_tokens_that_are_not_tracked_are_counted() -> None:
         alone.engine.step(alone.world.now)
         alone.say(body(5, [8, 9]), body(2, VERSION, BAD, 1, 1, 1, 1, 1, 1), body(4, 1, [], True))
         # Lost, since the card that was found is another engine's.
-        assert alone.counted() == {"d.tracked": 1, "d.lost": 1, "d.ignored.token": 2, "d.ignored.stale": 2}
+        assert alone.counted() == {"d.tracked": 1, "d.lost": 1, "d.late.token": 2, "d.late.stale": 2}
 
 
 def test_r12_strangers_beyond_the_bound_are_counted_and_not_remembered() -> None:
@@ -167,7 +167,7 @@ def test_r12_strangers_beyond_the_bound_are_counted_and_not_remembered() -> None
             stranger.send(alone.engine.incarnation, body(1, VERSION, BAD + 1 + n, 1, "", address))
         alone.say()
         assert len(alone.engine._lessor.sessions) == MAX_SESSIONS
-        assert alone.counted() == {"p.sessions_opened": MAX_SESSIONS, "p.ignored.too_many_sessions": 20}
+        assert alone.counted() == {"p.sessions_opened": MAX_SESSIONS, "p.refused.too_many_sessions": 20}
 
 
 def test_s4_who_learns_the_token_of_a_lease_cannot_end_it_under_its_consumer() -> None:

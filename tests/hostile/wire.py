@@ -26,7 +26,7 @@ from kvlease.protocol.messages import (
 )
 
 PREFIX = MAGIC + bytes([VERSION])
-KINDS = frozenset({"size", "magic", "version", "body"})
+KINDS = frozenset({"size", "magic", "encoding", "body"})
 MAX_U64 = 2**64 - 1
 BRIEF = 250
 """Characters of an error's text, whatever came: it goes to a log."""

@@ -151,12 +151,12 @@ def test_r14_malformed_messages_are_counted_and_harm_nobody() -> None:
         stranger.send(P, payload)
     world.run(2 * CONFIG.duration_s)
     report = p.report()
-    assert {k: v for k, v in report.agent.items() if k.startswith("malformed")} == {
-        "malformed.magic": 2,
-        "malformed.body": 1,
-        "malformed.version": 1,
-        "malformed.size": 1,
-        "malformed.foreign": 0,
+    assert {k: v for k, v in report.agent.items() if k.startswith("refused")} == {
+        "refused.magic": 2,
+        "refused.body": 1,
+        "refused.encoding": 1,
+        "refused.size": 1,
+        "refused.sender": 0,
     }
     assert p.take_revoked() == []
 

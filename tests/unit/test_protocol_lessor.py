@@ -118,7 +118,7 @@ def test_r12_a_bye_after_a_second_hello_leaves_nothing_behind() -> None:
 def test_r9_a_consumer_of_another_version_is_not_answered() -> None:
     p = LessorBench()
     assert p.hear(D, Hello(VERSION + 1, D, p.next_seq(), "decode", b"address")) == []
-    assert p.lessor.counts["ignored.version"] == 1
+    assert p.lessor.counts["refused.hello_version"] == 1
     lessor_is_empty(p.lessor)
 
 
@@ -128,7 +128,7 @@ def test_r12_strangers_cannot_make_us_remember_more_than_a_bound(monkeypatch: py
     for peer in range(1, 10):
         p.hear(peer, Hello(VERSION, peer, 1, "decode", b""))
     assert len(p.lessor.sessions) == 3
-    assert p.lessor.counts["ignored.too_many_sessions"] == 6
+    assert p.lessor.counts["refused.too_many_sessions"] == 6
 
 
 def test_r12_a_session_without_claims_is_kept_for_the_next_request_and_then_forgotten() -> None:
@@ -382,7 +382,7 @@ def test_a_read_reported_by_a_stock_consumer_ends_the_lease_and_all_claims() -> 
     p.claim(1)
     p.end(1)
     p.end(1)
-    assert p.lessor.counts["ends.released"] == p.lessor.counts["ignored.ended"] == 1
+    assert p.lessor.counts["ends.released"] == p.lessor.counts["late.ended"] == 1
     assert p.claim(1).unknown == [1]
     p.bye()
     lessor_is_empty(p.lessor)

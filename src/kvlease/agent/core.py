@@ -157,7 +157,7 @@ class AgentCore:
             producers=len(self._lessee.sessions),
             lessor=dict(self._lessor.counts),
             lessee=dict(self._lessee.counts),
-            agent=dict(self._counts) | {"malformed.foreign": self._transport.foreign},
+            agent=dict(self._counts) | {"refused.sender": self._transport.foreign},
         )
 
     # -- a turn --------------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class AgentCore:
         try:
             message = decode(payload)
         except BadMessage as e:
-            self._counts[f"malformed.{e.kind}"] += 1
+            self._counts[f"refused.{e.kind}"] += 1
             bounded.warning("kvlease: dropped a malformed message of agent %016x: %s", peer, e)
             return
         match message:

@@ -56,7 +56,7 @@ class Lessee:
     def __init__(self, engine_id: str, incarnation: int, address: bytes, stall_limit_s: float, now: float) -> None:
         self.incarnation = incarnation
         self.counts: Counter[str] = Counter()
-        """Events since the start: tracked, renewals, lost, sessions_opened, ignored.<why>, and so on."""
+        """Events since the start: tracked, renewals, lost, sessions_opened, late.<what>, refused.<what>, and so on."""
         self.sessions: dict[int, Session] = {}
         self._engine_id = engine_id[:MAX_ENGINE_ID_CHARS]
         self._address = address
@@ -82,7 +82,7 @@ class Lessee:
         `endpoint` is the host and port of the producer's side channel.
         """
         if holder in self._lease_of or holder in self._lost:
-            self.counts["ignored.tracked_twice"] += 1
+            self.counts["refused.tracked_twice"] += 1
             return
         session = self.sessions.get(ref.incarnation)
         if session is None:
@@ -147,7 +147,7 @@ class Lessee:
         """A message of the producer whose incarnation is `producer`."""
         session = self.sessions.get(producer)
         if session is None:
-            self.counts["ignored.no_session"] += 1
+            self.counts["late.no_session"] += 1
             return
         match message:
             case Welcome():
@@ -197,7 +197,7 @@ class Lessee:
 
     def _on_welcome(self, session: Session, welcome: Welcome, now: float) -> None:
         if session.phase is not Phase.GREETING or welcome.hello_seq not in session.sent_at:
-            self.counts["ignored.stale"] += 1
+            self.counts["late.stale"] += 1
             return
         session.phase = Phase.OPEN
         session.tries = 0
@@ -223,7 +223,7 @@ class Lessee:
     def _on_ack(self, session: Session, ack: Ack, now: float) -> None:
         sent_at = session.sent_at.get(ack.seq)
         if session.phase is not Phase.OPEN or sent_at is None:
-            self.counts["ignored.stale"] += 1
+            self.counts["late.stale"] += 1
             return
         session.tries = 0
         session.held_until = max(session.held_until, sent_at + session.extension_s)
@@ -349,7 +349,7 @@ class Lessee:
 
     def _lose(self, session: Session, token: int) -> None:
         if token not in session.leases:
-            self.counts["ignored.token"] += 1
+            self.counts["late.token"] += 1
             return
         self.counts["lost"] += 1
         for holder in self._forget(session, token):

@@ -67,7 +67,7 @@ class Lessor:
         self.config = config
         self.incarnation = incarnation
         self.counts: Counter[str] = Counter()
-        """Events since the start: grants, renewals, claims, drops, ends.<cause>, ignored.<why>."""
+        """Events since the start: grants, renewals, claims, drops, ends.<cause>, late.<what>, refused.<what>."""
         self.leases: dict[int, Lease] = {}
         self.sessions: dict[int, Session] = {}
         self._clock = ForgivingClock(LAG_TOLERANCE_S, now)
@@ -98,7 +98,7 @@ class Lessor:
         t = self._clock.read(now)
         lease = self.leases.get(token)
         if lease is None or lease.state is LeaseState.REVOKING:
-            self.counts["ignored.heartbeat"] += 1
+            self.counts["late.heartbeat"] += 1
             return
         lease.deadline = max(lease.deadline, t + self.config.extension_s)
         self.counts["heartbeats"] += 1
@@ -117,7 +117,7 @@ class Lessor:
         self._clock.read(now)
         lease = self.leases.pop(token, None)
         if lease is None:
-            self.counts["ignored.ended"] += 1
+            self.counts["late.ended"] += 1
             return
         if lease.state is not LeaseState.REVOKING:
             self._detach(lease)
@@ -157,21 +157,21 @@ class Lessor:
 
     def _on_hello(self, peer: int, hello: Hello, t: float) -> None:
         if hello.incarnation != peer:
-            self.counts["ignored.foreign"] += 1
+            self.counts["refused.hello_sender"] += 1
             return
         if hello.version != VERSION:
             # It could not read our Welcome; it should have seen that on the lease card.
-            self.counts["ignored.version"] += 1
+            self.counts["refused.hello_version"] += 1
             return
         session = self.sessions.get(peer)
         if session is None:
             if len(self.sessions) >= MAX_SESSIONS:
-                self.counts["ignored.too_many_sessions"] += 1
+                self.counts["refused.too_many_sessions"] += 1
                 return
             session = self.sessions[peer] = Session(peer, hello.seq, next(self._numbers))
             self.counts["sessions_opened"] += 1
         elif hello.seq <= session.seq:
-            self.counts["ignored.stale"] += 1
+            self.counts["late.stale"] += 1
             return
         else:
             self._reopen(session, hello.seq, t)
@@ -205,10 +205,10 @@ class Lessor:
         session = self.sessions.get(peer)
         if session is None or session.dead or session.number != renew.session:
             # Nobody to answer: the missing Ack makes a living consumer say Hello again.
-            self.counts["ignored.no_session"] += 1
+            self.counts["late.no_session"] += 1
             return
         if renew.seq <= session.seq:
-            self.counts["ignored.stale"] += 1
+            self.counts["late.stale"] += 1
             return
         session.seq = renew.seq
         self.counts["renewals"] += 1
@@ -221,7 +221,7 @@ class Lessor:
     def _claim(self, session: Session, token: int) -> bool:
         lease = self.leases.get(token)
         if lease is None or lease.state is LeaseState.REVOKING:
-            self.counts["ignored.claim"] += 1
+            self.counts["late.claim"] += 1
             return False
         session.unstated.discard(token)
         if token not in session.claims:
@@ -238,7 +238,7 @@ class Lessor:
         self.counts["drops"] += 1
         lease = self.leases.get(token)
         if lease is None or lease.state is LeaseState.REVOKING:
-            self.counts["ignored.drop"] += 1
+            self.counts["late.drop"] += 1
             return
         self._unclaim(session, lease)
         if not lease.claims:
@@ -247,7 +247,7 @@ class Lessor:
     def _on_bye(self, peer: int, bye: Bye) -> None:
         session = self.sessions.get(peer)
         if session is None or bye.seq <= session.seq:
-            self.counts["ignored.stale"] += 1
+            self.counts["late.stale"] += 1
             return
         for token in list(session.claims):
             self._drop(session, token)

@@ -119,7 +119,7 @@ def decode(payload: bytes) -> Message:
     if payload[: len(MAGIC)] != MAGIC or len(payload) < len(_PREFIX):
         raise BadMessage("magic", f"starts with {payload[:4]!r}, not with {MAGIC!r}")
     if payload[len(MAGIC)] != VERSION:
-        raise BadMessage("version", f"encoding {payload[len(MAGIC)]}, this agent speaks {VERSION}")
+        raise BadMessage("encoding", f"encoding {payload[len(MAGIC)]}, this agent speaks {VERSION}")
     try:
         message: Message = _decoder.decode(payload[len(_PREFIX) :])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:

@@ -44,6 +44,10 @@ def _wrong_numbers(params: Mapping[str, object]) -> str | None:
     for name in ("tp_size", "dcp_size", "pp_size"):
         if name in params and not _whole(params[name], 1, MAX_RANKS):
             return f"{name} is {brief(params[name])}"
+    # Since vLLM 0.33: how often the producer has registered its cache anew.
+    generation = params.get("remote_registration_generation", 0)
+    if not _whole(generation, 0, MAX_RANKS):
+        return f"remote_registration_generation is {brief(generation)}"
     tokens, expiry = params.get("remote_num_tokens"), params.get("remote_blocks_expiry_time")
     if tokens is not None and not _whole(tokens, 0, MAX_BLOCK):
         return f"remote_num_tokens is {brief(tokens)}"

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from kvlease.agent.core import AgentCore
-from kvlease.fence.ledger import NO_ORDERS, FenceLedger, FenceOrders, draw_token
+from kvlease.fence.ledger import NO_ORDERS, FenceLedger, FenceOrders, Word, draw_token
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Cause, Fingerprint, LeaseConfig, LeaseRef
+from kvlease.protocol.lease import brief
 from kvlease.protocol.messages import milliseconds
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
 bounded = bounded_logger(__name__)
 
+UNREAD = (Cause.EXPIRED, Cause.ORPHANED, Cause.AGED_OUT)
+"""Ends after which nobody has read the blocks, or nobody that is known to: what vLLM counts and logs as an expiry."""
+_ENDS = {
+    Cause.EXPIRED: "expired",
+    Cause.ORPHANED: "lost its dead consumer, and nobody took over",
+    Cause.AGED_OUT: "reached its maximum age",
+}
 _CHILD = re.compile(r"\d+_(.+)", re.DOTALL)
 
 
@@ -36,7 +44,7 @@ class ProducerSide:
         """`fingerprint` says what a request's prompt is, before anything of it is cut; `draw` gives tokens
         (`fence.ledger.draw_token`), `clock` monotonic seconds, the agent's own."""
         self.counts: Counter[str] = Counter()
-        """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks, refused.handshake."""
+        """Events since the start: declined.<why>, ends.<cause>, reclaimed_blocks, unfenced_reads, refused.handshake."""
         self.ended = 0
         """Leases that ended since the start, those that were never granted included."""
         self.held_blocks = 0
@@ -53,7 +61,7 @@ class ProducerSide:
         self._held: dict[int, int] = {}
         """Blocks of each granted lease, by token."""
         self._cause: dict[int, Cause] = {}
-        """Why a revoked lease is over; one without an entry was read by a stock consumer."""
+        """Why a revoked lease is over; one without an entry was read under vLLM's own mechanism."""
         self._last_sibling: dict[str, int] = {}
         self._parent_of: dict[int, str] = {}
 
@@ -72,7 +80,8 @@ class ProducerSide:
 
     def open(self, slots: int) -> None:
         """The workers have fence tables of `slots` words; leases can be prepared from now on."""
-        self._ledger = FenceLedger(slots, self._workers, self._draw)
+        if self._ledger is None:
+            self._ledger = FenceLedger(slots, self._workers, self._draw)
 
     def has(self, request_id: str) -> bool:
         """Whether a lease is prepared or granted for this request, and not yet over."""
@@ -106,7 +115,7 @@ class ProducerSide:
         self.counts[f"declined.{why}"] += 1
         reason = {
             "no_slot": "all fence slots are in use; raise kv_lease_fence_slots",
-            "no_producer": "this engine's kv_role is kv_consumer",
+            "no_producer": "the workers of this engine have no fence",
             "no_agent": "the lease agent of this engine is not running",
         }[why]
         bounded.warning("kvlease: a prefill is not offered and will be computed again by its decode engine: %s", reason)
@@ -173,7 +182,7 @@ class ProducerSide:
             return
         for word in self._ledger.report(cleared):
             if word.token in self._held:
-                self._end(word.token)
+                self._end(word)
 
     def hear_heartbeats(self, request_ids: Iterable[str]) -> None:
         """Workers saw heartbeats of stock consumers for these requests."""
@@ -184,17 +193,34 @@ class ProducerSide:
             if heard is not None:
                 self._agent.extend(heard.token)
 
-    def _end(self, token: int) -> None:
+    def _end(self, word: Word) -> None:
+        token = word.token
         blocks = self._held.pop(token)
         self.held_blocks -= blocks
-        cause = self._cause.pop(token, Cause.RELEASED)
+        cause = self._cause.pop(token, None)
+        if cause is None:
+            self._count_unfenced()
+            cause = Cause.RELEASED
         self._count_end(cause)
         if cause is not Cause.RELEASED:
             self.counts["reclaimed_blocks"] += blocks
+        if cause in UNREAD:
+            bounded.warning(
+                "kvlease: releasing the KV blocks of request %s unread: its lease has %s",
+                brief(word.request_id),
+                _ENDS[cause],
+            )
         parent = self._parent_of.pop(token, None)
         if parent is not None and self._last_sibling.get(parent) == token:
             del self._last_sibling[parent]
         self._agent.ended(token)
+
+    def _count_unfenced(self) -> None:
+        self.counts["unfenced_reads"] += 1
+        bounded.warning(
+            "kvlease: leased blocks were read without their fence: by a decode engine that does not run kvlease, or "
+            'since a router does not pass kv_transfer_params["kv_lease"] on'
+        )
 
     def _count_end(self, cause: Cause) -> None:
         self.ended += 1

@@ -25,7 +25,7 @@ from vllm.v1.request import RequestStatus
 
 from kvlease.errors import UnsupportedEngine
 
-TESTED = ("0.32",)
+TESTED = ("0.30", "0.31", "0.32", "0.33")
 """The minor versions of vLLM that the tests on real engines are run with."""
 TRY_ANYWAY = "KVLEASE_ANY_VLLM"
 

@@ -41,7 +41,7 @@ class LeasedHandshakePayload(NixlHandshakePayload):
     fence_base: int = 0
     """Virtual address of the first word."""
     fence_slots: int = 0
-    """0: this worker is no producer and has no table."""
+    """0: this worker has no table."""
 
     def as_stock(self) -> NixlHandshakePayload:
         """What the side channel serves under this worker's rank: to the byte what a stock engine serves."""

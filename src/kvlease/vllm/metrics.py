@@ -1,13 +1,14 @@
 """kvlease's counters and gauges on the engine's own /metrics endpoint (R17).
 
-They travel with vLLM's NIXL statistics from workers and scheduler to the API server; each one's meaning is its
-documentation string here.
+They travel with vLLM's NIXL statistics from workers and scheduler to the API server; `catalogue` says what each means.
 """
 
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from kvlease.roles.producer import UNREAD
+from kvlease.vllm.catalogue import COUNTERS, GAUGES
 from kvlease.vllm.compat import NixlKVConnectorStats, NixlPromMetrics
 
 if TYPE_CHECKING:
@@ -19,32 +20,6 @@ if TYPE_CHECKING:
 
 PERIOD_S = 0.25
 """How often the scheduler half tells, at most: a step must not get dearer for being watched."""
-
-# name: (label, documentation). One label each; "" for none.
-COUNTERS: dict[str, tuple[str, str]] = {
-    "grants": ("", "Leases granted."),
-    "claims": ("", "Claims received: a consumer's session began to hold a lease."),
-    "lease_ends": ("cause", "Leases ended, by cause; all but released were taken back from their consumers."),
-    "crash_reclaims": ("", "Leases taken back since their consumer's process was dead."),
-    "reclaimed_blocks": ("", "KV cache blocks taken back from consumers, for whatever cause but released."),
-    "renewals": ("direction", "Renewals, each for all leases of a session: received as producer, sent as consumer."),
-    "fence_checks": ("verdict", "Reads checked against the fence; intact ones alone are used. Revoked: a late read."),
-    "lost_leases": ("", "Leases that a producer said it does not hold any more, before they were read."),
-    "declined_offers": ("reason", "Prefills not offered for want of a lease; their consumers compute them."),
-    "transport_failures": ("operation", "What the transport could not do: a peer was dead or unreachable."),
-    "refused": ("kind", "Messages and references refused, by kind."),
-    "other_prompts": (
-        "reason",
-        "Hand-offs that reached another prompt than they were made for; computed here (R35), by what differs.",
-    ),
-}
-GAUGES: dict[str, tuple[str, str]] = {
-    "active_leases": ("", "Leases granted and not yet ended; 0 on a producer is the signal that it is drained."),
-    "held_blocks": ("", "KV cache blocks held for consumers."),
-    "sessions": ("role", "Open sessions: with consumers, and with producers."),
-    "fence_slots_used": ("", "Slots of the fence in use."),
-    "agent_up": ("", "1 while the lease agent runs."),
-}
 
 Key = tuple[str, str]
 """A metric and the value of its label, "" where it has none."""
@@ -77,7 +52,8 @@ class LeaseStats(NixlKVConnectorStats):
         return not any(self.data.values())
 
     def aggregate(self, other: Any) -> "LeaseStats":
-        counts, gauges = self.data.pop("kvlease_counts"), self.data.pop("kvlease_gauges")
+        # Made from what vLLM's own statistics left, there is nothing of ours in it yet.
+        counts, gauges = self.data.pop("kvlease_counts", {}), self.data.pop("kvlease_gauges", {})
         theirs = dict(other.data)
         for key, amount in theirs.pop("kvlease_counts", {}).items():
             counts[key] = counts.get(key, 0) + amount
@@ -88,9 +64,9 @@ class LeaseStats(NixlKVConnectorStats):
 
     def reduce(self) -> dict[str, int | float]:
         """What vLLM's periodic log line says."""
-        counts = self.data["kvlease_counts"]
+        counts = self.data.get("kvlease_counts", {})
         ours: dict[str, int | float] = {f"kvlease {_spoken(key)}": value for key, value in sorted(counts.items())}
-        leases = self.data["kvlease_gauges"].get("active_leases|")
+        leases = self.data.get("kvlease_gauges", {}).get("active_leases|")
         if leases is not None:
             ours["kvlease active leases"] = leases
         stock: dict[str, int | float] = super().reduce()
@@ -136,6 +112,10 @@ class SchedulerStatsFeed:
         totals = self._totals()
         for (name, label), total in (totals - self._told).items():
             stats.count(name, label, total)
+            if name == "lease_ends" and label in UNREAD:
+                # vLLM's own counter goes on, and with it whatever alerts people have (R38, vllm 32340).
+                for _ in range(total):
+                    stats.record_kv_expired_req()
         self._told = totals
         gauges = self._read_gauges()
         if gauges != self._gauges:
@@ -155,6 +135,7 @@ class SchedulerStatsFeed:
         totals["renewals", "received"] = lessor.get("renewals", 0)
         totals["renewals", "sent"] = lessee.get("renewals", 0)
         totals["lost_leases", ""] = lessee.get("lost", 0)
+        totals["unfenced_reads", ""] = self._producer.counts["unfenced_reads"]
         totals["refused", "bad_reference"] = self._consumer.bad_references
         totals["refused", "handshake"] = self._producer.counts["refused.handshake"]
         totals["transport_failures", "send"] = report.agent.get("sends_failed", 0)
@@ -163,9 +144,9 @@ class SchedulerStatsFeed:
         _collect(totals, "declined_offers", "declined.", self._producer.counts)
         for differs, requests in self._consumer.other_prompts.items():
             totals["other_prompts", differs] = requests
-        _collect(totals, "refused", "ignored.", lessor)
-        _collect(totals, "refused", "ignored.", lessee)
-        _collect(totals, "refused", "malformed.", report.agent)
+        for counts in (lessor, lessee, report.agent):
+            _collect(totals, "refused", "refused.", counts)
+            _collect(totals, "late", "late.", counts)
         return totals
 
     def _read_gauges(self) -> dict[Key, float]:

@@ -124,7 +124,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
             return delay_free, offer
         prompt = self._producer.take_prompt(request_id)
         if not self._producer.has(request_id):
-            return self._withhold(request_id) if delay_free else (delay_free, offer)
+            return self._withhold(request_id, offer) if delay_free and offer else (delay_free, offer)
         if not delay_free or offer is None:
             self._producer.abort(request_id)
             return delay_free, offer
@@ -142,11 +142,15 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._reqs_not_processed.add(request_id)
         return False, None
 
-    def _withhold(self, request_id: str) -> tuple[bool, dict[str, Any]]:
-        """No lease, no offer: never an unfenced one. The decode engine computes the prompt itself."""
+    def _withhold(self, request_id: str, offer: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+        """No lease, no offer: never an unfenced one. The decode engine computes the prompt itself.
+
+        Whoever looks at the answer on the way finds what vLLM's have, and no block (dynamo 15057).
+        """
         del self._reqs_need_send[request_id]
         self._reqs_not_processed.add(request_id)
-        return False, {"do_remote_prefill": False, "do_remote_decode": False}
+        nothing: list[list[int]] = [[] for _ in offer["remote_block_ids"]]
+        return False, offer | {"do_remote_prefill": False, "remote_block_ids": nothing, "remote_num_tokens": 0}
 
     # -- a step begins and ends ----------------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from kvlease.protocol import LeaseConfig, resolve
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
+_STOCK = "use vLLM's own NixlConnector"
+
 
 def lease_config(vllm_config: "VllmConfig") -> tuple[LeaseConfig, list[str]]:
     """The settings of leases, and the warnings to log about them. Raises `ConfigError`."""
@@ -18,15 +20,36 @@ def lease_config(vllm_config: "VllmConfig") -> tuple[LeaseConfig, list[str]]:
 
 def refuse_unguaranteed(vllm_config: "VllmConfig") -> None:
     """Raises `UnsupportedEngine` where stock vLLM would run and kvlease could not keep its promises."""
-    transfer, parallel = vllm_config.kv_transfer_config, vllm_config.parallel_config
+    transfer, parallel, model = vllm_config.kv_transfer_config, vllm_config.parallel_config, vllm_config.model_config
     if transfer.get_from_extra_config("bidirectional_kv_xfer", False):
         raise UnsupportedEngine(
             "bidirectional_kv_xfer is true: a prefill engine that reads back from a decode engine is not fenced by "
-            "this version of kvlease. Leave it out, or use NixlConnector for it."
+            f"this version of kvlease. Leave it out, or {_STOCK}."
+        )
+    if getattr(model, "enable_sleep_mode", False):
+        raise UnsupportedEngine(
+            "sleep mode is enabled: an engine that wakes up has its KV cache in other memory than it is registered "
+            f"with, and the fence does not tell. Leave --enable-sleep-mode out, or {_STOCK}."
+        )
+    if getattr(parallel, "enable_fault_tolerance", False):
+        raise UnsupportedEngine(
+            "fault tolerance is enabled: a step that fails in a worker takes with it what its fence was to clear, and "
+            f"vLLM goes on without. Leave --enable-fault-tolerance out, or {_STOCK}."
+        )
+    if _returns_routed_experts(vllm_config):
+        raise UnsupportedEngine(
+            "--enable-return-routed-experts is set: vLLM does not hand over which experts a prefill was routed to, and "
+            "refuses it with NIXL. Leave it out."
         )
     for name in ("pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size"):
         if (size := getattr(parallel, name, 1)) > 1:
             raise UnsupportedEngine(
                 f"{name} is {size}: kvlease is built and tested for tensor and data parallelism only. Set it to 1, or "
-                "use NixlConnector."
+                f"{_STOCK}."
             )
+
+
+def _returns_routed_experts(vllm_config: "VllmConfig") -> bool:
+    # A setting of the model in 0.30, one of its own since 0.31.
+    holders = (vllm_config.model_config, getattr(vllm_config, "aux_output_config", None))
+    return any(getattr(holder, "enable_return_routed_experts", False) for holder in holders)

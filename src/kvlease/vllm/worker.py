@@ -5,7 +5,6 @@ the consumer's agent drops the lease, after every worker of the consumer has ver
 overtake the fence read, and siblings, ranks and replicas need no counting on the data path (docs/decisions/0002).
 """
 
-import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +47,6 @@ class LeasedWorker(NixlPullConnectorWorker):
         self._lease_config, _ = lease_config(vllm_config)
         self._lease_extension = self._lease_config.extension_s
         self.xfer_stats = LeaseStats()
-        self._is_producer = vllm_config.kv_transfer_config.is_kv_producer
         self._fence_slots = self._lease_config.fence_slots or kv_cache_config.num_blocks
         self._words = WorkerWords(None)
         self._reads: LeasedReads
@@ -58,14 +56,16 @@ class LeasedWorker(NixlPullConnectorWorker):
         """Producer: leased requests that stock consumers sent heartbeats for, not yet reported."""
         self._fences = RemoteFences(self._fetch_card)
         self._addresses: dict[str, Endpoint] = {}
-        """By engine, as last found in vLLM's own map, which goes the other way: a fleet has many engines."""
+        """By engine: where vLLM shakes hands with it, or has shaken."""
+        self._outlived: set[str] = set()
+        """Engines that live on as another incarnation, while something is still read from the old one."""
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
 
     def register_kv_caches(self, kv_caches: "dict[str, torch.Tensor]") -> None:
-        # First, so that the agent's metadata, taken at the end of it, covers the table.
-        if self._is_producer:
-            self._table = FenceTable(self.nixl_wrapper, self._fence_slots, self.nixl_backends)
+        # First, so that the agent's metadata, taken at the end of it, covers the table. Whatever the role: vLLM lets
+        # every engine prefill for others, and a word takes 8 B a block.
+        self._table = FenceTable(self.nixl_wrapper, self._fence_slots, self.nixl_backends)
         self._words = WorkerWords(self._table)
         self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends)
         self._reads = LeasedReads(self._verifier)
@@ -104,11 +104,13 @@ class LeasedWorker(NixlPullConnectorWorker):
         super().start_load_kv(metadata)
         # Last: a lease may end in the step in which vLLM's worker first hears that its blocks are to be sent.
         for word in orders.fence.clear:
-            self._clear(word.request_id)
+            # And only then the blocks go (S2).
+            if self._words.clear(word.slot):
+                self._let_go_of(word.request_id)
 
-    def _clear(self, request_id: str) -> None:
-        """Clear the word, and only then let the blocks go (S2). A no-op where a stock consumer's notice did it."""
-        if self._words.clear(request_id) and request_id in self._reqs_to_process:
+    def _let_go_of(self, request_id: str) -> None:
+        """Its blocks are to be reported as sent. A no-op for a prefill that was aborted."""
+        if request_id in self._reqs_to_process:
             self._reqs_to_process.remove(request_id)
             self.consumer_notification_counts_by_req.pop(request_id, None)
             self.expected_consumer_notifications_by_req.pop(request_id, None)
@@ -132,18 +134,31 @@ class LeasedWorker(NixlPullConnectorWorker):
             self._fail(req_id)
 
     def _read_any(self, req_id: str, meta: ReqMeta) -> None:
+        engine_id = meta.remote.engine_id
         ref = self._reads.ref(req_id)
-        if ref is None:
+        if ref is not None:
+            # Since 0.33. A producer with leases never registers its cache anew: sleep mode is refused. And no number
+            # that a client wrote has vLLM let go of an engine.
+            meta.remote.registration_generation = 0
+        if engine_id in self._outlived or self._would_part(engine_id, meta):
+            self._fail(req_id)
+        elif ref is None:
             super()._read_blocks_for_req(req_id, meta)
-        elif meta.remote.engine_id not in self._remote_agents:
-            # Stock shakes hands in the background and comes back here; nothing is read yet.
-            super()._read_blocks_for_req(req_id, meta)
+        elif engine_id not in self._remote_agents:
+            # It comes back here when hands are shaken; nothing is read yet.
+            self._background_nixl_handshake(req_id, engine_id, meta)
         else:
             self._read_leased(req_id, meta, ref)
 
+    def _would_part(self, engine_id: str, meta: ReqMeta) -> bool:
+        """Since 0.33, whether vLLM would let go of an engine on this request's word, in the middle of others' reads."""
+        generation = getattr(meta.remote, "registration_generation", 0)
+        known = getattr(self, "_remote_registration_generations", {}).get(engine_id, 0)
+        return generation > known and engine_id in self._engines_with_inflight_transfers()
+
     def _read_leased(self, req_id: str, meta: ReqMeta, ref: LeaseRef) -> None:
         remote = meta.remote
-        source = Source(remote.engine_id, self._address_of(remote.engine_id) or (remote.host, remote.port))
+        source = Source(remote.engine_id, self._addresses.get(remote.engine_id, (remote.host, remote.port)))
         ranks = self._source_ranks(remote.engine_id)
         match self._fences.admit(req_id, source, ref, ranks, lambda: self._ready_requests.put((req_id, meta))):
             case Admission.READ:
@@ -157,15 +172,19 @@ class LeasedWorker(NixlPullConnectorWorker):
             case Admission.WAIT:
                 pass
 
-    def _address_of(self, engine_id: str) -> Endpoint | None:
-        """Where vLLM shook hands with this engine. A request's own word, which clients write, could have an engine
-        forgotten that others read from."""
-        address = self._addresses.get(engine_id)
-        if address is None or self._engine_by_address.get(address) != engine_id:
-            address = next((where for where, known in self._engine_by_address.items() if known == engine_id), None)
-            if address is not None:
-                self._addresses[engine_id] = address
-        return address
+    def _ensure_handshake(self, engine_id: str, host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+        """Where vLLM shakes hands with an engine is where its card is. A request's own word, which clients write, could
+        have an engine forgotten that others read from."""
+        pending = super()._ensure_handshake(engine_id, host, port, *args, **kwargs)
+        if pending is not None and engine_id not in self._addresses:
+            self._addresses[engine_id] = (host, port)
+
+            def forget_failed(shaken: Future[Any]) -> None:
+                if shaken.cancelled() or shaken.exception() is not None:
+                    self._addresses.pop(engine_id, None)
+
+            pending.add_done_callback(forget_failed)
+        return pending
 
     def _fetch_card(self, endpoint: Endpoint) -> Future[LeaseCard]:
         """In the thread of vLLM's handshakes."""
@@ -178,12 +197,12 @@ class LeasedWorker(NixlPullConnectorWorker):
         bounded.warning("kvlease: request %s is not read: its producer incarnation is not at %s", req_id, engine_id)
         if self._fences.take_replaced(engine_id):
             # The engine kept its name over a restart: vLLM must shake hands with it again.
-            self._mark_remote_engine_invalid(engine_id, time.perf_counter())
+            self._outlived.add(engine_id)
         self._fail(req_id)
 
     def _fail(self, req_id: str) -> None:
         """Down vLLM's load-failure path, where `kv_load_failure_policy` decides: compute, or answer with an error."""
-        self._handle_failed_transfer(req_id, None, self._recv_failures, record_failed_transfer=False)
+        self._recv_failures.add(req_id)
 
     def _pop_done_transfers(self, transfers: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
         """Requests whose data is in are held back until their fence is read; most are through in the same step."""
@@ -235,11 +254,23 @@ class LeasedWorker(NixlPullConnectorWorker):
             self._fences.forget(request_id)
         for request_id in results.finished_sending:
             # A stock consumer's notice: the word goes before the report that frees the blocks.
-            self._clear(request_id)
+            self._words.clear_request(request_id)
         if self._released:
             results.finished_sending |= self._released
             self._released = set()
+        if self._outlived:
+            self._let_go_of_outlived()
         return results
+
+    def _let_go_of_outlived(self) -> None:
+        """Of the old incarnation, once nothing is read from it: the next read shakes hands with the new one."""
+        with self._handshake_lock:
+            if self._handshake_futures:
+                return
+        for engine_id in self._outlived - self._engines_with_inflight_transfers():
+            self._outlived.discard(engine_id)
+            if engine_id in self._remote_agents:
+                self._cleanup_remote_engine(engine_id, log_eviction=False)
 
     def take_report(self) -> LeaseWorkerReport | None:
         """What the scheduler is to hear of this step; None when there is nothing."""
