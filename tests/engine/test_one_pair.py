@@ -14,7 +14,7 @@ from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Reference
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")

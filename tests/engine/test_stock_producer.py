@@ -9,7 +9,7 @@ from pairs import Pair, Scene, consumer, producer, read_fresh, running, wait_in_
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.metrics import STOCK_EXPIRED
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

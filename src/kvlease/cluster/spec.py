@@ -114,6 +114,8 @@ def environment(spec: EngineSpec, side_channel_port: int, scratch: Path) -> dict
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        # By itself, vLLM looks for how it was distributed; 0.33's Python beside 0.32's kernels was not at all.
+        "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_NIXL_SIDE_CHANNEL_HOST": spec.host,
         "VLLM_NIXL_SIDE_CHANNEL_PORT": str(side_channel_port),
         "VLLM_RPC_BASE_PATH": str(scratch),

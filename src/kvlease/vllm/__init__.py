@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kvlease.vllm import surface
+
 if TYPE_CHECKING:
     from kvlease.vllm.connector import LeasedNixlConnector
 
@@ -14,6 +16,8 @@ _NAMES = ("LeasedNixlConnector", "NixlConnector", "NixlPullConnector")
 def __getattr__(name: str) -> Any:
     # Late: vLLM loads our plugin in each of its processes, also where nobody asks for this connector.
     if name in _NAMES:
+        # First: where something is missing, the list of it says more than the first import that fails.
+        surface.check()
         from kvlease.vllm.connector import LeasedNixlConnector
 
         return LeasedNixlConnector

@@ -1,0 +1,146 @@
+"""All that kvlease needs of vLLM, in one table: what it calls, overrides and looks at (R36).
+
+Looked at twice. When an engine starts, in the vLLM that is imported: what is missing is told as a list, before anything
+runs, instead of an AttributeError in some step. And by the contract tests (`tests/contract/`) in the text of any vLLM,
+which judge a release on its first day. Imports nothing of vLLM before it is asked to.
+"""
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from kvlease.errors import UnsupportedEngine
+
+V1 = "vllm.distributed.kv_transfer.kv_connector.v1"
+NIXL = f"{V1}.nixl"
+CONNECTOR = f"{NIXL}.connector:NixlBaseConnector"
+PULL_CONNECTOR = f"{NIXL}.connector:NixlPullConnector"
+SCHEDULER = f"{NIXL}.base_scheduler:NixlBaseConnectorScheduler"
+PULL_SCHEDULER = f"{NIXL}.pull_scheduler:NixlPullConnectorScheduler"
+WORKER = f"{NIXL}.base_worker:NixlBaseConnectorWorker"
+PULL_WORKER = f"{NIXL}.pull_worker:NixlPullConnectorWorker"
+BASE = f"{V1}.base:KVConnectorBase_V1"
+
+
+class Place(NamedTuple):
+    """Something in vLLM: `module:Class.method`, and the names of its parameters; None where they do not matter."""
+
+    where: str
+    takes: str | None = None
+
+
+PLACES: tuple[Place, ...] = (
+    Place(f"{V1}.base:KVConnectorHandshakeMetadata"),
+    Place(f"{V1}.base:KVConnectorRole"),
+    Place(f"{V1}.base:KVConnectorTransferResults"),
+    Place(f"{V1}.base:KVConnectorWorkerMetadata"),
+    Place(f"{BASE}.build_connector_worker_meta", "self"),
+    Place(f"{BASE}.get_transfer_results", "self finished_req_ids"),
+    Place(f"{BASE}.get_kv_connector_stats", "self"),
+    Place(f"{BASE}.build_prom_metrics", "cls vllm_config metric_types labelnames per_engine_labelvalues"),
+    Place(f"{NIXL}.metadata:GET_META_MSG"),
+    Place(f"{NIXL}.metadata:ReqMeta"),
+    Place(f"{NIXL}.metadata:NixlConnectorMetadata"),
+    Place(f"{NIXL}.metadata:NixlHandshakePayload"),
+    Place(f"{NIXL}.stats:NixlKVConnectorStats"),
+    Place(f"{NIXL}.stats:NixlKVConnectorStats.record_kv_expired_req", "self"),
+    Place(f"{NIXL}.stats:NixlPromMetrics.__init__", "self vllm_config metric_types labelnames per_engine_labelvalues"),
+    Place(f"{NIXL}.stats:NixlPromMetrics.observe", "self transfer_stats_data engine_idx"),
+    Place(f"{NIXL}.tp_mapping:TPMapping.all_source_ranks"),
+    Place(f"{CONNECTOR}.__init__", "self vllm_config role kv_cache_config"),
+    Place(f"{CONNECTOR}.get_transfer_results", "self finished_req_ids"),
+    Place(f"{CONNECTOR}.set_xfer_handshake_metadata_pp_aware", "self metadata"),
+    Place(f"{SCHEDULER}.__init__", "self vllm_config engine_id kv_cache_config"),
+    Place(f"{SCHEDULER}.set_xfer_handshake_metadata", "self metadata"),
+    Place(f"{SCHEDULER}._nixl_handshake_listener", "encoded_data ready_event stop_event host port"),
+    Place(f"{SCHEDULER}.on_new_request", "self request"),
+    Place(f"{SCHEDULER}.build_connector_meta", "self scheduler_output"),
+    Place(f"{SCHEDULER}.update_connector_output", "self connector_output"),
+    Place(f"{SCHEDULER}.shutdown", "self"),
+    Place(f"{PULL_SCHEDULER}.update_state_after_alloc", "self request blocks num_external_tokens"),
+    Place(f"{PULL_SCHEDULER}.request_finished", "self request block_ids"),
+    Place(f"{WORKER}.__init__", "self vllm_config engine_id kv_cache_config"),
+    Place(f"{WORKER}.register_kv_caches", "self kv_caches"),
+    Place(f"{WORKER}.shutdown", "self"),
+    Place(f"{WORKER}.get_transfer_results", "self"),
+    Place(f"{WORKER}._handle_heartbeat", "self payload"),
+    Place(f"{WORKER}._pop_done_transfers", "self transfers"),
+    Place(f"{WORKER}._ensure_handshake", "self engine_id host port tp_size dcp_size pp_size notif_agents_only"),
+    Place(f"{WORKER}._background_nixl_handshake", "self req_id remote_engine_id meta"),
+    Place(f"{WORKER}._engines_with_inflight_transfers", "self"),
+    Place(f"{WORKER}._cleanup_remote_engine", "self engine_id log_eviction"),
+    Place(f"{PULL_WORKER}.start_load_kv", "self metadata"),
+    Place(f"{PULL_WORKER}._read_blocks_for_req", "self req_id meta"),
+    Place(f"{PULL_WORKER}._get_new_notifs", "self"),
+    Place("vllm.v1.outputs:KVConnectorOutput.kv_connector_worker_meta"),
+    Place("vllm.v1.outputs:KVConnectorOutput.failed_recving"),
+    Place("vllm.v1.kv_cache_interface:KVCacheConfig.transfer_groups"),
+    Place("vllm.v1.kv_cache_interface:KVCacheConfig.num_blocks"),
+    Place("vllm.v1.request:RequestStatus"),
+    Place("vllm.utils.network_utils:make_zmq_path", "scheme host port"),
+    Place("vllm.config.kv_transfer:KVTransferConfig.has_connector", "self connector_name"),
+    Place("vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory._registry"),
+)
+ATTRIBUTES: dict[str, str] = {
+    SCHEDULER: "_kv_lease_duration _heartbeat_interval _reqs_need_recv _reqs_need_send _reqs_not_processed "
+    "kv_cache_config",
+    WORKER: "nixl_wrapper nixl_backends xfer_handshake_metadata _recving_metadata _reqs_to_process "
+    "consumer_notification_counts_by_req expected_consumer_notifications_by_req _lease_extension xfer_stats "
+    "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
+    "_handshake_lock _handshake_futures",
+    f"{V1}.metrics:KVConnectorPromMetrics": "_counter_cls _gauge_cls per_engine_labelvalues",
+}
+"""What a class's `__init__` sets and kvlease uses."""
+
+
+def check() -> None:
+    """Raises `UnsupportedEngine` with the whole list where the vLLM that is imported lacks something."""
+    missing = list(_missing())
+    if missing:
+        import vllm
+
+        raise UnsupportedEngine(
+            f"this is vLLM {vllm.__version__}, and kvlease cannot run with it: {'; '.join(missing)}. Use a version "
+            "that kvlease is tested with (README, Versions)."
+        )
+
+
+def _missing() -> Iterator[str]:
+    for place in PLACES:
+        found = _find(place.where)
+        if found is _NOTHING:
+            yield f"{place.where} is missing"
+        elif place.takes is not None and (takes := _parameters(found)) != place.takes:
+            yield f"{place.where} takes ({takes}) and not ({place.takes})"
+    for where, names in ATTRIBUTES.items():
+        kind = _find(where)
+        if kind is _NOTHING:
+            yield f"{where} is missing"
+            continue
+        known = kind.__init__.__code__.co_names
+        yield from (f"{where}.__init__ sets no {name}" for name in names.split() if name not in known)
+
+
+_NOTHING: Any = object()
+
+
+def _find(where: str) -> Any:
+    module, _, dotted = where.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError:
+        return _NOTHING
+    for name in dotted.split("."):
+        # As it stands in the class: a class method with its class, a field of a dataclass by its annotation.
+        inside = vars(found)
+        annotated = inspect.get_annotations(found) if inspect.isclass(found) else {}
+        if name not in inside and name not in annotated:
+            return _NOTHING
+        found = inside.get(name, None)
+    return found
+
+
+def _parameters(function: Any) -> str:
+    plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
+    return " ".join(inspect.signature(plain).parameters)

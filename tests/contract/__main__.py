@@ -1,0 +1,56 @@
+"""`python tests/contract [MINOR] [--accept]`: what kvlease would have to do for a vLLM, from its text, in seconds.
+
+Without a minor: the vLLM that is installed, and those beside it. Exit status 1 where there is anything to do.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from installed import folders, minor_of
+from judge import Found, accepted_minors, judge
+from text import Text
+
+DOWNLOADS = Path("out/contract")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python tests/contract", description=__doc__)
+    parser.add_argument("minor", nargs="?", help="such as 0.34: that release's wheel is fetched")
+    parser.add_argument("--accept", action="store_true", help="somebody has read it all: keep what was found as known")
+    chosen = parser.parse_args()
+    texts = {chosen.minor: Text(fetched(chosen.minor))} if chosen.minor else {m: Text(p) for m, p in folders().items()}
+    if not texts:
+        print("no vLLM is installed here: `make contract VLLM=0.34` fetches one")
+        return 1
+    return max([_tell(minor, text, chosen.accept) for minor, text in texts.items()])
+
+
+def _tell(minor: str, text: Text, accept: bool) -> int:
+    known = minor if minor in accepted_minors() else accepted_minors()[-1]
+    said = judge(text, Found.accepted(known))
+    print(f"vLLM {minor}, beside what is accepted of {known}: {len(said) or 'nothing'} to do")
+    print("".join(f"  {statement}\n" for statement in said), end="")
+    if accept:
+        Found.of(text).accept(minor)
+    return 1 if said and not accept else 0
+
+
+def fetched(minor: str) -> Path:
+    """The folder that is installed, or else the wheel, kept in `out/contract`."""
+    if minor in (there := folders()):
+        return there[minor]
+    folder = DOWNLOADS / minor
+    if not list(folder.glob("*.whl")):
+        arguments = ["download", "--no-deps", "--disable-pip-version-check", "--dest", str(folder), f"vllm=={minor}.*"]
+        subprocess.run([sys.executable, "-m", "pip", *arguments], check=True)
+    wheel = next(folder.glob("*.whl"))
+    assert minor_of(wheel.name.split("-")[1]) == minor
+    return wheel
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""What kvlease hangs on in vLLM, looked for in a vLLM's text, and compared with what was accepted (R36).
+
+missing, different: what kvlease calls or overrides is not there, or is called otherwise: it does not run.
+new, gone: a set that must not change unseen did: somebody decides.
+changed: a function that kvlease overrides, or whose inside it relies on, has another body: somebody reads it.
+"""
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from text import Text, attributes, digest, parameters
+
+from kvlease.vllm.surface import (
+    ATTRIBUTES,
+    BASE,
+    CONNECTOR,
+    NIXL,
+    PLACES,
+    PULL_CONNECTOR,
+    PULL_SCHEDULER,
+    PULL_WORKER,
+    SCHEDULER,
+    WORKER,
+)
+
+ACCEPTED = Path(__file__).with_name("accepted")
+SCHED = "vllm.v1.core.sched.scheduler:Scheduler"
+
+
+def _of(kind: str, names: str) -> list[str]:
+    return [f"{kind}.{name}" for name in names.split()]
+
+
+BODIES: tuple[str, ...] = (
+    *_of(SCHEDULER, "set_xfer_handshake_metadata _nixl_handshake_listener on_new_request build_connector_meta"),
+    *_of(SCHEDULER, "update_connector_output shutdown _truncate_request_for_prefill"),
+    *_of(PULL_SCHEDULER, "update_state_after_alloc request_finished get_num_new_matched_tokens"),
+    *_of(WORKER, "get_transfer_results _handle_heartbeat _pop_done_transfers _ensure_handshake shutdown"),
+    *_of(WORKER, "_background_nixl_handshake _cleanup_remote_engine _send_heartbeats _send_pending_recv_notifs"),
+    *_of(WORKER, "_engines_with_inflight_transfers"),
+    *_of(PULL_WORKER, "start_load_kv _read_blocks_for_req _read_blocks _get_new_notifs"),
+    *_of(CONNECTOR, "__init__ get_transfer_results get_handshake_metadata shutdown"),
+    *_of(PULL_CONNECTOR, "__init__"),
+    *_of(f"{NIXL}.stats:NixlKVConnectorStats", "aggregate is_empty reset"),
+    *_of(f"{NIXL}.stats:NixlPromMetrics", "observe"),
+    *_of(SCHED, "_connector_finished _update_from_kv_xfer_finished _handle_failed_recving finish_requests"),
+    *_of(SCHED, "_free_request has_finished_requests has_requests _update_waiting_for_remote_kv"),
+    "vllm.distributed.kv_transfer.kv_connector.utils:KVOutputAggregator.aggregate",
+    "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory.get_connector_class",
+    "vllm.v1.outputs:KVConnectorOutput.is_empty",
+    # What a prompt's KV cache depends on, and which prompt of a list is answered with a reference (vllm/prompts.py).
+    "vllm.v1.core.kv_cache_utils:generate_block_hash_extra_keys",
+    "vllm.v1.core.kv_cache_utils:_gen_lora_extra_hash_keys",
+    "vllm.entrypoints.openai.completion.serving:OpenAIServingCompletion.request_output_to_completion_response",
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One line of the work list."""
+
+    kind: str
+    what: str
+    where: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind:9} {self.what}" + (f"  ({self.where})" if self.where else "")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a vLLM's text has, of what is accepted by hand: closed sets, and bodies by their digest."""
+
+    sets: dict[str, list[str]]
+    bodies: dict[str, str]
+
+    @classmethod
+    def of(cls, text: Text) -> "Found":
+        bodies = {where: digest(node) for where in BODIES if (node := text.find(where)) is not None}
+        return cls({name: sorted(look(text)) for name, look in SETS.items()}, bodies)
+
+    @classmethod
+    def accepted(cls, minor: str) -> "Found":
+        stored = json.loads((ACCEPTED / f"{minor}.json").read_text())
+        return cls(stored["sets"], stored["bodies"])
+
+    def accept(self, minor: str) -> None:
+        written = json.dumps({"sets": self.sets, "bodies": self.bodies}, indent=1)
+        (ACCEPTED / f"{minor}.json").write_text(written + "\n")
+
+
+def accepted_minors() -> list[str]:
+    """Oldest first."""
+    return sorted((path.stem for path in ACCEPTED.glob("*.json")), key=lambda m: tuple(map(int, m.split("."))))
+
+
+def judge(text: Text, known: Found) -> list[Statement]:
+    """All that is to be said of this vLLM, beside what is known."""
+    found = Found.of(text)
+    return [*_surface(text), *_compare_sets(found, known), *_compare_bodies(text, found, known)]
+
+
+def _surface(text: Text) -> Iterator[Statement]:
+    for place in PLACES:
+        node = text.find(place.where)
+        if node is None:
+            yield Statement("missing", place.where)
+        elif place.takes is not None and parameters(node) != place.takes:
+            yield Statement("different", f"{place.where} takes ({parameters(node)})", text.line_of(place.where))
+    for where, names in ATTRIBUTES.items():
+        kind = text.find(where)
+        known = attributes(kind) if kind is not None else set()
+        yield from (Statement("missing", f"{where}: self.{name}") for name in names.split() if name not in known)
+
+
+def _compare_sets(found: Found, known: Found) -> Iterator[Statement]:
+    for name, members in found.sets.items():
+        before = set(known.sets.get(name, ()))
+        yield from (Statement("new", f"{name}: {member}") for member in members if member not in before)
+        yield from (Statement("gone", f"{name}: {member}") for member in sorted(before - set(members)))
+
+
+def _compare_bodies(text: Text, found: Found, known: Found) -> Iterator[Statement]:
+    for where in BODIES:
+        if where not in found.bodies:
+            # One that this minor never had is no loss.
+            if where in known.bodies:
+                yield Statement("missing", where)
+        elif found.bodies[where] != known.bodies.get(where):
+            yield Statement("changed", where, text.line_of(where))
+
+
+# -- sets that must not change unseen -------------------------------------------------------------------------------
+
+
+def _fields(where: str) -> Callable[[Text], set[str]]:
+    def look(text: Text) -> set[str]:
+        kind = text.find(where)
+        nodes = ast.iter_child_nodes(kind) if kind is not None else ()
+        return {n.target.id for n in nodes if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+
+    return look
+
+
+def _methods(where: str) -> Callable[[Text], set[str]]:
+    def look(text: Text) -> set[str]:
+        kind = text.find(where)
+        nodes = ast.iter_child_nodes(kind) if kind is not None else ()
+        return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+
+    return look
+
+
+def _offered(text: Text) -> set[str]:
+    """Keys of the `dict(...)` that a finished prefill returns."""
+    function = text.find(f"{PULL_SCHEDULER}.request_finished")
+    calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)] if function is not None else []
+    return {k.arg for call in calls if getattr(call.func, "id", "") == "dict" for k in call.keywords if k.arg}
+
+
+def _read_params(text: Text) -> set[str]:
+    """Keys of `kv_transfer_params` that the connector looks at: clients write them."""
+    folder = NIXL.replace(".", "/") + "/"
+    found = set()
+    for name in sorted(text.names):
+        tree = text.file(name) if name.startswith(folder) else None
+        for node in ast.walk(tree) if tree is not None else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+                owner, key = node.func.value, node.args[0] if node.args else None
+            elif isinstance(node, ast.Subscript):
+                owner, key = node.value, node.slice
+            else:
+                continue
+            named = getattr(owner, "id", getattr(owner, "attr", "")) in ("params", "kv_transfer_params")
+            if named and isinstance(key, ast.Constant) and isinstance(key.value, str):
+                found.add(key.value)
+    return found
+
+
+def _knowing_the_name(text: Text) -> set[str]:
+    """Functions outside of the connectors that know NixlConnector by name (R37)."""
+    found: set[str] = set()
+    for name in sorted(text.names):
+        if "/kv_connector/" in name or '"NixlConnector"' not in (code := text.read(name)):
+            continue
+        found |= {f"{name}: {owner}" for owner in _owners(ast.parse(code), "")}
+    return found
+
+
+def _owners(node: ast.AST, inside: str) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Constant) and child.value == "NixlConnector":
+            yield inside
+        named = isinstance(child, ast.FunctionDef | ast.ClassDef)
+        yield from _owners(child, f"{inside}.{child.name}".lstrip(".") if named else inside)  # type: ignore[attr-defined]
+
+
+SETS: dict[str, Callable[[Text], set[str]]] = {
+    "fields of NixlHandshakePayload": _fields(f"{NIXL}.metadata:NixlHandshakePayload"),
+    "fields of RemoteMeta": _fields(f"{NIXL}.metadata:RemoteMeta"),
+    "kv_transfer_params of an offer": _offered,
+    "kv_transfer_params that are read": _read_params,
+    "hooks of KVConnectorBase_V1": _methods(BASE),
+    "methods of NixlPullConnector": _methods(PULL_CONNECTOR),
+    "functions that know NixlConnector by name": _knowing_the_name,
+}

@@ -1,0 +1,108 @@
+"""The text of a vLLM, in a folder that holds `vllm/` or in a wheel: looked at, never imported."""
+
+import ast
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+
+class Text:
+    """One vLLM. Raises `FileNotFoundError` where there is none."""
+
+    def __init__(self, place: Path) -> None:
+        """`place`: a folder (site-packages will do), or a wheel."""
+        self.place = place
+        self._wheel = zipfile.ZipFile(place) if place.suffix == ".whl" else None
+        self._parsed: dict[str, ast.Module | None] = {}
+        if "vllm/__init__.py" not in self.names:
+            raise FileNotFoundError(f"{place} holds no vllm")
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """All Python files, as `vllm/…`."""
+        if self._wheel is not None:
+            return frozenset(name for name in self._wheel.namelist() if name.endswith(".py"))
+        return frozenset(str(path.relative_to(self.place)) for path in (self.place / "vllm").rglob("*.py"))
+
+    def read(self, name: str) -> str:
+        if self._wheel is not None:
+            return self._wheel.read(name).decode()
+        return (self.place / name).read_text()
+
+    def file(self, name: str) -> ast.Module | None:
+        """A file, parsed; None where there is none."""
+        if name not in self._parsed:
+            self._parsed[name] = ast.parse(self.read(name)) if name in self.names else None
+        return self._parsed[name]
+
+    def find(self, where: str) -> ast.AST | None:
+        """What stands at `module:Class.method`; None where nothing does."""
+        module, _, dotted = where.partition(":")
+        found: ast.AST | None = self.file(file_of(module))
+        for part in dotted.split("."):
+            if found is None:
+                return None
+            found = next((node for node in ast.iter_child_nodes(found) if part in _names(node)), None)
+        return found
+
+    def line_of(self, where: str) -> str:
+        """File and line, to look there."""
+        found = self.find(where)
+        return f"{file_of(where.partition(':')[0])}:{getattr(found, 'lineno', '?')}"
+
+
+def file_of(module: str) -> str:
+    return module.replace(".", "/") + ".py"
+
+
+def _names(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        yield node.name
+    elif isinstance(node, ast.Assign):
+        yield from (target.id for target in node.targets if isinstance(target, ast.Name))
+    elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        yield node.target.id
+
+
+def parameters(function: ast.AST) -> str:
+    """Their names, as `surface.Place.takes` has them."""
+    assert isinstance(function, ast.FunctionDef)
+    given = function.args
+    return " ".join(each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs))
+
+
+def attributes(kind: ast.AST) -> set[str]:
+    """What the class's `__init__` sets on itself."""
+    made = next((n for n in ast.iter_child_nodes(kind) if "__init__" in _names(n)), None)
+    nodes = ast.walk(made) if made is not None else ()
+    return {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.ctx, ast.Store)
+        and getattr(node.value, "id", "") == "self"
+    }
+
+
+def digest(node: ast.AST) -> str:
+    """Of what the code does: comments, docstrings and annotations may change."""
+    bare = _Bare().visit(ast.parse(ast.unparse(node)))
+    return hashlib.sha256(ast.dump(bare).encode()).hexdigest()[:12]
+
+
+class _Bare(ast.NodeTransformer):
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        self.generic_visit(node)
+        first = node.body[0]
+        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+            node.body = node.body[1:] or [ast.Pass()]
+        node.returns = None
+        for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+            each.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        self.generic_visit(node)
+        return ast.Assign([node.target], node.value, lineno=0) if node.value else ast.Pass()
