@@ -25,6 +25,7 @@ from kvlease.roles.producer import ProducerSide
 from kvlease.roles.reads import LeasedReads
 from kvlease.roles.words import WorkerWords
 from kvlease.vllm.connector import LeasedNixlConnector
+from kvlease.vllm.metadata import LeasedHandshakePayload
 from kvlease.vllm.prompts import fingerprint_of
 from kvlease.vllm.scheduler import LeasedScheduler
 from kvlease.vllm.side_channel import SideChannelCards
@@ -64,6 +65,10 @@ class Scheduler(Bare, LeasedScheduler):
         _schedulers.add(self)
         # As the handshake of its workers would.
         self._producer.open(SLOTS)
+
+    def set_xfer_handshake_metadata(self, metadata: Any) -> None:
+        """Also of payloads that no worker made."""
+        super().set_xfer_handshake_metadata({rank: _leased(payload) for rank, payload in metadata.items()})
 
     def on_new_request(self, request: Any) -> None:
         params = request.kv_transfer_params or {}
@@ -105,6 +110,12 @@ class Worker(Bare, LeasedWorker):
         """Once, and not in a bare one, whose NIXL may be anything."""
         if "_verifier" in vars(self) and self._table is None:
             super()._open_fence()
+
+
+def _leased(payload: Any) -> LeasedHandshakePayload:
+    if isinstance(payload, LeasedHandshakePayload):
+        return payload
+    return LeasedHandshakePayload(payload.compatibility_hash, payload.agent_metadata_bytes)
 
 
 def _in_memory(incarnation: int, *_: Any) -> MemoryTransport:
