@@ -18,6 +18,7 @@ from kvlease.vllm.compat import (
     KVConnectorHandshakeMetadata,
     NixlConnectorMetadata,
     NixlPullConnectorScheduler,
+    nixl_package,
 )
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
@@ -45,8 +46,9 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._kv_lease_duration = self._config.duration_s
         self._heartbeat_interval = self._config.renew_interval_s
         backends = vllm_config.kv_transfer_config.get_from_extra_config("backends", ["UCX"])
+        package = nixl_package()
         self._agent = LeaseAgent(
-            self._config, engine_id, lambda incarnation: NixlTransport(incarnation, backends), SideChannelCards()
+            self._config, engine_id, lambda own: NixlTransport(own, backends, package), SideChannelCards()
         )
         world_size = vllm_config.parallel_config.world_size
         self._producer = ProducerSide(self._config, self._agent, world_size, fingerprint_of)

@@ -79,7 +79,8 @@ PLACES: tuple[Place, ...] = (
     Place("vllm.v1.kv_cache_interface:KVCacheConfig.num_blocks"),
     Place("vllm.v1.request:RequestStatus"),
     Place("vllm.utils.network_utils:make_zmq_path", "scheme host port"),
-    Place("vllm.config.kv_transfer:KVTransferConfig.has_connector", "self connector_name"),
+    Place("vllm.config.vllm:VllmConfig.__post_init__", "self"),
+    Place("vllm.distributed.nixl_utils:NixlWrapper"),
     Place("vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory._registry"),
 )
 ATTRIBUTES: dict[str, str] = {

@@ -8,7 +8,7 @@ overtake the fence read, and siblings, ranks and replicas need no counting on th
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
+from kvlease.fence import AgentErrors, FenceTable, FenceVerifier, FenceWord, Verdict
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 from kvlease.protocol.lease import brief
@@ -21,6 +21,7 @@ from kvlease.vllm.compat import (
     NixlHandshakePayload,
     NixlPullConnectorWorker,
     ReqMeta,
+    nixl_package,
 )
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats
@@ -67,7 +68,8 @@ class LeasedWorker(NixlPullConnectorWorker):
         # every engine prefill for others, and a word takes 8 B a block.
         self._table = FenceTable(self.nixl_wrapper, self._fence_slots, self.nixl_backends)
         self._words = WorkerWords(self._table)
-        self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends)
+        errors = AgentErrors.of_nixl(nixl_package())
+        self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends, errors=errors)
         self._reads = LeasedReads(self._verifier)
         super().register_kv_caches(kv_caches)
 
