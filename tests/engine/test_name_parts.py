@@ -10,7 +10,7 @@ from unittest import mock
 
 import pytest
 
-from kvlease.errors import ConfigError
+from kvlease.errors import ConfigError, UnsupportedEngine
 
 pytestmark = [pytest.mark.engine, pytest.mark.essential]
 
@@ -229,6 +229,25 @@ def test_what_vllm_decides_by_name_is_decided_as_for_stock(
     assert class_of(transfer(extra[1]["kv_connector"], extra[1]["kv_connector_module_path"]) if extra else leased) is (
         LeasedNixlConnector
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("layout", [None, "SD", "DS"])
+@pytest.mark.parametrize("state", [True, False])
+def test_mambas_state_without_the_plugin_is_refused_with_a_way_out(name: str, layout: str | None, state: bool) -> None:
+    """Under the leased name alone nobody sets the layout then; vLLM's own sentence does not say why."""
+    from kvlease.vllm.plugin import refuse_unset_layout
+
+    if layout is not None:
+        os.environ[LAYOUT] = layout
+    config = SimpleNamespace(
+        kv_transfer_config=transfer(name, MODULE), model_config=SimpleNamespace(has_inner_state=state)
+    )
+    if name == NAMES[0] and layout != "DS" and state:
+        with pytest.raises(UnsupportedEngine, match=r"VLLM_SSM_CONV_STATE_LAYOUT is .*VLLM_PLUGINS.*NixlConnector"):
+            refuse_unset_layout(config)
+    else:
+        refuse_unset_layout(config)
 
 
 def test_somebody_elses_connector_keeps_its_name() -> None:

@@ -62,6 +62,12 @@ def children(model: Path, logs: Path, tmp_path_factory: pytest.TempPathFactory) 
     yield from pair_of(model, logs, p, {"name": "D-second", "transfer": second, "extra_env": NO_PLUGINS})
 
 
+def test_the_engine_says_once_that_kvlease_is_in_stocks_place(stock_name: Pair) -> None:
+    said = "KVLEASE_REPLACES_NIXL=1: vLLM's NixlConnector is kvlease's in this engine"
+    assert stock_name.d.log_path.read_text(errors="replace").count(said) == 1
+    assert said not in stock_name.p.log_path.read_text(errors="replace")
+
+
 @pytest.mark.parametrize("which", ["stock_name", "children"])
 def test_reads_are_fenced_and_right(which: str, request: pytest.FixtureRequest) -> None:
     pair: Pair = request.getfixturevalue(which)

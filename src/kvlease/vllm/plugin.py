@@ -9,13 +9,14 @@ import functools
 import os
 from typing import Any
 
-from kvlease.errors import ConfigError
+from kvlease.errors import ConfigError, UnsupportedEngine
 
 NAME = "LeasedNixlConnector"
 MODULE = "kvlease.vllm"
 STOCK_NAMES = ("NixlConnector", "NixlPullConnector")
 """vLLM's connectors that kvlease takes the place of: both are the pull connector."""
 REPLACES = "KVLEASE_REPLACES_NIXL"
+STATE_LAYOUT = "VLLM_SSM_CONV_STATE_LAYOUT"
 
 
 def replaces_stock() -> bool:
@@ -74,3 +75,18 @@ def rename(settings: dict[str, Any]) -> None:
         settings |= {"kv_connector": STOCK_NAMES[0], "kv_connector_module_path": MODULE}
     for child in (settings.get("kv_connector_extra_config") or {}).get("connectors") or ():
         rename(child)
+
+
+def refuse_unset_layout(vllm_config: Any) -> None:
+    """Raises `UnsupportedEngine` for Mamba's state in a layout that NIXL does not hand over, for want of the plugin.
+
+    By itself vLLM's worker would end with a sentence about the layout alone.
+    """
+    unseen = vllm_config.kv_transfer_config.kv_connector == NAME and vllm_config.model_config.has_inner_state
+    if unseen and (layout := os.environ.get(STATE_LAYOUT)) != "DS":
+        raise UnsupportedEngine(
+            f"{STATE_LAYOUT} is {layout or 'not set'}, and NIXL hands over Mamba's state as DS only. vLLM looks for "
+            f"NixlConnector by name to set it on a CPU, and kvlease's plugin, which would see to that, is not among "
+            f'VLLM_PLUGINS. Write "kv_connector": "{STOCK_NAMES[0]}", "kv_connector_module_path": "{MODULE}", or set '
+            f"{STATE_LAYOUT}=DS."
+        )
