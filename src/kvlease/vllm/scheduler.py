@@ -21,7 +21,7 @@ from kvlease.vllm.compat import (
 )
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
-from kvlease.vllm.metrics import SchedulerStatsFeed
+from kvlease.vllm.metrics import LeaseStats, SchedulerStatsFeed
 from kvlease.vllm.prompts import fingerprint_of, is_answered
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
@@ -166,6 +166,11 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if fence is NO_ORDERS and not reads and not hopeless:
             return stock
         return LeasedMetadata.around(stock, LeaseOrders(fence, reads, hopeless))
+
+    def step_ended(self) -> LeaseStats | None:
+        """To be called once at the end of each step. Returns what is to be told of leases, if anything."""
+        self._agent.step_ended()
+        return self.stats.take()
 
     def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
         super().update_connector_output(connector_output)
