@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 class LeasedScheduler(NixlPullConnectorScheduler):
     """`NixlPullConnectorScheduler` with leases that hold."""
 
+    _maps_groups = False
+    """Whether vLLM's worker reads from engines that group their KV cache otherwise, as for MLA (vllm 57077, 57389)."""
+
     def __init__(self, vllm_config: "VllmConfig", engine_id: str, kv_cache_config: "KVCacheConfig") -> None:
         super().__init__(vllm_config, engine_id, kv_cache_config)
         self._config, _ = lease_config(vllm_config)
@@ -53,6 +56,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._consumer = ConsumerSide(self._agent, fingerprint_of)
         self.stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
         """What the connector tells of leases on vLLM's /metrics."""
+        self._maps_groups = vllm_config.model_config.use_mla
         self._agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -91,7 +95,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         HandshakeListener(encoded_data, self._producer.counts).serve(host, port, ready_event, stop_event)
 
     def on_new_request(self, request: "Request") -> None:
-        self._consumer.vet(request, len(self.kv_cache_config.transfer_groups))
+        self._consumer.vet(request, None if self._maps_groups else len(self.kv_cache_config.transfer_groups))
         if (request.kv_transfer_params or {}).get("do_remote_decode"):
             # Before vLLM's own hook, which may cut the prompt short.
             self._producer.take_on(request)
