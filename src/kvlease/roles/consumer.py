@@ -46,10 +46,10 @@ class ConsumerSide:
     def has(self, request_id: str) -> bool:
         return request_id in self._refs
 
-    def vet(self, request: "Request", groups: int) -> None:
+    def vet(self, request: "Request", groups: int | None) -> None:
         """Before anything else looks at a new request: one whose params the engine could not bear is computed here.
 
-        `groups`: KV cache groups of this engine.
+        `groups`: KV cache groups of this engine; None for one that reads from others' groupings as well.
         """
         params = request.kv_transfer_params
         if not params:

@@ -70,7 +70,8 @@ class LeasedNixlConnector(NixlPullConnector):
 
     def get_kv_connector_stats(self) -> LeaseStats | None:
         if self.connector_scheduler is not None:
-            return self.connector_scheduler.stats.take()
+            # vLLM asks once at the end of every step, also of one that has computed nothing.
+            return self.connector_scheduler.step_ended()
         stats: LeaseStats | None = super().get_kv_connector_stats()
         return stats
 

@@ -22,7 +22,7 @@ from kvlease.vllm.compat import (
 )
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
-from kvlease.vllm.metrics import SchedulerStatsFeed
+from kvlease.vllm.metrics import LeaseStats, SchedulerStatsFeed
 from kvlease.vllm.prompts import fingerprint_of, is_answered
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 class LeasedScheduler(NixlPullConnectorScheduler):
     """`NixlPullConnectorScheduler` with leases that hold."""
+
+    _maps_groups = False
+    """Whether vLLM's worker reads from engines that group their KV cache otherwise, as for MLA (vllm 57077, 57389)."""
 
     def __init__(self, vllm_config: "VllmConfig", engine_id: str, kv_cache_config: "KVCacheConfig") -> None:
         super().__init__(vllm_config, engine_id, kv_cache_config)
@@ -55,6 +58,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._consumer = ConsumerSide(self._agent, fingerprint_of)
         self.stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
         """What the connector tells of leases on vLLM's /metrics."""
+        self._maps_groups = vllm_config.model_config.use_mla
         self._agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -93,7 +97,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         HandshakeListener(encoded_data, self._producer.counts).serve(host, port, ready_event, stop_event)
 
     def on_new_request(self, request: "Request") -> None:
-        self._consumer.vet(request, len(self.kv_cache_config.transfer_groups))
+        self._consumer.vet(request, None if self._maps_groups else len(self.kv_cache_config.transfer_groups))
         if (request.kv_transfer_params or {}).get("do_remote_decode"):
             # Before vLLM's own hook, which may cut the prompt short.
             self._producer.take_on(request)
@@ -168,6 +172,11 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if fence is NO_ORDERS and not reads and not hopeless:
             return stock
         return LeasedMetadata.around(stock, LeaseOrders(fence, reads, hopeless))
+
+    def step_ended(self) -> LeaseStats | None:
+        """To be called once at the end of each step. Returns what is to be told of leases, if anything."""
+        self._agent.step_ended()
+        return self.stats.take()
 
     def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
         super().update_connector_output(connector_output)
