@@ -190,7 +190,7 @@ class Scene:
         await self.wait(self.pair.p, lambda m: _renewals(m) >= goal, f"renewed for {terms:g} terms")
 
     async def reuse_blocks(self) -> None:
-        """Let P give its free blocks to somebody else. At once: vLLM hands out first what was freed last."""
+        """Let P give its free blocks to somebody else, who finds nothing in its prefix cache: each block is written."""
         prompts = draw_prompts(4, seed=99, shortest=2990)
         work = [self.router.compute_alone(self.pair.p.url, prompt, TOKENS) for prompt in prompts]
         for answer in await gather(work):

@@ -44,6 +44,11 @@ def test_the_command_line_carries_the_sizes_and_the_transfer_config() -> None:
     assert json.loads(argument(arguments, "--kv-transfer-config")) == kv_transfer_config(LEASED)
 
 
+def test_prefix_caching_is_left_as_vllm_has_it_or_turned_off() -> None:
+    assert not [argument for argument in command(STOCK, http_port=20001) if "prefix-caching" in argument]
+    assert "--no-enable-prefix-caching" in command(replace(STOCK, prefix_caching=False), http_port=20001)
+
+
 def test_the_environment_names_the_side_channel_and_can_be_overridden() -> None:
     settings = environment(replace(STOCK, extra_env={"UCX_TLS": "tcp"}), 20002, Path("scratch"))
     assert settings["VLLM_NIXL_SIDE_CHANNEL_PORT"] == "20002"

@@ -4,6 +4,7 @@ What P returns in `kv_transfer_params` goes to D unchanged, whatever is in it, a
 and of a fixed length, and compared by token ids.
 """
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,9 @@ class Router:
         return await self._answer(self.decode_url, payload)
 
     async def compute_alone(self, url: str, prompt: str, max_tokens: int) -> Answer:
-        """One engine prefills and decodes by itself: nothing is transferred, so the answer is right."""
-        return await self._answer(url, completion(prompt, max_tokens))
+        """One engine prefills and decodes by itself: nothing is transferred, and nothing is taken from its prefix cache
+        or found in it by others, so the answer is right and its blocks were written."""
+        return await self._answer(url, completion(prompt, max_tokens) | {"cache_salt": uuid.uuid4().hex})
 
     async def _answer(self, url: str, payload: Mapping[str, Any]) -> Answer:
         response = await self._client.post(f"{url}/v1/completions", json=payload)

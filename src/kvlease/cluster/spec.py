@@ -43,6 +43,7 @@ class EngineSpec:
     extra_config: Mapping[str, Any] = field(default_factory=dict)
     load_failure_policy: LoadFailurePolicy = "recompute"
     tensor_parallel_size: int = 1
+    prefix_caching: bool = True
     num_blocks: int = 300
     max_num_seqs: int = 16
     max_model_len: int = 4096
@@ -98,8 +99,7 @@ def command(spec: EngineSpec, http_port: int) -> list[str]:
         "--enforce-eager",
         # Asked many times a second, they would bury the rest of the log.
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
-        # A prompt that P still had in its cache would hide that its blocks were given away.
-        "--no-enable-prefix-caching",
+        *(() if spec.prefix_caching else ("--no-enable-prefix-caching",)),
         *("--kv-transfer-config", json.dumps(kv_transfer_config(spec))),
         *spec.extra_args,
     ]
