@@ -4,13 +4,11 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, read_fresh, running
+from pairs import TOKENS, Pair, Scene, begin, gather, read_fresh
 
-from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Reference
 
@@ -18,11 +16,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(240
 
 
 @pytest.fixture(scope="module")
-def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    # An engine id that outlives a restart is the hardest case for old references.
-    pair = Pair(Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model), logs))
-    with running(pair.p, pair.d):
-        yield pair
+def pair(shared_pair: Pair) -> Pair:
+    return shared_pair
 
 
 @pytest.fixture(autouse=True)

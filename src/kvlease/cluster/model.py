@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-ModelKind = Literal["llama", "hybrid"]
+ModelKind = Literal["llama", "hybrid", "mamba", "mla"]
 
-MODEL_KINDS: tuple[ModelKind, ...] = ("llama", "hybrid")
+MODEL_KINDS: tuple[ModelKind, ...] = ("llama", "hybrid", "mamba", "mla")
 MAX_POSITIONS = 8192
 """Tokens of prompt and answer together that the models can hold."""
 
@@ -108,6 +108,47 @@ def _build_hybrid(directory: Path) -> None:
     _save(Gemma3ForCausalLM(config), directory)
 
 
+def _build_mamba(directory: Path) -> None:
+    """Mamba and attention by turns, as Granite 4 does: what Mamba keeps of a prompt is one state."""
+    import torch
+    from transformers import GraniteMoeHybridConfig, GraniteMoeHybridForCausalLM
+
+    torch.manual_seed(_SEED)
+    config = GraniteMoeHybridConfig(
+        **_common_settings(),
+        layer_types=["mamba", "attention"] * 2,
+        num_local_experts=0,
+        num_experts_per_tok=0,
+        shared_intermediate_size=512,
+        position_embedding_type="rope",
+        mamba_n_heads=8,
+        mamba_d_state=64,
+        mamba_chunk_size=64,
+    )
+    _save(GraniteMoeHybridForCausalLM(config), directory)
+
+
+def _build_mla(directory: Path) -> None:
+    """Latent attention, as DeepSeek has it: one compressed vector a token, which all heads share."""
+    import torch
+    from transformers import DeepseekV2Config, DeepseekV2ForCausalLM
+
+    torch.manual_seed(_SEED)
+    settings = _common_settings() | {"num_key_value_heads": 4}
+    del settings["head_dim"]
+    config = DeepseekV2Config(
+        **settings,
+        # No layer has experts.
+        first_k_dense_replace=settings["num_hidden_layers"],
+        q_lora_rank=None,
+        kv_lora_rank=512,
+        qk_nope_head_dim=128,
+        qk_rope_head_dim=64,
+        v_head_dim=128,
+    )
+    _save(DeepseekV2ForCausalLM(config), directory)
+
+
 def _save(model: Any, directory: Path) -> None:
     import torch
     from transformers.utils import logging
@@ -117,7 +158,12 @@ def _save(model: Any, directory: Path) -> None:
     model.to(torch.float32).save_pretrained(directory)
 
 
-_BUILDERS: dict[ModelKind, Callable[[Path], None]] = {"llama": _build_llama, "hybrid": _build_hybrid}
+_BUILDERS: dict[ModelKind, Callable[[Path], None]] = {
+    "llama": _build_llama,
+    "hybrid": _build_hybrid,
+    "mamba": _build_mamba,
+    "mla": _build_mla,
+}
 
 
 def _write_tokenizer(directory: Path) -> None:
