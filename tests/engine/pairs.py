@@ -212,7 +212,7 @@ class Scene:
 
     async def reuse_blocks(self) -> None:
         """Let P give its free blocks to somebody else, who finds nothing in its prefix cache: each block is written."""
-        prompts = draw_prompts(4, seed=99, shortest=2990)
+        prompts = draw_prompts(4 * self.pair.p.spec.data_parallel_size, seed=99, shortest=2990)
         work = [self.router.compute_alone(self.pair.p.url, prompt, TOKENS) for prompt in prompts]
         for answer in await gather(work):
             assert answer.status == 200, answer.body
