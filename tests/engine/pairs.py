@@ -19,8 +19,8 @@ from kvlease.cluster.spec import EngineSpec
 
 T = TypeVar("T")
 
-TERM_S = 12.0
-"""A consumer that stands still for longer than an extension, 8 s of these, has lost its leases, and rightly so. A
+TERM_S = 9.0
+"""A consumer that stands still for longer than an extension, 6 s of these, has lost its leases, and rightly so. A
 shared machine was seen to stand still for 3 s."""
 RENEWALS_PER_TERM = 6
 """By the default interval."""

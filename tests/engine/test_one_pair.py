@@ -118,14 +118,14 @@ def test_prefilled_siblings_hold_one_lease(pair: Pair) -> None:
 
 
 def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
-    """R8, R15: requests wait for two terms in the queue of a living, busy D. None is lost."""
+    """R8, R15: requests wait for one and a half terms in the queue of a living, busy D. None is lost."""
 
     async def scene(s: Scene) -> None:
         async with s.busy(pair.d):
             references = await s.prefill(draw_prompts(3, seed=6))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
             await s.wait_waiting(pair.d, 3)
-            await s.wait_renewed(terms=2)
+            await s.wait_renewed(terms=1.5)
         await s.check(references, await gather(decodes))
 
     with pair.counting(ends={"released": 3}, checks={"intact": 3}):
