@@ -18,6 +18,8 @@ PREEMPTIONS = "vllm:num_preemptions_total"
 LONG = 256
 DRAINING = "[shutdown] EngineCore: start mode=drain"
 """What vLLM's engine core logs when it has heard of its end."""
+ENDING = "request processing complete"
+"""And when nothing keeps it any more."""
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +83,8 @@ def test_a_producer_that_is_told_to_end_stays_until_it_is_read(pair: Pair) -> No
         intact = pair.fence_checks().get("intact", 0)
         ending = begin(asyncio.to_thread(pair.p.terminate, 60))
         await asyncio.to_thread(pair.p.wait_until, lambda: DRAINING in pair.p.log_path.read_text(), "told to end")
-        assert pair.p.is_alive()
+        await asyncio.sleep(1)  # It is the time that has to pass.
+        assert ENDING not in pair.p.log_path.read_text()
         answers = [await s.router.decode(reference, 8) for reference in references]
         assert [answer.token_ids for answer in answers] == right
         assert pair.fence_checks().get("intact", 0) == intact + 1
