@@ -87,10 +87,10 @@ def test_late_read_is_never_wrong(pair: Pair, back: bool) -> None:
 
 def test_other_block_sizes_are_computed_on_both(pair: Pair, model: Path, logs: Path) -> None:
     """D cannot read blocks of another size: it computes, and P's lease is its own to end."""
-    small = producer(
-        model, name="D-16", role="kv_consumer", cores=(1,), num_blocks=400, extra_args=("--block-size", "16")
+    large = producer(
+        model, name="D-64", role="kv_consumer", cores=(1,), num_blocks=150, extra_args=("--block-size", "64")
     )
-    engine = Engine(small, logs)
+    engine = Engine(large, logs)
     with running(engine):
         odd = Pair(pair.p, engine)
 

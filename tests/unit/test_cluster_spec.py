@@ -38,6 +38,8 @@ def test_the_command_line_carries_the_sizes_and_the_transfer_config() -> None:
     arguments = command(replace(LEASED, num_blocks=200, tensor_parallel_size=2, max_num_seqs=1), http_port=20001)
     assert argument(arguments, "--num-gpu-blocks-override") == "200"
     assert argument(arguments, "--tensor-parallel-size") == "2"
+    assert "--data-parallel-size" not in arguments
+    assert argument(command(replace(LEASED, data_parallel_size=2), http_port=20001), "--data-parallel-size") == "2"
     assert argument(arguments, "--max-num-seqs") == "1"
     assert argument(arguments, "--port") == "20001"
     assert argument(arguments, "--distributed-executor-backend") == "mp"
