@@ -55,8 +55,12 @@ def hybrid_model() -> Path:
 @pytest.fixture(scope="session")
 def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
     """The plain pair: kvlease on both sides, one worker each. For modules that leave it as they found it."""
-    # An engine id that outlives a restart is the hardest case for old references.
-    pair = Pair(Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model), logs))
+    # An engine id that outlives a restart is the hardest case for old references. Logprobs are compiled when they are
+    # first asked for, which takes longer than all other tests of prompts.
+    uncompiled = {"TORCHDYNAMO_DISABLE": "1"}
+    pair = Pair(
+        Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model, extra_env=uncompiled), logs)
+    )
     with running(pair.p, pair.d):
         yield pair
 
