@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-ModelKind = Literal["llama", "hybrid", "mamba", "mla"]
+ModelKind = Literal["llama", "hybrid", "mamba"]
 
-MODEL_KINDS: tuple[ModelKind, ...] = ("llama", "hybrid", "mamba", "mla")
+MODEL_KINDS: tuple[ModelKind, ...] = ("llama", "hybrid", "mamba")
 MAX_POSITIONS = 8192
 """Tokens of prompt and answer together that the models can hold."""
 
@@ -128,27 +128,6 @@ def _build_mamba(directory: Path) -> None:
     _save(GraniteMoeHybridForCausalLM(config), directory)
 
 
-def _build_mla(directory: Path) -> None:
-    """Latent attention, as DeepSeek has it: one compressed vector a token, which all heads share."""
-    import torch
-    from transformers import DeepseekV2Config, DeepseekV2ForCausalLM
-
-    torch.manual_seed(_SEED)
-    settings = _common_settings() | {"num_key_value_heads": 4}
-    del settings["head_dim"]
-    config = DeepseekV2Config(
-        **settings,
-        # No layer has experts.
-        first_k_dense_replace=settings["num_hidden_layers"],
-        q_lora_rank=None,
-        kv_lora_rank=512,
-        qk_nope_head_dim=128,
-        qk_rope_head_dim=64,
-        v_head_dim=128,
-    )
-    _save(DeepseekV2ForCausalLM(config), directory)
-
-
 def _save(model: Any, directory: Path) -> None:
     import torch
     from transformers.utils import logging
@@ -162,7 +141,6 @@ _BUILDERS: dict[ModelKind, Callable[[Path], None]] = {
     "llama": _build_llama,
     "hybrid": _build_hybrid,
     "mamba": _build_mamba,
-    "mla": _build_mla,
 }
 
 
