@@ -4,13 +4,11 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, read_fresh, running
+from pairs import TOKENS, Pair, Scene, begin, gather, read_fresh
 
-from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Reference
 
@@ -18,11 +16,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(240
 
 
 @pytest.fixture(scope="module")
-def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    # An engine id that outlives a restart is the hardest case for old references.
-    pair = Pair(Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model), logs))
-    with running(pair.p, pair.d):
-        yield pair
+def pair(shared_pair: Pair) -> Pair:
+    return shared_pair
 
 
 @pytest.fixture(autouse=True)
@@ -123,14 +118,14 @@ def test_prefilled_siblings_hold_one_lease(pair: Pair) -> None:
 
 
 def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
-    """R8, R15: requests wait for two terms in the queue of a living, busy D. None is lost."""
+    """R8, R15: requests wait for one and a half terms in the queue of a living, busy D. None is lost."""
 
     async def scene(s: Scene) -> None:
         async with s.busy(pair.d):
             references = await s.prefill(draw_prompts(3, seed=6))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
             await s.wait_waiting(pair.d, 3)
-            await s.wait_renewed(terms=2)
+            await s.wait_renewed(terms=1.5)
         await s.check(references, await gather(decodes))
 
     with pair.counting(ends={"released": 3}, checks={"intact": 3}):

@@ -190,12 +190,11 @@ class Engine:
             os.kill(pid, signal.SIGCONT)
 
     def worker_pids(self) -> list[int]:
-        """The process ids of the workers, one per tensor-parallel rank. Raises EngineError if there are none."""
+        """The process ids of the workers, one per rank of either kind. Raises EngineError if there are others."""
+        expected = self.spec.tensor_parallel_size * self.spec.data_parallel_size
         pids = [m.pid for m in group_members(self._pgid) if m.title.startswith(_WORKER_TITLE)]
-        if len(pids) != self.spec.tensor_parallel_size:
-            raise EngineError(
-                f"engine {self.spec.name} has {len(pids)} worker processes instead of {self.spec.tensor_parallel_size}"
-            )
+        if len(pids) != expected:
+            raise EngineError(f"engine {self.spec.name} has {len(pids)} worker processes instead of {expected}")
         return pids
 
     def _signal(self, number: signal.Signals) -> None:

@@ -117,7 +117,10 @@ def _save(model: Any, directory: Path) -> None:
     model.to(torch.float32).save_pretrained(directory)
 
 
-_BUILDERS: dict[ModelKind, Callable[[Path], None]] = {"llama": _build_llama, "hybrid": _build_hybrid}
+_BUILDERS: dict[ModelKind, Callable[[Path], None]] = {
+    "llama": _build_llama,
+    "hybrid": _build_hybrid,
+}
 
 
 def _write_tokenizer(directory: Path) -> None:

@@ -45,6 +45,8 @@ class EngineSpec:
     transfer: Mapping[str, Any] = field(default_factory=dict)
     load_failure_policy: LoadFailurePolicy = "recompute"
     tensor_parallel_size: int = 1
+    data_parallel_size: int = 1
+    prefix_caching: bool = True
     num_blocks: int = 300
     max_num_seqs: int = 16
     max_model_len: int = 4096
@@ -95,13 +97,13 @@ def command(spec: EngineSpec, http_port: int) -> list[str]:
         *("--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(spec.num_blocks)),
         *("--max-model-len", str(spec.max_model_len), "--max-num-seqs", str(spec.max_num_seqs)),
         *("--tensor-parallel-size", str(spec.tensor_parallel_size)),
+        *(("--data-parallel-size", str(spec.data_parallel_size)) if spec.data_parallel_size > 1 else ()),
         # Scheduler and worker are processes of their own, so that one can be stopped without the other.
         *("--distributed-executor-backend", "mp"),
         "--enforce-eager",
         # Asked many times a second, they would bury the rest of the log.
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
-        # A prompt that P still had in its cache would hide that its blocks were given away.
-        "--no-enable-prefix-caching",
+        *(() if spec.prefix_caching else ("--no-enable-prefix-caching",)),
         *("--kv-transfer-config", json.dumps(kv_transfer_config(spec))),
         *spec.extra_args,
     ]
