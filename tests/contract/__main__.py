@@ -49,7 +49,8 @@ def fetched(minor: str) -> Path:
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=DOWNLOADS) as scratch:
         arguments = ["download", "--no-deps", "--disable-pip-version-check", "--dest", scratch, f"vllm=={minor}.*"]
-        subprocess.run([sys.executable, "-m", "pip", *arguments], check=True)
+        if subprocess.run([sys.executable, "-m", "pip", *arguments]).returncode:
+            raise SystemExit(f"there is no vLLM {minor} to be fetched: pip says why. A minor is such as 0.34")
         with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
             wheel.extractall(Path(scratch) / "text", Text(Path(str(wheel.filename))).names)
         # Whole or not there.
