@@ -55,7 +55,7 @@ fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided b
 	$(BIN)/python tests/hostile/fuzz.py $(or $(FUZZ),--minutes $(MINUTES))
 
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
-	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER)) $(BIN)/pytest -m $(if $(OTHER),essential,engine) -v
+	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m $(if $(OTHER),essential,engine) -v
 
 matrix: $(VENV)/.engine frameworks ## the essential tests on real engines of the other vLLM minors that kvlease supports (under 25 min)
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done

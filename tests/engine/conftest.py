@@ -1,3 +1,4 @@
+import runpy
 import signal
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
@@ -13,10 +14,13 @@ from kvlease.cluster.model import build_model
 watch = StandstillWatch()
 
 
-def pytest_report_header() -> str:
+def pytest_report_collectionfinish() -> str:
     """Which vLLM it is: `make matrix` runs the same tests with several."""
     found = find_spec("vllm")
-    return f"vLLM: {found.origin if found else 'none'}"
+    if found is None or found.origin is None:
+        return "vLLM: none"
+    folder = Path(found.origin).parent
+    return f"vLLM: {runpy.run_path(str(folder / '_version.py'))['__version__']}, in {folder}"
 
 
 @pytest.fixture(scope="session", autouse=True)

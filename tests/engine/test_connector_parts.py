@@ -15,7 +15,7 @@ from kvlease.protocol import Fingerprint, resolve
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.roles.producer import ProducerSide
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.essential]
 
 CONFIG, _ = resolve({"kv_lease_duration": 6})
 PROMPT = Fingerprint(tokens=64, digest=7)

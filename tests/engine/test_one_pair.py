@@ -12,7 +12,7 @@ from pairs import TOKENS, Pair, Scene, begin, gather, read_fresh
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Reference
 
-pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,7 @@ def test_idle_workers_leave_their_cores_to_others(pair: Pair) -> None:
     assert max(end - start for start, end in zip(before, after, strict=True)) < 0.5 * elapsed_s
 
 
+@pytest.mark.essential
 def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
     """R1, R19: the plain case. Blocks are released by the consumer; none is held until the term is over."""
 
@@ -57,6 +58,7 @@ def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_late_read_is_never_wrong(pair: Pair) -> None:
     """S1, R19, R20: the lease has expired and P has given the blocks to others. The prompt is computed again."""
 
@@ -76,6 +78,7 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
     assert checks.get("revoked", 0) + lost >= 2
 
 
+@pytest.mark.essential
 def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
     """vllm 41269, 19223, 29906: D aborts what it never scheduled. P hears of it, and does not wait for the term."""
 
@@ -92,6 +95,7 @@ def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_siblings_share_a_lease(pair: Pair) -> None:
     """R24: with n = 3 nobody frees under another: three reads of one lease, three right answers."""
 
@@ -105,6 +109,7 @@ def test_siblings_share_a_lease(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_prefilled_siblings_hold_one_lease(pair: Pair) -> None:
     """R24, vllm 38900: a router that passes n = 3 on to P gets one reference. The other two prefills hold nothing."""
 
@@ -117,6 +122,7 @@ def test_prefilled_siblings_hold_one_lease(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
     """R8, R15: requests wait for one and a half terms in the queue of a living, busy D. None is lost."""
 
@@ -191,6 +197,7 @@ def test_unreadable_reference_is_not_read(pair: Pair, lease: object) -> None:
     assert pair.d.metrics().value("kvlease:refused_total", kind="bad_reference") == refused + 1
 
 
+@pytest.mark.essential
 def test_forged_token_reads_nothing(pair: Pair) -> None:
     """S4: whoever does not hold the token is told so, and the lease of its holder lives on."""
 
@@ -206,6 +213,7 @@ def test_forged_token_reads_nothing(pair: Pair) -> None:
     assert pair.fence_checks().get("intact", 0) == intact + 1
 
 
+@pytest.mark.essential
 def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
     """R22, S3: P comes back under the same engine id and ports. Its old references match nothing; new ones are read."""
 
@@ -240,6 +248,7 @@ def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
     pair.play(after)
 
 
+@pytest.mark.essential
 def test_crashed_decoder_gives_the_blocks_back_at_once(pair: Pair) -> None:
     """R18, L1: D is killed with requests waiting. P takes the blocks back after the grace, not after the term."""
 

@@ -78,10 +78,20 @@ PLACES: tuple[Place, ...] = (
     Place("vllm.v1.kv_cache_interface:KVCacheConfig.transfer_groups"),
     Place("vllm.v1.kv_cache_interface:KVCacheConfig.num_blocks"),
     Place("vllm.v1.request:RequestStatus"),
+    Place("vllm.lora.request:LoRARequest.lora_name"),
+    Place("vllm.multimodal.inputs:MultiModalFeatureSpec.identifier"),
+    Place("vllm.multimodal.inputs:MultiModalFeatureSpec.mm_position"),
+    Place("vllm.multimodal.inputs:PlaceholderRange.offset"),
+    Place("vllm.multimodal.inputs:PlaceholderRange.length"),
     Place("vllm.utils.network_utils:make_zmq_path", "scheme host port"),
     Place("vllm.config.vllm:VllmConfig.__post_init__", "self"),
     Place("vllm.distributed.nixl_utils:NixlWrapper"),
+    Place("vllm.config.kv_transfer:KVTransferConfig.get_from_extra_config", "self key default"),
     Place("vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory._registry"),
+    Place(
+        "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory.register_connector",
+        "cls name module_path class_name",
+    ),
 )
 ATTRIBUTES: dict[str, str] = {
     SCHEDULER: "_kv_lease_duration _heartbeat_interval _reqs_need_recv _reqs_need_send _reqs_not_processed "
@@ -91,6 +101,8 @@ ATTRIBUTES: dict[str, str] = {
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
     "_handshake_lock _handshake_futures",
     f"{V1}.metrics:KVConnectorPromMetrics": "_counter_cls _gauge_cls per_engine_labelvalues",
+    "vllm.v1.request:Request": "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
+    "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt",
 }
 """What a class's `__init__` sets and kvlease uses."""
 
