@@ -11,9 +11,10 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-scr
 NEWEST := 0.32
 MINORS := 0.30 0.31 0.32 0.33
 OTHER  := $(filter-out $(NEWEST),$(VLLM))
+JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check docs format unit fuzz engine matrix frameworks contract clean
+.PHONY: help demo bench chaos explore test check docs format unit fuzz engine matrix frameworks contract upstream clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +67,11 @@ frameworks: $(VENV)/.frameworks ## what Dynamo and Ray Serve LLM make of a conne
 contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)
 	$(BIN)/python tests/contract $(VLLM)
 
+upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out $(NEWEST),$(JUDGED))) ## vLLM's own tests of connectors, with kvlease in stock's place (VLLM=0.31: those of one minor; STOCK=1)
+	@for minor in $(JUDGED); do \
+		PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$$minor $(BIN)/python tests/upstream/run.py $$minor $(if $(STOCK),--stock) $(UPSTREAM) || exit 1; \
+	done
+
 docs: $(VENV)/.dev ## rewrite the tables of the docs that come from the code
 	$(BIN)/python docs/tables.py
 
@@ -98,6 +104,11 @@ $(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev
 $(VENV)/vllm-%/vllm: | $(VENV)/.engine
 	@echo "== vLLM $* beside the other one (a minute, 500 MB)"
 	$(BIN)/python requirements/minor.py $* $(VENV)/vllm-$*
+
+$(VENV)/upstream/.tools: requirements/upstream.txt | $(VENV)/.engine
+	@echo "== what vLLM's tests need (a minute, 240 MB)"
+	$(PIP) --target $(VENV)/upstream/tools --upgrade -r requirements/upstream.txt
+	@touch $@
 
 $(VENV)/.engine: requirements/engine.txt | $(VENV)/.dev
 	@echo "== vLLM for the CPU and NIXL (about two minutes, 3 GB)"

@@ -1,0 +1,27 @@
+"""vLLM's own tests, from its source distribution. Kept in `.venv/upstream`, nothing of them in this repository."""
+
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+
+def fetch_tests(minor: str, folder: Path) -> None:
+    """Have vLLM's `tests/` of the newest release of this minor in `folder`; a no-op where they are already.
+
+    pip builds what it downloads as source, and vLLM takes hours to build. `unearth` finds and downloads as pip does.
+    """
+    if (folder / "tests").is_dir():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    # Whole or not there: what is interrupted leaves no folder that looks like vLLM's tests.
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        command = [sys.executable, "-m", "unearth", f"vllm=={minor}.*", "--no-binary", "--link-only"]
+        subprocess.run([*command, "--download", scratch], check=True)
+        with tarfile.open(next(Path(scratch).glob("vllm-*.tar.gz"))) as archive:
+            top = archive.getnames()[0].split("/")[0]
+            wanted = [member for member in archive.getmembers() if member.name.startswith(f"{top}/tests/")]
+            archive.extractall(scratch, wanted, filter="data")
+        shutil.move(Path(scratch) / top / "tests", folder)

@@ -1,0 +1,80 @@
+"""A pytest plugin: takes those of vLLM's tests that meet a connector, and knows from `cannot.toml` which cannot pass.
+
+A listed test that fails is as expected; one that passes is a failure: its entry is stale.
+"""
+
+import inspect
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import vllm
+
+MINOR = ".".join(vllm.__version__.split(".")[:2])
+UNIT = "tests/v1/kv_connector/unit/"
+STOCK = "stock"
+"""The kind of what vLLM's own connector does not pass here either."""
+LEASED = "in_place"
+"""The plugin that is there when kvlease is tested."""
+
+_KIND = pytest.StashKey[str]()
+_found: Counter[str] = Counter()
+
+
+def listed(minor: str, *, leased: bool) -> dict[str, tuple[str, str]]:
+    """Kind and reason of what cannot pass: a test, or with it all its parameters, a class or a file."""
+    kinds: dict[str, Any] = tomllib.loads(Path(__file__).with_name("cannot.toml").read_text())["kinds"]
+    return {
+        test if test.startswith("tests/") else UNIT + test: (kind, entry["why"])
+        for kind, entry in kinds.items()
+        if leased or kind == STOCK
+        for test in [*entry.get("tests", ()), *entry.get(minor, ())]
+    }
+
+
+def entry_of(test: str, entries: dict[str, Any]) -> str | None:
+    """The entry that names this test, its class or its file."""
+    names = [test, test.partition("[")[0]]
+    names += [names[1].rsplit("::", depth)[0] for depth in range(1, names[1].count("::") + 1)]
+    return next((name for name in names if name in entries), None)
+
+
+def meets_a_connector(item: pytest.Item) -> bool:
+    """Of the files that are about connectors all, of others what says NIXL."""
+    if item.nodeid.startswith(UNIT):
+        return True
+    function = getattr(item, "function", None)
+    said = item.nodeid + repr(getattr(item, "callspec", "")) + (inspect.getsource(function) if function else "")
+    return "nixl" in said.lower()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    others = [item for item in items if not meets_a_connector(item)]
+    items[:] = [item for item in items if item not in others]
+    config.hook.pytest_deselected(items=others)
+    entries = listed(MINOR, leased=config.pluginmanager.has_plugin(LEASED))
+    for item in items:
+        name = entry_of(item.nodeid, entries)
+        if name is not None:
+            kind, why = entries[name]
+            item.stash[_KIND] = kind
+            item.add_marker(pytest.mark.xfail(reason=f"{kind}: {why}", strict=True))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    report = yield
+    if report.skipped and hasattr(report, "wasxfail"):
+        _found[item.stash.get(_KIND, "marked by vLLM")] += 1
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    whose = "kvlease" if config.pluginmanager.has_plugin(LEASED) else "stock"
+    count = {outcome: len(terminalreporter.getreports(outcome)) for outcome in ("passed", "failed", "error", "skipped")}
+    terminalreporter.write_line(f"vLLM {vllm.__version__}, {whose}: " + ", ".join(f"{n} {o}" for o, n in count.items()))
+    for kind, number in _found.most_common():
+        terminalreporter.write_line(f"  cannot pass, as listed: {number:3} {kind}")

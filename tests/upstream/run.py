@@ -1,0 +1,59 @@
+"""`python tests/upstream/run.py MINOR [--stock] [pytest's arguments]`: vLLM's own tests, kvlease in stock's place.
+
+The vLLM of that minor is the one that PYTHONPATH finds. Exit status 0: what is not listed in `cannot.toml` passes, and
+what is listed fails.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from fetch import fetch_tests
+from hub import make_hub
+
+HERE = Path(__file__).parent.resolve()
+HOME = Path(".venv/upstream").resolve()
+OPTIONS = ("-q", "-rfE", "--tb=short", "--timeout=300", "-p", "no:cacheprovider", "-W", "ignore")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python tests/upstream/run.py", description=__doc__)
+    parser.add_argument("minor", help="such as 0.32")
+    parser.add_argument(
+        "--stock", action="store_true", help="vLLM's connector stays where it is: what passes here at all"
+    )
+    chosen, further = parser.parse_known_args()
+    folder = HOME / chosen.minor
+    fetch_tests(chosen.minor, folder)
+    make_hub(HOME / "hub")
+    plugins = ["-p", "listed"] + ([] if chosen.stock else ["-p", "in_place"])
+    # No settings of ours: their tests have their own.
+    command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", *plugins, *OPTIONS, *_files(folder)]
+    command += further
+    return subprocess.run(command, cwd=folder, env=_environment(stock=chosen.stock)).returncode
+
+
+def _files(folder: Path) -> list[str]:
+    patterns = tomllib.loads((HERE / "cannot.toml").read_text())["files"]
+    return sorted({str(path.relative_to(folder)) for pattern in patterns for path in folder.glob(pattern)})
+
+
+def _environment(*, stock: bool) -> dict[str, str]:
+    path = [".", str(HERE), *filter(None, [os.environ.get("PYTHONPATH")]), str(HOME / "tools")]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(path),
+        "HF_HOME": str(HOME / "hub"),
+        "HF_HUB_OFFLINE": "1",
+        # Of 0.33 there is only its Python here, over 0.32's kernels for the CPU.
+        "VLLM_TARGET_DEVICE": "cpu",
+        # Workers in processes of their own find kvlease by vLLM's registry.
+        "VLLM_PLUGINS": "" if stock else "kvlease",
+        "KVLEASE_REPLACES_NIXL": "0" if stock else "1",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
