@@ -138,7 +138,8 @@ class AgentCore:
 
     def step_ended(self) -> None:
         """The engine has ended a step. While none is under way it is idle or paused, however long the last one took."""
-        self._steps -= 1
+        # Never below 0: whoever counted wrong must not have long steps taken for pauses ever after (L2).
+        self._steps = max(self._steps - 1, 0)
         self._progress_at = self._clock()
 
     def _leave_word(self, action: Callable[..., None], *arguments: object) -> None:
