@@ -13,8 +13,6 @@ from kvlease.cluster.model import build_model
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]
 
 SETTINGS: dict[str, Any] = {
-    # What vLLM sets by itself for its own connector's name.
-    "extra_env": {"VLLM_SSM_CONV_STATE_LAYOUT": "DS"},
     # vLLM 0.32's kernels for the CPU know no checkpoints of a state, and its engine ends at the first prompt with them.
     "prefix_caching": False,
 }

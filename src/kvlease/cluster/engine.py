@@ -56,7 +56,8 @@ class Engine:
         self.spec = spec
         self.log_path = log_directory / f"{spec.name}.log"
         self.http_port = spec.http_port or free_port(HOST)
-        self.side_channel_port = spec.side_channel_port or free_port(HOST)
+        # Each data-parallel rank listens at a port of its own, from the first one on.
+        self.side_channel_port = spec.side_channel_port or free_port(HOST, spec.data_parallel_size)
         # Behind a socket there is no address; the name tells the engines of one client apart.
         self.url = f"http://{spec.name.lower()}" if spec.http_socket else f"http://{spec.host}:{self.http_port}"
         self.start_s: float | None = None
