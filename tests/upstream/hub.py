@@ -1,26 +1,63 @@
-"""A cache as the Hugging Face hub's client keeps it; every model that vLLM's tests name is a tiny one of ours."""
+"""A cache as the Hugging Face hub's client keeps it; every model that vLLM's tests name is a tiny one, made here."""
 
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from kvlease.cluster.model import ModelKind, build_model
+from kvlease.cluster.model import build_model
 
-NAMES: dict[str, ModelKind] = {
-    "facebook/opt-125m": "llama",
-    "facebook/opt-350m": "llama",
-    "meta-llama/Llama-3.2-1B-Instruct": "llama",
-    "Qwen/Qwen3-0.6B": "llama",
-    "google/gemma-3-1b-it": "hybrid",
-}
 _REVISION = "0" * 40
 
 
 def make_hub(home: Path) -> None:
-    """Fill `home` (`HF_HOME`): a link to the model for each name, so nothing is fetched and nothing copied."""
-    for name, kind in NAMES.items():
+    """Fill `home` (`HF_HOME`) with what is not there yet."""
+    for name, build in _MODELS.items():
         repository = home / "hub" / f"models--{name.replace('/', '--')}"
-        (repository / "refs").mkdir(parents=True, exist_ok=True)
-        (repository / "refs" / "main").write_text(_REVISION)
-        (repository / "snapshots").mkdir(exist_ok=True)
-        snapshot = repository / "snapshots" / _REVISION
-        snapshot.unlink(missing_ok=True)
-        snapshot.symlink_to(build_model(kind))
+        if repository.is_dir():
+            continue
+        repository.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=home) as scratch:
+            made = Path(scratch) / "model"
+            snapshot = made / "snapshots" / _REVISION
+            snapshot.mkdir(parents=True)
+            (made / "refs").mkdir()
+            (made / "refs" / "main").write_text(_REVISION)
+            build(snapshot)
+            made.rename(repository)
+
+
+def _llama(folder: Path) -> None:
+    shutil.copytree(build_model(), folder, dirs_exist_ok=True)
+
+
+def _gemma(folder: Path) -> None:
+    """Five layers of sliding windows to one of full attention, as theirs: six KV cache groups, and windows of 512."""
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig
+
+    _llama(folder)
+    config = Gemma3TextConfig.from_pretrained(build_model("hybrid"))
+    config.sliding_window = 512
+    config.layer_types = ["sliding_attention"] * 5 + ["full_attention"]
+    config.num_hidden_layers = len(config.layer_types)
+    Gemma3ForCausalLM(config).save_pretrained(folder)
+
+
+def _opt(**shape: int) -> Callable[[Path], None]:
+    """A configuration of its own shape: nobody runs it, but its heads are shared out to ranks."""
+
+    def build(folder: Path) -> None:
+        from transformers import OPTConfig
+
+        OPTConfig(architectures=["OPTForCausalLM"], dtype="float16", **shape).save_pretrained(folder)
+
+    return build
+
+
+_MODELS: dict[str, Callable[[Path], None]] = {
+    "facebook/opt-125m": _opt(),
+    "facebook/opt-350m": _opt(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, ffn_dim=4096),
+    "meta-llama/Llama-3.2-1B-Instruct": _llama,
+    "Qwen/Qwen3-0.6B": _llama,
+    "google/gemma-3-1b-it": _gemma,
+}

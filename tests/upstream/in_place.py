@@ -6,16 +6,20 @@ test does not, is given here.
 
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 import kvlease.vllm
 import kvlease.vllm.connector
 import kvlease.vllm.scheduler
-from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.fence import FenceVerifier
+from kvlease.roles.fences import RemoteFences
+from kvlease.roles.reads import LeasedReads
+from kvlease.roles.words import WorkerWords
 from kvlease.vllm.connector import LeasedNixlConnector
 from kvlease.vllm.scheduler import LeasedScheduler
 from kvlease.vllm.worker import LeasedWorker
@@ -24,15 +28,15 @@ SLOTS = 10_000
 """Words of a fence that no worker of a test will ever arm."""
 
 _network = MemoryNetwork()
-_agents: "weakref.WeakSet[LeaseAgent]" = weakref.WeakSet()
+_schedulers: "weakref.WeakSet[Scheduler]" = weakref.WeakSet()
 
 
 class Scheduler(LeasedScheduler):
     """`LeasedScheduler` in an engine of which there is no more than the scheduler."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        _agents.add(self._agent)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        _schedulers.add(self)
         # As the handshake of its workers would.
         self._producer.open(SLOTS)
 
@@ -44,14 +48,48 @@ class Scheduler(LeasedScheduler):
             params["remote_block_ids"] = [ids for _ in self.kv_cache_config.transfer_groups]
         super().on_new_request(request)
 
+    def request_finished(self, request: Any, block_ids: Any) -> Any:
+        if (request.kv_transfer_params or {}).get("do_remote_decode") and not self._producer.has(request.request_id):
+            # Some play no more of a request than its end.
+            self._producer.take_on(request)
+            self._producer.prepare(request.request_id)
+        return super().request_finished(request, block_ids)
+
+
+class Worker(LeasedWorker):
+    """`LeasedWorker` without a KV cache, which hardly any of the tests has."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._open_fence()
+
+    def __getattr__(self, name: str) -> Any:
+        """Of one that was made without `__init__`, and given of vLLM's attributes those that its test needs."""
+        if name not in _PARTS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__dict__[name] = part = _PARTS[name]()
+        return part
+
+
+_PARTS: dict[str, Callable[[], Any]] = {
+    "_table": lambda: None,
+    "_verifier": lambda: None,
+    "_words": lambda: WorkerWords(None),
+    "_reads": lambda: LeasedReads(FenceVerifier(MagicMock())),
+    "_fences": lambda: RemoteFences(MagicMock()),
+    "_released": set,
+    "_heartbeats": set,
+    "_addresses": dict,
+    "_outlived": set,
+}
 
 INSTEAD_OF = {
     "NixlConnector": LeasedNixlConnector,
     "NixlPullConnector": LeasedNixlConnector,
     "NixlConnectorScheduler": Scheduler,
     "NixlPullConnectorScheduler": Scheduler,
-    "NixlConnectorWorker": LeasedWorker,
-    "NixlPullConnectorWorker": LeasedWorker,
+    "NixlConnectorWorker": Worker,
+    "NixlPullConnectorWorker": Worker,
 }
 
 
@@ -63,7 +101,7 @@ def put_in_place() -> None:
     for name in ("LeasedNixlConnector", "NixlConnector", "NixlPullConnector"):
         # Not looked up any more, and so vLLM's surface is not checked any more: it is not vLLM's own now.
         setattr(kvlease.vllm, name, LeasedNixlConnector)
-    vars(kvlease.vllm.connector)["LeasedScheduler"] = Scheduler
+    vars(kvlease.vllm.connector).update(LeasedScheduler=Scheduler, LeasedWorker=Worker)
     vars(kvlease.vllm.scheduler)["NixlTransport"] = lambda incarnation, _: MemoryTransport(_network, incarnation)
 
 
@@ -71,9 +109,9 @@ put_in_place()
 
 
 @pytest.fixture(autouse=True)
-def _agents_end_with_their_test() -> Iterator[None]:
-    """vLLM's tests shut hardly any scheduler down; of its own, nothing is left running then."""
+def _schedulers_end_with_their_test() -> Iterator[None]:
+    """vLLM's tests shut hardly any down, and one that failed none. Of its own, nothing would be left running."""
     yield
-    for agent in list(_agents):
-        agent.close()
-        _agents.discard(agent)
+    for scheduler in list(_schedulers):
+        scheduler.shutdown()
+        _schedulers.discard(scheduler)

@@ -3,11 +3,12 @@
 A listed test that fails is as expected; one that passes is a failure: its entry is stale.
 """
 
+import gc
 import inspect
 import tomllib
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import vllm
@@ -23,18 +24,26 @@ _KIND = pytest.StashKey[str]()
 _found: Counter[str] = Counter()
 
 
-def listed(minor: str, *, leased: bool) -> dict[str, tuple[str, str]]:
-    """Kind and reason of what cannot pass: a test, or with it all its parameters, a class or a file."""
+class Cannot(NamedTuple):
+    """Why a test cannot pass; `never`: or passes by chance, now and then."""
+
+    kind: str
+    why: str
+    never: bool
+
+
+def listed(minor: str, *, leased: bool) -> dict[str, Cannot]:
+    """By what is named in `cannot.toml`: a test, or with it all its parameters, a class or a file."""
     kinds: dict[str, Any] = tomllib.loads(Path(__file__).with_name("cannot.toml").read_text())["kinds"]
     return {
-        test if test.startswith("tests/") else UNIT + test: (kind, entry["why"])
+        test if test.startswith("tests/") else UNIT + test: Cannot(kind, entry["why"], entry.get("never", True))
         for kind, entry in kinds.items()
         if leased or kind == STOCK
         for test in [*entry.get("tests", ()), *entry.get(minor, ())]
     }
 
 
-def entry_of(test: str, entries: dict[str, Any]) -> str | None:
+def entry_of(test: str, entries: dict[str, Cannot]) -> str | None:
     """The entry that names this test, its class or its file."""
     names = [test, test.partition("[")[0]]
     names += [names[1].rsplit("::", depth)[0] for depth in range(1, names[1].count("::") + 1)]
@@ -59,9 +68,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         name = entry_of(item.nodeid, entries)
         if name is not None:
-            kind, why = entries[name]
-            item.stash[_KIND] = kind
-            item.add_marker(pytest.mark.xfail(reason=f"{kind}: {why}", strict=True))
+            cannot = entries[name]
+            item.stash[_KIND] = cannot.kind
+            item.add_marker(pytest.mark.xfail(reason=f"{cannot.kind}: {cannot.why}", strict=cannot.never))
+
+
+def pytest_collection_finish() -> None:
+    """vLLM's tests collect garbage after each test: half a second of it, were they to look at all that is imported."""
+    gc.collect()
+    gc.freeze()
+    gc.unfreeze = lambda: None
 
 
 @pytest.hookimpl(wrapper=True)

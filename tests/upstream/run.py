@@ -14,9 +14,11 @@ from pathlib import Path
 from fetch import fetch_tests
 from hub import make_hub
 
+from kvlease.cluster.ports import free_port
+
 HERE = Path(__file__).parent.resolve()
 HOME = Path(".venv/upstream").resolve()
-OPTIONS = ("-q", "-rfE", "--tb=short", "--timeout=300", "-p", "no:cacheprovider", "-W", "ignore")
+OPTIONS = ("-q", "-rfE", "--tb=short", "--timeout=120", "-p", "no:cacheprovider", "-W", "ignore")
 
 
 def main() -> int:
@@ -43,16 +45,21 @@ def _files(folder: Path) -> list[str]:
 
 def _environment(*, stock: bool) -> dict[str, str]:
     path = [".", str(HERE), *filter(None, [os.environ.get("PYTHONPATH")]), str(HOME / "tools")]
-    return os.environ | {
+    environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path),
         "HF_HOME": str(HOME / "hub"),
         "HF_HUB_OFFLINE": "1",
+        # Two runs on one machine must not meet.
+        "VLLM_NIXL_SIDE_CHANNEL_PORT": str(free_port("localhost")),
         # Of 0.33 there is only its Python here, over 0.32's kernels for the CPU.
         "VLLM_TARGET_DEVICE": "cpu",
-        # Workers in processes of their own find kvlease by vLLM's registry.
-        "VLLM_PLUGINS": "" if stock else "kvlease",
+        # GiB: some tests start engines, and ask for half of the machine's memory.
+        "VLLM_CPU_KVCACHE_SPACE": "1",
         "KVLEASE_REPLACES_NIXL": "0" if stock else "1",
     }
+    # Some register plugins of their own.
+    environment.pop("VLLM_PLUGINS", None)
+    return environment
 
 
 if __name__ == "__main__":

@@ -64,14 +64,17 @@ class LeasedWorker(NixlPullConnectorWorker):
     # -- an engine starts and ends -------------------------------------------------------------------------------
 
     def register_kv_caches(self, kv_caches: "dict[str, torch.Tensor]") -> None:
-        # First, so that the agent's metadata, taken at the end of it, covers the table. Whatever the role: vLLM lets
-        # every engine prefill for others, and a word takes 8 B a block.
+        # First, so that the agent's metadata, taken at the end of it, covers the table.
+        self._open_fence()
+        super().register_kv_caches(kv_caches)
+
+    def _open_fence(self) -> None:
+        # Whatever the role: vLLM lets every engine prefill for others, and a word takes 8 B a block.
         self._table = FenceTable(self.nixl_wrapper, self._fence_slots, self.nixl_backends)
         self._words = WorkerWords(self._table)
         errors = AgentErrors.of_nixl(nixl_package())
         self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends, errors=errors)
         self._reads = LeasedReads(self._verifier)
-        super().register_kv_caches(kv_caches)
 
     def handshake_metadata(self) -> LeasedHandshakePayload:
         """vLLM's handshake of this worker, and where its fence table is."""
