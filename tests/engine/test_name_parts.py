@@ -178,7 +178,7 @@ def test_a_childs_statistics_are_shown_under_any_name(name: str) -> None:
     # As it comes from an engine: the connectors' own statistics, by the names of their classes.
     connector = MultiConnector.__new__(MultiConnector)
     half = LeasedNixlConnector.__new__(LeasedNixlConnector)
-    half.connector_scheduler = SimpleNamespace(stats=SimpleNamespace(take=lambda: stats))  # type: ignore[assignment]
+    half.connector_scheduler = SimpleNamespace(step_ended=lambda: stats)  # type: ignore[assignment]
     connector._connectors = [half]
     shown.observe(connector.get_kv_connector_stats().to_dict())
     assert Shown.found["kvlease:grants"] == 2
