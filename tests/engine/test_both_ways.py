@@ -11,7 +11,7 @@ from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Reference, Router
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 ANSWER_TOKENS = 64
 SPECULATION = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3, "prompt_lookup_min": 1}

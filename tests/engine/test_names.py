@@ -9,7 +9,7 @@ from pairs import TERM_S, Pair, Scene, consumer, producer, read_fresh, read_late
 
 from kvlease.cluster.engine import Engine
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]
 
 MODULE = {"kv_connector_module_path": "kvlease.vllm"}
 NO_PLUGINS = {"VLLM_PLUGINS": ""}

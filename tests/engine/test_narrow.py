@@ -10,7 +10,7 @@ from pairs import Pair, Scene, begin, consumer, gather, producer, read_fresh, re
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 BLOCKS = 97
 PIECE_TOKENS = 160

@@ -16,7 +16,7 @@ from kvlease.cluster.engine import Engine
 from kvlease.cluster.metrics import RUNNING
 from kvlease.cluster.prompts import draw_prompts
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 STALL_LIMIT_S = 120.0
 KEEP = "pause?mode=keep&clear_cache=false"

@@ -11,7 +11,7 @@ from kvlease.cluster.engine import Engine
 from kvlease.cluster.metrics import STOCK_EXPIRED
 from kvlease.cluster.prompts import draw_prompts
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 UNFENCED = "kvlease:unfenced_reads_total"
 
