@@ -1,5 +1,6 @@
 """A cache as the Hugging Face hub's client keeps it; every model that vLLM's tests name is a tiny one, made here."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -40,7 +41,13 @@ def _gemma(folder: Path) -> None:
     config.sliding_window = 512
     config.layer_types = ["sliding_attention"] * 5 + ["full_attention"]
     config.num_hidden_layers = len(config.layer_types)
+    config.vocab_size += 1
     Gemma3ForCausalLM(config).save_pretrained(folder)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    # A prompt of so many times "hi" is to have so many tokens.
+    tokenizer["model"]["vocab"]["hi"] = config.vocab_size - 1
+    tokenizer["model"]["merges"] = [["h", "i"]]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
 def _opt(**shape: int) -> Callable[[Path], None]:

@@ -7,7 +7,7 @@ test does not, is given here.
 import sys
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import MagicMock
 
 import pytest
@@ -15,13 +15,19 @@ import pytest
 import kvlease.vllm
 import kvlease.vllm.connector
 import kvlease.vllm.scheduler
+from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
 from kvlease.fence import FenceVerifier
+from kvlease.protocol import resolve
+from kvlease.roles.consumer import ConsumerSide
 from kvlease.roles.fences import RemoteFences
+from kvlease.roles.producer import ProducerSide
 from kvlease.roles.reads import LeasedReads
 from kvlease.roles.words import WorkerWords
 from kvlease.vllm.connector import LeasedNixlConnector
+from kvlease.vllm.prompts import fingerprint_of
 from kvlease.vllm.scheduler import LeasedScheduler
+from kvlease.vllm.side_channel import SideChannelCards
 from kvlease.vllm.worker import LeasedWorker
 
 SLOTS = 10_000
@@ -31,8 +37,27 @@ _network = MemoryNetwork()
 _schedulers: "weakref.WeakSet[Scheduler]" = weakref.WeakSet()
 
 
-class Scheduler(LeasedScheduler):
+class Bare:
+    """One that was made without `__init__`, and given what its test needs of vLLM's attributes, has kvlease's too."""
+
+    parts: ClassVar[dict[str, Callable[[Any], Any]]]
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.parts:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self.__dict__[name] = part = self.parts[name](self)
+        return part
+
+
+class Scheduler(Bare, LeasedScheduler):
     """`LeasedScheduler` in an engine of which there is no more than the scheduler."""
+
+    parts: ClassVar = {
+        "kv_cache_config": lambda _: MagicMock(transfer_groups=[MagicMock()]),
+        "_agent": lambda _: LeaseAgent(resolve({}, {})[0], "engine", _in_memory, SideChannelCards()),
+        "_producer": lambda self: ProducerSide(resolve({}, {})[0], self._agent, 1, fingerprint_of),
+        "_consumer": lambda self: ConsumerSide(self._agent, fingerprint_of),
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -56,32 +81,35 @@ class Scheduler(LeasedScheduler):
         return super().request_finished(request, block_ids)
 
 
-class Worker(LeasedWorker):
+class Worker(Bare, LeasedWorker):
     """`LeasedWorker` without a KV cache, which hardly any of the tests has."""
+
+    parts: ClassVar = {
+        "_table": lambda _: None,
+        "_verifier": lambda _: None,
+        "_fence_slots": lambda _: SLOTS,
+        "_words": lambda _: WorkerWords(None),
+        "_reads": lambda _: LeasedReads(FenceVerifier(MagicMock())),
+        "_fences": lambda _: RemoteFences(MagicMock()),
+        "_released": lambda _: set(),
+        "_heartbeats": lambda _: set(),
+        "_addresses": lambda _: {},
+        "_outlived": lambda _: set(),
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._open_fence()
 
-    def __getattr__(self, name: str) -> Any:
-        """Of one that was made without `__init__`, and given of vLLM's attributes those that its test needs."""
-        if name not in _PARTS:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self.__dict__[name] = part = _PARTS[name]()
-        return part
+    def _open_fence(self) -> None:
+        """Once, and not in a bare one, whose NIXL may be anything."""
+        if "_verifier" in vars(self) and self._table is None:
+            super()._open_fence()
 
 
-_PARTS: dict[str, Callable[[], Any]] = {
-    "_table": lambda: None,
-    "_verifier": lambda: None,
-    "_words": lambda: WorkerWords(None),
-    "_reads": lambda: LeasedReads(FenceVerifier(MagicMock())),
-    "_fences": lambda: RemoteFences(MagicMock()),
-    "_released": set,
-    "_heartbeats": set,
-    "_addresses": dict,
-    "_outlived": set,
-}
+def _in_memory(incarnation: int, *_: Any) -> MemoryTransport:
+    return MemoryTransport(_network, incarnation)
+
 
 INSTEAD_OF = {
     "NixlConnector": LeasedNixlConnector,
@@ -102,7 +130,7 @@ def put_in_place() -> None:
         # Not looked up any more, and so vLLM's surface is not checked any more: it is not vLLM's own now.
         setattr(kvlease.vllm, name, LeasedNixlConnector)
     vars(kvlease.vllm.connector).update(LeasedScheduler=Scheduler, LeasedWorker=Worker)
-    vars(kvlease.vllm.scheduler)["NixlTransport"] = lambda incarnation, _: MemoryTransport(_network, incarnation)
+    vars(kvlease.vllm.scheduler)["NixlTransport"] = _in_memory
 
 
 put_in_place()

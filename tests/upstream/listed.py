@@ -90,7 +90,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     whose = "kvlease" if config.pluginmanager.has_plugin(LEASED) else "stock"
-    count = {outcome: len(terminalreporter.getreports(outcome)) for outcome in ("passed", "failed", "error", "skipped")}
+    count = {
+        outcome: len(terminalreporter.getreports(outcome))
+        for outcome in ("passed", "xpassed", "failed", "error", "skipped")
+    }
     terminalreporter.write_line(f"vLLM {vllm.__version__}, {whose}: " + ", ".join(f"{n} {o}" for o, n in count.items()))
     for kind, number in _found.most_common():
         terminalreporter.write_line(f"  cannot pass, as listed: {number:3} {kind}")
