@@ -86,7 +86,7 @@ def test_late_read_is_never_wrong(pair: Pair, back: bool) -> None:
 
 
 def test_other_block_sizes_are_computed_on_both(pair: Pair, model: Path, logs: Path) -> None:
-    """D cannot read blocks of another size: it computes, and P's lease is its own to end."""
+    """Stock reads blocks of another size, and answers wrongly from each: D computes, and lets P's blocks go."""
     large = producer(
         model, name="D-64", role="kv_consumer", cores=(1,), num_blocks=150, extra_args=("--block-size", "64")
     )

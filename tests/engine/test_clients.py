@@ -9,6 +9,7 @@ import pytest
 from pairs import Pair, Scene, begin
 
 from kvlease.cluster.prompts import draw_prompts
+from kvlease.cluster.router import completion, open_client
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 
@@ -57,3 +58,21 @@ def test_a_client_leaves_in_every_phase(pair: Pair) -> None:
     # Of a client that leaves between P's answer and D's question nobody hears: its lease alone may have to run out.
     assert ended.get("expired", 0) <= 1, ended
     assert ended["released"] > MOMENTS / 3
+
+
+def test_a_request_that_d_refuses_lets_go_of_its_prefill(pair: Pair) -> None:
+    """vllm 41269: vLLM tells the connector by a request of its own, whose prompt is one token, not the one computed."""
+
+    async def scene(s: Scene) -> None:
+        reference = await s.router.prefill(draw_prompts(1, seed=201)[0])
+        unknown = completion(reference.prompt, 8) | {
+            "model": "no such model",
+            "kv_transfer_params": dict(reference.kv_transfer_params),
+        }
+        async with open_client() as client:
+            refused = await client.post(f"{pair.d.url}/v1/completions", json=unknown)
+        assert refused.status_code == httpx.codes.NOT_FOUND
+        await s.wait_drained()
+
+    with pair.counting(ends={"released": 1}, checks={}):
+        pair.play(scene)

@@ -62,8 +62,8 @@ class ConsumerSide:
             bounded.warning("kvlease: request %s: %s; it is computed here", brief(request.request_id), why)
             params["do_remote_prefill"] = False
 
-    def take_on(self, request: "Request") -> bool:
-        """Track the lease of a new request.
+    def take_on(self, request: "Request", reads: bool = True) -> bool:
+        """Track the lease of a new request. One that does not read comes only to let go of it, whatever its prompt is.
 
         False when it has none, and the stock mechanism applies (R9); or when its lease is another prompt's, and it is
         computed here, with no mechanism at all (R35).
@@ -82,7 +82,7 @@ class ConsumerSide:
             bounded.warning("kvlease: request %s: %s; its prefill will not be read", brief(request.request_id), e)
             self._refs[request.request_id] = None
         else:
-            if not self._is_made_for(request, ref):
+            if reads and not self._is_made_for(request, ref):
                 params["do_remote_prefill"] = False
                 return False
             self._refs[request.request_id] = ref

@@ -101,8 +101,9 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if (request.kv_transfer_params or {}).get("do_remote_decode"):
             # Before vLLM's own hook, which may cut the prompt short.
             self._producer.take_on(request)
-        # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers.
-        if not self._consumer.take_on(request):
+        # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers. One that is
+        # to end at once is vLLM's way to let go of a prefill whose request it refused: it has a prompt of one token.
+        if not self._consumer.take_on(request, reads=not request.abort_immediately):
             super().on_new_request(request)
 
     def update_state_after_alloc(self, request: "Request", blocks: "KVCacheBlocks", num_external_tokens: int) -> None:

@@ -102,7 +102,7 @@ ATTRIBUTES: dict[str, str] = {
     "_handshake_lock _handshake_futures",
     f"{V1}.metrics:KVConnectorPromMetrics": "_counter_cls _gauge_cls per_engine_labelvalues",
     "vllm.v1.request:Request": "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
-    "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt",
+    "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
 }
 """What a class's `__init__` sets and kvlease uses."""
 

@@ -28,10 +28,10 @@ def tracked_from_scheduling_only() -> Iterator[Replacement]:
         def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None:
             self.waiting[holder] = (ref, endpoint)
 
-    def take_on(self: ConsumerSide, request: Any) -> bool:
+    def take_on(self: ConsumerSide, request: Any, reads: bool = True) -> bool:
         if not isinstance(self._agent, Postponed):
             self.__dict__["_agent"] = Postponed(self._agent)
-        return honest_take_on(self, request)
+        return honest_take_on(self, request, reads)
 
     def begin(self: ConsumerSide, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         named = list(request_ids)
