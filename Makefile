@@ -14,10 +14,10 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check docs format unit fuzz engine matrix contract upstream clean
+.PHONY: help demo bench chaos explore test check docs format unit fuzz engine matrix frameworks contract upstream clean
 
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/kvlease demo $(DEMO)
@@ -56,10 +56,14 @@ fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided b
 	$(BIN)/python tests/hostile/fuzz.py $(or $(FUZZ),--minutes $(MINUTES))
 
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
-	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER)) $(BIN)/pytest -m $(if $(OTHER),essential,engine) -v
+	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide)" -v
 
-matrix: $(VENV)/.engine ## the essential tests on real engines of the other vLLM minors that kvlease supports (under 25 min)
+matrix: $(VENV)/.engine frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (under 25 min)
+	$(BIN)/pytest -m wide -v
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
+
+frameworks: $(VENV)/.frameworks ## what Dynamo and Ray Serve LLM make of a connector's name, from their wheels (83 MB; seconds)
+	$(BIN)/pytest -q tests/frameworks
 
 contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)
 	$(BIN)/python tests/contract $(VLLM)
@@ -92,6 +96,10 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
 	@echo "== atheris for make fuzz (seconds, 35 MB)"
 	$(PIP) -r requirements/fuzz.txt
+	@touch $@
+
+$(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev
+	$(BIN)/python -m pip download --disable-pip-version-check --no-deps --dest $(VENV)/frameworks -r requirements/frameworks.txt
 	@touch $@
 
 $(VENV)/vllm-%/vllm: | $(VENV)/.engine

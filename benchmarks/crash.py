@@ -83,6 +83,7 @@ def _specs(arm: str, scenario: CrashScenario, model: Path, cores: Cores) -> Sequ
             num_blocks=num_blocks,
             max_num_seqs=seats,
             max_model_len=scenario.max_model_len,
+            prefix_caching=False,
             cores=(core,),
         )
 

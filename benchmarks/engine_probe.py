@@ -10,6 +10,7 @@ the path. It turns into the engine, in the same process, and wraps four function
 Each writes a line of JSON into DIR/NAME-<what>.jsonl about once a second: some 10 µs for that, and 2 µs a turn or step.
 """
 
+import functools
 import json
 import os
 import sys
@@ -112,6 +113,7 @@ def watch_heartbeats(sent: Turns, heard: Turns) -> None:
 def _watch(owner: Any, name: str, turns: Turns, what: Callable[[Any], tuple[int, int]]) -> None:
     call = getattr(owner, name)
 
+    @functools.wraps(call)
     def watched(self: Any, argument: Any) -> Any:
         turns.begin()
         begun = time.perf_counter()

@@ -102,6 +102,7 @@ def _specs(arm: str, model: Path, cores: Cores) -> list[EngineSpec]:
             connector=_CONNECTORS[arm],
             num_blocks=BLOCKS,
             max_num_seqs=SEATS,
+            prefix_caching=False,
             cores=(core,),
         )
 

@@ -72,6 +72,7 @@ class Engine:
             request: Any = SimpleNamespace(
                 request_id=request_id,
                 kv_transfer_params={"do_remote_decode": True},
+                abort_immediately=False,
                 status=RequestStatus.FINISHED_LENGTH_CAPPED,
                 num_computed_tokens=BLOCKS_OF_A_REQUEST * 16,
                 sampling_params=None,

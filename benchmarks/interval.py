@@ -120,7 +120,9 @@ def waiting(scheduler: Any, ids: list[str]) -> Any:
         }
         if hasattr(scheduler, "_agent"):
             params["kv_lease"] = LeaseRef(PRODUCER, token, slot, 30_000, Fingerprint(1, 0)).to_params()
-        scheduler.on_new_request(SimpleNamespace(request_id=f"{CONSUMER:x}-{request_id}", kv_transfer_params=params))
+        scheduler.on_new_request(
+            SimpleNamespace(request_id=f"{CONSUMER:x}-{request_id}", kv_transfer_params=params, abort_immediately=False)
+        )
     return scheduler
 
 

@@ -156,6 +156,7 @@ def _specs(scene: Scene, connector: Connector, model: Path, cores: Cores) -> lis
             num_blocks=num_blocks,
             max_num_seqs=seats,
             max_model_len=scene.max_model_len,
+            prefix_caching=False,
             cores=(core,),
         )
 

@@ -97,6 +97,7 @@ def _specs(connector: Connector, term_s: float, model: Path, cores: Cores, probe
             num_blocks=num_blocks,
             max_num_seqs=seats,
             max_model_len=QUEUE.max_model_len,
+            prefix_caching=False,
             cores=(core,),
             launcher=launcher(probes, name),
         )

@@ -6,11 +6,13 @@ Without a minor: the vLLM that is installed, and those beside it. Exit status 1 
 import argparse
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from installed import folders, minor_of
+from installed import folders
 from judge import Found, accepted_minors, judge
 from text import Text
 
@@ -19,7 +21,7 @@ DOWNLOADS = Path("out/contract")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python tests/contract", description=__doc__)
-    parser.add_argument("minor", nargs="?", help="such as 0.34: that release's wheel is fetched")
+    parser.add_argument("minor", nargs="?", help="such as 0.34: that release is fetched")
     parser.add_argument("--accept", action="store_true", help="somebody has read it all: keep what was found as known")
     chosen = parser.parse_args()
     texts = {chosen.minor: Text(fetched(chosen.minor))} if chosen.minor else {m: Text(p) for m, p in folders().items()}
@@ -40,16 +42,20 @@ def _tell(minor: str, text: Text, accept: bool) -> int:
 
 
 def fetched(minor: str) -> Path:
-    """The folder that is installed, or else the wheel, kept in `out/contract`."""
-    if minor in (there := folders()):
-        return there[minor]
-    folder = DOWNLOADS / minor
-    if not list(folder.glob("*.whl")):
-        arguments = ["download", "--no-deps", "--disable-pip-version-check", "--dest", str(folder), f"vllm=={minor}.*"]
-        subprocess.run([sys.executable, "-m", "pip", *arguments], check=True)
-    wheel = next(folder.glob("*.whl"))
-    assert minor_of(wheel.name.split("-")[1]) == minor
-    return wheel
+    """The folder that is installed, or else the text of the newest release of that minor, kept in `out/contract`."""
+    folder = folders().get(minor, DOWNLOADS / minor)
+    if folder.exists():
+        return folder
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=DOWNLOADS) as scratch:
+        arguments = ["download", "--no-deps", "--disable-pip-version-check", "--dest", scratch, f"vllm=={minor}.*"]
+        if subprocess.run([sys.executable, "-m", "pip", *arguments]).returncode:
+            raise SystemExit(f"there is no vLLM {minor} to be fetched: pip says why. A minor is such as 0.34")
+        with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
+            wheel.extractall(Path(scratch) / "text", Text(Path(str(wheel.filename))).names)
+        # Whole or not there.
+        (Path(scratch) / "text").rename(folder)
+    return folder
 
 
 if __name__ == "__main__":

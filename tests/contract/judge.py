@@ -51,9 +51,14 @@ BODIES: tuple[str, ...] = (
     "vllm.distributed.kv_transfer.kv_connector.utils:KVOutputAggregator.aggregate",
     "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory.get_connector_class",
     "vllm.v1.outputs:KVConnectorOutput.is_empty",
+    # Asked for connectors by name, and answered for kvlease (vllm/plugin.py).
+    "vllm.config.kv_transfer:KVTransferConfig.has_connector",
     # What a prompt's KV cache depends on, and which prompt of a list is answered with a reference (vllm/prompts.py).
     "vllm.v1.core.kv_cache_utils:generate_block_hash_extra_keys",
     "vllm.v1.core.kv_cache_utils:_gen_lora_extra_hash_keys",
+    "vllm.v1.core.kv_cache_utils:_gen_mm_extra_hash_keys",
+    "vllm.v1.core.kv_cache_utils:_gen_prompt_embeds_extra_hash_keys",
+    "vllm.entrypoints.openai.completion.serving:OpenAIServingCompletion.create_completion",
     "vllm.entrypoints.openai.completion.serving:OpenAIServingCompletion.request_output_to_completion_response",
 )
 

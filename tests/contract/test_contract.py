@@ -83,9 +83,11 @@ def test_a_tree_that_has_all_of_it_leaves_nothing_to_do(small: Path) -> None:
 
 WORKER_FILE = file_of(surface.WORKER.partition(":")[0])
 PULL_FILE = file_of(surface.PULL_SCHEDULER.partition(":")[0])
+BASE_FILE = file_of(surface.BASE.partition(":")[0])
 METADATA_FILE = file_of(f"{surface.NIXL}.metadata")
 DONE = "def _pop_done_transfers(self, transfers):\n        return 1"
 FINISHED = "def request_finished(self, request, block_ids):\n        return 1"
+HOOKS = "class KVConnectorBase_V1:\n"
 DECIDES = 'def decide(name):\n    return name == "NixlConnector"\n'
 
 
@@ -99,6 +101,7 @@ DECIDES = 'def decide(name):\n    return name == "NixlConnector"\n'
         (PULL_FILE, FINISHED, FINISHED.replace("return 1", "return dict(new_key=1)"), "new"),
         (PULL_FILE, "", "params = {}\nparams.get('remote_thing')\n", "new"),
         (METADATA_FILE, "", "class RemoteMeta:\n    generation: int\n", "new"),
+        (BASE_FILE, HOOKS, HOOKS + "    def on_pause(self):\n        return 1\n", "new"),
         ("vllm/decides.py", "", DECIDES, "new"),
         # A connector may well know its own name.
         (METADATA_FILE, "", DECIDES, ""),
@@ -113,6 +116,12 @@ def test_a_change_is_found_and_named(small: Path, tmp_path: Path, name: str, old
     found = judge(Text(tmp_path / "changed"), Found.of(Text(small)))
     assert {statement.kind for statement in found} >= ({said} if said else set())
     assert bool(found) == bool(said)
+
+
+def test_the_page_says_what_to_do_with_each_kind_of_line() -> None:
+    page = (Path(__file__).parents[2] / "docs/development.md").read_text()
+    for kind in ("missing", "different", "new", "gone", "changed"):
+        assert f"| `{kind}` |" in page
 
 
 def test_comments_docstrings_and_annotations_may_change(small: Path, tmp_path: Path) -> None:

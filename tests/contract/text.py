@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 
 class Text:
@@ -68,7 +69,7 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 def parameters(function: ast.AST) -> str:
     """Their names, as `surface.Place.takes` has them."""
-    assert isinstance(function, ast.FunctionDef)
+    assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
     given = function.args
     return " ".join(each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs))
 
@@ -86,23 +87,21 @@ def attributes(kind: ast.AST) -> set[str]:
     }
 
 
-def digest(node: ast.AST) -> str:
-    """Of what the code does: comments, docstrings and annotations may change."""
-    bare = _Bare().visit(ast.parse(ast.unparse(node)))
-    return hashlib.sha256(ast.dump(bare).encode()).hexdigest()[:12]
+def digest(function: ast.AST) -> str:
+    """Of what the code does: comments, docstrings and annotations may change. The same on every Python."""
+    return hashlib.sha256(repr(_bare(function)).encode()).hexdigest()[:12]
 
 
-class _Bare(ast.NodeTransformer):
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        self.generic_visit(node)
-        first = node.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            node.body = node.body[1:] or [ast.Pass()]
-        node.returns = None
-        for each in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            each.annotation = None
+def _bare(node: Any) -> Any:
+    """A tree of names and values, without what does not run."""
+    if isinstance(node, list):
+        return [_bare(item) for item in node if not _is_docstring(item)]
+    if not isinstance(node, ast.AST):
         return node
+    parts = {name: part for name, part in ast.iter_fields(node) if name not in ("annotation", "returns", "kind")}
+    # Another Python has other fields; those that nothing is in say nothing.
+    return type(node).__name__, [(name, _bare(part)) for name, part in parts.items() if part not in (None, [])]
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        self.generic_visit(node)
-        return ast.Assign([node.target], node.value, lineno=0) if node.value else ast.Pass()
+
+def _is_docstring(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

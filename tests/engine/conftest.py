@@ -1,3 +1,4 @@
+import runpy
 import signal
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
@@ -5,17 +6,21 @@ from pathlib import Path
 
 import pytest
 from account import StandstillWatch, account_of
-from pairs import live_engines
+from pairs import Pair, consumer, live_engines, producer, running
 
+from kvlease.cluster.engine import Engine
 from kvlease.cluster.model import build_model
 
 watch = StandstillWatch()
 
 
-def pytest_report_header() -> str:
+def pytest_report_collectionfinish() -> str:
     """Which vLLM it is: `make matrix` runs the same tests with several."""
     found = find_spec("vllm")
-    return f"vLLM: {found.origin if found else 'none'}"
+    if found is None or found.origin is None:
+        return "vLLM: none"
+    folder = Path(found.origin).parent
+    return f"vLLM: {runpy.run_path(str(folder / '_version.py'))['__version__']}, in {folder}"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,6 +54,24 @@ def model() -> Path:
 @pytest.fixture(scope="session")
 def hybrid_model() -> Path:
     return build_model("hybrid")
+
+
+@pytest.fixture(scope="session")
+def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
+    """The plain pair: kvlease on both sides, one worker each. For modules that leave it as they found it."""
+    # An engine id that outlives a restart is the hardest case for old references. Logprobs are compiled when they are
+    # first asked for, which takes longer than all other tests of prompts.
+    uncompiled = {"TORCHDYNAMO_DISABLE": "1"}
+    pair = Pair(
+        Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model, extra_env=uncompiled), logs)
+    )
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that share a pair come last, so that there is one pair of engines at a time on the two cores."""
+    items.sort(key=lambda item: "shared_pair" in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(scope="session")

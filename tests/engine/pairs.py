@@ -1,6 +1,7 @@
 """A prefill engine and a decode engine on a core each, and what tests do with them."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -13,13 +14,13 @@ import httpx
 from kvlease.cluster.engine import Engine, EngineError
 from kvlease.cluster.metrics import FENCE_CHECKS, LEASE_ENDS, RUNNING, WAITING, Metrics
 from kvlease.cluster.prompts import draw_prompts
-from kvlease.cluster.router import Answer, Reference, Router, open_client
+from kvlease.cluster.router import PREFILL_PARAMS, Answer, Prompt, Reference, Router, completion, open_client
 from kvlease.cluster.spec import EngineSpec
 
 T = TypeVar("T")
 
-TERM_S = 12.0
-"""A consumer that stands still for longer than an extension, 8 s of these, has lost its leases, and rightly so. A
+TERM_S = 9.0
+"""A consumer that stands still for longer than an extension, 6 s of these, has lost its leases, and rightly so. A
 shared machine was seen to stand still for 3 s."""
 RENEWALS_PER_TERM = 6
 """By the default interval."""
@@ -60,7 +61,7 @@ def producer(model: Path, **spec: Any) -> EngineSpec:
         "num_blocks": BLOCKS,
         "extra_config": {"kv_lease_duration": TERM_S},
     }
-    return EngineSpec(model=model, role="kv_producer", **(settings | spec))
+    return EngineSpec(model=model, **({"role": "kv_producer"} | settings | spec))
 
 
 def consumer(model: Path, **spec: Any) -> EngineSpec:
@@ -73,7 +74,7 @@ def consumer(model: Path, **spec: Any) -> EngineSpec:
         "num_blocks": 600,
         "extra_config": {"kv_lease_duration": TERM_S},
     }
-    return EngineSpec(model=model, role="kv_consumer", **(settings | spec))
+    return EngineSpec(model=model, **({"role": "kv_consumer"} | settings | spec))
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Pair:
 
         async def run() -> T:
             async with open_client() as client:
-                return await scene(Scene(self, Router(client, self.p.url, self.d.url)))
+                return await scene(Scene(self, Router(client, self.p.url, self.d.url), client))
 
         return asyncio.run(run())
 
@@ -150,6 +151,7 @@ class Scene:
 
     pair: Pair
     router: Router
+    client: httpx.AsyncClient
 
     async def right(self, prompt: str, tokens: int = TOKENS) -> tuple[int, ...]:
         """The tokens that P computes alone."""
@@ -162,6 +164,25 @@ class Scene:
 
     async def prefill(self, prompts: list[str]) -> list[Reference]:
         return [await self.router.prefill(prompt) for prompt in prompts]
+
+    async def hand_off(self, prompt: Prompt, n: int = 1, **fields: Any) -> Mapping[str, Any]:
+        """P's `kv_transfer_params` for a prompt of any kind, or a list of prompts."""
+        payload = completion(prompt, max_tokens=1, n=n) | {"kv_transfer_params": dict(PREFILL_PARAMS)} | fields
+        answer = await self.router.answer(self.pair.p.url, payload)
+        assert answer.status == 200, answer.body
+        params: Mapping[str, Any] = json.loads(answer.body)["kv_transfer_params"]
+        return params
+
+    async def use(self, prompt: Prompt, params: Mapping[str, Any], n: int = 1, **fields: Any) -> Answer:
+        """D's answer to a prompt of any kind that comes with these params, whoever they were made for."""
+        payload = completion(prompt, TOKENS, n=n) | {"kv_transfer_params": dict(params)} | fields
+        answer = await self.router.answer(self.pair.d.url, payload)
+        assert answer.status == 200, answer.body
+        return answer
+
+    async def from_the_cache_of(self, engine: Engine, prompt: Prompt) -> Answer:
+        """What one engine answers by itself, from what it has in its prefix cache."""
+        return await self.router.answer(engine.url, completion(prompt, TOKENS))
 
     async def check(self, references: list[Reference], answers: list[Answer]) -> None:
         """Every answer is there, and right by its token ids."""
@@ -190,8 +211,8 @@ class Scene:
         await self.wait(self.pair.p, lambda m: _renewals(m) >= goal, f"renewed for {terms:g} terms")
 
     async def reuse_blocks(self) -> None:
-        """Let P give its free blocks to somebody else. At once: vLLM hands out first what was freed last."""
-        prompts = draw_prompts(4, seed=99, shortest=2990)
+        """Let P give its free blocks to somebody else, who finds nothing in its prefix cache: each block is written."""
+        prompts = draw_prompts(4 * self.pair.p.spec.data_parallel_size, seed=99, shortest=2990)
         work = [self.router.compute_alone(self.pair.p.url, prompt, TOKENS) for prompt in prompts]
         for answer in await gather(work):
             assert answer.status == 200, answer.body

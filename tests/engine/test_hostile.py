@@ -2,14 +2,12 @@
 
 import random
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from nixl_peer import PeerProcess
-from pairs import TOKENS, Pair, Scene, consumer, gather, producer, read_fresh, running
+from pairs import TOKENS, Pair, Scene, gather, read_fresh
 
-from kvlease.cluster.engine import Engine
 from kvlease.cluster.metrics import Metrics
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Answer, Reference, completion, open_client
@@ -29,10 +27,8 @@ VALUES: tuple[Any, ...] = (
 
 
 @pytest.fixture(scope="module")
-def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    pair = Pair(Engine(producer(model), logs), Engine(consumer(model, max_num_seqs=AT_ONCE), logs))
-    with running(pair.p, pair.d):
-        yield pair
+def pair(shared_pair: Pair) -> Pair:
+    return shared_pair
 
 
 @pytest.fixture(autouse=True)

@@ -4,25 +4,20 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
-from pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, read_fresh, running
+from pairs import TOKENS, Pair, Scene, begin, gather, read_fresh
 
-from kvlease.cluster.engine import Engine
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Reference
 
-pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
-def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    # An engine id that outlives a restart is the hardest case for old references.
-    pair = Pair(Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model), logs))
-    with running(pair.p, pair.d):
-        yield pair
+def pair(shared_pair: Pair) -> Pair:
+    return shared_pair
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +47,7 @@ def test_idle_workers_leave_their_cores_to_others(pair: Pair) -> None:
     assert max(end - start for start, end in zip(before, after, strict=True)) < 0.5 * elapsed_s
 
 
+@pytest.mark.essential
 def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
     """R1, R19: the plain case. Blocks are released by the consumer; none is held until the term is over."""
 
@@ -62,6 +58,7 @@ def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_late_read_is_never_wrong(pair: Pair) -> None:
     """S1, R19, R20: the lease has expired and P has given the blocks to others. The prompt is computed again."""
 
@@ -81,6 +78,7 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
     assert checks.get("revoked", 0) + lost >= 2
 
 
+@pytest.mark.essential
 def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
     """vllm 41269, 19223, 29906: D aborts what it never scheduled. P hears of it, and does not wait for the term."""
 
@@ -97,6 +95,7 @@ def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_siblings_share_a_lease(pair: Pair) -> None:
     """R24: with n = 3 nobody frees under another: three reads of one lease, three right answers."""
 
@@ -110,6 +109,7 @@ def test_siblings_share_a_lease(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_prefilled_siblings_hold_one_lease(pair: Pair) -> None:
     """R24, vllm 38900: a router that passes n = 3 on to P gets one reference. The other two prefills hold nothing."""
 
@@ -122,15 +122,16 @@ def test_prefilled_siblings_hold_one_lease(pair: Pair) -> None:
         pair.play(scene)
 
 
+@pytest.mark.essential
 def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
-    """R8, R15: requests wait for two terms in the queue of a living, busy D. None is lost."""
+    """R8, R15: requests wait for one and a half terms in the queue of a living, busy D. None is lost."""
 
     async def scene(s: Scene) -> None:
         async with s.busy(pair.d):
             references = await s.prefill(draw_prompts(3, seed=6))
             decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
             await s.wait_waiting(pair.d, 3)
-            await s.wait_renewed(terms=2)
+            await s.wait_renewed(terms=1.5)
         await s.check(references, await gather(decodes))
 
     with pair.counting(ends={"released": 3}, checks={"intact": 3}):
@@ -196,6 +197,7 @@ def test_unreadable_reference_is_not_read(pair: Pair, lease: object) -> None:
     assert pair.d.metrics().value("kvlease:refused_total", kind="bad_reference") == refused + 1
 
 
+@pytest.mark.essential
 def test_forged_token_reads_nothing(pair: Pair) -> None:
     """S4: whoever does not hold the token is told so, and the lease of its holder lives on."""
 
@@ -211,6 +213,7 @@ def test_forged_token_reads_nothing(pair: Pair) -> None:
     assert pair.fence_checks().get("intact", 0) == intact + 1
 
 
+@pytest.mark.essential
 def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
     """R22, S3: P comes back under the same engine id and ports. Its old references match nothing; new ones are read."""
 
@@ -245,6 +248,7 @@ def test_restarted_producer_honours_no_old_reference(pair: Pair) -> None:
     pair.play(after)
 
 
+@pytest.mark.essential
 def test_crashed_decoder_gives_the_blocks_back_at_once(pair: Pair) -> None:
     """R18, L1: D is killed with requests waiting. P takes the blocks back after the grace, not after the term."""
 

@@ -13,7 +13,7 @@ from kvlease.errors import CardUnavailable
 from kvlease.protocol import CARD_RANK, Endpoint, LeaseCard, WorkerFence
 from kvlease.protocol.card import CARD_MARK, MAX_ENTRY_BYTES
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.essential]
 
 CARD = LeaseCard([1], 7, b"address", [WorkerFence(0, 0, 4096, 16)])
 

@@ -22,6 +22,7 @@ def pair(request: pytest.FixtureRequest, model: Path, logs: Path) -> Iterator[Pa
         yield pair
 
 
+@pytest.mark.essential
 def test_fresh_reads_are_right(pair: Pair) -> None:
     """Every worker of D checks the fence of every worker of P that it has read from."""
 

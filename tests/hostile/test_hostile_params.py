@@ -60,6 +60,15 @@ def test_what_a_producer_writes_is_left_alone() -> None:
     assert unusable(older, GROUPS) is None
 
 
+def test_an_engine_that_maps_groups_reads_from_other_groupings() -> None:
+    """vllm 57077, 57389: for MLA, vLLM maps the cache's regions, so P's groups need not be D's; lists they must be."""
+    for groups in (1, GROUPS, GROUPS + 3):
+        assert unusable(RIGHT | {"remote_block_ids": [[1, 2]] * groups}, None) is None
+    for wrong in ([], [[1]] * 1000, [[1], "x"], [[-1]], 7, None):
+        assert unusable(RIGHT | {"remote_block_ids": wrong}, None) is not None
+        assert unusable(RIGHT | {"remote_block_ids": wrong}, GROUPS) is not None
+
+
 @pytest.mark.parametrize(
     "name", ["remote_engine_id", "remote_request_id", "remote_host", "remote_port", "remote_block_ids"]
 )

@@ -53,6 +53,18 @@ def test_the_reference_to_another_prompt_is_computed_here_and_counted(prompt: Fi
     assert core.report().producers == 0
 
 
+def test_a_request_that_reads_nothing_lets_go_of_its_lease_whatever_its_prompt() -> None:
+    """vLLM lets go of a refused request's prefill with one of its own, whose prompt is a single token (R12, L1)."""
+    core = agent()
+    side, request = ConsumerSide(core, prompt_of), waiting(Fingerprint(tokens=1, digest=0))
+    assert side.take_on(request, reads=False)
+    assert side.has("r")
+    side.release("r")
+    assert side.other_prompts == {}
+    core.step(1.0)
+    assert core.report().producers == 1, "it is on its way to say so"
+
+
 def test_of_a_list_only_the_prompt_that_was_computed_is_read() -> None:
     side = ConsumerSide(agent(), prompt_of)
     assert side.take_on(waiting(COMPUTED, "cmpl-1-0"))

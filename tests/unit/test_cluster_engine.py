@@ -176,3 +176,9 @@ def test_a_killed_engine_leaves_no_shared_memory(make_engine: Callable[[str], En
     finally:
         for path in (*own, shared):
             Path(path).unlink(missing_ok=True)
+
+
+def test_ports_in_a_row_are_nobody_elses() -> None:
+    """A data-parallel engine listens at one port a rank; the second was another engine's HTTP port once."""
+    first = free_port(HOST, 3)
+    assert not {first, first + 1, first + 2} & {free_port(HOST) for _ in range(20)}

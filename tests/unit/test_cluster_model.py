@@ -63,7 +63,7 @@ def test_whoever_comes_second_takes_the_firsts_model(
 
 def test_an_unknown_kind_is_refused_with_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="llama, hybrid"):
-        build_model("mamba", tmp_path)  # type: ignore[arg-type]
+        build_model("none", tmp_path)  # type: ignore[arg-type]
 
 
 def test_the_cache_follows_the_users_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

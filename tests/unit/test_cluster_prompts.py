@@ -3,6 +3,7 @@
 import pytest
 
 from kvlease.cluster.prompts import LONGEST_TOKENS, SHORTEST_TOKENS, draw_prompts
+from kvlease.cluster.spec import BLOCK_TOKENS
 
 
 def test_prompts_have_the_lengths_asked_for_in_tokens_of_one_byte() -> None:
@@ -16,8 +17,14 @@ def test_the_same_seed_draws_the_same_prompts_and_another_seed_others() -> None:
 
 
 def test_no_two_prompts_of_one_draw_begin_alike() -> None:
-    beginnings = {prompt[:30] for prompt in draw_prompts(60, seed=3)}
+    beginnings = {prompt[:40] for prompt in draw_prompts(60, seed=3)}
     assert len(beginnings) == 60
+
+
+def test_prompts_of_two_seeds_share_no_block() -> None:
+    """What one test leaves in a prefix cache is nothing to another."""
+    first, second = ({prompt[:BLOCK_TOKENS] for prompt in draw_prompts(60, seed=seed)} for seed in (3, 4))
+    assert not first & second
 
 
 def test_prompts_begin_with_a_sentence_of_plain_text() -> None:

@@ -75,6 +75,13 @@ def test_an_engine_alone_is_given_no_transfer_params() -> None:
     assert "kv_transfer_params" not in engines.asked[0][1]
 
 
+def test_an_engine_alone_finds_nothing_in_its_prefix_cache() -> None:
+    engines = FakeEngines()
+    with_router(engines, lambda router: router.compute_alone(D_URL, "text", 4))
+    with_router(engines, lambda router: router.compute_alone(D_URL, "text", 4))
+    assert engines.asked[0][1]["cache_salt"] != engines.asked[1][1]["cache_salt"]
+
+
 def test_a_failed_answer_keeps_its_status_and_has_no_tokens() -> None:
     engines = FakeEngines(status=500)
     answer = with_router(engines, lambda router: router.decode(Reference("text", PARAMS), 16))

@@ -38,10 +38,17 @@ def test_the_command_line_carries_the_sizes_and_the_transfer_config() -> None:
     arguments = command(replace(LEASED, num_blocks=200, tensor_parallel_size=2, max_num_seqs=1), http_port=20001)
     assert argument(arguments, "--num-gpu-blocks-override") == "200"
     assert argument(arguments, "--tensor-parallel-size") == "2"
+    assert "--data-parallel-size" not in arguments
+    assert argument(command(replace(LEASED, data_parallel_size=2), http_port=20001), "--data-parallel-size") == "2"
     assert argument(arguments, "--max-num-seqs") == "1"
     assert argument(arguments, "--port") == "20001"
     assert argument(arguments, "--distributed-executor-backend") == "mp"
     assert json.loads(argument(arguments, "--kv-transfer-config")) == kv_transfer_config(LEASED)
+
+
+def test_prefix_caching_is_left_as_vllm_has_it_or_turned_off() -> None:
+    assert not [argument for argument in command(STOCK, http_port=20001) if "prefix-caching" in argument]
+    assert "--no-enable-prefix-caching" in command(replace(STOCK, prefix_caching=False), http_port=20001)
 
 
 def test_the_environment_names_the_side_channel_and_can_be_overridden() -> None:

@@ -49,5 +49,7 @@ def test_whatever_the_protocol_refuses_or_finds_late_is_explained(prefix: str) -
     counted = set(re.findall(rf'"{prefix}\.(\w+)"', code))
     assert counted <= VALUES[prefix].keys()
     kinds = set(re.findall(r'BadMessage\("(\w+)"', code)) - {"card"} if prefix == "refused" else set()
-    elsewhere = {"bad_reference", "bad_params", "bad_notice", "handshake"} if prefix == "refused" else set()
+    elsewhere = (
+        {"bad_reference", "bad_params", "block_size", "bad_notice", "handshake"} if prefix == "refused" else set()
+    )
     assert VALUES[prefix].keys() == counted | kinds | elsewhere

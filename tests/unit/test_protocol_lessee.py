@@ -258,6 +258,43 @@ def test_r25_an_engine_that_makes_no_step_stops_renewing_until_it_does() -> None
     assert sent(d.wait(5.1), Renew)
 
 
+def test_r38_an_engine_that_is_paused_stops_renewing_at_once_and_goes_on_at_once() -> None:
+    """vllm 41180, 58041: between two steps there is no long step, whatever the stall limit."""
+    d = LesseeBench(stall_limit_s=120)
+    d.open_and_held()
+    d.lessee.progress(d.now, stepping=False)
+    assert d.wait(19, awake=False) == []
+    d.lessee.progress(d.now)
+    assert [renew.claims for renew in sent(d.turn(), Renew)] == [[]]
+
+
+def test_l2_an_engine_in_the_middle_of_a_step_goes_on_renewing() -> None:
+    d = LesseeBench(stall_limit_s=120)
+    d.open_and_held()
+    d.lessee.progress(d.now, stepping=True)
+    assert sent(d.wait(19, awake=False), Renew)
+
+
+def test_r38_a_paused_engine_that_takes_a_request_on_stays_paused() -> None:
+    """Else a router that goes on sending would have all of its leases renewed."""
+    d = LesseeBench(stall_limit_s=120)
+    d.open_and_held()
+    d.lessee.progress(d.now, stepping=False)
+    d.wait(1, awake=False)
+    assert d.track("r2", 2) == []
+    assert d.wait(10, awake=False) == []
+
+
+def test_l2_an_idle_engine_that_takes_a_request_on_renews_for_it() -> None:
+    d = LesseeBench(stall_limit_s=120)
+    d.open_and_held()
+    d.untrack("r1")
+    d.hear(Ack(d.lessee._seq, []))
+    d.lessee.progress(d.now, stepping=False)
+    d.wait(10, awake=False)
+    assert [renew.claims for renew in sent(d.track("r2", 2), Renew)] == [[2]]
+
+
 def test_l2_a_lost_message_is_repeated_soon_with_the_same_changes_under_a_new_seq() -> None:
     d = LesseeBench()
     first = d.open()

@@ -89,6 +89,8 @@ class AgentCore:
         self._links: dict[int, set[object]] = {}
         self._counts: Counter[str] = Counter()
         self._progress_at = now
+        self._steps = 0
+        """Begun and not ended; schedulers let steps overlap."""
         self._connecting_until = now
         self._actions: deque[Action] = deque()
         self._revoked: deque[Revoke] = deque()
@@ -126,12 +128,19 @@ class AgentCore:
         self._leave_word(self._lessee.untrack, holder)
 
     def progress(self) -> bool:
-        """The engine makes a step. Returns whether there is word for it to take, or the agent has died.
+        """The engine begins a step. Returns whether there is word for it to take, or the agent has died.
 
         Cheap enough for every step.
         """
+        self._steps += 1
         self._progress_at = self._clock()
         return bool(self._revoked or self._lost) or self.died_at is not None
+
+    def step_ended(self) -> None:
+        """The engine has ended a step. While none is under way it is idle or paused, however long the last one took."""
+        # Never below 0: whoever counted wrong must not have long steps taken for pauses ever after (L2).
+        self._steps = max(self._steps - 1, 0)
+        self._progress_at = self._clock()
 
     def _leave_word(self, action: Callable[..., None], *arguments: object) -> None:
         if self.died_at is None:
@@ -178,7 +187,7 @@ class AgentCore:
         for endpoint, card in self._cards.answers():
             self._lessee.card_fetched(endpoint, card, now)
         self._lessor.expire(now)
-        self._lessee.progress(self._progress_at)
+        self._lessee.progress(self._progress_at, stepping=self._steps > 0)
         self._lessee.advance(now)
         return self._carry_out(now) or busy
 

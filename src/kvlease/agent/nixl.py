@@ -18,6 +18,7 @@ on to the parts that the lease agent relies on:
   memory part not, then NIXL keeps half of it, and that peer cannot be connected again by this agent.
 """
 
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -68,20 +69,21 @@ class NixlTransport:
     decode counts once).
     """
 
-    def __init__(self, incarnation: int, backends: Sequence[str] = ("UCX",)) -> None:
-        """Create the NIXL agent (some 20 ms, 5 MB). `incarnation` is this agent's own (u64)."""
-        # Only here: `import kvlease` must work where NIXL is not installed.
-        from nixl import _bindings
-        from nixl._api import nixl_agent, nixl_agent_config
+    def __init__(self, incarnation: int, backends: Sequence[str] = ("UCX",), package: str = "nixl") -> None:
+        """Create the NIXL agent (some 20 ms, 5 MB). `incarnation` is this agent's own (u64).
 
-        config = nixl_agent_config(enable_prog_thread=False, backends=list(backends))
-        self._agent = nixl_agent(agent_name(incarnation), config)
+        `package` is the NIXL to use; each platform has another.
+        """
+        # Only here: `import kvlease` must work where NIXL is not installed.
+        bindings, api = (importlib.import_module(f"{package}.{module}") for module in ("_bindings", "_api"))
+        config = api.nixl_agent_config(enable_prog_thread=False, backends=list(backends))
+        self._agent = api.nixl_agent(agent_name(incarnation), config)
         self._address: bytes = self._agent.get_agent_metadata()
         # NIXL's errors have no common base. Any of them means that there is no talking to this peer: strangers choose
         # the addresses that we are told, and have many ways to be wrong. RemoteDisconnect: the peer died. Backend:
         # nobody listens there, or UCX gave up. NotAllowed: an agent of that name is known, at another address.
-        names = [name for name in vars(_bindings) if name.startswith("nixl") and name.endswith("Error")]
-        self._errors: tuple[type[Exception], ...] = tuple(getattr(_bindings, name) for name in names)
+        names = [name for name in vars(bindings) if name.startswith("nixl") and name.endswith("Error")]
+        self._errors: tuple[type[Exception], ...] = tuple(getattr(bindings, name) for name in names)
         # Connected peers, by incarnation: True while reachable, False once found dead, until disconnected.
         self._reachable: dict[int, bool] = {}
         self.foreign = 0

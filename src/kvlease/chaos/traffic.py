@@ -87,8 +87,8 @@ class Traffic:
     async def use_free_blocks(self) -> list[Answered]:
         """P computes so many prompts at once that they take every block that is free.
 
-        At once, since vLLM hands out first what was freed last. Their answers are long enough for the first prompt to
-        be there still when the last one comes.
+        At once, and with answers long enough for the first prompt to be there still when the last one comes: whatever
+        block vLLM hands out first, each of them is written.
         """
         free = self._scene.producer.spec.num_blocks - 1 - (await self._scene.held_blocks() or 0)
         chosen: list[int] = []

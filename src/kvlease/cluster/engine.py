@@ -33,6 +33,7 @@ TERMINATED_WITHIN_S = 30.0
 POLL_S = 0.05
 _HTTP_TIMEOUT_S = 30.0
 _WORKER_TITLE = "VLLM::Worker"
+_CORE_TITLE = "VLLM::EngineCore_DP"
 _TAIL_LINES = 25
 _CAUSE = re.compile(r" ERROR .*\] ((?:\w+\.)*\w*(?:Error|Exception)\b: .*)")
 """An exception's last line as vLLM's processes log it. The tail alone tells of what followed, not of the cause."""
@@ -55,7 +56,8 @@ class Engine:
         self.spec = spec
         self.log_path = log_directory / f"{spec.name}.log"
         self.http_port = spec.http_port or free_port(HOST)
-        self.side_channel_port = spec.side_channel_port or free_port(HOST)
+        # Each data-parallel rank listens at a port of its own, from the first one on.
+        self.side_channel_port = spec.side_channel_port or free_port(HOST, spec.data_parallel_size)
         # Behind a socket there is no address; the name tells the engines of one client apart.
         self.url = f"http://{spec.name.lower()}" if spec.http_socket else f"http://{spec.host}:{self.http_port}"
         self.start_s: float | None = None
@@ -190,13 +192,22 @@ class Engine:
             os.kill(pid, signal.SIGCONT)
 
     def worker_pids(self) -> list[int]:
-        """The process ids of the workers, one per tensor-parallel rank. Raises EngineError if there are none."""
+        """The process ids of the workers, one per rank of either kind. Raises EngineError if there are others."""
+        expected = self.spec.tensor_parallel_size * self.spec.data_parallel_size
         pids = [m.pid for m in group_members(self._pgid) if m.title.startswith(_WORKER_TITLE)]
-        if len(pids) != self.spec.tensor_parallel_size:
-            raise EngineError(
-                f"engine {self.spec.name} has {len(pids)} worker processes instead of {self.spec.tensor_parallel_size}"
-            )
+        if len(pids) != expected:
+            raise EngineError(f"engine {self.spec.name} has {len(pids)} worker processes instead of {expected}")
         return pids
+
+    def kill_core(self, rank: int) -> None:
+        """SIGKILL to the scheduler's process of one data-parallel rank, as a crash. vLLM then ends the others too.
+
+        Raises EngineError if there is none.
+        """
+        pids = [m.pid for m in group_members(self._pgid) if m.title.startswith(f"{_CORE_TITLE}{rank}")]
+        if not pids:
+            raise EngineError(f"engine {self.spec.name} has no core of data-parallel rank {rank}")
+        os.kill(pids[0], signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if not signal_group(self._pgid, number):

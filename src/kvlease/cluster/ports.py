@@ -15,18 +15,27 @@ for _ in range(os.getpid() * 37 % (_LAST - _FIRST)):
     next(_candidates)
 
 
-def free_port(host: str) -> int:
+def free_port(host: str, count: int = 1) -> int:
     """A port that nobody listens on now, and that this process has not handed out lately.
 
-    Raises OSError when every port of the range is taken.
+    `count` of them in a row where there is to be more than one; the first is returned. Raises OSError when there are no
+    such ports in the range.
     """
     with _lock:
+        run = 0
         for port in itertools.islice(_candidates, _LAST - _FIRST):
-            with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((host, port))
-                except OSError:
-                    continue
-                return port
-    raise OSError(f"no free TCP port between {_FIRST} and {_LAST} on {host}")
+            # A new row where the range begins again.
+            run = run + 1 if _is_free(host, port) and port > _FIRST else 0
+            if run == count:
+                return port - count + 1
+    raise OSError(f"no {count} free TCP ports in a row between {_FIRST} and {_LAST} on {host}")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True

@@ -16,8 +16,9 @@ LONGEST_TOKENS = 3000
 def draw_prompts(count: int, *, seed: int, shortest: int = SHORTEST_TOKENS, longest: int = LONGEST_TOKENS) -> list[str]:
     """`count` prompts of `shortest` to `longest` tokens, no two with the same beginning.
 
-    Each begins with a sentence of the text and goes on from there, round the end to the beginning if need be. Raises
-    ValueError where the text has too few sentences, or is too short.
+    Each begins with the seed, so that no prefix cache has anything of another seed's prompts, and with a sentence of
+    the text, and goes on from there, round the end to the beginning if need be. Raises ValueError where the text has
+    too few sentences, or is too short.
     """
     text, starts = _text(), _sentence_starts()
     if not 1 <= shortest <= longest <= len(text):
@@ -26,7 +27,8 @@ def draw_prompts(count: int, *, seed: int, shortest: int = SHORTEST_TOKENS, long
         raise ValueError(f"{count} prompts with different beginnings: the text has {len(starts)} sentences")
     draw = random.Random(seed)
     round_trip = f"{text} {text}"
-    return [round_trip[start : start + draw.randint(shortest, longest)] for start in draw.sample(starts, count)]
+    number = f"Letter {seed}. "
+    return [(number + round_trip[start:])[: draw.randint(shortest, longest)] for start in draw.sample(starts, count)]
 
 
 @cache

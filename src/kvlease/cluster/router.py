@@ -4,7 +4,8 @@ What P returns in `kv_transfer_params` goes to D unchanged, whatever is in it, a
 and of a fixed length, and compared by token ids.
 """
 
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import httpx
 from kvlease.cluster.spec import SERVED_MODEL
 from kvlease.errors import KvLeaseError
 
-_PREFILL_PARAMS: Mapping[str, Any] = {
+Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
+"""A text or several, as they are or as token ids."""
+
+PREFILL_PARAMS: Mapping[str, Any] = {
     "do_remote_decode": True,
     "do_remote_prefill": False,
     "remote_engine_id": None,
@@ -79,7 +83,7 @@ class Router:
 
         Some routers pass the client's `n` on to P, and get one reference for n prefills.
         """
-        payload = completion(prompt, max_tokens=1, n=n) | {"kv_transfer_params": dict(_PREFILL_PARAMS)}
+        payload = completion(prompt, max_tokens=1, n=n) | {"kv_transfer_params": dict(PREFILL_PARAMS)}
         response = await self._client.post(f"{self.prefill_url}/v1/completions", json=payload)
         params = response.json().get("kv_transfer_params") if response.status_code == httpx.codes.OK else None
         if not params:
@@ -91,13 +95,15 @@ class Router:
         payload = completion(reference.prompt, max_tokens, n) | {
             "kv_transfer_params": dict(reference.kv_transfer_params),
         }
-        return await self._answer(self.decode_url, payload)
+        return await self.answer(self.decode_url, payload)
 
     async def compute_alone(self, url: str, prompt: str, max_tokens: int) -> Answer:
-        """One engine prefills and decodes by itself: nothing is transferred, so the answer is right."""
-        return await self._answer(url, completion(prompt, max_tokens))
+        """One engine prefills and decodes by itself: nothing is transferred, and nothing is taken from its prefix cache
+        or found in it by others, so the answer is right and its blocks were written."""
+        return await self.answer(url, completion(prompt, max_tokens) | {"cache_salt": uuid.uuid4().hex})
 
-    async def _answer(self, url: str, payload: Mapping[str, Any]) -> Answer:
+    async def answer(self, url: str, payload: Mapping[str, Any]) -> Answer:
+        """What this engine answers to a completion of any kind."""
         response = await self._client.post(f"{url}/v1/completions", json=payload)
         if response.status_code != httpx.codes.OK:
             return Answer(response.status_code, (), response.text)
@@ -105,8 +111,9 @@ class Router:
         return Answer(response.status_code, choices, response.text)
 
 
-def completion(prompt: str, max_tokens: int, n: int = 1) -> dict[str, Any]:
-    """The body of `n` completions of exactly `max_tokens` tokens, each the likeliest token every time."""
+def completion(prompt: Prompt, max_tokens: int, n: int = 1) -> dict[str, Any]:
+    """The body of `n` completions, of each prompt where there are several, of exactly `max_tokens` tokens, each the
+    likeliest token every time."""
     # vLLM refuses n > 1 at temperature 0; the likeliest of one candidate is the same at any temperature.
     greedy: dict[str, Any] = {"temperature": 0} if n == 1 else {"temperature": 1, "top_k": 1, "n": n}
     return {

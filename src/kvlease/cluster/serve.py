@@ -42,10 +42,11 @@ def _fork() -> None:
 
 
 def _let_progress_threads_sleep() -> None:
-    from nixl._api import nixl_agent
+    # By way of vLLM, which knows the platform's own NIXL, and sets UCX up before it is imported.
+    from vllm.distributed.nixl_utils import NixlWrapper
 
     # NIXL has the setting; its Python API, which vLLM uses, always writes 0 into it, and 0 is to spin.
-    bindings = sys.modules[nixl_agent.__module__].nixlBind
+    bindings = sys.modules[NixlWrapper.__module__].nixlBind
     create = bindings.nixlAgent
 
     def create_sleeping(name: str, config: Any) -> Any:

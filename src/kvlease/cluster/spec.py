@@ -30,8 +30,9 @@ class EngineSpec:
     `host` is its address, for the other engines and, unless there is an `http_socket`, for HTTP. `launcher` is a
     command that starts the engine elsewhere (`cluster/network.py` has one), and must turn into it: same process.
 
-    `extra_config` goes into `kv_connector_extra_config` as it is. Ports left out are chosen when the engine starts;
-    `engine_id` left out is drawn by vLLM. `cores` empty means: wherever the starting process may run.
+    `extra_config` goes into `kv_connector_extra_config` as it is; `transfer` is put over the whole of the transfer's
+    configuration. Ports left out are chosen when the engine starts; `engine_id` left out is drawn by vLLM. `cores`
+    empty means: wherever the starting process may run.
     A hybrid model needs more blocks than the check here asks for: each of its KV cache groups takes its own.
     Raises ValueError for sizes that vLLM would refuse only after seconds.
     """
@@ -41,8 +42,11 @@ class EngineSpec:
     role: Role
     connector: Connector = "stock"
     extra_config: Mapping[str, Any] = field(default_factory=dict)
+    transfer: Mapping[str, Any] = field(default_factory=dict)
     load_failure_policy: LoadFailurePolicy = "recompute"
     tensor_parallel_size: int = 1
+    data_parallel_size: int = 1
+    prefix_caching: bool = True
     num_blocks: int = 300
     max_num_seqs: int = 16
     max_model_len: int = 4096
@@ -78,7 +82,7 @@ def kv_transfer_config(spec: EngineSpec) -> dict[str, Any]:
         config["kv_connector_extra_config"] = dict(spec.extra_config)
     if spec.engine_id is not None:
         config["engine_id"] = spec.engine_id
-    return config
+    return {**config, **spec.transfer}
 
 
 def command(spec: EngineSpec, http_port: int) -> list[str]:
@@ -93,13 +97,13 @@ def command(spec: EngineSpec, http_port: int) -> list[str]:
         *("--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(spec.num_blocks)),
         *("--max-model-len", str(spec.max_model_len), "--max-num-seqs", str(spec.max_num_seqs)),
         *("--tensor-parallel-size", str(spec.tensor_parallel_size)),
+        *(("--data-parallel-size", str(spec.data_parallel_size)) if spec.data_parallel_size > 1 else ()),
         # Scheduler and worker are processes of their own, so that one can be stopped without the other.
         *("--distributed-executor-backend", "mp"),
         "--enforce-eager",
         # Asked many times a second, they would bury the rest of the log.
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
-        # A prompt that P still had in its cache would hide that its blocks were given away.
-        "--no-enable-prefix-caching",
+        *(() if spec.prefix_caching else ("--no-enable-prefix-caching",)),
         *("--kv-transfer-config", json.dumps(kv_transfer_config(spec))),
         *spec.extra_args,
     ]

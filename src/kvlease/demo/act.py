@@ -29,7 +29,7 @@ Happening = Callable[[Act], Awaitable[list[Event]]]
 
 
 async def play(stage: Stage, scenario: ScenarioName, seed: int, happening: Happening) -> Outcome:
-    """Queues requests on D, lets it happen, and compares D's answers with what D computes by itself."""
+    """Queues requests on D, lets it happen, and compares D's answers with what P computes by itself."""
     prompts = draw_prompts(REQUESTS, seed=seed)
     right = await stage.right_answers(prompts)
     before = await stage.counts()

@@ -61,11 +61,11 @@ class Stage:
         return Router(self.client, self.producer.url, self.decoder.url)
 
     async def right_answers(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """What D answers when it computes the prompts itself. Raises EngineError if it does not answer."""
-        answers = [await self.router.compute_alone(self.decoder.url, prompt, ANSWER_TOKENS) for prompt in prompts]
+        """What P answers when it computes the prompts itself. Raises EngineError if it does not answer."""
+        answers = [await self.router.compute_alone(self.producer.url, prompt, ANSWER_TOKENS) for prompt in prompts]
         for answer in answers:
             if not answer.token_ids:
-                raise EngineError(f"D cannot answer by itself: HTTP {answer.status}: {answer.body[:300]}")
+                raise EngineError(f"P cannot answer by itself: HTTP {answer.status}: {answer.body[:300]}")
         return [answer.token_ids for answer in answers]
 
     async def one_new_prompt(self) -> None:
@@ -75,7 +75,8 @@ class Stage:
     async def overwrite_free_blocks(self) -> None:
         """P computes so many new prompts at once that together they take every block that is free.
 
-        At once, since vLLM hands out first what was freed last: one prompt after the other would get the same blocks.
+        At once: without prefix caching vLLM hands out first what was freed last, and one prompt after the other would
+        get the same blocks.
         """
         held = await asyncio.to_thread(self.producer.held_blocks)
         sizes = fill(self.producer.spec.num_blocks - 1 - held)

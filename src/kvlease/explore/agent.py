@@ -18,6 +18,8 @@ class Agent:
         self.wire = Wire(incarnation)
         self.cards = AskedCards()
         self.core = AgentCore(CONFIG, name, self._open, self.cards, incarnation=incarnation, clock=self.clock)
+        # Its engine is in a step all the time. What a pause changes is the simulator's concern.
+        self.core.progress()
 
     def _open(self, incarnation: int) -> Wire:
         assert incarnation == self.wire.incarnation

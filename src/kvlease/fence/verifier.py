@@ -14,6 +14,7 @@ what follows from it here (`tests/engine/test_nixl_fence.py`):
   off, ends nothing: such a read is lost only by our own clock.
 """
 
+import importlib
 import math
 import time
 from collections import deque
@@ -77,12 +78,14 @@ class AgentErrors:
     disconnected: type[Exception]
 
     @classmethod
-    def of_nixl(cls) -> "AgentErrors":
-        """NIXL's own; they have no common base. A fence that cannot be read for any reason is a failed one."""
-        from nixl import _bindings
+    def of_nixl(cls, package: str = "nixl") -> "AgentErrors":
+        """NIXL's own; they have no common base. A fence that cannot be read for any reason is a failed one.
 
-        names = [name for name in vars(_bindings) if name.startswith("nixl") and name.endswith("Error")]
-        return cls(tuple(getattr(_bindings, name) for name in names), _bindings.nixlRemoteDisconnectError)
+        `package` is the one that the agent comes from: each platform has another, with errors of its own.
+        """
+        bindings = importlib.import_module(f"{package}._bindings")
+        names = [name for name in vars(bindings) if name.startswith("nixl") and name.endswith("Error")]
+        return cls(tuple(getattr(bindings, name) for name in names), bindings.nixlRemoteDisconnectError)
 
 
 @dataclass(slots=True, eq=False)

@@ -46,6 +46,9 @@ MAX_DROPS = 1 << 14
 SIBLING_LINGER_S = 0.5
 """How long a lease outlives its last known holder when that holder has siblings (n > 1), which may still be on their
 way from the API server (R24)."""
+PAUSED_AFTER_S = 0.5
+"""An engine with leased requests makes one step upon the other; one that is between two of them for so long is paused.
+Were it a hiccup, nothing is lost: its next step is followed by a renewal, well within the extension."""
 # vLLM names the children of a request with n > 1 by their index: "2_cmpl-…".
 _SIBLING = re.compile(r"\d+_.")
 
@@ -62,6 +65,9 @@ class Lessee:
         self._address = address
         self._stall_limit_s = stall_limit_s
         self._progress_at = now
+        self._stepping = True
+        self._withheld: set[int] = set()
+        """Producers that were not renewed, since the engine stands still."""
         self._lease_of: dict[str, tuple[int, int]] = {}
         self._lost: set[str] = set()
         self._timers: ExpiryQueue[int] = ExpiryQueue(now)
@@ -99,10 +105,12 @@ class Lessee:
         self._lingering.discard((ref.incarnation, ref.token))
         session.wanted_at = now
         tracked.holders.add(holder)
+        if not self._lease_of:
+            # An engine that was idle makes no steps; one that takes a request on is not wedged. (A paused one that
+            # takes another on stays paused.)
+            self._progress_at = max(self._progress_at, now)
         self._lease_of[holder] = (ref.incarnation, ref.token)
         self.counts["tracked"] += 1
-        # An engine that was idle makes no steps; one that takes a request on is not wedged.
-        self.progress(now)
 
     def untrack(self, holder: str, now: float) -> None:
         """The request has its data, or does not want it any more; a no-op for a request that is not tracked."""
@@ -119,9 +127,20 @@ class Lessee:
         else:
             self._let_go(key)
 
-    def progress(self, at: float) -> None:
-        """The engine made a step at `at`. An engine that makes none for too long stops renewing (R25)."""
-        self._progress_at = max(self._progress_at, at)
+    def progress(self, at: float, *, stepping: bool = True) -> None:
+        """The engine began its latest step at `at`, or (not `stepping`) has ended it then and begun no other.
+
+        An engine that stands still stops renewing: in one step for longer than the stall limit (R25), or between two
+        of them for longer than it takes to begin one, since it is paused (vllm 41180, 58041). It goes on at once when
+        the engine does.
+        """
+        self._stepping = stepping
+        if at <= self._progress_at:
+            return
+        self._progress_at = at
+        for producer in self._withheld & self.sessions.keys():
+            self._timers.hasten(producer)
+        self._withheld.clear()
 
     def standing(self, holder: str, now: float) -> Standing | None:
         """What is known of this request's lease; None when it is not tracked."""
@@ -296,12 +315,16 @@ class Lessee:
             session.phase = Phase.GREETING
             session.tries = 0
             self._greet(session, now)
-        elif session.leases and now - self._progress_at > self._stall_limit_s:
-            # Wedged: its producers should have their memory back. (One that wants nothing is idle, and may drop.)
+        elif session.leases and self._stands_still(now):
+            # Its producers should have their memory back. (One that wants nothing is idle, and may drop.)
             self.counts["renewals_withheld"] += 1
+            self._withheld.add(session.producer)
             self._timers.set(session.producer, now + session.interval_s)
         else:
             self._renew(session, now)
+
+    def _stands_still(self, now: float) -> bool:
+        return now - self._progress_at > (self._stall_limit_s if self._stepping else PAUSED_AFTER_S)
 
     def _renew(self, session: Session, now: float) -> None:
         seq = self._stamp(session, now)

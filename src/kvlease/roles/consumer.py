@@ -46,10 +46,10 @@ class ConsumerSide:
     def has(self, request_id: str) -> bool:
         return request_id in self._refs
 
-    def vet(self, request: "Request", groups: int) -> None:
+    def vet(self, request: "Request", groups: int | None) -> None:
         """Before anything else looks at a new request: one whose params the engine could not bear is computed here.
 
-        `groups`: KV cache groups of this engine.
+        `groups`: KV cache groups of this engine; None for one that reads from others' groupings as well.
         """
         params = request.kv_transfer_params
         if not params:
@@ -62,8 +62,8 @@ class ConsumerSide:
             bounded.warning("kvlease: request %s: %s; it is computed here", brief(request.request_id), why)
             params["do_remote_prefill"] = False
 
-    def take_on(self, request: "Request") -> bool:
-        """Track the lease of a new request.
+    def take_on(self, request: "Request", reads: bool = True) -> bool:
+        """Track the lease of a new request. One that does not read comes only to let go of it, whatever its prompt is.
 
         False when it has none, and the stock mechanism applies (R9); or when its lease is another prompt's, and it is
         computed here, with no mechanism at all (R35).
@@ -82,7 +82,7 @@ class ConsumerSide:
             bounded.warning("kvlease: request %s: %s; its prefill will not be read", brief(request.request_id), e)
             self._refs[request.request_id] = None
         else:
-            if not self._is_made_for(request, ref):
+            if reads and not self._is_made_for(request, ref):
                 params["do_remote_prefill"] = False
                 return False
             self._refs[request.request_id] = ref

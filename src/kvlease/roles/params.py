@@ -4,20 +4,23 @@ Stock code reads them in the scheduler's and the worker's step, where a field th
 exception that ends the engine. So they are looked at when the request comes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from kvlease.protocol.lease import brief
 
 MAX_NAME = 1024
 MAX_RANKS = 4096
 """Workers of one engine, by any kind of parallelism."""
+MAX_GROUPS = 256
+"""KV cache groups of one engine: a handful for hybrids."""
 MAX_BLOCK = 1 << 31
 
 
-def unusable(params: Mapping[str, object], groups: int) -> str | None:
+def unusable(params: Mapping[str, object], groups: int | None) -> str | None:
     """Why a prefill that these params say waits elsewhere cannot be read; None when nothing is wrong with them.
 
-    `groups`: KV cache groups of this engine. What is only of a wrong value fails later, and its own request only.
+    `groups`: KV cache groups of this engine; None for one that reads from others' groupings as well. What is only of a
+    wrong value fails later, and its own request only.
     """
     return _wrong_source(params) or _wrong_blocks(params.get("remote_block_ids"), groups) or _wrong_numbers(params)
 
@@ -31,13 +34,17 @@ def _wrong_source(params: Mapping[str, object]) -> str | None:
     return None if _whole(port, 1, 65535) else f"remote_port is {brief(port)}"
 
 
-def _wrong_blocks(groups_of_ids: object, groups: int) -> str | None:
-    if not isinstance(groups_of_ids, list | tuple) or len(groups_of_ids) != groups:
-        return f"remote_block_ids is {brief(groups_of_ids)}, not a list for each of {groups} KV cache groups"
+def _wrong_blocks(groups_of_ids: object, groups: int | None) -> str | None:
+    if not isinstance(groups_of_ids, list | tuple) or len(groups_of_ids) not in _counts(groups):
+        return f"remote_block_ids is {brief(groups_of_ids)}, not a list for each of {groups or 'the'} KV cache groups"
     for ids in groups_of_ids:
         if not isinstance(ids, list | tuple) or not all(_whole(block, 0, MAX_BLOCK) for block in ids):
             return "remote_block_ids holds what is no block"
     return None
+
+
+def _counts(groups: int | None) -> Collection[int]:
+    return range(1, MAX_GROUPS + 1) if groups is None else (groups,)
 
 
 def _wrong_numbers(params: Mapping[str, object]) -> str | None:

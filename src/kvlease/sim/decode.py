@@ -76,6 +76,10 @@ class DecodeScheduler:
         return bool(self.arrived or self.waiting or self.reading or self.running)
 
     def add(self, decode: Decode) -> None:
+        if self._engine.paused_at is not None:
+            # vLLM's scheduler hears of it between its steps, and makes none.
+            self._take_on(decode)
+            return
         self.arrived.append(decode)
         self._engine.wake()
 
@@ -94,7 +98,8 @@ class DecodeScheduler:
             self.running.remove(decode)
             self._world.users.answered(self._engine, decode)
         begun = []
-        while self.waiting and len(self.reading) + len(self.running) < self._world.plan.seats:
+        paused = self._engine.paused_at is not None
+        while not paused and self.waiting and len(self.reading) + len(self.running) < self._world.plan.seats:
             begun.append(self._schedule(self.waiting.popleft()))
         refs, hopeless = self.side.begin([d.request_id for d in begun if d.request_id in self.reading])
         self._world.promises.begins_to_read(self._engine, refs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from kvlease.agent.core import AgentCore
 from kvlease.protocol import LeaseCard, LeaseConfig, WorkerFence
+from kvlease.protocol.lessee import PAUSED_AFTER_S
 from kvlease.protocol.messages import VERSION
 from kvlease.sim.cards import SimCards
 from kvlease.sim.clock import DriftingClock
@@ -41,6 +42,8 @@ class SimEngine:
         self.step_began = float("-inf")
         self.long_until = float("-inf")
         """What a fault makes of the next step: it does not end before."""
+        self.paused_at: float | None = None
+        self._pauses = 0
         self.clock = DriftingClock(world.agenda, self.life.uniform(0.0, 1e5))
         self.transport = SimTransport(world.network, self.incarnation, self.life)
         self._stepping = False
@@ -135,8 +138,37 @@ class SimEngine:
             self._stepping = True
             self.later(0.0, self._begin_step)
 
+    def pause(self) -> None:
+        """As vLLM's `/pause?mode=keep`. Pauses may overlap."""
+        self._pauses += 1
+        if self.paused_at is None:
+            self.paused_at = self.world.agenda.now
+
+    def resume(self) -> None:
+        """The end of one `pause`."""
+        self._pauses -= 1
+        if not self._pauses:
+            self.paused_at = None
+            self.wake()
+
+    @property
+    def stands_still(self) -> tuple[float, float] | None:
+        """Since when it makes no step, and for how long it may renew all the same; None for one that makes steps."""
+        now = self.world.agenda.now
+        if now < self.step_until:
+            return self.step_began, self.config.stall_limit_s
+        if self.paused_at is not None and not self._stepping:
+            return max(self.paused_at, self.step_until), PAUSED_AFTER_S
+        return None
+
+    @property
+    def _has_work(self) -> bool:
+        if self.paused_at is not None:
+            return self.prefill.has_leases
+        return self.prefill.has_work or self.decode.has_work
+
     def _begin_step(self) -> None:
-        if not self.prefill.has_work and not self.decode.has_work:
+        if not self._has_work:
             # Where steps overlap, the end of the one under way looks again.
             self._stepping = self._steps_under_way > 0
             return
@@ -162,6 +194,7 @@ class SimEngine:
 
     def _end_step(self, work: Work) -> None:
         self._steps_under_way -= 1
+        self.agent.step_ended()
         self.prefill.end_step(work, [worker.take_report() for worker in self.prefill_workers])
         self.decode.end_step([reader.take_report() for reader in self.decode_workers])
         self._begin_step()

@@ -162,6 +162,13 @@ def _long_step(world: "World", fault: Fault) -> End:
     return None
 
 
+def _pause(world: "World", fault: Fault) -> End:
+    _hard(world, fault)
+    engine = world.engines[fault.engine]
+    engine.pause()
+    return engine.resume
+
+
 def _clock(world: "World", fault: Fault) -> End:
     engine = world.engines[fault.engine]
     engine.clock.run_at(1.0 + fault.amount)
@@ -240,6 +247,7 @@ _STRIKES: dict[FaultKind, Callable[["World", Fault], End]] = {
     FaultKind.FREEZE: _freeze,
     FaultKind.SLOW_LOOP: _slow_loop,
     FaultKind.LONG_STEP: _long_step,
+    FaultKind.PAUSE: _pause,
     FaultKind.CLOCK: _clock,
     FaultKind.FALSE_DEATH: _false_death,
     FaultKind.ECHO: _echo,

@@ -45,6 +45,8 @@ class FaultKind(Enum):
     """An engine's agent takes a turn only every `amount` seconds."""
     LONG_STEP = "long_step"
     """An engine's next step lasts until the fault ends; its agent runs."""
+    PAUSE = "pause"
+    """An engine begins no step but those that its own leases need, as vLLM's `/pause?mode=keep`; its agent runs."""
     CLOCK = "clock"
     """An engine's clock runs faster by the share `amount` of one (slower where negative)."""
     FALSE_DEATH = "false_death"
@@ -201,7 +203,7 @@ def draw_plan(seed: int) -> Plan:
     # From a stream of its own: so what else there is to a seed stays what it was.
     mixed = random.Random(f"mixed up {seed}")
     requests = [replace(request, mixed_up=mixed.random() < MIXED_UP) for request in requests]
-    faults = _draw_faults(draw, plan)
+    faults = _draw_faults(draw, plan) + _draw_pauses(random.Random(f"pauses {seed}"), plan)
     if draw.random() < 0.1:
         # A long pause in the middle, in which idle sessions end.
         requests = [replace(r, at_s=_later(r.at_s, faults_s / 2)) for r in requests]
@@ -289,11 +291,26 @@ _RARE = frozenset({FaultKind.AGENT_DEATH})
 
 
 def _draw_faults(draw: random.Random, plan: Plan) -> list[Fault]:
-    kinds = [kind for kind in FaultKind if draw.random() < (0.05 if kind in _RARE else 0.3)]
+    kinds = [
+        kind for kind in FaultKind if kind is not FaultKind.PAUSE and draw.random() < (0.05 if kind in _RARE else 0.3)
+    ]
     if not kinds:
         return []
     faults = [_draw_fault(draw, plan, draw.choice(kinds)) for _ in range(draw.randint(1, 16))]
     return faults + _draw_wedged(draw, plan)
+
+
+def _draw_pauses(draw: random.Random, plan: Plan) -> list[Fault]:
+    """From a stream of their own: so what else there is to a seed stays what it was."""
+    if draw.random() < 0.7:
+        return []
+    longest_s = 3 * dict(plan.config)["kv_lease_duration"]
+    return [
+        Fault(
+            FaultKind.PAUSE, draw.uniform(0.0, plan.faults_s), draw.uniform(0.1, longest_s), draw.choice(plan.consumers)
+        )
+        for _ in range(draw.randint(1, 3))
+    ]
 
 
 def _draw_wedged(draw: random.Random, plan: Plan) -> list[Fault]:

@@ -95,6 +95,11 @@ class PrefillScheduler:
     def has_work(self) -> bool:
         return bool(self.waiting or self.running or self.held or self.side.slots_used)
 
+    @property
+    def has_leases(self) -> bool:
+        """What keeps a paused engine making steps."""
+        return bool(self.held or self.side.slots_used)
+
     def add(self, prefill: Prefill) -> None:
         self.side.take_on(prefill)
         self.waiting.append(prefill)
@@ -108,6 +113,8 @@ class PrefillScheduler:
 
     def begin_step(self) -> tuple[FenceOrders, Work]:
         self._carry_out_aborts()
+        if self._engine.paused_at is not None:
+            return self.side.take_orders(), Work({}, ())
         self._maybe_preempt()
         while self.waiting and len(self.pool) >= self.waiting[0].blocks_needed:
             self._schedule(self.waiting.popleft())

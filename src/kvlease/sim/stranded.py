@@ -49,20 +49,22 @@ class Stranded:
         self._judge_wedged(token, grant)
 
     def _judge_wedged(self, token: int, grant: Grant) -> None:
-        """R25: nor for an engine that makes no steps."""
+        """R25: nor for an engine that makes no steps, in the middle of one or paused."""
         config, now = self._world.config, self._world.agenda.now
         lease = grant.engine.agent._lessor.leases.get(token)
         claimants = [self._facts.engine(claimant) for claimant in lease.claims] if lease is not None else []
-        wedged = [c for c in claimants if c is not None and c.running and now < c.step_until]
+        wedged = [(c.name, still) for c in claimants if c is not None and c.running and (still := c.stands_still)]
         if not claimants or len(wedged) < len(claimants):
             return
         # What is wrong with the wedged engine itself is no excuse.
-        spoke = [max(c.step_began, self._trouble.calm_between(grant.engine.name, c.name)) for c in wedged]
-        longest_s = (config.stall_limit_s + config.extension_s + config.renew_interval_s) * 1.02
-        if now > max(*spoke, grant.at + config.duration_s, self._calm(grant)) + longest_s + self._slack_s:
-            raise Violation(
-                "R25", f"{token:016x} is held for {wedged[0].name}, which stands still since {spoke[0]:.3f}"
-            )
+        renewed_until = [
+            max(since, self._trouble.calm_between(grant.engine.name, name)) + may_s * 1.02
+            for name, (since, may_s) in wedged
+        ]
+        longest_s = (config.extension_s + config.renew_interval_s) * 1.02
+        if now > max(*renewed_until, grant.at + config.duration_s, self._calm(grant)) + longest_s + self._slack_s:
+            name, (since, _) = wedged[0]
+            raise Violation("R25", f"{token:016x} is held for {name}, which stands still since {since:.3f}")
 
     def _judge_held(self, token: int, grant: Grant) -> None:
         """Nobody wants it: it is over by its own deadline, sooner where that was said or a death noticed."""

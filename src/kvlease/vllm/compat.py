@@ -47,6 +47,7 @@ __all__ = [
     "check_version",
     "log_as_vllm_does",
     "make_zmq_path",
+    "nixl_package",
 ]
 
 
@@ -58,6 +59,20 @@ def check_version(version: str = vllm.__version__) -> None:
         f"this is vLLM {version}; kvlease is tested with {', '.join(f'{v}.x' for v in TESTED)}. Use one of these, or "
         f"set {TRY_ANYWAY}=1 to try this one: then run kvlease's engine tests with it before you trust it."
     )
+
+
+def nixl_package() -> str:
+    """The NIXL that vLLM itself uses: `nixl_cu13` behind `nixl`, `nixl_rocm`.
+
+    By way of vLLM, which before it imports NIXL sets what spares UCX a leak (`UCX_RCACHE_MAX_UNRELEASED`). Raises
+    `UnsupportedEngine` where there is none.
+    """
+    from vllm.distributed import nixl_utils
+
+    if nixl_utils.NixlWrapper is None:
+        raise UnsupportedEngine("NIXL is not installed, or cannot be imported. Install the one that your vLLM needs.")
+    package: str = nixl_utils.NixlWrapper.__module__.partition(".")[0]
+    return package
 
 
 def log_as_vllm_does() -> None:

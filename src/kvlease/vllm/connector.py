@@ -12,7 +12,7 @@ from kvlease.vllm.compat import (
     log_as_vllm_does,
 )
 from kvlease.vllm.metrics import LeasePromMetrics, LeaseStats
-from kvlease.vllm.plugin import REPLACES, register, replaces_stock
+from kvlease.vllm.plugin import REPLACES, refuse_unset_layout, register, replaces_stock
 from kvlease.vllm.scheduler import LeasedScheduler
 from kvlease.vllm.settings import lease_config, refuse_unguaranteed
 from kvlease.vllm.worker import LeasedWorker
@@ -38,6 +38,7 @@ class LeasedNixlConnector(NixlPullConnector):
         log_as_vllm_does()
         check_version()
         refuse_unguaranteed(vllm_config)
+        refuse_unset_layout(vllm_config)
         config, warnings = lease_config(vllm_config)
         # Past NixlPullConnector.__init__, which would make the stock halves.
         super(NixlPullConnector, self).__init__(vllm_config, role, kv_cache_config)
@@ -69,7 +70,8 @@ class LeasedNixlConnector(NixlPullConnector):
 
     def get_kv_connector_stats(self) -> LeaseStats | None:
         if self.connector_scheduler is not None:
-            return self.connector_scheduler.stats.take()
+            # vLLM asks once at the end of every step, also of one that has computed nothing.
+            return self.connector_scheduler.step_ended()
         stats: LeaseStats | None = super().get_kv_connector_stats()
         return stats
 

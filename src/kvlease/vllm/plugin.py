@@ -9,12 +9,14 @@ import functools
 import os
 from typing import Any
 
-from kvlease.errors import ConfigError
+from kvlease.errors import ConfigError, UnsupportedEngine
 
 NAME = "LeasedNixlConnector"
+MODULE = "kvlease.vllm"
 STOCK_NAMES = ("NixlConnector", "NixlPullConnector")
 """vLLM's connectors that kvlease takes the place of: both are the pull connector."""
 REPLACES = "KVLEASE_REPLACES_NIXL"
+STATE_LAYOUT = "VLLM_SSM_CONV_STATE_LAYOUT"
 
 
 def replaces_stock() -> bool:
@@ -34,30 +36,57 @@ def register() -> None:
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     if NAME not in KVConnectorFactory._registry:
-        KVConnectorFactory.register_connector(NAME, "kvlease.vllm", NAME)
+        KVConnectorFactory.register_connector(NAME, MODULE, NAME)
     if replaces_stock():
         for name in STOCK_NAMES:
             KVConnectorFactory._registry[name] = KVConnectorFactory._registry[NAME]
-    _answer_to_stock_names()
+    _let_vllm_read_the_stock_name()
 
 
-def _answer_to_stock_names() -> None:
+def _let_vllm_read_the_stock_name() -> None:
     """vLLM decides by name which layout Mamba's state has on a CPU, and what cannot be combined with NIXL.
 
-    All these places ask `has_connector`, and kvlease gets the answer that the connector gets which it stands in for.
+    Some of these places ask `has_connector`, others compare, as frameworks do that read vLLM's configuration. So before
+    anything is decided, the configuration is written the other way that means the same (decision 0016).
     """
-    from vllm.config import KVTransferConfig
+    from vllm.config import VllmConfig
 
-    honest = KVTransferConfig.has_connector
-    if getattr(honest, "answers_for", None) == NAME:
+    decide = VllmConfig.__post_init__
+    if getattr(decide, "renames", None) == NAME:
         return
 
-    @functools.wraps(honest)
-    def has_connector(self: Any, connector_name: str) -> bool:
-        if connector_name in STOCK_NAMES and honest(self, NAME):
-            return True
-        asked: bool = honest(self, connector_name)
-        return asked
+    @functools.wraps(decide)
+    def rename_and_decide(self: Any) -> None:
+        if self.kv_transfer_config is not None:
+            rename(vars(self.kv_transfer_config))
+        decide(self)
 
-    has_connector.answers_for = NAME  # type: ignore[attr-defined]
-    KVTransferConfig.has_connector = has_connector
+    rename_and_decide.renames = NAME  # type: ignore[attr-defined]
+    VllmConfig.__post_init__ = rename_and_decide
+
+
+def rename(settings: dict[str, Any]) -> None:
+    """Write `LeasedNixlConnector` as kvlease's `NixlConnector`, in `settings` and those of its children.
+
+    `settings` are a connector's, as in --kv-transfer-config; they are changed in place. A connector of that name from
+    somebody else's module is left alone.
+    """
+    if settings.get("kv_connector") == NAME and settings.get("kv_connector_module_path") in (None, MODULE):
+        settings |= {"kv_connector": STOCK_NAMES[0], "kv_connector_module_path": MODULE}
+    for child in (settings.get("kv_connector_extra_config") or {}).get("connectors") or ():
+        rename(child)
+
+
+def refuse_unset_layout(vllm_config: Any) -> None:
+    """Raises `UnsupportedEngine` for Mamba's state in a layout that NIXL does not hand over, for want of the plugin.
+
+    By itself vLLM's worker would end with a sentence about the layout alone.
+    """
+    unseen = vllm_config.kv_transfer_config.kv_connector == NAME and vllm_config.model_config.has_inner_state
+    if unseen and (layout := os.environ.get(STATE_LAYOUT)) != "DS":
+        raise UnsupportedEngine(
+            f"{STATE_LAYOUT} is {layout or 'not set'}, and NIXL hands over Mamba's state as DS only. vLLM looks for "
+            f"NixlConnector by name to set it on a CPU, and kvlease's plugin, which would see to that, is not among "
+            f'VLLM_PLUGINS. Write "kv_connector": "{STOCK_NAMES[0]}", "kv_connector_module_path": "{MODULE}", or set '
+            f"{STATE_LAYOUT}=DS."
+        )

@@ -18,10 +18,11 @@ from kvlease.vllm.compat import (
     KVConnectorHandshakeMetadata,
     NixlConnectorMetadata,
     NixlPullConnectorScheduler,
+    nixl_package,
 )
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
-from kvlease.vllm.metrics import SchedulerStatsFeed
+from kvlease.vllm.metrics import LeaseStats, SchedulerStatsFeed
 from kvlease.vllm.prompts import fingerprint_of, is_answered
 from kvlease.vllm.settings import lease_config
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 class LeasedScheduler(NixlPullConnectorScheduler):
     """`NixlPullConnectorScheduler` with leases that hold."""
 
+    _maps_groups = False
+    """Whether vLLM's worker reads from engines that group their KV cache otherwise, as for MLA (vllm 57077, 57389)."""
+
     def __init__(self, vllm_config: "VllmConfig", engine_id: str, kv_cache_config: "KVCacheConfig") -> None:
         super().__init__(vllm_config, engine_id, kv_cache_config)
         self._config, _ = lease_config(vllm_config)
@@ -45,14 +49,16 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._kv_lease_duration = self._config.duration_s
         self._heartbeat_interval = self._config.renew_interval_s
         backends = vllm_config.kv_transfer_config.get_from_extra_config("backends", ["UCX"])
+        package = nixl_package()
         self._agent = LeaseAgent(
-            self._config, engine_id, lambda incarnation: NixlTransport(incarnation, backends), SideChannelCards()
+            self._config, engine_id, lambda own: NixlTransport(own, backends, package), SideChannelCards()
         )
         world_size = vllm_config.parallel_config.world_size
         self._producer = ProducerSide(self._config, self._agent, world_size, fingerprint_of)
         self._consumer = ConsumerSide(self._agent, fingerprint_of)
         self.stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
         """What the connector tells of leases on vLLM's /metrics."""
+        self._maps_groups = vllm_config.model_config.use_mla
         self._agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -91,12 +97,13 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         HandshakeListener(encoded_data, self._producer.counts).serve(host, port, ready_event, stop_event)
 
     def on_new_request(self, request: "Request") -> None:
-        self._consumer.vet(request, len(self.kv_cache_config.transfer_groups))
+        self._consumer.vet(request, None if self._maps_groups else len(self.kv_cache_config.transfer_groups))
         if (request.kv_transfer_params or {}).get("do_remote_decode"):
             # Before vLLM's own hook, which may cut the prompt short.
             self._producer.take_on(request)
-        # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers.
-        if not self._consumer.take_on(request):
+        # A leased request is renewed by the agent, from here on; stock heartbeats are for stock producers. One that is
+        # to end at once is vLLM's way to let go of a prefill whose request it refused: it has a prompt of one token.
+        if not self._consumer.take_on(request, reads=not request.abort_immediately):
             super().on_new_request(request)
 
     def update_state_after_alloc(self, request: "Request", blocks: "KVCacheBlocks", num_external_tokens: int) -> None:
@@ -166,6 +173,11 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if fence is NO_ORDERS and not reads and not hopeless:
             return stock
         return LeasedMetadata.around(stock, LeaseOrders(fence, reads, hopeless))
+
+    def step_ended(self) -> LeaseStats | None:
+        """To be called once at the end of each step. Returns what is to be told of leases, if anything."""
+        self._agent.step_ended()
+        return self.stats.take()
 
     def update_connector_output(self, connector_output: "KVConnectorOutput") -> None:
         super().update_connector_output(connector_output)

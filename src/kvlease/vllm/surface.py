@@ -78,9 +78,20 @@ PLACES: tuple[Place, ...] = (
     Place("vllm.v1.kv_cache_interface:KVCacheConfig.transfer_groups"),
     Place("vllm.v1.kv_cache_interface:KVCacheConfig.num_blocks"),
     Place("vllm.v1.request:RequestStatus"),
+    Place("vllm.lora.request:LoRARequest.lora_name"),
+    Place("vllm.multimodal.inputs:MultiModalFeatureSpec.identifier"),
+    Place("vllm.multimodal.inputs:MultiModalFeatureSpec.mm_position"),
+    Place("vllm.multimodal.inputs:PlaceholderRange.offset"),
+    Place("vllm.multimodal.inputs:PlaceholderRange.length"),
     Place("vllm.utils.network_utils:make_zmq_path", "scheme host port"),
-    Place("vllm.config.kv_transfer:KVTransferConfig.has_connector", "self connector_name"),
+    Place("vllm.config.vllm:VllmConfig.__post_init__", "self"),
+    Place("vllm.distributed.nixl_utils:NixlWrapper"),
+    Place("vllm.config.kv_transfer:KVTransferConfig.get_from_extra_config", "self key default"),
     Place("vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory._registry"),
+    Place(
+        "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory.register_connector",
+        "cls name module_path class_name",
+    ),
 )
 ATTRIBUTES: dict[str, str] = {
     SCHEDULER: "_kv_lease_duration _heartbeat_interval _reqs_need_recv _reqs_need_send _reqs_not_processed "
@@ -90,6 +101,8 @@ ATTRIBUTES: dict[str, str] = {
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
     "_handshake_lock _handshake_futures",
     f"{V1}.metrics:KVConnectorPromMetrics": "_counter_cls _gauge_cls per_engine_labelvalues",
+    "vllm.v1.request:Request": "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
+    "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
 }
 """What a class's `__init__` sets and kvlease uses."""
 
@@ -111,18 +124,20 @@ def _missing() -> Iterator[str]:
         found = _find(place.where)
         if found is _NOTHING:
             yield f"{place.where} is missing"
-        elif place.takes is not None and (takes := _parameters(found)) != place.takes:
+        elif place.takes is not None and (takes := _parameters(found)) not in (place.takes, _ANYTHING):
             yield f"{place.where} takes ({takes}) and not ({place.takes})"
     for where, names in ATTRIBUTES.items():
         kind = _find(where)
         if kind is _NOTHING:
             yield f"{where} is missing"
             continue
-        known = kind.__init__.__code__.co_names
+        known = inspect.unwrap(kind.__init__).__code__.co_names
         yield from (f"{where}.__init__ sets no {name}" for name in names.split() if name not in known)
 
 
 _NOTHING: Any = object()
+_ANYTHING = "*args **kwargs"
+"""Somebody has put a function of his own around vLLM's, to trace it: what that takes is not known here."""
 
 
 def _find(where: str) -> Any:
@@ -143,4 +158,7 @@ def _find(where: str) -> Any:
 
 def _parameters(function: Any) -> str:
     plain = function.__func__ if isinstance(function, classmethod | staticmethod) else function
-    return " ".join(inspect.signature(plain).parameters)
+    given = inspect.signature(plain).parameters
+    if any(each.kind is inspect.Parameter.VAR_POSITIONAL for each in given.values()):
+        return _ANYTHING
+    return " ".join(given)

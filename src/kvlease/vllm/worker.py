@@ -8,7 +8,7 @@ overtake the fence read, and siblings, ranks and replicas need no counting on th
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
+from kvlease.fence import AgentErrors, FenceTable, FenceVerifier, FenceWord, Verdict
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 from kvlease.protocol.lease import brief
@@ -21,6 +21,7 @@ from kvlease.vllm.compat import (
     NixlHandshakePayload,
     NixlPullConnectorWorker,
     ReqMeta,
+    nixl_package,
 )
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeaseOrders, LeaseWorkerReport
 from kvlease.vllm.metrics import LeaseStats
@@ -71,7 +72,8 @@ class LeasedWorker(NixlPullConnectorWorker):
         # Whatever the role: vLLM lets every engine prefill for others, and a word takes 8 B a block.
         self._table = FenceTable(self.nixl_wrapper, self._fence_slots, self.nixl_backends)
         self._words = WorkerWords(self._table)
-        self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends)
+        errors = AgentErrors.of_nixl(nixl_package())
+        self._verifier = FenceVerifier(self.nixl_wrapper, backends=self.nixl_backends, errors=errors)
         self._reads = LeasedReads(self._verifier)
 
     def handshake_metadata(self) -> LeasedHandshakePayload:
@@ -150,8 +152,18 @@ class LeasedWorker(NixlPullConnectorWorker):
         elif engine_id not in self._remote_agents:
             # It comes back here when hands are shaken; nothing is read yet.
             self._background_nixl_handshake(req_id, engine_id, meta)
+        elif not self._has_blocks_like_ours(engine_id):
+            self.xfer_stats.count("refused", "block_size")
+            bounded.warning("kvlease: request %s is not read: %s has blocks of another size", brief(req_id), engine_id)
+            self._fail(req_id)
         else:
             self._read_leased(req_id, meta, ref)
+
+    def _has_blocks_like_ours(self, engine_id: str) -> bool:
+        """vLLM reads blocks of another size too, and was seen to answer wrongly from them, each time, on the CPU."""
+        theirs = self.transfer_topo.get_engine_info(engine_id)
+        ours = (self.block_size, self._physical_blocks_per_logical_kv_block)
+        return (theirs.remote_block_size, theirs.remote_physical_blocks_per_logical) == ours
 
     def _would_part(self, engine_id: str, meta: ReqMeta) -> bool:
         """Since 0.33, whether vLLM would let go of an engine on this request's word, in the middle of others' reads."""

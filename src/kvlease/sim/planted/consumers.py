@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef, Lessee, lessee
+from kvlease.protocol.lessee import PAUSED_AFTER_S
 from kvlease.protocol.tracking import Phase, Session
 from kvlease.roles.consumer import ConsumerSide
 from kvlease.sim.planted.bug import Replacement, planted
@@ -27,10 +28,10 @@ def tracked_from_scheduling_only() -> Iterator[Replacement]:
         def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None:
             self.waiting[holder] = (ref, endpoint)
 
-    def take_on(self: ConsumerSide, request: Any) -> bool:
+    def take_on(self: ConsumerSide, request: Any, reads: bool = True) -> bool:
         if not isinstance(self._agent, Postponed):
             self.__dict__["_agent"] = Postponed(self._agent)
-        return honest_take_on(self, request)
+        return honest_take_on(self, request, reads)
 
     def begin(self: ConsumerSide, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         named = list(request_ids)
@@ -158,6 +159,28 @@ def no_stall_limit() -> Iterator[Replacement]:
         honest(self, session, now)
 
     yield Lessee, "_serve", serve
+
+
+@planted(
+    "R25", within_runs=200, stands_for="vllm 41180, 58041: P's pause waits for a paused D, 119 s with a term of 6 s"
+)
+def pause_is_a_long_step() -> Iterator[Replacement]:
+    """A paused engine renews until the stall limit, as if it were in the middle of a step."""
+
+    def stands_still(self: Lessee, now: float) -> bool:
+        return now - self._progress_at > self._stall_limit_s
+
+    yield Lessee, "_stands_still", stands_still
+
+
+@planted("L2", within_runs=300, stands_for="vllm 25897, dynamo 14502: renewals that ride on steps; R15")
+def long_step_is_a_pause() -> Iterator[Replacement]:
+    """An engine in the middle of a step is taken for a paused one, and renews no more."""
+
+    def stands_still(self: Lessee, now: float) -> bool:
+        return now - self._progress_at > PAUSED_AFTER_S
+
+    yield Lessee, "_stands_still", stands_still
 
 
 @planted(

@@ -1,0 +1,93 @@
+"""Small engines: prompts are computed in pieces, and requests are preempted for want of blocks; and they are ended."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pairs import Pair, Scene, begin, consumer, gather, producer, read_fresh, read_late, running
+
+from kvlease.cluster.engine import Engine
+from kvlease.cluster.prompts import draw_prompts
+
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
+
+BLOCKS = 97
+PIECE_TOKENS = 160
+PREEMPTIONS = "vllm:num_preemptions_total"
+LONG = 256
+DRAINING = "[shutdown] EngineCore: start mode=drain"
+"""What vLLM's engine core logs when it has heard of its end."""
+ENDING = "request processing complete"
+"""And when nothing keeps it any more."""
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, logs: Path) -> Iterator[Pair]:
+    small = {
+        "num_blocks": BLOCKS,
+        "max_model_len": 3040,
+        "max_num_seqs": 4,
+        "extra_args": ("--max-num-batched-tokens", str(PIECE_TOKENS), "--shutdown-timeout", "60"),
+    }
+    pair = Pair(
+        Engine(producer(model, name="P-narrow", **small), logs), Engine(consumer(model, name="D-narrow", **small), logs)
+    )
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def test_prompts_computed_in_pieces_are_read(pair: Pair) -> None:
+    """Chunked prefill: P's blocks are offered when the last piece is done; D's computed again in pieces when late."""
+
+    async def scene(s: Scene) -> None:
+        await read_fresh(s, seed=220, count=2, longest=2000)
+        late, answer = await read_late(s, seed=221)
+        await s.check([late], [answer])
+
+    with pair.counting(ends={"released": 2, "expired": 1}):
+        intact = pair.fence_checks().get("intact", 0)
+        pair.play(scene)
+    assert pair.fence_checks().get("intact", 0) == intact + 2
+
+
+def test_requests_are_preempted_on_either_side(pair: Pair) -> None:
+    """What P preempts keeps its word of the fence; what D preempts, after its read, it computes again."""
+
+    async def scene(s: Scene) -> None:
+        prompts = draw_prompts(4, seed=222, shortest=900, longest=1000)
+        right = [await s.right(prompt, LONG) for prompt in prompts]
+
+        async def whole(prompt: str) -> tuple[int, ...]:
+            return (await s.router.decode(await s.router.prefill(prompt), LONG)).token_ids
+
+        own = [begin(s.router.compute_alone(pair.p.url, prompt, LONG)) for prompt in prompts[:3]]
+        answers = await gather([whole(prompt) for prompt in prompts])
+        assert answers == right
+        assert [answer.token_ids for answer in await gather(own)] == right[:3]
+
+    preempted = [engine.metrics().value(PREEMPTIONS) for engine in (pair.p, pair.d)]
+    with pair.counting(ends={"released": 4}):
+        pair.play(scene)
+    assert pair.p.metrics().value(PREEMPTIONS) > preempted[0]
+    assert pair.d.metrics().value(PREEMPTIONS) > preempted[1]
+    pair.wait_no_slot_used()
+
+
+def test_a_producer_that_is_told_to_end_stays_until_it_is_read(pair: Pair) -> None:
+    """SIGTERM with `--shutdown-timeout` and a lease out: P leaves when D has read, and not before."""
+
+    async def scene(s: Scene) -> bool:
+        references = await s.prefill(draw_prompts(1, seed=223, shortest=1000, longest=1200))
+        right = [await s.right(reference.prompt) for reference in references]
+        intact = pair.fence_checks().get("intact", 0)
+        ending = begin(asyncio.to_thread(pair.p.terminate, 60))
+        await asyncio.to_thread(pair.p.wait_until, lambda: DRAINING in pair.p.log_path.read_text(), "told to end")
+        await asyncio.sleep(1)  # It is the time that has to pass.
+        assert ENDING not in pair.p.log_path.read_text()
+        answers = [await s.router.decode(reference, 8) for reference in references]
+        assert [answer.token_ids for answer in answers] == right
+        assert pair.fence_checks().get("intact", 0) == intact + 1
+        return await ending
+
+    assert pair.play(scene), "something had to be killed"
