@@ -1,5 +1,6 @@
 """vLLM's own tests, from its source distribution. Kept in `.venv/upstream`, nothing of them in this repository."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,10 +9,11 @@ import tempfile
 from pathlib import Path
 
 
-def fetch_tests(minor: str, folder: Path) -> None:
+def fetch_tests(minor: str, folder: Path, tools: Path) -> None:
     """Have vLLM's `tests/` of the newest release of this minor in `folder`; a no-op where they are already.
 
-    pip builds what it downloads as source, and vLLM takes hours to build. `unearth` finds and downloads as pip does.
+    pip builds what it downloads as source, and vLLM takes hours to build. `unearth`, in `tools`, finds and
+    downloads as pip does.
     """
     if (folder / "tests").is_dir():
         return
@@ -19,7 +21,7 @@ def fetch_tests(minor: str, folder: Path) -> None:
     # Whole or not there: what is interrupted leaves no folder that looks like vLLM's tests.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         command = [sys.executable, "-m", "unearth", f"vllm=={minor}.*", "--no-binary", "--link-only"]
-        subprocess.run([*command, "--download", scratch], check=True)
+        subprocess.run([*command, "--download", scratch], env=os.environ | {"PYTHONPATH": str(tools)}, check=True)
         with tarfile.open(next(Path(scratch).glob("vllm-*.tar.gz"))) as archive:
             top = archive.getnames()[0].split("/")[0]
             wanted = [member for member in archive.getmembers() if member.name.startswith(f"{top}/tests/")]

@@ -18,6 +18,8 @@ from kvlease.cluster.ports import free_port
 
 HERE = Path(__file__).parent.resolve()
 HOME = Path(".venv/upstream").resolve()
+TOOLS = HOME / "tools"
+"""Of requirements/upstream.txt, apart from the environment that kvlease's own tests run in."""
 OPTIONS = ("-q", "-rfE", "--tb=short", "--timeout=120", "-p", "no:cacheprovider", "-W", "ignore")
 
 
@@ -29,7 +31,7 @@ def main() -> int:
     )
     chosen, further = parser.parse_known_args()
     folder = HOME / chosen.minor
-    fetch_tests(chosen.minor, folder)
+    fetch_tests(chosen.minor, folder, TOOLS)
     make_hub(HOME / "hub")
     plugins = ["-p", "listed"] + ([] if chosen.stock else ["-p", "in_place"])
     # No settings of ours: their tests have their own.
@@ -44,7 +46,7 @@ def _files(folder: Path) -> list[str]:
 
 
 def _environment(*, stock: bool) -> dict[str, str]:
-    path = [".", str(HERE), *filter(None, [os.environ.get("PYTHONPATH")]), str(HOME / "tools")]
+    path = [".", str(HERE), *filter(None, [os.environ.get("PYTHONPATH")]), str(TOOLS)]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(path),
         "HF_HOME": str(HOME / "hub"),
