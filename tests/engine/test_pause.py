@@ -26,8 +26,6 @@ CLAIMS = "kvlease:claims_total"
 @pytest.fixture(scope="module")
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
     settings = {
-        # Of two flags that contradict each other vLLM takes the later one.
-        "extra_args": ("--enable-prefix-caching",),
         "extra_env": {"VLLM_SERVER_DEV_MODE": "1"},
         "extra_config": {"kv_lease_duration": TERM_S, "kv_lease_stall_limit": STALL_LIMIT_S},
     }

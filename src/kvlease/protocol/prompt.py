@@ -46,8 +46,7 @@ def fingerprint(
 
     token_ids: None for a prompt that is embeddings alone. tokens: the prompt's length. adapter: the name of its LoRA.
     salt: that of its prefix cache. embeddings: the SHA-256 of their bytes. mask: a byte a position, 1 for a token and 0
-    for an embedding, where a prompt mixes them. MessagePack, whose shortest form every encoder writes alike: 100,000
-    tokens take less than a millisecond.
+    for an embedding, where a prompt mixes them. MessagePack, since every encoder writes its shortest form alike.
     """
     content = (
         token_ids,

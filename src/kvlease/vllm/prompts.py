@@ -17,8 +17,8 @@ number (n > 1)."""
 def fingerprint_of(request: "Request") -> Fingerprint:
     """All that vLLM puts into the hashes of the prompt's blocks (`generate_block_hash_extra_keys`), and the token ids.
 
-    But for where an adapter's files lie, which may be elsewhere on each machine. Embeddings are hashed byte by byte, at
-    a gigabyte a second; where there are none, 100,000 tokens take a millisecond.
+    But for where an adapter's files lie, which may be elsewhere on each machine. What it costs is a benchmark
+    (`prompt`); embeddings, which are not in it, are hashed byte by byte.
     """
     adapter, mask = request.lora_request, request.prompt_is_token_ids
     media = [(item.identifier, item.mm_position) for item in request.mm_features or ()]
@@ -49,4 +49,4 @@ def is_answered(request_id: str) -> bool:
     (vLLM's `OpenAIServingCompletion`): nobody will ever read what was computed for the others.
     """
     listed = _LISTED.fullmatch(request_id)
-    return listed is None or int(listed["index"]) == 0
+    return listed is None or listed["index"] == "0"
