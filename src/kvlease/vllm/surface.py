@@ -48,6 +48,9 @@ PLACES: tuple[Place, ...] = (
     Place(f"{NIXL}.stats:NixlPromMetrics.__init__", "self vllm_config metric_types labelnames per_engine_labelvalues"),
     Place(f"{NIXL}.stats:NixlPromMetrics.observe", "self transfer_stats_data engine_idx"),
     Place(f"{NIXL}.tp_mapping:TPMapping.all_source_ranks"),
+    Place("vllm.distributed.kv_transfer.kv_connector.utils:TransferTopology.get_engine_info"),
+    Place("vllm.distributed.kv_transfer.kv_connector.utils:EngineTransferInfo.remote_block_size"),
+    Place("vllm.distributed.kv_transfer.kv_connector.utils:EngineTransferInfo.remote_physical_blocks_per_logical"),
     Place(f"{CONNECTOR}.__init__", "self vllm_config role kv_cache_config"),
     Place(f"{CONNECTOR}.get_transfer_results", "self finished_req_ids"),
     Place(f"{CONNECTOR}.set_xfer_handshake_metadata_pp_aware", "self metadata"),
@@ -99,7 +102,7 @@ ATTRIBUTES: dict[str, str] = {
     WORKER: "nixl_wrapper nixl_backends xfer_handshake_metadata _recving_metadata _reqs_to_process "
     "consumer_notification_counts_by_req expected_consumer_notifications_by_req _lease_extension xfer_stats "
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
-    "_handshake_lock _handshake_futures",
+    "_handshake_lock _handshake_futures transfer_topo block_size _physical_blocks_per_logical_kv_block",
     f"{V1}.metrics:KVConnectorPromMetrics": "_counter_cls _gauge_cls per_engine_labelvalues",
     "vllm.v1.request:Request": "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
     "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
