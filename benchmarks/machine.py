@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def describe() -> dict[str, str]:
         "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.0f} GiB",
+        "gpu": gpu(),
         "kernel": f"{platform.system()} {platform.release()}",
         **versions(),
     }
@@ -29,6 +31,14 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
         if name.strip() == "model name":
             return " ".join(value.split())
     return platform.machine()
+
+
+def gpu(driver: Path = Path("/proc/driver/nvidia/gpus")) -> str:
+    """The first GPU's name as NVIDIA's driver has it; "none" where there is no such driver."""
+    for information in sorted(driver.glob("*/information")):
+        if match := re.search(r"^Model:\s*(.+?)\s*$", information.read_text(), re.MULTILINE):
+            return match[1]
+    return "none"
 
 
 def commit() -> str:

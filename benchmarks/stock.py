@@ -8,11 +8,10 @@ import queue
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
-from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.errors import CannotRun
+from benchmarks.errors import require
 
 if TYPE_CHECKING:
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler, NixlPullConnectorWorker
@@ -50,12 +49,8 @@ _QUEUES = ("_failed_recv_reqs", "_ready_requests", "_invalid_block_ids")
 
 
 def require_vllm() -> None:
-    """Raises `CannotRun`."""
-    missing = [name for name in ("torch", "vllm", "nixl") if find_spec(name) is None]
-    if missing:
-        raise CannotRun(
-            f"stock is vLLM's own code, and {', '.join(missing)} is not installed here: `make bench` installs it"
-        )
+    """What stock needs, which is vLLM's own code. Raises `CannotRun`."""
+    require("torch", "vllm", "nixl")
 
 
 class SilentNixl:

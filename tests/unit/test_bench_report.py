@@ -8,7 +8,7 @@ from rich.console import Console
 from benchmarks.document import Document, read, read_all, write
 from benchmarks.errors import CannotRun
 from benchmarks.figures import Curves, Effort, Goal, Result, Row, Spread
-from benchmarks.machine import describe, processor
+from benchmarks.machine import describe, gpu, processor
 from benchmarks.markdown import page
 from benchmarks.plots import draw
 from benchmarks.report import figure, goal_table, ratio_text, result_table, spread_text
@@ -135,6 +135,13 @@ def test_the_machine_is_described_without_its_name(tmp_path: Path) -> None:
     assert processor(tmp_path / "cpuinfo") == "Some CPU @ 2 GHz"
     (tmp_path / "cpuinfo").write_text("processor\t: 0\n")
     assert processor(tmp_path / "cpuinfo") == platform.machine()
+
+
+def test_the_machine_s_gpu_is_named(tmp_path: Path) -> None:
+    assert gpu(tmp_path) == "none"
+    (tmp_path / "0000:00:05.0").mkdir()
+    (tmp_path / "0000:00:05.0" / "information").write_text("Model: \t\t Some GPU 80GB\nIRQ:   \t\t 12\n")
+    assert gpu(tmp_path) == "Some GPU 80GB"
 
 
 def test_the_page_has_every_goal_and_every_figure() -> None:

@@ -87,6 +87,11 @@ def test_each_round_ends_with_one_request_for_each_decode_engine(seed: int) -> N
         assert all(0 <= r.prompt < schedule.prompts and r.delay_s >= 0 for r in which.requests)
 
 
+def test_some_requests_find_nothing_in_any_prefix_cache_and_some_may() -> None:
+    requests = [r for which in draw_schedule(1, requests=500, faults=40).rounds for r in which.requests]
+    assert 0.5 < sum(r.fresh for r in requests) / len(requests) < 0.8
+
+
 @pytest.mark.parametrize(("requests", "faults"), [(3, 1), (100, 40), (10, 0)])
 def test_too_few_requests_for_the_faults_are_refused(requests: int, faults: int) -> None:
     with pytest.raises(ValueError, match=f"{requests} requests and {faults} faults"):

@@ -71,8 +71,8 @@ def play(
     return asyncio.run(run())
 
 
-def ask(client: Client, *, decoder: int = 0, delay_s: float = 0.0) -> Request:
-    return Request(number=1, client=client, prompt=1, decoder=decoder, at_s=0.0, delay_s=delay_s)
+def ask(client: Client, *, decoder: int = 0, delay_s: float = 0.0, fresh: bool = False) -> Request:
+    return Request(number=1, client=client, prompt=1, decoder=decoder, at_s=0.0, delay_s=delay_s, fresh=fresh)
 
 
 def one(tmp_path: Path, answer: Answering, request: Request) -> tuple[RequestOutcome, list[str]]:
@@ -181,6 +181,22 @@ def test_r35_a_router_can_mix_two_prompts_up(tmp_path: Path) -> None:
 
     outcome, asked = one(tmp_path, telling, ask("mixed-up"))
     assert (outcome.verdict, asked) == ("right", ["p", "p", "d1"])
+
+
+@pytest.mark.parametrize("client", ["plain", "mixed-up"])
+def test_a_fresh_request_finds_nothing_in_a_prefix_cache(tmp_path: Path, client: Client) -> None:
+    salts: list[str | None] = []
+
+    async def telling(engine: str, body: dict[str, Any]) -> httpx.Response:
+        salts.append(body.get("cache_salt"))
+        return await healthy(engine, body)
+
+    one(tmp_path, telling, ask(client, fresh=True))
+    assert len(salts) >= 2
+    assert set(salts) == {"request 1"}
+    salts.clear()
+    one(tmp_path, telling, ask(client))
+    assert set(salts) == {None}
 
 
 def test_all_who_have_begun_can_abort_at_once(tmp_path: Path) -> None:

@@ -82,6 +82,14 @@ def test_an_engine_alone_finds_nothing_in_its_prefix_cache() -> None:
     assert engines.asked[0][1]["cache_salt"] != engines.asked[1][1]["cache_salt"]
 
 
+@pytest.mark.parametrize("salt", ["a salt", None])
+def test_both_halves_of_a_request_have_the_salt_of_one(salt: str | None) -> None:
+    engines = FakeEngines()
+    reference = with_router(engines, lambda router: router.prefill("text", salt=salt))
+    with_router(engines, lambda router: router.decode(reference, 16))
+    assert [body.get("cache_salt") for _, body in engines.asked] == [salt, salt]
+
+
 def test_a_failed_answer_keeps_its_status_and_has_no_tokens() -> None:
     engines = FakeEngines(status=500)
     answer = with_router(engines, lambda router: router.decode(Reference("text", PARAMS), 16))

@@ -72,6 +72,8 @@ _LINK_FAULT_S = 8.0
 _LONGEST_CUT_S = 20.0
 _LONGEST_STOP_OF_P_S = 12.0
 _LONGEST_DAWDLING_S = 12.0
+# Prompts come again and again, and a decode engine that has one in its prefix cache reads nothing.
+_FRESH = 2 / 3
 # Every kind of client but the plain one, together, at most so often as that one.
 _CLIENT_WEIGHTS = (1, 2, 4)
 _FAULT_WEIGHTS = (1, 2, 6)
@@ -104,7 +106,8 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One client's request. `at_s`: seconds into the round; `delay_s`: until it aborts, switches, repeats, goes on."""
+    """One client's request. `at_s`: seconds into the round; `delay_s`: until it aborts, switches, repeats, goes on;
+    `fresh`: no prefix cache has anything of it, so that all of its blocks are read."""
 
     number: int
     client: Client
@@ -112,6 +115,7 @@ class Request:
     decoder: int
     at_s: float
     delay_s: float
+    fresh: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,4 +258,5 @@ class _Draw:
             decoder=self._random.randrange(DECODERS) if decoder is None else decoder,
             at_s=round(at_s, 2),
             delay_s=round(delay_s, 2),
+            fresh=self._random.random() < _FRESH,
         )

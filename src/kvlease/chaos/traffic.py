@@ -58,7 +58,8 @@ class Traffic:
             assert task is not None
             self._under_way.add(task)
             other = self._prompts[(request.prompt + 1) % len(self._prompts)]
-            client = _Client(self._scene, self._prompts[request.prompt], self._right[request.prompt], other)
+            salt = f"request {request.number}" if request.fresh else None
+            client = _Client(self._scene, self._prompts[request.prompt], self._right[request.prompt], other, salt)
             return await client.send(request)
 
         async def send_or_abort() -> RequestOutcome:
@@ -127,12 +128,13 @@ def judged(status: int, tokens: Tokens, right: Tokens, body: str) -> tuple[Verdi
 class _Client:
     """One client, its router included: a router that gets no answer asks the other decode engine."""
 
-    def __init__(self, scene: Scene, prompt: str, right: Tokens, other: str) -> None:
-        """`other` is the prompt of somebody else, with whom its router may mix it up."""
+    def __init__(self, scene: Scene, prompt: str, right: Tokens, other: str, salt: str | None) -> None:
+        """`other` is the prompt of somebody else, with whom its router may mix it up. `salt`: of prefix caches."""
         self._scene = scene
         self._prompt = prompt
         self._right = right
         self._other = other
+        self._salt = salt
         self._retries = 0
 
     async def send(self, request: Request) -> RequestOutcome:
@@ -205,7 +207,7 @@ class _Client:
             async with asyncio.timeout(PATIENCE_S if abort_after_s is None else abort_after_s):
                 while True:
                     try:
-                        return await self._scene.router(0).prefill(prompt), None
+                        return await self._scene.router(0).prefill(prompt, salt=self._salt), None
                     except (httpx.TransportError, PrefillError) as error:
                         said = str(error) or repr(error)
                     self._retries += 1

@@ -34,10 +34,11 @@ class PrefillError(KvLeaseError, RuntimeError):
 
 @dataclass(frozen=True)
 class Reference:
-    """A prompt whose KV waits on P, and what P says about it."""
+    """A prompt whose KV waits on P, what P says about it, and the salt of prefix caches that it was computed under."""
 
     prompt: str
     kv_transfer_params: Mapping[str, Any]
+    salt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,21 +79,21 @@ class Router:
         self.prefill_url = prefill_url
         self.decode_url = decode_url
 
-    async def prefill(self, prompt: str, n: int = 1) -> Reference:
+    async def prefill(self, prompt: str, n: int = 1, salt: str | None = None) -> Reference:
         """Lets P compute the prompt's KV and keep it. Raises PrefillError if it does not.
 
         Some routers pass the client's `n` on to P, and get one reference for n prefills.
         """
-        payload = completion(prompt, max_tokens=1, n=n) | {"kv_transfer_params": dict(PREFILL_PARAMS)}
+        payload = completion(prompt, max_tokens=1, n=n, salt=salt) | {"kv_transfer_params": dict(PREFILL_PARAMS)}
         response = await self._client.post(f"{self.prefill_url}/v1/completions", json=payload)
         params = response.json().get("kv_transfer_params") if response.status_code == httpx.codes.OK else None
         if not params:
             raise PrefillError(f"P answered {response.status_code} without kv_transfer_params: {response.text[:500]}")
-        return Reference(prompt, params)
+        return Reference(prompt, params, salt)
 
     async def decode(self, reference: Reference, max_tokens: int, n: int = 1) -> Answer:
         """Lets D answer from KV that waits on P."""
-        payload = completion(reference.prompt, max_tokens, n) | {
+        payload = completion(reference.prompt, max_tokens, n, reference.salt) | {
             "kv_transfer_params": dict(reference.kv_transfer_params),
         }
         return await self.answer(self.decode_url, payload)
@@ -100,7 +101,7 @@ class Router:
     async def compute_alone(self, url: str, prompt: str, max_tokens: int) -> Answer:
         """One engine prefills and decodes by itself: nothing is transferred, and nothing is taken from its prefix cache
         or found in it by others, so the answer is right and its blocks were written."""
-        return await self.answer(url, completion(prompt, max_tokens) | {"cache_salt": uuid.uuid4().hex})
+        return await self.answer(url, completion(prompt, max_tokens, salt=uuid.uuid4().hex))
 
     async def answer(self, url: str, payload: Mapping[str, Any]) -> Answer:
         """What this engine answers to a completion of any kind."""
@@ -111,9 +112,9 @@ class Router:
         return Answer(response.status_code, choices, response.text)
 
 
-def completion(prompt: Prompt, max_tokens: int, n: int = 1) -> dict[str, Any]:
+def completion(prompt: Prompt, max_tokens: int, n: int = 1, salt: str | None = None) -> dict[str, Any]:
     """The body of `n` completions, of each prompt where there are several, of exactly `max_tokens` tokens, each the
-    likeliest token every time."""
+    likeliest token every time. Prefix caches share blocks among requests of the same `salt`, or of none."""
     # vLLM refuses n > 1 at temperature 0; the likeliest of one candidate is the same at any temperature.
     greedy: dict[str, Any] = {"temperature": 0} if n == 1 else {"temperature": 1, "top_k": 1, "n": n}
     return {
@@ -121,6 +122,7 @@ def completion(prompt: Prompt, max_tokens: int, n: int = 1) -> dict[str, Any]:
         "prompt": prompt,
         "max_tokens": max_tokens,
         **greedy,
+        **({} if salt is None else {"cache_salt": salt}),
         "ignore_eos": True,
         "return_token_ids": True,
     }
