@@ -81,4 +81,5 @@ def test_what_the_fence_adds_is_a_share_of_the_read_that_was_made_beside_it() ->
 def test_without_a_gpu_its_goal_is_not_measured_and_with_one_it_has_settings_of_its_own() -> None:
     assert fence._NO_GPU.met is None
     assert [setting.memory for setting in fence.settings(gpu=False)] == ["DRAM"] * 4
-    assert [setting.memory for setting in fence.settings(gpu=True)] == ["DRAM"] * 4 + ["VRAM"] * 4
+    assert [setting.memory for setting in fence.settings(gpu=True)] == ["DRAM"] * 4 + ["VRAM"] * 2
+    assert {setting.tls for setting in fence.settings(gpu=True)} == {None, "tcp,cuda_copy"}
