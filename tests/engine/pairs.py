@@ -30,6 +30,7 @@ BLOCKS = 200
 TOKENS = 8
 BLOCKER_TOKENS = 7900
 """As many as the model's positions allow: they outlast the prefills and two terms, on a fast machine too."""
+UNFENCED_READS = "kvlease:unfenced_reads_total"
 
 Counts = Mapping[str, float]
 

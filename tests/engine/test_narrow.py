@@ -18,6 +18,7 @@ PREEMPTIONS = "vllm:num_preemptions_total"
 LONG = 256
 DRAINING = "[shutdown] EngineCore: start mode=drain"
 """What vLLM's engine core logs when it has heard of its end."""
+EXPIRED = "unread: its lease has expired"
 ENDING = "request processing complete"
 """And when nothing keeps it any more."""
 
@@ -74,20 +75,26 @@ def test_requests_are_preempted_on_either_side(pair: Pair) -> None:
     pair.wait_no_slot_used()
 
 
-def test_a_producer_that_is_told_to_end_stays_until_it_is_read(pair: Pair) -> None:
-    """SIGTERM with `--shutdown-timeout` and a lease out: P leaves when D has read, and not before."""
+def test_a_producer_that_is_told_to_end_stays_for_its_leases(pair: Pair) -> None:
+    """SIGTERM with `--shutdown-timeout` and two leases out: P leaves when D has read one and the other has expired,
+    and not before."""
 
     async def scene(s: Scene) -> bool:
-        references = await s.prefill(draw_prompts(1, seed=223, shortest=1000, longest=1200))
-        right = [await s.right(reference.prompt) for reference in references]
+        prompts = draw_prompts(2, seed=223, shortest=600, longest=800)
+        right = await s.right(prompts[0], 8)
         intact = pair.fence_checks().get("intact", 0)
+        reference, _unread = await s.prefill(prompts)
         ending = begin(asyncio.to_thread(pair.p.terminate, 60))
         await asyncio.to_thread(pair.p.wait_until, lambda: DRAINING in pair.p.log_path.read_text(), "told to end")
         await asyncio.sleep(1)  # It is the time that has to pass.
         assert ENDING not in pair.p.log_path.read_text()
-        answers = [await s.router.decode(reference, 8) for reference in references]
-        assert [answer.token_ids for answer in answers] == right
+        answer = await s.router.decode(reference, 8)
+        assert answer.token_ids == right
         assert pair.fence_checks().get("intact", 0) == intact + 1
+        assert EXPIRED not in pair.p.log_path.read_text()[began:]
         return await ending
 
+    began = len(pair.p.log_path.read_text())
     assert pair.play(scene), "something had to be killed"
+    said = pair.p.log_path.read_text()[began:]
+    assert said.index(DRAINING) < said.index(EXPIRED) < said.index(ENDING)

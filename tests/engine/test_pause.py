@@ -4,7 +4,6 @@ As whoever trains does it: all engines paused, weights changed, all resumed (vll
 """
 
 import asyncio
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,9 @@ from kvlease.cluster.prompts import draw_prompts
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
-STALL_LIMIT_S = 120.0
+STALL_LIMIT_S = 3600.0
+PATIENCE_S = 120.0
+"""For a pause: a wide bound, and still far below what one takes that waits for the stall limit."""
 KEEP = "pause?mode=keep&clear_cache=false"
 CLAIMS = "kvlease:claims_total"
 
@@ -44,7 +45,7 @@ def drained(pair: Pair) -> Iterator[None]:
 
 
 async def post(engine: Engine, path: str, status: int = 200) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=STALL_LIMIT_S * 1.5, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
         response = await client.post(f"{engine.url}/{path}")
     assert response.status_code == status, response.text
     return response
@@ -57,24 +58,19 @@ async def claimed(s: Scene, before: float) -> None:
 def test_a_paused_consumer_lets_its_leases_go_and_a_pause_of_p_ends_with_them(pair: Pair) -> None:
     """D's agent renewed for a paused engine as for one in a long step, and P's pause took the stall limit."""
 
-    async def scene(s: Scene) -> float:
+    async def scene(s: Scene) -> None:
         claims = s.pair.p.metrics().value(CLAIMS)
         await post(pair.d, KEEP)
         reference = await s.router.prefill(draw_prompts(1, seed=51, shortest=500)[0])
         decode = begin(s.router.decode(reference, TOKENS))
         await claimed(s, claims)
-        began = time.monotonic()
         await post(pair.p, KEEP)
-        took_s = time.monotonic() - began
         await post(pair.p, "resume")
         await post(pair.d, "resume")
         await s.check([reference], [await decode])
-        return took_s
 
     with pair.counting(ends={"expired": 1}):
-        took_s = pair.play(scene)
-    # Its term at the most, in truth; half of the limit leaves room for a machine that stands still.
-    assert took_s < STALL_LIMIT_S / 2
+        pair.play(scene)
 
 
 def test_a_lease_lives_through_a_short_pause_of_its_consumer(pair: Pair) -> None:

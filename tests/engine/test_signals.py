@@ -5,15 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pairs import TOKENS, Pair, Scene, consumer, producer, running
+from pairs import TOKENS, UNFENCED_READS, Pair, Scene, consumer, producer, running
 
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.metrics import STOCK_EXPIRED
 from kvlease.cluster.prompts import draw_prompts
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
-
-UNFENCED = "kvlease:unfenced_reads_total"
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +47,8 @@ def test_a_router_that_drops_the_lease_is_told_of(pair: Pair) -> None:
         reference = dataclasses.replace(whole, kv_transfer_params=params)
         await s.check([reference], [await s.router.decode(reference, TOKENS)])
 
-    before = pair.p.metrics().value(UNFENCED)
+    before = pair.p.metrics().value(UNFENCED_READS)
     with pair.counting(ends={"released": 1}):
         pair.play(scene)
-    pair.p.wait_for_metrics(lambda m: m.value(UNFENCED) == before + 1, "told of the unfenced read")
+    pair.p.wait_for_metrics(lambda m: m.value(UNFENCED_READS) == before + 1, "told of the unfenced read")
     pair.wait_no_slot_used()

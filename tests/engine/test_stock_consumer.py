@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pairs import Pair, Scene, consumer, producer, read_fresh, running, wait_in_queue
+from pairs import UNFENCED_READS, Pair, Scene, consumer, producer, read_fresh, read_late, running, wait_in_queue
 
 from kvlease.cluster.engine import Engine
+
+TOO_LATE = "Potentially invalid KV blocks"
 
 pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(300)]
 
@@ -27,8 +29,10 @@ def test_stock_consumer_reads_and_releases(pair: Pair) -> None:
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=41)
 
+    before = pair.p.metrics().value(UNFENCED_READS)
     with pair.counting(ends={"released": 3}):
         pair.play(scene)
+    pair.p.wait_for_metrics(lambda m: m.value(UNFENCED_READS) == before + 3, "told of its unfenced reads")
     pair.wait_no_slot_used()
 
 
@@ -42,3 +46,14 @@ def test_stock_consumer_renews_by_heartbeat(pair: Pair) -> None:
         pair.play(scene)
     pair.wait_drained()
     pair.wait_no_slot_used()
+
+
+def test_a_stock_consumer_that_reads_late_is_told_of_by_vllms_own_line(pair: Pair) -> None:
+    """R38: nothing saves it from a wrong answer, as on stock; the line by which operators learn of one is there."""
+
+    async def scene(s: Scene) -> None:
+        await read_late(s, seed=43)
+
+    with pair.counting(ends={"expired": 1}):
+        pair.play(scene)
+    pair.p.wait_until(lambda: TOO_LATE in pair.p.log_path.read_text(), "told of the late read")
