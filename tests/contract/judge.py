@@ -58,6 +58,8 @@ BODIES: tuple[str, ...] = (
     "vllm.v1.core.kv_cache_utils:_gen_lora_extra_hash_keys",
     "vllm.v1.core.kv_cache_utils:_gen_mm_extra_hash_keys",
     "vllm.v1.core.kv_cache_utils:_gen_prompt_embeds_extra_hash_keys",
+    "vllm.renderers.base:BaseRenderer._process_mm_uuids",
+    "vllm.renderers.base:BaseRenderer._process_multimodal",
     "vllm.entrypoints.openai.completion.serving:OpenAIServingCompletion.create_completion",
     "vllm.entrypoints.openai.completion.serving:OpenAIServingCompletion.request_output_to_completion_response",
 )

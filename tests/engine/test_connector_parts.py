@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import pytest
 
@@ -80,6 +80,48 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
     assert [word.request_id for word in producer.take_orders().arm] == ["new"]
     assert producer.active_leases == 10_001
     assert producer.held_blocks == 30_001
+
+
+def test_an_engine_may_follow_another_one_in_its_process() -> None:
+    """vLLM takes back the metrics of the one before by their names, which are not ours."""
+    from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+    from vllm.v1.metrics.prometheus import unregister_vllm_metrics
+
+    from kvlease.vllm.metrics import LeasePromMetrics, LeaseStats
+
+    kinds = {kind: kind for kind in (Counter, Gauge, Histogram)}
+    config: Any = SimpleNamespace(kv_transfer_config=SimpleNamespace())
+    for grants in (1, 2):
+        unregister_vllm_metrics()
+        metrics = LeasePromMetrics(config, kinds, ["model_name", "engine"], {0: ["m", "0"]})
+        metrics.observe(LeaseStats().data | {"kvlease_counts": {"grants|": grants}})
+        assert REGISTRY.get_sample_value("kvlease:grants_total", {"model_name": "m", "engine": "0"}) == grants
+
+
+def test_r35_an_image_is_known_by_its_content_where_vllm_only_counts_it() -> None:
+    """Without a processor cache and a prefix cache: two engines count alike, and their images are not the same."""
+    import torch
+    from vllm.multimodal.inputs import MultiModalBatchedField, MultiModalFieldElem, MultiModalKwargsItem
+
+    from kvlease.vllm.prompts import fingerprint_of
+
+    def image(name: str, colour: float) -> Any:
+        element = MultiModalFieldElem(data=torch.full((3, 4), colour), field=MultiModalBatchedField())
+        place = SimpleNamespace(offset=0, length=4)
+        return SimpleNamespace(identifier=name, mm_position=place, data=MultiModalKwargsItem({"pixels": element}))
+
+    def media(*images: Any) -> int:
+        request = SimpleNamespace(
+            lora_request=None, cache_salt=None, prompt_token_ids=[1] * 4, num_prompt_tokens=4, mm_features=list(images),
+            prompt_embeds=None, prompt_is_token_ids=None,
+        )  # fmt: skip
+        return fingerprint_of(cast(Any, request)).media
+
+    first, eighth = "renderer0-mm-1-image-0", "renderer2-mm-8-image-0"
+    assert media(image(first, 0.5)) != media(image(first, 0.6))
+    assert media(image(first, 0.5)) == media(image(eighth, 0.5))
+    assert media(image(f"sql:{first}", 0.5)) != media(image(first, 0.5)), "vLLM writes an adapter before it"
+    assert media(image("a hash", 0.5)) == media(image("a hash", 0.6)), "it is believed"
 
 
 def test_a_leased_request_has_no_deadline_in_vllm(agent: LeaseAgent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,6 +118,25 @@ def test_kvlease_takes_the_place_of_stocks_names_where_it_is_told_to() -> None:
     assert class_of(transfer("NixlConnector", NixlPullConnector.__module__)) is NixlPullConnector
 
 
+def test_a_configuration_carries_the_choice_to_where_the_environment_does_not_reach() -> None:
+    """vLLM hands Ray's workers the variables whose names it knows, and the configuration."""
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnector
+
+    from kvlease.vllm import LeasedNixlConnector
+    from kvlease.vllm.plugin import register
+
+    os.environ["KVLEASE_REPLACES_NIXL"] = "1"
+    register()
+    stocks = NixlPullConnector.__module__
+    plain, own = config_with(transfer("NixlConnector")), config_with(transfer("NixlConnector", stocks))
+    several = config_with(multi(child("NixlConnector"), child("NixlConnector", stocks), child("NixlPushConnector")))
+    del os.environ["KVLEASE_REPLACES_NIXL"]
+    assert class_of(plain.kv_transfer_config) is LeasedNixlConnector
+    assert own.kv_transfer_config.kv_connector_module_path == stocks
+    children = several.kv_transfer_config.kv_connector_extra_config["connectors"]
+    assert [each.get("kv_connector_module_path") for each in children] == [MODULE, stocks, None]
+
+
 @pytest.mark.parametrize("value", ["yes", "true", "2", " 1"])
 def test_a_value_that_says_nothing_is_refused(value: str) -> None:
     from kvlease.vllm.plugin import register

@@ -87,6 +87,7 @@ KEYS = (
     "term_ms",
     "prompt_tokens",
     "prompt_digest",
+    "prompt_media",
     "kv_lease",
     "remote_host",
     "remote_port",

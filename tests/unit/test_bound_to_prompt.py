@@ -53,6 +53,40 @@ def test_the_reference_to_another_prompt_is_computed_here_and_counted(prompt: Fi
     assert core.report().producers == 0
 
 
+IMAGE = Fingerprint(tokens=96, digest=0xF00, media=0xCA7)
+
+
+@pytest.mark.parametrize(
+    ("computed", "own", "differs"),
+    [
+        (IMAGE, Fingerprint(96, 0xF00, media=0xD06), "media"),
+        # Its router took the image away: this engine's prompt has the places of an image, and nothing in them.
+        (IMAGE, COMPUTED, "media"),
+        (COMPUTED, IMAGE, "media"),
+        (COMPUTED, Fingerprint(97, 0xF00, media=0xCA7), "length"),
+        (IMAGE, Fingerprint(96, 0xF01, media=0xCA7), "content"),
+    ],
+)
+def test_what_may_be_a_stand_in_for_an_image_is_not_computed_from(
+    computed: Fingerprint, own: Fingerprint, differs: str
+) -> None:
+    """Dynamo gives its decode workers noise in the place of images: they are in the KV cache already."""
+    side, request = ConsumerSide(agent(), prompt_of), waiting(own)
+    request.kv_transfer_params["kv_lease"] = LeaseRef(1, 2, 3, 4000, computed).to_params()
+    assert side.take_on(request)
+    assert side.begin(["r"]) == ({}, frozenset({"r"})), "it goes the way of a load that has failed"
+    assert side.other_prompts == {differs: 1}
+    side.release("r")
+    assert not side.has("r")
+
+
+def test_where_media_are_known_to_be_stand_ins_the_prefill_is_read() -> None:
+    side, request = ConsumerSide(agent(), prompt_of, compares_media=False), waiting(Fingerprint(96, 0xF00, media=0xD06))
+    assert side.take_on(request)
+    assert set(side.begin(["r"])[0]) == {"r"}
+    assert side.other_prompts == {}
+
+
 def test_a_request_that_reads_nothing_lets_go_of_its_lease_whatever_its_prompt() -> None:
     """vLLM lets go of a refused request's prefill with one of its own, whose prompt is a single token (R12, L1)."""
     core = agent()
@@ -94,6 +128,11 @@ def test_r12_nothing_is_kept_of_a_request_that_has_ended() -> None:
     assert side._prompts == {}
 
 
+def named(request_id: str, output: str) -> Any:
+    params = SimpleNamespace(output_kind=SimpleNamespace(name=output))
+    return SimpleNamespace(request_id=request_id, sampling_params=params)
+
+
 @pytest.mark.parametrize(
     ("request_id", "answered"),
     [
@@ -111,6 +150,8 @@ def test_r12_nothing_is_kept_of_a_request_that_has_ended() -> None:
         ("cmpl-my-request-3-0-0a1b2c3d", True),
         ("cmpl-my-request-3-0", True),
         ("cmpl-a\nb-1-0a1b2c3d", False),
+        # A UUID in which the last group has no letter, of a frontend that puts no place after it.
+        ("cmpl-0198c0de-aaaa-7bbb-8ccc-123456789012-deadbeef", True),
         # Requests that are no completions.
         ("chatcmpl-3f2a-1", True),
         ("chatcmpl-3f2a-0a1b2c3d", True),
@@ -119,7 +160,8 @@ def test_r12_nothing_is_kept_of_a_request_that_has_ended() -> None:
     ],
 )
 def test_only_the_first_prompt_of_a_list_is_answered_with_a_reference(request_id: str, answered: bool) -> None:
-    assert is_answered(request_id) is answered
+    assert is_answered(named(request_id, "FINAL_ONLY")) is answered
+    assert is_answered(named(request_id, "DELTA")), "a stream has a reference for each"
 
 
 def asked(**fields: Any) -> Any:
@@ -136,7 +178,8 @@ def asked(**fields: Any) -> Any:
 
 
 def picture(identifier: str, offset: int = 1) -> Any:
-    return SimpleNamespace(identifier=identifier, mm_position=SimpleNamespace(offset=offset, length=1))
+    place = SimpleNamespace(offset=offset, length=1)
+    return SimpleNamespace(identifier=identifier, mm_position=place, data=None)
 
 
 def adapter(name: str, path: str = "/a") -> Any:

@@ -13,7 +13,7 @@ from kvlease.protocol.config import _KEYS, MAX_DURATION_S, OLD_VARIABLE
 from kvlease.protocol.lessee import RETRY_S
 
 FEW = settings(derandomize=True, database=None, deadline=None)
-NUMBERS = [key for key in _KEYS if key != "kv_lease_fence_slots"]
+NUMBERS = [key for key in _KEYS if key not in ("kv_lease_fence_slots", "kv_lease_compare_media")]
 
 
 def test_the_defaults_are_vllms() -> None:
@@ -28,6 +28,7 @@ def test_the_defaults_are_vllms() -> None:
         stall_limit_s=120.0,
         probe_interval_s=0.25,
         fence_slots=None,
+        compare_media=True,
     )
 
 
@@ -64,9 +65,10 @@ def test_each_key_sets_its_own_value() -> None:
         "kv_lease_stall_limit": 9,
         "kv_lease_probe_interval": 0.5,
         "kv_lease_fence_slots": 128,
+        "kv_lease_compare_media": False,
     }
     assert set(values) == set(_KEYS)
-    assert resolve(values)[0] == LeaseConfig(40.0, 31.0, 2.0, 0.0, 77.5, 9.0, 0.5, 128)
+    assert resolve(values)[0] == LeaseConfig(40.0, 31.0, 2.0, 0.0, 77.5, 9.0, 0.5, 128, False)
 
 
 def example_in(message: str) -> tuple[str, float]:

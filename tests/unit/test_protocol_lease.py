@@ -33,16 +33,17 @@ json_values = st.recursive(
     st.integers(1, MAX_TERM_MS),
     st.integers(1, MAX_TOKENS),
     u64,
+    u64,
 )
 def test_a_reference_comes_back_through_json_with_all_its_bits(
-    inc: int, token: int, slot: int, term_ms: int, tokens: int, digest: int
+    inc: int, token: int, slot: int, term_ms: int, tokens: int, digest: int, media: int
 ) -> None:
-    ref = LeaseRef(inc, token, slot, term_ms, Fingerprint(tokens, digest))
+    ref = LeaseRef(inc, token, slot, term_ms, Fingerprint(tokens, digest, media))
     assert LeaseRef.from_params(json.loads(json.dumps(ref.to_params()))) == ref
 
 
 def test_no_number_in_it_is_beyond_what_a_javascript_router_keeps() -> None:
-    params = LeaseRef(MAX, MAX, MAX_SLOTS - 1, MAX_TERM_MS, Fingerprint(MAX_TOKENS, MAX)).to_params()
+    params = LeaseRef(MAX, MAX, MAX_SLOTS - 1, MAX_TERM_MS, Fingerprint(MAX_TOKENS, MAX, MAX)).to_params()
     assert params["token"] == params["incarnation"] == "f" * 16
     assert all(value < 2**53 for value in params.values() if isinstance(value, int))
 
@@ -55,7 +56,8 @@ def test_fields_of_a_newer_minor_version_are_ignored() -> None:
     ("field", "value"),
     [
         *itertools.product(
-            ("incarnation", "token", "prompt_digest"), (None, 7, "7", "F" * 16, "f" * 15, "f" * 17, "0x" + "f" * 14)
+            ("incarnation", "token", "prompt_digest", "prompt_media"),
+            (None, 7, "7", "F" * 16, "f" * 15, "f" * 17, "0x" + "f" * 14),
         ),
         ("token", "f" * 16 + "\n"),
         ("token", "0" * 16),

@@ -11,7 +11,7 @@ IMAGE = Media("a1b2", 1, 3)
 
 def test_it_is_what_the_protocol_says_byte_for_byte() -> None:
     """A test vector: whoever implements the protocol again gets the same (docs/protocol.md)."""
-    assert Fingerprint(5, 0x6760824A6E6E5400) == PLAIN
+    assert Fingerprint(5, 0x918D9BF60AF26A20, 0) == PLAIN
     whole = fingerprint(
         IDS,
         tokens=5,
@@ -21,7 +21,7 @@ def test_it_is_what_the_protocol_says_byte_for_byte() -> None:
         embeddings=b"\x01" * 32,
         mask=b"\x01\x00\x01\x01\x01",
     )
-    assert whole == Fingerprint(5, 0xD459DB0DC0AC2528)
+    assert whole == Fingerprint(5, 0x7F53DBFBC72ADE2E, 0x21E116A0A2C3BAD2)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def test_it_is_what_the_protocol_says_byte_for_byte() -> None:
         fingerprint(IDS, tokens=5, adapter="sql"),
         fingerprint(IDS, tokens=5, salt="sql"),
         fingerprint(IDS, tokens=5, adapter=""),
+        fingerprint(None, tokens=5),
         fingerprint(IDS, tokens=5, media=[IMAGE]),
         fingerprint(IDS, tokens=5, media=[Media("a1b2", 2, 3)]),
         fingerprint(IDS, tokens=5, media=[Media("a1b3", 1, 3)]),
@@ -52,3 +53,14 @@ def test_the_kind_of_sequence_that_the_tokens_are_in_is_of_no_matter() -> None:
 def test_what_clients_write_need_not_be_text() -> None:
     """R14: JSON can write half of a character."""
     assert fingerprint(IDS, tokens=5, salt="\ud800") != fingerprint(IDS, tokens=5, salt="\ud801")
+
+
+def test_what_is_no_token_is_told_apart_by_itself() -> None:
+    """A decode engine may have been given stand-ins for it: then it alone differs."""
+    one, other = (fingerprint(IDS, tokens=5, media=[Media(name, 1, 3)]) for name in ("cat", "dog"))
+    assert (one.tokens, one.digest) == (other.tokens, other.digest) == (PLAIN.tokens, PLAIN.digest)
+    assert len({one.media, other.media, PLAIN.media}) == 3
+
+
+def test_an_empty_salt_is_none_as_for_vllms_own_hashes() -> None:
+    assert fingerprint(IDS, tokens=5, salt="") == PLAIN

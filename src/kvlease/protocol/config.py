@@ -26,7 +26,8 @@ MIN_PROBE_INTERVAL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class LeaseConfig:
-    """How long things last, in seconds. Make one with `resolve`, which derives what is not given and checks all."""
+    """How long things last, in seconds, and what is done. Make one with `resolve`, which derives what is not given and
+    checks all."""
 
     duration_s: float
     """The term of a grant: how long blocks wait for a consumer that nobody has heard of yet (R1)."""
@@ -44,6 +45,9 @@ class LeaseConfig:
     """How often a silent producer shows itself to a consumer, and so learns of its death (R18)."""
     fence_slots: int | None
     """Leases that can be out at once; None: one for each KV cache block, which is never too few."""
+    compare_media: bool = True
+    """Whether a prefill is read only by a request with the same images and the like (R35); False where decode engines
+    are given stand-ins for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ _NUMBERS: tuple[_Setting, ...] = (
     _Setting("kv_lease_probe_interval", MIN_PROBE_INTERVAL_S, 60.0, "how often a producer probes its consumers"),
 )
 _SLOTS = "kv_lease_fence_slots"
-_KEYS = (*(s.key for s in _NUMBERS), _SLOTS)
+_COMPARE_MEDIA = "kv_lease_compare_media"
+_KEYS = (*(s.key for s in _NUMBERS), _SLOTS, _COMPARE_MEDIA)
 
 
 def resolve(
@@ -95,6 +100,7 @@ def resolve(
         stall_limit_s=given.get("kv_lease_stall_limit", max(duration * 4, 120.0)),
         probe_interval_s=given.get("kv_lease_probe_interval", DEFAULT_PROBE_INTERVAL_S),
         fence_slots=_slots(extra_config.get(_SLOTS)),
+        compare_media=_compare_media(extra_config.get(_COMPARE_MEDIA, True)),
     )
     _check_proportions(config)
     return config, warnings
@@ -151,6 +157,16 @@ def _slots(value: object) -> int | None:
         raise ConfigError(
             f"{_SLOTS} is {value!r} in kv_connector_extra_config: it must be a whole number from 1 to {MAX_SLOTS}, "
             f'for example {{"{_SLOTS}": 65536}}; left out, there is one slot for each KV cache block'
+        )
+    return value
+
+
+def _compare_media(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(
+            f"{_COMPARE_MEDIA} is {value!r} in kv_connector_extra_config: whether a prefill is read only by a request "
+            f'with the same images must be true or false, for example {{"{_COMPARE_MEDIA}": false}} where a decode '
+            "engine is given stand-ins for them"
         )
     return value
 

@@ -99,6 +99,7 @@ class LeaseRef:
             "term_ms": self.term_ms,
             "prompt_tokens": self.prompt.tokens,
             "prompt_digest": f"{self.prompt.digest:016x}",
+            "prompt_media": f"{self.prompt.media:016x}",
         }
 
     @classmethod
@@ -117,7 +118,11 @@ class LeaseRef:
             token=token,
             slot=_whole(params, "slot", 0, MAX_SLOTS - 1),
             term_ms=_whole(params, "term_ms", 1, MAX_TERM_MS),
-            prompt=Fingerprint(_whole(params, "prompt_tokens", 1, MAX_TOKENS), _u64(params, "prompt_digest")),
+            prompt=Fingerprint(
+                _whole(params, "prompt_tokens", 1, MAX_TOKENS),
+                _u64(params, "prompt_digest"),
+                _u64(params, "prompt_media"),
+            ),
         )
 
 

@@ -16,11 +16,13 @@ import msgspec
 class Fingerprint:
     """What a prompt's KV cache depends on. Two engines that serve the same model compute the same one for a prompt.
 
-    tokens: the prompt's length. digest: u64 of everything else (`fingerprint`).
+    tokens: the prompt's length. digest: u64 of what it says, under which adapter and salt. media: u64 of all that is no
+    token, 0 where there is nothing of that kind (`fingerprint`).
     """
 
     tokens: int
     digest: int
+    media: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +44,21 @@ def fingerprint(
     embeddings: bytes | None = None,
     mask: bytes | None = None,
 ) -> Fingerprint:
-    """The fingerprint of a prompt as it came, uncut: the first 8 bytes of a SHA-256 of all this, in MessagePack.
+    """The fingerprint of a prompt as it came, uncut: the first 8 bytes of a SHA-256 of all this, in MessagePack, in two
+    parts, since a decode engine may have been given stand-ins for the second (decision 0018).
 
     token_ids: None for a prompt that is embeddings alone. tokens: the prompt's length. adapter: the name of its LoRA.
-    salt: that of its prefix cache. embeddings: the SHA-256 of their bytes. mask: a byte a position, 1 for a token and 0
-    for an embedding, where a prompt mixes them. MessagePack, since every encoder writes its shortest form alike.
+    salt: that of its prefix cache, none where it is empty. embeddings: the SHA-256 of their bytes. mask: a byte a
+    position, 1 for a token and 0 for an embedding, where a prompt mixes them. MessagePack, since every encoder writes
+    its shortest form alike.
     """
-    content = (
-        token_ids,
-        _text(adapter),
-        _text(salt),
-        [(_text(item.identifier), item.offset, item.length) for item in media],
-        embeddings,
-        mask,
-    )
-    whole = hashlib.sha256(msgspec.msgpack.encode(content)).digest()
-    return Fingerprint(tokens, int.from_bytes(whole[:8], "big"))
+    items = [(_text(item.identifier), item.offset, item.length) for item in media]
+    other_than_tokens = _u64((items, embeddings, mask)) if items or embeddings or mask else 0
+    return Fingerprint(tokens, _u64((token_ids, _text(adapter), _text(salt or None))), other_than_tokens)
+
+
+def _u64(content: object) -> int:
+    return int.from_bytes(hashlib.sha256(msgspec.msgpack.encode(content)).digest()[:8], "big")
 
 
 def _text(value: str | None) -> bytes | None:

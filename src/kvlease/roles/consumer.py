@@ -24,16 +24,21 @@ _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
 class ConsumerSide:
     """Has the leases of waiting requests renewed from the moment the scheduler knows them (R8), until they are read."""
 
-    def __init__(self, agent: AgentCore, fingerprint: "Callable[[Request], Fingerprint]") -> None:
-        """`fingerprint` says what a request's prompt is, before anything of it is cut."""
+    def __init__(
+        self, agent: AgentCore, fingerprint: "Callable[[Request], Fingerprint]", compares_media: bool = True
+    ) -> None:
+        """`fingerprint` says what a request's prompt is, before anything of it is cut. `compares_media`: False where
+        decode engines are given stand-ins for images (`LeaseConfig.compare_media`)."""
         self.bad_references = 0
         """Requests since the start whose reference could not be read."""
         self.other_prompts: Counter[str] = Counter()
-        """Requests since the start whose reference was made for another prompt, by what differs: length or content."""
+        """Requests since the start whose reference was made for another prompt, by what differs:
+        length, content or media."""
         self.released = 0
         """Leased requests that were loaded, or ended without."""
         self._agent = agent
         self._fingerprint = fingerprint
+        self._compares_media = compares_media
         self._refs: dict[str, LeaseRef | None] = {}
         """Leased requests that are not loaded yet; None for one whose reference cannot be read."""
         self._lost: set[str] = set()
@@ -82,28 +87,41 @@ class ConsumerSide:
             bounded.warning("kvlease: request %s: %s; its prefill will not be read", brief(request.request_id), e)
             self._refs[request.request_id] = None
         else:
-            if reads and not self._is_made_for(request, ref):
-                params["do_remote_prefill"] = False
-                return False
+            prompt = self._fingerprint(request) if reads else ref.prompt
+            if differs := self._difference(prompt, ref.prompt):
+                return self._turn_away(request, prompt, ref.prompt, differs)
             self._refs[request.request_id] = ref
             self._agent.track(request.request_id, ref, endpoint)
         return True
 
-    def _is_made_for(self, request: "Request", ref: LeaseRef) -> bool:
-        """Whether what was computed is this request's prompt.
+    def _difference(self, own: Fingerprint, computed: Fingerprint) -> str | None:
+        """Between a request's prompt and what was computed; None where they are the same."""
+        if own.tokens != computed.tokens:
+            return "length"
+        if own.digest != computed.digest:
+            return "content"
+        return "media" if self._compares_media and own.media != computed.media else None
 
-        The lease of another one is left alone: whom it was made for may still come.
+    def _turn_away(self, request: "Request", own: Fingerprint, computed: Fingerprint, differs: str) -> bool:
+        """What was computed is not this request's prompt. `take_on`'s answer.
+
+        The lease is left alone: whom it was made for may still come. Tokens can be computed here. Images and the like
+        may be stand-ins, which this engine was never meant to need (Dynamo's `construct_qwen_decode_mm_data`): what it
+        would compute from them is wrong, and its load-failure policy decides.
         """
-        prompt = self._fingerprint(request)
-        if prompt == ref.prompt:
-            return True
-        differs = "length" if prompt.tokens != ref.prompt.tokens else "content"
         self.other_prompts[differs] += 1
+        computable = not own.media and differs != "media"
         bounded.warning(
             "kvlease: request %s has the reference to a prefill of another prompt (%d tokens, its own has %d; they "
-            "differ in %s); it is computed here",
-            brief(request.request_id), ref.prompt.tokens, prompt.tokens, differs,
+            "differ in %s); %s",
+            brief(request.request_id), computed.tokens, own.tokens, differs,
+            "it is computed here" if computable else "its prefill will not be read",
         )  # fmt: skip
+        if not computable:
+            self._refs[request.request_id] = None
+            return True
+        assert request.kv_transfer_params is not None
+        request.kv_transfer_params["do_remote_prefill"] = False
         return False
 
     def release(self, request_id: str) -> None:

@@ -139,7 +139,7 @@ class ProducerSide:
     def _supersede_sibling(self, request: "Request", token: int) -> None:
         """A prefill with n > 1 returns the reference of the child that finished last: nobody hears of the others."""
         child = _CHILD.fullmatch(request.request_id)
-        if child is None or not _answers_once(request):
+        if child is None or not answers_once(request):
             return
         parent = child[1]
         earlier = self._last_sibling.get(parent)
@@ -227,7 +227,7 @@ class ProducerSide:
         self.counts[f"ends.{cause}"] += 1
 
 
-def _answers_once(request: "Request") -> bool:
-    """Whether the client gets one answer when all siblings are done, and so one reference."""
+def answers_once(request: "Request") -> bool:
+    """Whether the client gets one answer when all that it asked for is done, and so one reference."""
     kind = getattr(request.sampling_params, "output_kind", None)
     return getattr(kind, "name", None) == "FINAL_ONLY"

@@ -18,7 +18,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "lost_leases": ("", "Leases that a producer said it does not hold any more, before they were read."),
     "other_prompts": (
         "reason",
-        "Hand-offs that reached another prompt than they were made for; computed here, by what differs (R35).",
+        "Hand-offs that reached another prompt than they were made for, by what differs; not read (R35).",
     ),
     "declined_offers": ("reason", "Prefills not offered for want of a lease; their consumers compute them."),
     "transport_failures": ("operation", "What the transport could not do: a peer was dead or unreachable."),
@@ -52,7 +52,8 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "other_prompts": {
         "length": "the prompt is longer or shorter than what was computed",
-        "content": "other tokens, adapter, images or salt",
+        "content": "other tokens, adapter or salt",
+        "media": "other images, audio or embeddings; see `kv_lease_compare_media`",
     },
     "declined_offers": {
         "no_slot": "all slots of the fence are in use",

@@ -5,7 +5,10 @@ They travel with vLLM's NIXL statistics from workers and scheduler to the API se
 
 import time
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from prometheus_client import REGISTRY
 
 from kvlease.roles.producer import UNREAD
 from kvlease.vllm.catalogue import COUNTERS, GAUGES
@@ -167,6 +170,18 @@ def _collect(totals: "Counter[Key]", name: str, prefix: str, counts: Any) -> Non
             totals[name, event.removeprefix(prefix)] += total
 
 
+_registered: list[Any] = []
+"""Of the last engine in this process. When another one starts, vLLM takes its own collectors back, by their names."""
+
+
+def _take_back() -> None:
+    for collector in _registered:
+        # Ray's are not in there.
+        with suppress(KeyError):
+            REGISTRY.unregister(collector)
+    _registered.clear()
+
+
 class LeasePromMetrics(NixlPromMetrics):
     """vLLM's NIXL metrics, and `kvlease:…` beside them."""
 
@@ -178,6 +193,7 @@ class LeasePromMetrics(NixlPromMetrics):
         per_engine_labelvalues: dict[int, list[object]],
     ) -> None:
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
+        _take_back()
         self._lease_metrics: dict[str, Any] = {}
         for name, (label, documentation) in COUNTERS.items():
             self._lease_metrics[name] = self._counter_cls(
@@ -190,6 +206,7 @@ class LeasePromMetrics(NixlPromMetrics):
                 multiprocess_mode="mostrecent",
                 labelnames=labelnames + [label] * bool(label),
             )
+        _registered.extend(self._lease_metrics.values())
         for name, (label, _) in (COUNTERS | GAUGES).items():
             if not label:
                 # A metric without a label of its own is there from the start, as 0.

@@ -69,10 +69,14 @@ def rename(settings: dict[str, Any]) -> None:
     """Write `LeasedNixlConnector` as kvlease's `NixlConnector`, in `settings` and those of its children.
 
     `settings` are a connector's, as in --kv-transfer-config; they are changed in place. A connector of that name from
-    somebody else's module is left alone.
+    somebody else's module is left alone. Where kvlease stands in for vLLM's own, its module is written there as well:
+    the configuration reaches processes that the environment does not, as Ray's workers.
     """
-    if settings.get("kv_connector") == NAME and settings.get("kv_connector_module_path") in (None, MODULE):
+    name, module = settings.get("kv_connector"), settings.get("kv_connector_module_path")
+    if name == NAME and module in (None, MODULE):
         settings |= {"kv_connector": STOCK_NAMES[0], "kv_connector_module_path": MODULE}
+    elif name in STOCK_NAMES and module is None and replaces_stock():
+        settings["kv_connector_module_path"] = MODULE
     for child in (settings.get("kv_connector_extra_config") or {}).get("connectors") or ():
         rename(child)
 

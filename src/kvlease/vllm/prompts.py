@@ -5,13 +5,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from kvlease.protocol.prompt import Fingerprint, Media, fingerprint
+from kvlease.roles.producer import answers_once
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
 
-_LISTED = re.compile(r"(?:\d+_)?cmpl-.*?-(?P<index>\d+)(?:-[0-9a-f]{8})?", re.DOTALL)
+_LISTED = re.compile(r"(?:\d+_)?cmpl-.*?-(?P<index>\d{1,6})(?:-[0-9a-f]{8})?", re.DOTALL)
 """A completion's prompt, by its place in the list, and with it vLLM's own random end of a name; before it, a sibling's
 number (n > 1)."""
+_NUMBERED = re.compile(r"renderer\d+-mm-\d+-\w+-\d+")
+"""What vLLM calls an input that is no text where neither of the caches that would ask for its hash is on: it counts."""
 
 
 def fingerprint_of(request: "Request") -> Fingerprint:
@@ -21,7 +24,7 @@ def fingerprint_of(request: "Request") -> Fingerprint:
     (`prompt`); embeddings, which are not in it, are hashed byte by byte.
     """
     adapter, mask = request.lora_request, request.prompt_is_token_ids
-    media = [(item.identifier, item.mm_position) for item in request.mm_features or ()]
+    media = [(_identity_of(item), item.mm_position) for item in request.mm_features or ()]
     return fingerprint(
         request.prompt_token_ids,
         tokens=request.num_prompt_tokens,
@@ -33,6 +36,17 @@ def fingerprint_of(request: "Request") -> Fingerprint:
     )
 
 
+def _identity_of(item: Any) -> str:
+    """The same for the same content, in every engine."""
+    identifier: str = item.identifier
+    if item.data is None or _NUMBERED.search(identifier) is None:
+        return identifier
+    from vllm.multimodal.hasher import MultiModalHasher
+
+    content = MultiModalHasher.hash_kwargs("sha256", **item.data.get_data())
+    return _NUMBERED.sub(content, identifier)
+
+
 def _hash_of(embeddings: Any) -> bytes | None:
     if embeddings is None:
         return None
@@ -42,11 +56,12 @@ def _hash_of(embeddings: Any) -> bytes | None:
     return hashlib.sha256(embeddings.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()).digest()
 
 
-def is_answered(request_id: str) -> bool:
+def is_answered(request: "Request") -> bool:
     """Whether the client is told of this request's blocks.
 
-    A completion of several prompts is a request each, and its answer has the `kv_transfer_params` of the first alone
-    (vLLM's `OpenAIServingCompletion`): nobody will ever read what was computed for the others.
+    A completion of several prompts is a request each, and its one answer has the `kv_transfer_params` of the first
+    alone (vLLM's `OpenAIServingCompletion`): nobody will ever read what was computed for the others. (A stream has
+    those of each from vLLM 0.33 on.)
     """
-    listed = _LISTED.fullmatch(request_id)
+    listed = _LISTED.fullmatch(request.request_id) if answers_once(request) else None
     return listed is None or listed["index"] == "0"

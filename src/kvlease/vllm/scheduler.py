@@ -55,7 +55,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         )
         world_size = vllm_config.parallel_config.world_size
         self._producer = ProducerSide(self._config, self._agent, world_size, fingerprint_of)
-        self._consumer = ConsumerSide(self._agent, fingerprint_of)
+        self._consumer = ConsumerSide(self._agent, fingerprint_of, self._config.compare_media)
         self.stats = SchedulerStatsFeed(self._agent, self._producer, self._consumer)
         """What the connector tells of leases on vLLM's /metrics."""
         self._maps_groups = vllm_config.model_config.use_mla
@@ -135,7 +135,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if not delay_free or offer is None:
             self._producer.abort(request_id)
             return delay_free, offer
-        if prompt is None or not is_answered(request_id):
+        if prompt is None or not is_answered(request):
             return self._end_unheard(request_id)
         # These blocks are the lessor's to take back. Had they a deadline in vLLM as well, however far away, its worker
         # would look at every one of them in every step.

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from kvlease.protocol import Endpoint, LeaseCard, LeaseRef, Lessee, lessee
+from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, Lessee, lessee
 from kvlease.protocol.lessee import PAUSED_AFTER_S
 from kvlease.protocol.tracking import Phase, Session
 from kvlease.roles.consumer import ConsumerSide
@@ -72,10 +72,10 @@ def aborted_before_schedule_kept() -> Iterator[Replacement]:
 def no_prompt_check() -> Iterator[Replacement]:
     """A consumer reads whatever lease a request came with, whoever's prompt was computed under it."""
 
-    def is_made_for(_self: ConsumerSide, _request: Any, _ref: LeaseRef) -> bool:
-        return True
+    def difference(_self: ConsumerSide, _own: Fingerprint, _computed: Fingerprint) -> None:
+        return None
 
-    yield ConsumerSide, "_is_made_for", is_made_for
+    yield ConsumerSide, "_difference", difference
 
 
 @planted("R20", within_runs=25, stands_for="R20: a LOST lease is not read at all")
