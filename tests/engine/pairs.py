@@ -166,7 +166,7 @@ class Scene:
     async def prefill(self, prompts: list[str]) -> list[Reference]:
         return [await self.router.prefill(prompt) for prompt in prompts]
 
-    async def hand_off(self, prompt: Prompt, n: int = 1, **fields: Any) -> Mapping[str, Any]:
+    async def hand_off(self, prompt: Prompt | None, n: int = 1, **fields: Any) -> Mapping[str, Any]:
         """P's `kv_transfer_params` for a prompt of any kind, or a list of prompts."""
         payload = completion(prompt, max_tokens=1, n=n) | {"kv_transfer_params": dict(PREFILL_PARAMS)} | fields
         answer = await self.router.answer(self.pair.p.url, payload)
@@ -174,7 +174,7 @@ class Scene:
         params: Mapping[str, Any] = json.loads(answer.body)["kv_transfer_params"]
         return params
 
-    async def use(self, prompt: Prompt, params: Mapping[str, Any], n: int = 1, **fields: Any) -> Answer:
+    async def use(self, prompt: Prompt | None, params: Mapping[str, Any], n: int = 1, **fields: Any) -> Answer:
         """D's answer to a prompt of any kind that comes with these params, whoever they were made for."""
         payload = completion(prompt, TOKENS, n=n) | {"kv_transfer_params": dict(params)} | fields
         answer = await self.router.answer(self.pair.d.url, payload)

@@ -112,9 +112,10 @@ class Router:
         return Answer(response.status_code, choices, response.text)
 
 
-def completion(prompt: Prompt, max_tokens: int, n: int = 1, salt: str | None = None) -> dict[str, Any]:
+def completion(prompt: Prompt | None, max_tokens: int, n: int = 1, salt: str | None = None) -> dict[str, Any]:
     """The body of `n` completions, of each prompt where there are several, of exactly `max_tokens` tokens, each the
-    likeliest token every time. Prefix caches share blocks among requests of the same `salt`, or of none."""
+    likeliest token every time. `prompt` is None for one that comes in another field. Prefix caches share blocks among
+    requests of the same `salt`, or of none."""
     # vLLM refuses n > 1 at temperature 0; the likeliest of one candidate is the same at any temperature.
     greedy: dict[str, Any] = {"temperature": 0} if n == 1 else {"temperature": 1, "top_k": 1, "n": n}
     return {
