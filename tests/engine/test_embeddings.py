@@ -1,4 +1,4 @@
-"""R35: prompts that are no tokens, on either side. What differs in them goes down the load-failure path."""
+"""R35: prompts that are no tokens: right, the same or others than P computed."""
 
 import base64
 import io
@@ -36,7 +36,8 @@ def embedded(model: Path, prompt: str) -> str:
     return base64.b64encode(saved.getvalue()).decode()
 
 
-def test_embeddings_are_read_by_the_same_ones(pair: Pair, model: Path) -> None:
+def test_embeddings_are_computed_again_and_keep_nothing_on_p(pair: Pair, model: Path) -> None:
+    """vLLM reads as many tokens as a prompt has ids, and of embeddings alone none: as on stock, D computes them."""
     prompt = draw_prompts(1, seed=230, longest=900)[0]
 
     async def scene(s: Scene) -> None:
@@ -45,12 +46,11 @@ def test_embeddings_are_read_by_the_same_ones(pair: Pair, model: Path) -> None:
         answer = await s.use(None, params, prompt_embeds=embeds)
         assert answer.token_ids == await s.right(prompt)
 
-    with pair.counting(ends={"released": 1}, checks={"intact": 1}):
+    with pair.counting(ends={"released": 1}, checks={}):
         pair.play(scene)
 
 
 def test_other_embeddings_are_not_answered_from_them(pair: Pair, model: Path) -> None:
-    """D may have been given stand-ins: its policy, here to compute, is the operator's word that it has not."""
     computed, asked = (prompt[:500] for prompt in draw_prompts(2, seed=231, shortest=600))
 
     async def scene(s: Scene) -> None:

@@ -53,6 +53,8 @@ def test_a_stock_consumer_that_reads_late_is_told_of_by_vllms_own_line(pair: Pai
 
     async def scene(s: Scene) -> None:
         await read_late(s, seed=43)
+        # vLLM's worker hears notices in its steps, and P has nothing else to do.
+        await s.right("one more request")
 
     with pair.counting(ends={"expired": 1}):
         pair.play(scene)
