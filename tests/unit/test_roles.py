@@ -47,6 +47,19 @@ def test_a_dead_agent_grants_nothing_and_strands_nothing() -> None:
     assert producer.counts["ends.expired"] == 1
 
 
+def test_a_prefill_that_was_preempted_keeps_its_word() -> None:
+    """vLLM allocates its blocks anew, and tells the connector again."""
+    agent = AgentCore(CONFIG, "engine", lambda own: MemoryTransport(MemoryNetwork(), own), MemoryCards({}))
+    producer = ProducerSide(CONFIG, agent, 1, lambda _: PROMPT)
+    producer.open(slots=4)
+    producer.prepare("r")
+    (word,) = producer.take_orders().arm
+    producer.prepare("r")
+    assert producer.take_orders().arm == ()
+    assert producer.grant(prefilled("r"), PROMPT, ([1],)).token == word.token
+    assert producer.slots_used == 1
+
+
 class Cards:
     """Answers when the test says so."""
 
