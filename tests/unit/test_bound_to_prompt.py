@@ -65,6 +65,7 @@ IMAGE = Fingerprint(tokens=96, digest=0xF00, media=0xCA7)
         (COMPUTED, IMAGE, "media"),
         (COMPUTED, Fingerprint(97, 0xF00, media=0xCA7), "length"),
         (IMAGE, Fingerprint(96, 0xF01, media=0xCA7), "content"),
+        (IMAGE, Fingerprint(32, 0xF01), "length"),
     ],
 )
 def test_what_may_be_a_stand_in_for_an_image_is_not_computed_from(

@@ -105,12 +105,13 @@ class ConsumerSide:
     def _turn_away(self, request: "Request", own: Fingerprint, computed: Fingerprint, differs: str) -> bool:
         """What was computed is not this request's prompt. `take_on`'s answer.
 
-        The lease is left alone: whom it was made for may still come. Tokens can be computed here. Images and the like
-        may be stand-ins, which this engine was never meant to need (Dynamo's `construct_qwen_decode_mm_data`): what it
-        would compute from them is wrong, and its load-failure policy decides.
+        The lease is left alone: whom it was made for may still come. Tokens can be computed here. Where either has
+        images or the like, this engine may have been given stand-ins for them, or none, never having been meant to need
+        them (Dynamo's `construct_qwen_decode_mm_data`): what it would compute is wrong, and its load-failure policy
+        decides.
         """
         self.other_prompts[differs] += 1
-        computable = not own.media and differs != "media"
+        computable = not own.media and not computed.media
         bounded.warning(
             "kvlease: request %s has the reference to a prefill of another prompt (%d tokens, its own has %d; they "
             "differ in %s); %s",
