@@ -70,8 +70,8 @@ class ConsumerSide:
     def take_on(self, request: "Request", reads: bool = True) -> bool:
         """Track the lease of a new request. One that does not read comes only to let go of it, whatever its prompt is.
 
-        False when it has none, and the stock mechanism applies (R9); or when its lease is another prompt's, and it is
-        computed here, with no mechanism at all (R35).
+        False when it has none, and the stock mechanism applies (R9); or when its lease is another prompt's, and it can
+        be computed here, with no mechanism at all (R35).
         """
         params = request.kv_transfer_params
         if not params or not params.get("do_remote_prefill") or "kv_lease" not in params:
@@ -112,11 +112,13 @@ class ConsumerSide:
         """
         self.other_prompts[differs] += 1
         computable = not own.media and not computed.media
+        outcome = "it is computed here" if computable else "its prefill will not be read"
+        if differs == "media":
+            outcome += ". If this engine is given stand-ins for images, set kv_lease_compare_media to false"
         bounded.warning(
             "kvlease: request %s has the reference to a prefill of another prompt (%d tokens, its own has %d; they "
             "differ in %s); %s",
-            brief(request.request_id), computed.tokens, own.tokens, differs,
-            "it is computed here" if computable else "its prefill will not be read",
+            brief(request.request_id), computed.tokens, own.tokens, differs, outcome,
         )  # fmt: skip
         if not computable:
             self._refs[request.request_id] = None
