@@ -159,3 +159,9 @@ def test_an_old_variable_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match=f"{OLD_VARIABLE} is {text!r}") as error:
         resolve({}, {OLD_VARIABLE: text})
     assert example_in(str(error.value)) == ("kv_lease_duration", 30.0)
+
+
+@pytest.mark.parametrize("value", ["false", 0, 1, None, []])
+def test_whether_media_are_compared_is_true_or_false(value: object) -> None:
+    with pytest.raises(ConfigError, match=r"kv_lease_compare_media is .* must be true or false, for example .*false"):
+        resolve({"kv_lease_compare_media": value})
