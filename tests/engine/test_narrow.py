@@ -84,6 +84,7 @@ def test_a_producer_that_is_told_to_end_stays_for_its_leases(pair: Pair) -> None
         prompts = draw_prompts(2, seed=223, shortest=600, longest=800)
         right = await s.right(prompts[0], 8)
         intact = pair.fence_checks().get("intact", 0)
+        began = time.monotonic()
         reference, _unread = await s.prefill(prompts)
         ending = begin(asyncio.to_thread(pair.p.terminate, 60))
         await asyncio.to_thread(pair.p.wait_until, lambda: DRAINING in pair.p.log_path.read_text(), "told to end")
@@ -96,5 +97,4 @@ def test_a_producer_that_is_told_to_end_stays_for_its_leases(pair: Pair) -> None
         assert time.monotonic() - began >= TERM_S, "it left before its other lease was over"
         return by_itself
 
-    began = time.monotonic()
     assert pair.play(scene), "something had to be killed"
