@@ -1,61 +1,50 @@
 """`python -m benchmarks`: runs benchmarks one after the other, and shows every figure beside stock's and its goal."""
 
 import argparse
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.figures import Effort
 from benchmarks.registry import BENCHMARKS
+from kvlease.console.arguments import add_out, one_of, several
+from kvlease.console.commands import Command
+from kvlease.console.exits import Exit, described
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
-EXIT_MEASURED = 0
-EXIT_GOAL_MISSED = 1
-EXIT_CANNOT_RUN = 3
-EXIT_INTERRUPTED = 130
-PARTS = ("rich", "matplotlib", "msgspec")
-PLAIN_WIDTH = 140
-"""Columns of a table that goes into a file."""
-
-_EPILOG = """\
-exit status: 0 everything was measured and no goal missed, 1 a goal was missed, 2 bad arguments,
-3 a benchmark could not run, 130 interrupted
-
-examples:
-  python -m benchmarks --only renewal,step --short
-  python -m benchmarks --summary"""
+DESCRIPTION = """\
+What a lease costs, beside what vLLM's own mechanism costs in the same run. Each benchmark leaves
+DIR/<name>.json, its plots, and in DIR/<name>.log what vLLM had to say."""
 
 
 def arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description="What a lease costs, beside what vLLM's own mechanism costs in the same run. Each benchmark leaves "
-        "DIR/<name>.json, its plots, and in DIR/<name>.log what vLLM had to say.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Command(
+        "python -m benchmarks",
+        _run_and_show,
+        summary="what a lease costs",
+        description=DESCRIPTION,
+        exits=described("everything was measured and no goal missed", "a goal was missed", "a benchmark could not run"),
+        examples=("python -m benchmarks --only renewal,step --short", "python -m benchmarks --summary"),
+        parts=("rich", "matplotlib", "msgspec", "psutil"),
+        install="make bench",
+        left="what was measured before is kept",
+    ).alone()
+    parser.add_argument(
+        "--only",
+        type=several(one_of("benchmark", BENCHMARKS), "renewal,step"),
+        metavar="A,B",
+        help="run only these (--list names them)",
     )
-    parser.add_argument("--only", type=names, metavar="A,B", help="run only these (--list names them)")
     parser.add_argument("--short", action="store_true", help="enough to see that it runs: less than two minutes each")
-    parser.add_argument("--out", type=Path, default=Path("out/bench"), metavar="DIR", help="(%(default)s)")
+    add_out(parser, "out/bench")
     parser.add_argument("--list", action="store_true", help="name the benchmarks, and run none")
     parser.add_argument("--summary", action="store_true", help="show what DIR holds, and run none")
     parser.add_argument("--markdown", action="store_true", help="the same as Markdown, every figure of it")
     return parser
-
-
-def names(text: str) -> list[str]:
-    """Names of benchmarks, from an argument; in the order in which they run."""
-    chosen = [name.strip() for name in text.split(",")]
-    for name in chosen:
-        if name not in BENCHMARKS:
-            raise argparse.ArgumentTypeError(f"{name!r} is no benchmark: choose from {', '.join(BENCHMARKS)}")
-    return [name for name in BENCHMARKS if name in chosen]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,83 +53,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.list:
         for name, line in BENCHMARKS.items():
             print(f"  {name:12} {line}")
-        return EXIT_MEASURED
-    missing = [name for name in PARTS if find_spec(name) is None]
-    if missing:
-        print(f"the benchmarks need {', '.join(missing)}, not installed here: `make bench` installs it")
-        return EXIT_CANNOT_RUN
-    from rich.console import Console
-
-    console = Console() if sys.stdout.isatty() else Console(width=PLAIN_WIDTH)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        return _run_and_show(chosen, console)
-    except KeyboardInterrupt:
-        console.print("interrupted; what was measured before is kept")
-        return EXIT_INTERRUPTED
+        return Exit.OK
+    return int(chosen.run(chosen))
 
 
-def _run_and_show(chosen: argparse.Namespace, console: "Console") -> int:
+def _run_and_show(chosen: argparse.Namespace) -> Exit:
     from benchmarks.document import read_all
     from benchmarks.errors import CannotRun
-    from benchmarks.machine import commit, describe
-    from benchmarks.markdown import page
-    from benchmarks.report import goal_table, machine_text
+    from benchmarks.machine import describe
+    from benchmarks.report import goals_table, machine_text, page
+    from kvlease.console.origin import commit
+    from kvlease.console.progress import open_console, show
 
+    console = open_console()
     effort = Effort.SHORT if chosen.short else Effort.FULL
-    to_run = [] if chosen.summary or chosen.markdown else chosen.only or list(BENCHMARKS)
+    names = [name for name in BENCHMARKS if not chosen.only or name in chosen.only]
+    to_run = [] if chosen.summary or chosen.markdown else names
     if to_run:
-        console.print(f"kvlease {commit()}, {effort.value}; {machine_text(describe())}", highlight=False)
+        console.print(f"kvlease {commit()}, {effort.value}; {machine_text(describe())}")
     failed = [name for name in to_run if not _run_one(name, effort, chosen.out, console)]
     try:
-        documents = read_all(chosen.out, chosen.only or list(BENCHMARKS))
+        documents = read_all(chosen.out, names)
     except CannotRun as e:
-        console.print(f"[bold red]{e}", highlight=False)
-        return EXIT_CANNOT_RUN
+        console.print(str(e), style="bold red")
+        return Exit.NOT_DONE
     if not documents and not to_run:
         console.print(f"{chosen.out} holds no figures: run some first, for example with --only renewal")
-        return EXIT_CANNOT_RUN
+        return Exit.NOT_DONE
     if chosen.markdown:
         print(page(documents), end="")
     elif len(to_run) != 1:
-        console.print(goal_table(documents))
+        show(console, goals_table(documents))
     if failed:
-        console.print(f"[bold red]could not run: {', '.join(failed)}", highlight=False)
-        return EXIT_CANNOT_RUN
-    return EXIT_GOAL_MISSED if any(document.missed for document in documents) else EXIT_MEASURED
+        console.print(f"could not run: {', '.join(failed)}", style="bold red")
+        return Exit.NOT_DONE
+    return Exit.FOUND if any(document.missed for document in documents) else Exit.OK
 
 
-def _run_one(name: str, effort: Effort, directory: Path, console: "Console") -> bool:
+def _run_one(name: str, effort: Effort, directory: "Path", console: "Console") -> bool:
     """Runs one and shows what it found. False: it could not run."""
     from benchmarks.child import run_child
     from benchmarks.document import read
-    from benchmarks.report import result_table
+    from benchmarks.report import figures_table, goals_table, notes_list
+    from kvlease.console.progress import progress, show
 
-    with _progress(console, name) as show:
-        ended = run_child(name, effort, directory, show)
-    if ended.status != 0:
+    with progress(console, name, plain_every_s=0.0) as tell:
+        ended = run_child(name, effort, directory, lambda text: tell(f"{name}: {text}"))
+    if ended.status != Exit.OK:
         why = ended.last_words or f"it ended with status {ended.status}"
-        console.print(f"[bold red]{name}[/]: {why}\n  see {directory / name}.log", highlight=False)
+        console.print(f"{name}: {why}\n  see {directory / name}.log", style="bold red")
         return False
     document = read(directory / f"{name}.json")
-    console.print(result_table(document))
-    console.print(f"{name} took {document.took_s:.0f} s; {directory / name}.json, plots beside it\n", highlight=False)
+    show(console, figures_table(document), *([goals_table([document])] if document.goals else []))
+    console.print(notes_list(document), style="dim")
+    console.print(f"{name} took {document.took_s:.0f} s; {directory / name}.json, plots beside it\n")
     return True
-
-
-@contextmanager
-def _progress(console: "Console", name: str) -> Iterator[Callable[[str], None]]:
-    """How to show a line of progress: in place on a terminal, else one below the other."""
-    if not console.is_terminal:
-        yield lambda text: console.print(f"{name}: {text}", highlight=False, markup=False)
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        line = bar.add_task(name, total=None)
-        yield lambda text: bar.update(line, description=f"{name}: {text}")
 
 
 if __name__ == "__main__":

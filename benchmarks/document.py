@@ -52,12 +52,6 @@ class Document:
         return [goal for goal in self.goals if goal.met is False]
 
 
-def write(document: Document, path: Path) -> None:
-    """Writes the file, and the directories above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-
-
 def read(path: Path) -> Document:
     """Raises `CannotRun` for a file that no benchmark of this version has written."""
     try:

@@ -3,10 +3,11 @@
 import os
 import platform
 import re
-import subprocess
 from pathlib import Path
 
-from kvlease.demo.report import versions
+import psutil
+
+from kvlease.console.origin import ENGINE, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 _GIB = 1 << 30
@@ -17,15 +18,16 @@ def describe() -> dict[str, str]:
     return {
         "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),
-        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.0f} GiB",
+        "memory": f"{psutil.virtual_memory().total / _GIB:.0f} GiB",
         "gpu": gpu(),
         "kernel": f"{platform.system()} {platform.release()}",
-        **versions(),
+        **versions(ENGINE),
     }
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The processor's name as Linux has it, or the architecture where Linux has none."""
+    # psutil tells of cores and frequencies, and names no processor.
     for line in cpuinfo.read_text().splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
@@ -35,21 +37,8 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def gpu(driver: Path = Path("/proc/driver/nvidia/gpus")) -> str:
     """The first GPU's name as NVIDIA's driver has it; "none" where there is no such driver."""
+    # psutil knows of no GPUs.
     for information in sorted(driver.glob("*/information")):
         if match := re.search(r"^Model:\s*(.+?)\s*$", information.read_text(), re.MULTILINE):
             return match[1]
     return "none"
-
-
-def commit() -> str:
-    """What was measured: the commit, with "+" when src or benchmarks differ from it; "unknown" outside of git."""
-    try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        changed = _git("status", "--porcelain", "--", "src", "benchmarks")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return f"{head}+" if changed else head
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

@@ -10,15 +10,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks.document import Document, write
+from benchmarks.document import Document
 from benchmarks.errors import CannotRun
 from benchmarks.figures import Effort
-from benchmarks.machine import commit, describe
+from benchmarks.machine import describe
 from benchmarks.plots import draw
 from benchmarks.progress import say
 from benchmarks.registry import load
-
-EXIT_CANNOT_RUN = 3
+from kvlease.console.exits import Exit
+from kvlease.console.files import write
+from kvlease.console.origin import commit
 
 
 def main(name: str, effort: Effort, directory: Path) -> int:
@@ -28,12 +29,12 @@ def main(name: str, effort: Effort, directory: Path) -> int:
         result = load(name)(effort)
     except CannotRun as e:
         say(f"cannot run: {e}")
-        return EXIT_CANNOT_RUN
+        return Exit.NOT_DONE
     took_s = time.monotonic() - begun
     document = Document.of(result, effort=effort, at=at, took_s=took_s, commit=commit(), machine=describe())
-    write(document, directory / f"{name}.json")
+    write(directory / f"{name}.json", document)
     draw(name, result.title, result.curves, directory)
-    return 0
+    return Exit.OK
 
 
 if __name__ == "__main__":

@@ -1,41 +1,53 @@
-"""The tables: one for a benchmark when it is through, and one over all that have been run."""
+"""What benchmarks found: tables for a console, and docs/performance.md's Markdown."""
 
 from collections.abc import Mapping, Sequence
 
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
 from benchmarks.document import Document
 from benchmarks.figures import Goal, Spread
-
-_VERDICTS = {True: ("met", "green"), False: ("MISSED", "bold red"), None: ("not measured", "yellow")}
-
-
-def result_table(document: Document) -> RenderableType:
-    """Every figure beside stock's, then the goals, then what has to be known to believe them."""
-    figures = Table(title=f"{document.name}: {document.title}", title_justify="left")
-    figures.add_column("")
-    for heading in (*document.sides, " / ".join(document.sides)):
-        figures.add_column(heading, justify="right")
-    for row in document.rows:
-        figures.add_row(
-            row.what, spread_text(row.ours, row.unit), spread_text(row.stock, row.unit), ratio_text(row.ratio)
-        )
-    notes = [Text(f"- {note}", style="dim") for note in document.notes]
-    return Group(figures, *([goal_table([document])] if document.goals else []), *notes)
+from kvlease.console.numbers import figure, fraction
+from kvlease.console.tables import Cell, Table, verdict
 
 
-def goal_table(documents: Sequence[Document]) -> Table:
-    """The goals of all these, and whether they were met."""
-    table = Table(title="Goals", title_justify="left")
-    for heading in ("benchmark", "measured", "goal", "found", ""):
-        table.add_column(heading)
+def figures_table(document: Document) -> Table:
+    """Every figure beside stock's: medians, and quartiles where there was more than one value."""
+    return Table(
+        ("", *document.sides, " / ".join(document.sides)),
+        [
+            (row.what, spread_text(row.ours, row.unit), spread_text(row.stock, row.unit), ratio_text(row.ratio))
+            for row in document.rows
+        ],
+        title=f"{document.name}: {document.title}",
+    )
+
+
+def goals_table(documents: Sequence[Document]) -> Table:
+    """The goals of all these, when and of what they were measured, and whether they were met."""
+    lines: list[Sequence[str | Cell]] = []
     for document in documents:
         for number, goal in enumerate(document.goals):
-            whose = ("", "") if number else (document.name, _measured(document))
-            table.add_row(*whose, goal.text, goal.found, _verdict(goal))
-    return table
+            whose = ("", "") if number else (document.name, measured(document))
+            lines.append((*whose, goal.text, goal.found, _met(goal)))
+    return Table(("benchmark", "measured", "goal", "found", ""), lines, title="Goals", texts=5)
+
+
+def notes_list(document: Document) -> str:
+    """What has to be known to believe them."""
+    return "\n".join(f"- {note}" for note in document.notes)
+
+
+def measured(document: Document) -> str:
+    """When the figures were taken, and of what code."""
+    return f"{document.effort.value}, commit {document.commit}, {document.at[:10]}, {document.took_s:.0f} s"
+
+
+def page(documents: Sequence[Document]) -> str:
+    """Goals first, then each benchmark, in Markdown."""
+    goals = [(document.name, goal.text, goal.found, _met(goal)) for document in documents for goal in document.goals]
+    parts = [Table(("", "goal", "found", ""), goals).markdown()]
+    for document in documents:
+        figures = figures_table(document)
+        parts += [f"### {figures.title}", figures.markdown(), notes_list(document), f"*{measured(document)}*"]
+    return "\n\n".join(parts) + "\n"
 
 
 def machine_text(machine: Mapping[str, str]) -> str:
@@ -55,18 +67,9 @@ def ratio_text(ratio: Spread | None) -> str:
     """As a factor near 1, as a fraction when far below: "0.930 (0.900 to 0.950)", "1/540 (1/560 to 1/520)"."""
     if ratio is None:
         return "-"
-    written = _fraction if 0 < ratio.median < 0.1 else _near_one if 0.8 < ratio.median < 1.25 else figure
+    written = fraction if 0 < ratio.median < 0.1 else _near_one if 0.8 < ratio.median < 1.25 else figure
     quartiles = "" if ratio.count == 1 else f" ({written(ratio.low)} to {written(ratio.high)})"
     return written(ratio.median) + quartiles
-
-
-def figure(value: float) -> str:
-    """With three digits that count, and commas: 0.0123, 3.14, 31.4, 314, 3,140,000."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.2e}"
 
 
 def _near_one(value: float) -> str:
@@ -74,19 +77,5 @@ def _near_one(value: float) -> str:
     return f"{value:.3f}"
 
 
-def _fraction(value: float) -> str:
-    return f"1/{figure(1 / value)}" if value > 0 else "0"
-
-
-def _measured(document: Document) -> str:
-    return f"{document.at[:10]}, {document.commit}, {document.effort.value}"
-
-
-def verdict_word(goal: Goal) -> str:
-    """met, MISSED or not measured."""
-    return _VERDICTS[goal.met][0]
-
-
-def _verdict(goal: Goal) -> Text:
-    word, style = _VERDICTS[goal.met]
-    return Text(word, style=style)
+def _met(goal: Goal) -> Cell:
+    return verdict(goal.met, "met", "MISSED", "not measured")

@@ -39,4 +39,4 @@ def test_what_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
         with pytest.raises(SystemExit) as refused:
             main(["explore", *wrong])
         assert refused.value.code == 2
-    assert "there are" in capsys.readouterr().err
+    assert "choose from" in capsys.readouterr().err

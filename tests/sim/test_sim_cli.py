@@ -1,19 +1,18 @@
 """`kvlease sim`: what it refuses, what it says, and that the command it prints replays the failure."""
 
-import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
 
-import kvlease
-from kvlease.cli import main, sim
+from kvlease.cli import main
+from kvlease.console import commands
+from kvlease.console.origin import commit
 from kvlease.sim import report
 from kvlease.sim.plan import draw_plan
 from kvlease.sim.planted import PLANTED
@@ -24,7 +23,7 @@ EASY = "token_reused"
 
 @pytest.fixture(autouse=True)
 def _leave_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sim, "end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
 
 
 def said(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -70,9 +69,10 @@ def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_fault_that_the_plan_does_not_have_is_a_bad_argument(capsys: pytest.CaptureFixture[str]) -> None:
-    status, text = said("sim replay 0 --faults 9999", capsys)
-    assert status == 2
-    assert "no fault 9999" in text
+    assert main(["sim", "replay", "0", "--faults", "9999"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("kvlease sim replay: ")
+    assert "no fault 9999" in message
 
 
 def test_runs_that_keep_every_promise_end_in_sums(capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,7 +123,7 @@ def test_whatever_ends_it_no_process_is_left(how: signal.Signals) -> None:
 def test_a_failure_says_all_that_is_needed_and_its_command_replays_it(capsys: pytest.CaptureFixture[str]) -> None:
     status, text = said(f"sim fuzz --runs 20 --seed 0 --jobs 1 --planted {EASY}", capsys)
     assert status == 1, text
-    assert f"commit {report.commit()}, with {EASY} planted" in text
+    assert f"commit {commit()}, with {EASY} planted" in text
     for word in ("is broken: ", "the last events:", "cut down from", "requests:"):
         assert word in text
     found = re.search(r"^  kvlease (sim replay \d+ --faults .*)$", text, re.MULTILINE)
@@ -164,27 +164,14 @@ def test_a_bug_that_is_not_found_is_a_failure(capsys: pytest.CaptureFixture[str]
 def test_without_rich_it_says_what_is_missing() -> None:
     script = """
 import sys
-for name in ("httpx", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
+for name in ("httpx", "psutil", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
     sys.modules[name] = None
-from kvlease.cli import main, sim
-sim.find_spec = lambda name: None
+from kvlease.cli import main
 sys.exit(main(["sim", "fuzz"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
     assert "pip install rich" in done.stdout
-
-
-def test_the_commit_is_that_of_the_checkout_or_else_the_version(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert re.fullmatch(r"[0-9a-f]{12}(-dirty)?", report.commit())
-    monkeypatch.setattr(kvlease, "__file__", str(tmp_path / "kvlease" / "__init__.py"))
-    (tmp_path / "kvlease").mkdir()
-    assert report.commit() == f"version {kvlease.__version__}"
-    monkeypatch.undo()
-    monkeypatch.setitem(os.environ, "PATH", "")
-    assert report.commit() == f"version {kvlease.__version__}", "without git"
 
 
 def test_a_choice_of_nothing_can_be_written() -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import child, one
-from benchmarks.__main__ import main, names
+from benchmarks.__main__ import arguments, main
 from benchmarks.child import Ended, run_child
-from benchmarks.document import Document, read, write
+from benchmarks.document import Document, read
 from benchmarks.errors import CannotRun
 from benchmarks.figures import Effort, Goal, Result, Row, Spread
 from benchmarks.progress import said, say
 from benchmarks.registry import BENCHMARKS, load
+from kvlease.console.files import write
 
 
 def found(name: str, met: bool | None) -> Document:
@@ -28,7 +29,7 @@ def children(monkeypatch: pytest.MonkeyPatch, goals: dict[str, bool | str | None
         outcome = goals[name]
         if isinstance(outcome, str):
             return Ended(3, outcome)
-        write(found(name, outcome), directory / f"{name}.json")
+        write(directory / f"{name}.json", found(name, outcome))
         return Ended(0, "")
 
     monkeypatch.setattr(child, "run_child", run)
@@ -95,7 +96,7 @@ def test_bad_arguments_say_what_there_is(capsys: pytest.CaptureFixture[str]) -> 
         main(["--only", "renewal,stpe"])
     assert ended.value.code == 2
     assert "'stpe' is no benchmark: choose from renewal, step" in capsys.readouterr().err
-    assert names(" wire, renewal ") == ["renewal", "wire"]
+    assert arguments().parse_args(["--only", " wire, renewal "]).only == ("wire", "renewal")
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.document import Document, read, read_all, write
+from benchmarks.document import Document, read, read_all
 from benchmarks.errors import CannotRun
 from benchmarks.figures import Curves, Effort, Goal, Result, Row, Spread
 from benchmarks.machine import describe, gpu, processor
-from benchmarks.markdown import page
 from benchmarks.plots import draw
-from benchmarks.report import figure, goal_table, ratio_text, result_table, spread_text
+from benchmarks.report import figures_table, goals_table, notes_list, page, ratio_text, spread_text
+from kvlease.console.files import write
 
 SPREAD = Spread.of([1.0, 2.0, 3.0, 4.0, 10.0])
 RESULT = Result(
@@ -61,22 +61,6 @@ def test_a_spread_is_median_quartiles_and_extremes() -> None:
         Spread.of([])
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0, "0"),
-        (0.0123, "0.0123"),
-        (3.14159, "3.14"),
-        (31.4, "31.4"),
-        (99.96, "100"),
-        (5213.7, "5,214"),
-        (2e-5, "2.00e-05"),
-    ],
-)
-def test_figures_have_three_digits_that_count(value: float, text: str) -> None:
-    assert figure(value) == text
-
-
 def test_spreads_and_ratios_in_words() -> None:
     assert spread_text(SPREAD, "µs") == "3 µs (2 to 4)"
     assert spread_text(Spread.of([1234567.0]), "B") == "1,234,567 B"
@@ -88,30 +72,30 @@ def test_spreads_and_ratios_in_words() -> None:
 
 
 def test_the_tables_show_figures_goals_and_notes() -> None:
-    text = shown(result_table(document()))
+    text = shown(figures_table(document())) + shown(goals_table([document()])) + notes_list(document())
     for part in ("3 µs (2 to 4)", "540 µs", "1/540", "33 B", "met", "MISSED", "not measured", "nothing was left out"):
         assert part in text
-    summary = shown(goal_table([document(), document("step", Effort.SHORT)]))
-    assert summary.count("2026-01-02, abc, full") == 1
-    assert "2026-01-02, abc, short" in summary
+    summary = shown(goals_table([document(), document("step", Effort.SHORT)]))
+    assert summary.count("full, commit abc, 2026-01-02, 12 s") == 1
+    assert "short, commit abc, 2026-01-02, 1 s" in summary
     assert "12 times" in summary
 
 
 def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "new" / "renewal.json"
-    write(document(), path)
+    write(path, document())
     found = read(path)
     assert [goal.text for goal in found.missed] == ["flat"]
     assert found.rows[0].ours == SPREAD
     assert found.took_s == 12.3
     assert dict(found.curves[0].series)["kvlease"][0] == (10, SPREAD)
-    write(found, tmp_path / "again.json")
+    write(tmp_path / "again.json", found)
     assert read(tmp_path / "again.json") == found
 
 
 def test_all_that_was_run_is_read_in_order(tmp_path: Path) -> None:
     for name in ("step", "renewal"):
-        write(document(name), tmp_path / f"{name}.json")
+        write(tmp_path / f"{name}.json", document(name))
     assert [found.name for found in read_all(tmp_path, ["renewal", "step", "wire"])] == ["renewal", "step"]
     (tmp_path / "wire.json").write_text('{"name": "wire"}')
     with pytest.raises(CannotRun, match=r"wire\.json was not written by.*remove it or run it again"):

@@ -16,7 +16,7 @@ from kvlease.chaos.schedule import Client, Request
 from kvlease.chaos.traffic import Traffic
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.spec import EngineSpec, Role
-from kvlease.demo.show import Show
+from kvlease.console.progress import Story
 
 PROMPTS = ["first prompt", "second prompt"]
 RIGHT = [1, 2, 3]
@@ -61,8 +61,8 @@ def play(
         engines = Engines(healthy)
         async with httpx.AsyncClient(transport=httpx.MockTransport(engines)) as client:
             decoders = [engine("d1", "kv_consumer"), engine("d2", "kv_consumer")]
-            show = Show(Console(quiet=True))
-            traffic = Traffic(Scene(engine("p", "kv_producer"), decoders, None, client, show), PROMPTS)
+            story = Story(Console(quiet=True))
+            traffic = Traffic(Scene(engine("p", "kv_producer"), decoders, None, client, story), PROMPTS)
             await traffic.learn_right_answers()
             engines.asked.clear()
             engines._answer = answer

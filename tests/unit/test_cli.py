@@ -11,6 +11,7 @@ import pytest
 from kvlease import __version__
 from kvlease.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS
 from kvlease.cli import chaos, demo, main
+from kvlease.console import commands
 from kvlease.errors import KvLeaseError
 
 
@@ -70,9 +71,9 @@ def test_the_help_of_chaos_names_faults_clients_results_and_exit_codes(capsys: p
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--seed", "x"], ["'x'", "a seed", "from 0 to"]),
-        (["--faults", "0"], ["0 is out of range", "a number of faults", "from 1 to"]),
-        (["--requests", "3"], ["3 is out of range", "from 4 to"]),
+        (["--seed", "x"], ["--seed: 'x'", "whole number from 0 to", "such as 4"]),
+        (["--faults", "0"], ["--faults: '0'", "whole number from 1 to", "such as 40"]),
+        (["--requests", "3"], ["--requests: '3'", "whole number from 4 to", "such as 500"]),
         (["--connector", "other"], ["'other'", "'stock'", "'kvlease'"]),
     ],
 )
@@ -100,8 +101,8 @@ def test_whatever_ends_chaos_ends_in_a_sentence(
     def fail(*_: Any) -> int:
         raise error
 
-    monkeypatch.setattr(chaos, "find_spec", lambda _: object())
-    monkeypatch.setattr(chaos, "end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
     monkeypatch.setattr(chaos, "_play_and_report", fail)
     assert main(["chaos"]) == status
     assert said in capsys.readouterr().out
@@ -111,7 +112,7 @@ def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(monkeyp
     said: list[str] = []
 
     class Listener:
-        def say(self, text: str) -> None:
+        def say(self, text: str, _style: str) -> None:
             said.append(text)
 
     monkeypatch.setattr("os.geteuid", lambda: 1000)
@@ -130,8 +131,8 @@ def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         seen.update(vars(chosen), connectors=list(connectors), scenarios=list(scenarios))
         return 0
 
-    monkeypatch.setattr(demo, "find_spec", lambda _: object())
-    monkeypatch.setattr(demo, "end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
     monkeypatch.setattr(demo, "_play_and_report", record)
     assert main(["demo", *arguments]) == 0
     return seen
@@ -176,8 +177,8 @@ def test_whatever_ends_the_play_ends_in_a_sentence(
     def fail(*_: Any) -> int:
         raise error
 
-    monkeypatch.setattr(demo, "find_spec", lambda _: object())
-    monkeypatch.setattr(demo, "end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
     monkeypatch.setattr(demo, "_play_and_report", fail)
     assert main(["demo"]) == status
     assert said in capsys.readouterr().out
@@ -186,7 +187,7 @@ def test_whatever_ends_the_play_ends_in_a_sentence(
 def test_missing_parts_are_named_with_the_command_that_installs_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "find_spec", lambda name: None if name == "vllm" else object())
+    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "vllm" else object())
     assert main(["demo"]) == 3
     output = capsys.readouterr().out
     assert "vllm" in output
@@ -197,12 +198,11 @@ def test_an_installed_package_needs_msgspec_alone() -> None:
     """`pip install kvlease` brings nothing else: the protocol imports, and the command answers with a sentence."""
     script = """
 import sys
-for name in ("httpx", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
+for name in ("httpx", "psutil", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
     sys.modules[name] = None
 import kvlease, kvlease.agent.loop, kvlease.agent.memory, kvlease.agent.nixl, kvlease.fence, kvlease.protocol
 from kvlease.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS
 from kvlease.cli import chaos, demo, main
-demo.find_spec = lambda name: None
 sys.exit(main(["demo"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

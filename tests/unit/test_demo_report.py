@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from kvlease.console.files import write
+from kvlease.console.origin import ENGINE, commit, versions
 from kvlease.demo.outcome import Counts, Event, HeldSeries, Outcome, Tally
 from kvlease.demo.plot import draw
 from kvlease.demo.promises import judge
-from kvlease.demo.report import document, sentences, table, versions, write_document
+from kvlease.demo.report import document, sentences, table
 
 CURVE = [(-5.0, 0), (-1.0, 300), (0.0, 300), (5.9, 0)]
 STOCK = Outcome(
@@ -63,9 +65,10 @@ def test_what_was_not_played_is_a_dash_and_seconds_have_their_unit() -> None:
 
 def test_the_file_holds_every_figure_and_the_versions(tmp_path: Path) -> None:
     path = tmp_path / "new" / "demo.json"
-    write_document(path, document([STOCK, LEASED], judge([STOCK, LEASED]), {"lease_s": 6.0}))
+    write(path, document([STOCK, LEASED], judge([STOCK, LEASED]), {"lease_s": 6.0}))
     content = json.loads(path.read_text())
-    assert content["versions"] == versions()
+    assert content["versions"] == versions(ENGINE)
+    assert content["commit"] == commit()
     assert {"kvlease", "vllm", "nixl", "torch", "python"} == set(content["versions"])
     assert content["settings"] == {"lease_s": 6.0}
     assert content["promises"][0] | {"figure": ""} == {

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from fleet_outcomes import outcome, with_
 
-from kvlease.cli import fleet, main
+from kvlease.cli import main
+from kvlease.console import commands
 from kvlease.fleet import compare as compare_module
 from kvlease.fleet.scenarios import TOO_MUCH, USUAL_LOAD
 from kvlease.protocol.config import resolve
@@ -20,7 +21,7 @@ SMALL = "--producers 2 --consumers 3 --jobs 1"
 
 @pytest.fixture(autouse=True)
 def _leave_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fleet, "end_like_ctrl_c", lambda *_: None)
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
 
 
 def said(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -314,10 +315,9 @@ def test_a_short_window_is_said(
 def test_without_its_parts_it_says_what_is_missing(command: str) -> None:
     script = f"""
 import sys
-for name in ("httpx", "rich", "matplotlib", "jinja2", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
+for name in "httpx psutil rich matplotlib jinja2 zmq torch vllm nixl numpy prometheus_client".split():
     sys.modules[name] = None
-from kvlease.cli import fleet, main
-fleet.find_spec = lambda name: None
+from kvlease.cli import main
 sys.exit(main(["sim", "{command}"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -10,13 +10,13 @@ import pytest
 from fleet_outcomes import outcome, with_
 from rich.console import Console
 
+from kvlease.console.files import write
 from kvlease.fleet.compare import Comparison, Round, Setup, Terms, pace, pace_in_words
 from kvlease.fleet.outcome import Outcome
-from kvlease.fleet.report import SIMPLIFIED, comparison_html, comparison_json, write
-from kvlease.fleet.rows import ROWS, percent, seconds, size
+from kvlease.fleet.report import SIMPLIFIED, comparison_html, comparison_json, comparison_tables
+from kvlease.fleet.rows import ROWS
 from kvlease.fleet.scenarios import SCENARIOS
 from kvlease.fleet.settings import Fleet
-from kvlease.fleet.show import tables
 from kvlease.fleet.source import Capacity, Shape, Source
 from kvlease.fleet.traces import Trace
 from kvlease.fleet.traffic import Traffic
@@ -40,7 +40,7 @@ def comparison(*outcomes: Outcome, source: Source | None = None) -> Comparison:
 
 def shown(found: Comparison) -> str:
     console = Console(file=StringIO(), width=120)
-    for table in tables(found):
+    for table in comparison_tables(found):
         console.print(table)
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
@@ -131,22 +131,3 @@ def test_it_says_whether_it_is_fast_enough() -> None:
     assert "NOT under" in pace_in_words([slow, fast])
     assert "stock 30 s" in pace_in_words([slow, fast])
     assert "NOT" not in pace_in_words([fast])
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0 s"), (0.0312, "31 ms"), (1.4249, "1.42 s"), (95.04, "95 s"), (123456.0, "123,456 s")]
-)
-def test_durations_are_shown_as_people_read_them(value: float, text: str) -> None:
-    assert seconds(value) == text
-
-
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0 B"), (83.3, "83.3 B"), (2048, "2.05 kB"), (3.1e9, "3.1 GB")])
-def test_sizes_are_shown_as_people_read_them(value: float, text: str) -> None:
-    assert size(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0, "0 %"), (0.00123, "0.12 %"), (0.123, "12.3 %"), (0.99984, "99.98 %"), (1.0, "100 %")]
-)
-def test_shares_are_shown_as_people_read_them(value: float, text: str) -> None:
-    assert percent(value) == text

@@ -22,7 +22,7 @@ from kvlease.cluster.network import Network
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import open_client
 from kvlease.cluster.spec import Connector
-from kvlease.demo.show import Show
+from kvlease.console.progress import Story
 
 GRACE_S = 1.0
 """How long a dead consumer's leases wait for another one, unless it is set."""
@@ -45,12 +45,12 @@ class Settings:
     logs: Path
 
 
-async def play(connector: Connector, schedule: Schedule, settings: Settings, show: Show) -> Run:
+async def play(connector: Connector, schedule: Schedule, settings: Settings, story: Story) -> Run:
     """The schedule with one connector. Raises EngineError where it cannot go on.
 
     Whatever ends this (an error, Ctrl-C) ends the engines and removes the network, too.
     """
-    show.title(f"{connector}: {len(schedule.rounds)} faults, seed {schedule.seed}")
+    story.title(f"{connector}: {len(schedule.rounds)} faults, seed {schedule.seed}")
     began = time.monotonic()
     mark = f"{os.getpid()}-{connector}"
     memory_before = shared_memory()
@@ -68,7 +68,7 @@ async def play(connector: Connector, schedule: Schedule, settings: Settings, sho
             cores=_choose_cores(),
             mark=mark,
         )
-        run = await _Play(schedule, setup, network, show, life).whole()
+        run = await _Play(schedule, setup, network, story, life).whole()
     leftovers = run.leftovers
     leftovers = left_behind(dict(leftovers.gauges), list(leftovers.killed), mark, memory_before, namespaces)
     return replace(run, leftovers=leftovers, took_s=round(time.monotonic() - began, 1))
@@ -77,11 +77,13 @@ async def play(connector: Connector, schedule: Schedule, settings: Settings, sho
 class _Play:
     """One connector."""
 
-    def __init__(self, schedule: Schedule, setup: Setup, network: Network | None, show: Show, life: ExitStack) -> None:
+    def __init__(
+        self, schedule: Schedule, setup: Setup, network: Network | None, story: Story, life: ExitStack
+    ) -> None:
         self._schedule = schedule
         self._setup = setup
         self._network = network
-        self._show = show
+        self._story = story
         self._life = life
 
     async def whole(self) -> Run:
@@ -89,12 +91,12 @@ class _Play:
         producer, decoders = make_engines(self._setup, self._network, first_term_s, self._life)
         sockets = {e.url: e.spec.http_socket for e in (producer, *decoders) if e.spec.http_socket}
         async with open_client(sockets=sockets) as client:
-            scene = Scene(producer, decoders, self._network, client, self._show)
-            with self._show.busy(f"three vLLM engines are starting (term {first_term_s} s)"):
+            scene = Scene(producer, decoders, self._network, client, self._story)
+            with self._story.busy(f"three vLLM engines are starting (term {first_term_s} s)"):
                 await scene.start(*scene.engines)
             prompts = draw_prompts(self._schedule.prompts, seed=_PROMPT_SEED)
             traffic = Traffic(scene, prompts)
-            with self._show.busy(f"P computes the right answers to {len(prompts)} prompts"):
+            with self._story.busy(f"P computes the right answers to {len(prompts)} prompts"):
                 await traffic.learn_right_answers()
             rounds = [await self._round(scene, traffic, which) for which in self._schedule.rounds]
             leftovers = await self._end(scene)
@@ -108,7 +110,7 @@ class _Play:
 
     async def _round(self, scene: Scene, traffic: Traffic, which: Round) -> RoundOutcome:
         fault = which.fault
-        with self._show.busy(f"{fault.number:2} of {len(self._schedule.rounds)}  {describe(fault)}"):
+        with self._story.busy(f"{fault.number:2} of {len(self._schedule.rounds)}  {describe(fault)}"):
             around = [traffic.send(request, request.at_s) for request in which.requests if request.client != "after"]
             try:
                 await asyncio.sleep(LEAD_S)
@@ -135,7 +137,7 @@ class _Play:
             requests=requests,
             fills=fills,
         )
-        self._show.say(of_round(outcome))
+        self._story.say(of_round(outcome))
         return outcome
 
     async def _after(self, traffic: Traffic, which: Round) -> list[RequestOutcome]:
@@ -156,9 +158,9 @@ class _Play:
     async def _end(self, scene: Scene) -> Leftovers:
         gauges: dict[str, float] = {}
         if self._setup.connector == "kvlease":
-            with self._show.busy("all is over: leases, slots of the fence and sessions are to go"):
+            with self._story.busy("all is over: leases, slots of the fence and sessions are to go"):
                 gauges = await gauges_at_rest(scene)
-        with self._show.busy("the engines end"):
+        with self._story.busy("the engines end"):
             for engine in scene.engines:
                 await scene.count(engine)
             ended = [(engine.spec.name, await scene.end(engine, gracefully=True)) for engine in scene.engines]

@@ -4,36 +4,31 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from kvlease.chaos.judge import PROMISES, broken
+from kvlease.chaos.judge import PROMISES, Promise, broken
 from kvlease.chaos.outcome import VERDICTS, Run
-from kvlease.demo.report import versions
+from kvlease.console.origin import ENGINE, commit, versions
+from kvlease.console.tables import Cell, Table, verdict
 
 
 def table(runs: Sequence[Run]) -> Table:
     """What came of it, connector beside connector; what is promised of kvlease, and whether it was kept."""
     first = runs[0].schedule
     requests = sum(len(which.requests) for which in first.rounds)
-    title = f"{requests} requests, {len(first.rounds)} faults, seed {first.seed}"
-    result = Table(title=title, title_justify="left")
-    result.add_column("")
-    for run in runs:
-        result.add_column(run.connector, justify="right")
-    result.add_column("promised", justify="right")
-    result.add_column("")
-    for promise in PROMISES:
-        found = [len(promise.find(run)) for run in runs]
-        kept = next((not count for run, count in zip(runs, found, strict=True) if run.connector == "kvlease"), None)
-        result.add_row(promise.figure, *map(str, found), "0", Text(_MARKS[kept], style="green" if kept else "bold red"))
-    result.add_section()
-    for figure, values in _figures(runs):
-        result.add_row(figure, *values, "", "")
-    return result
+    return Table(
+        ("", *(run.connector for run in runs), "promised", ""),
+        [
+            *(_promised(promise, runs) for promise in PROMISES),
+            (),
+            *([figure, *values, "", ""] for figure, values in _figures(runs)),
+        ],
+        title=f"{requests} requests, {len(first.rounds)} faults, seed {first.seed}",
+    )
 
 
-_MARKS = {True: "kept", False: "BROKEN", None: ""}
+def _promised(promise: Promise, runs: Sequence[Run]) -> list[str | Cell]:
+    found = {run.connector: len(promise.find(run)) for run in runs}
+    kept = not found["kvlease"] if "kvlease" in found else None
+    return [promise.figure, *map(str, found.values()), "0", verdict(kept)]
 
 
 def _figures(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -55,7 +50,8 @@ def _latest(run: Run) -> str:
 def document(runs: Sequence[Run]) -> dict[str, Any]:
     """Everything, as it goes into chaos.json. Times are in seconds."""
     return {
-        "versions": versions(),
+        "commit": commit(),
+        "versions": versions(ENGINE),
         "schedule": asdict(runs[0].schedule),
         "runs": [_run(run) for run in runs],
     }

@@ -18,7 +18,7 @@ from kvlease.cluster.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED
 from kvlease.cluster.network import Network, Place
 from kvlease.cluster.router import Router
 from kvlease.cluster.spec import BLOCK_TOKENS, HOST, Connector, EngineSpec, Role
-from kvlease.demo.show import Show
+from kvlease.console.progress import Story
 
 PRODUCER = "p"
 DECODER_NAMES = tuple(f"d{number}" for number in range(1, DECODERS + 1))
@@ -56,7 +56,7 @@ class Scene:
     decoders: Sequence[Engine]
     network: Network | None
     client: httpx.AsyncClient
-    show: Show
+    story: Story
     zero: float = field(default_factory=time.monotonic)
     counts: Counter[str] = field(default_factory=Counter)
     """What was counted by the engines that ended."""

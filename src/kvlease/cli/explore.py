@@ -1,15 +1,17 @@
-"""`kvlease explore`: its arguments, and the frame around the exploration."""
+"""`kvlease explore`: its arguments, and what frames the exploration."""
 
 import argparse
-import json
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from kvlease.console.arguments import add_out, one_of, real, several, whole
+from kvlease.console.commands import BadArguments, Command
+from kvlease.console.exits import Exit, described
+from kvlease.console.files import write
 from kvlease.explore.actions import FAULTS
-from kvlease.explore.report import as_json, progress, summary, totals
+from kvlease.explore.report import as_json, progress_in_words, summary, totals
 from kvlease.explore.scale import Bounds, in_beats
 from kvlease.explore.search import Found, Limits, Search
 from kvlease.explore.settle import Settling
@@ -20,10 +22,14 @@ from kvlease.logs import silenced
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.safety import Violation
 
-EXIT_KEPT = 0
-EXIT_BROKEN = 1
-EXIT_NOT_COMPLETE = 3
-EXIT_INTERRUPTED = 130
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BOUNDS = {"beats": 60, "faults": 8, "blocks": 64, "slots": 8, "workers": 4, "consumers": 3}
+"""What can be set of each world, and the most that it can be set to."""
+MOST_MINUTES = 7 * 24 * 60.0
+START = "start"
+"""How no action at all is written."""
 
 _DESCRIPTION = """\
 Explores small worlds of one producer and its consumers completely: every order in which messages
@@ -32,141 +38,141 @@ kvlease's own code. Checks S1 to S4, R20 and L2 after every action; and plays on
 without faults, to check L1, L2 and L3. Ends with the numbers of states and transitions, or with the
 shortest way to a broken promise."""
 
-_EPILOG = """\
-exit status: 0 every promise kept and every world explored completely, 1 a promise was broken, 2 bad
-arguments, 3 stopped before the end, 130 interrupted
-
-examples:
-  kvlease explore
-  kvlease explore expiry --faults 2 --minutes 30
-  kvlease explore reuse --planted slot_reused_early"""
-
 
 def add_explore(commands: Any) -> None:
     """Adds the command to argparse's subparsers."""
-    parser = commands.add_parser(
+    parser = Command(
         "explore",
-        help="small worlds explored completely: every order of everything that can happen",
+        _explore,
+        summary="small worlds explored completely: every order of everything that can happen",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+        exits=described(
+            "every promise kept and every world explored completely",
+            "a promise was broken",
+            "stopped before the end, or a part is not installed",
+        ),
+        examples=(
+            "kvlease explore",
+            "kvlease explore expiry --faults 2 --minutes 30",
+            "kvlease explore reuse --planted slot_reused_early",
+        ),
+        parts=("rich",),
+    ).add_to(commands)
     parser.add_argument(
         "names",
         nargs="*",
         metavar="WORLD",
-        type=_name,
+        type=one_of("world", (*WORLDS, *SETS)),
         help=f"a world ({', '.join(WORLDS)}) or a set of them ({', '.join(SETS)}); full unless given",
     )
-    for name, most in (("beats", 60), ("faults", 8), ("blocks", 64), ("slots", 8), ("workers", 4), ("consumers", 3)):
-        parser.add_argument(f"--{name}", type=_count(most), metavar="N", help=f"{name} of each of the worlds, instead")
-    parser.add_argument("--sizes", type=_sizes, metavar="N,N", help="blocks of each lease, instead")
-    parser.add_argument("--kinds", type=_kinds, metavar="NAME,NAME", help=f"only these faults ({', '.join(FAULTS)})")
+    for name, most in BOUNDS.items():
+        parser.add_argument(
+            f"--{name}", type=whole(0, most), metavar="N", help=f"{name} of each of the worlds, instead"
+        )
+    parser.add_argument(
+        "--sizes", type=several(whole(0, 64), "2,1"), metavar="N,N", help="blocks of each lease, instead"
+    )
+    parser.add_argument(
+        "--kinds",
+        type=several(one_of("fault", FAULTS), ",".join(list(FAULTS)[:2])),
+        metavar="NAME,NAME",
+        help=f"only these faults ({', '.join(FAULTS)})",
+    )
     parser.add_argument("--fine", action="store_true", help="every block, word and worker an action of its own")
     parser.add_argument(
-        "--settle-every", type=_count(1 << 40), metavar="N", help="play on from one of so many states (0: from none)"
+        "--settle-every", type=whole(0, 1 << 40), metavar="N", help="play on from one of so many states (0: from none)"
     )
-    parser.add_argument("--minutes", type=float, metavar="M", help="stop a world after so much processor time")
-    parser.add_argument("--planted", choices=sorted(PLANTED), metavar="NAME", help="with this bug planted in the code")
-    parser.add_argument("--replay", metavar="N,N", help="play the actions with these numbers, and tell what happens")
     parser.add_argument(
-        "--out", type=Path, default=Path("out"), metavar="DIR", help="where explore.json goes (%(default)s)"
+        "--minutes",
+        type=real(0.0, MOST_MINUTES, "minutes", 30),
+        metavar="M",
+        help="stop a world after so much processor time",
     )
-    parser.set_defaults(run=explore)
+    parser.add_argument(
+        "--planted", type=one_of("planted bug", PLANTED), metavar="NAME", help="with this bug planted in the code"
+    )
+    parser.add_argument(
+        "--replay",
+        type=several(whole(0, 1 << 16), "3,0,7", START),
+        metavar="N,N",
+        help=f"play the actions with these numbers, and tell what happens; `{START}` for none",
+    )
+    add_out(parser, "out")
 
 
-def explore(arguments: argparse.Namespace) -> int:
-    """Runs the command."""
-    chosen = {name: _changed(WORLDS[name], arguments) for name in _names(arguments.names or ["full"])}
-    planted: AbstractContextManager[None] = nullcontext()
-    if arguments.planted:
-        planted = PLANTED[arguments.planted].apply()
+def _explore(chosen: argparse.Namespace) -> Exit:
+    from kvlease.console.progress import open_console
+
+    console = open_console()
+    worlds = {name: _changed(WORLDS[name], chosen) for name in _names(chosen.names or ["full"])}
+    planted: AbstractContextManager[None] = PLANTED[chosen.planted].apply() if chosen.planted else nullcontext()
     with silenced(), planted:
-        if arguments.replay:
-            return _replay(next(iter(chosen.values())).bounds, arguments.replay)
-        return _explore(chosen, arguments)
+        if chosen.replay is not None:
+            return _replay(next(iter(worlds.values())).bounds, chosen.replay, console)
+        return _explore_all(worlds, chosen, console)
 
 
-def _explore(chosen: dict[str, Chosen], arguments: argparse.Namespace) -> int:
-    limits = Limits() if arguments.minutes is None else Limits(cpu_s=arguments.minutes * 60)
+def _explore_all(worlds: dict[str, Chosen], chosen: argparse.Namespace, console: "Console") -> Exit:
+    limits = Limits() if chosen.minutes is None else Limits(cpu_s=chosen.minutes * 60)
     all_found: dict[str, Found] = {}
-    for name, world in chosen.items():
-        print(f"{name}: {world.what}", flush=True)
-        search = Search(world.bounds, settle_every=world.settle_every, limits=limits, tell=_tell)
-        try:
-            found = all_found[name] = search.run()
-        except KeyboardInterrupt:
-            print("\ninterrupted")
-            return EXIT_INTERRUPTED
-        print("\r" + "\n".join(summary(name, found)), flush=True)
+    for name, world in worlds.items():
+        console.print(f"{name}: {world.what}")
+        found = all_found[name] = _explore_one(world, limits, console)
+        console.print("\n".join(summary(name, found)))
         if found.violation is not None:
             break
-    print(totals(list(all_found.values())))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    results = [as_json(name, found) for name, found in all_found.items()]
-    (arguments.out / "explore.json").write_text(json.dumps(results, indent=1) + "\n")
+    console.print(totals(list(all_found.values())))
+    write(chosen.out / "explore.json", [as_json(name, found) for name, found in all_found.items()])
     if any(found.violation for found in all_found.values()):
-        return EXIT_BROKEN
-    return EXIT_KEPT if all(found.complete for found in all_found.values()) else EXIT_NOT_COMPLETE
+        return Exit.FOUND
+    return Exit.OK if all(found.complete for found in all_found.values()) else Exit.NOT_DONE
 
 
-def _tell(found: Found) -> None:
-    print(f"\r  {progress(found)}", end="", flush=True)
+def _explore_one(world: Chosen, limits: Limits, console: "Console") -> Found:
+    from kvlease.console.progress import progress
+
+    with progress(console, "the first states") as tell:
+        search = Search(
+            world.bounds,
+            settle_every=world.settle_every,
+            limits=limits,
+            tell=lambda found: tell(progress_in_words(found)),
+        )
+        return search.run()
 
 
-def _replay(bounds: Bounds, numbers: str) -> int:
+def _replay(bounds: Bounds, numbers: tuple[int, ...], console: "Console") -> Exit:
     with in_beats():
         world = World(bounds)
         settling = Settling(world)
         state = world.start()
         try:
-            for count, number in enumerate(int(n) for n in numbers.split(",") if n != "start"):
-                action = world.actions(state)[number]
-                print(f"{count + 1:4}  {in_words(action)}")
-                state = world.after(state, action)
+            for count, number in enumerate(numbers, 1):
+                actions = world.actions(state)
+                if number >= len(actions):
+                    raise BadArguments(
+                        f"--replay: action {count} cannot be number {number}: {len(actions)} can happen by then, "
+                        "counted from 0"
+                    )
+                console.print(f"{count:4}  {in_words(actions[number])}")
+                state = world.after(state, actions[number])
             settling.ask_all(state)
         except Violation as violation:
             for action in settling.path:
-                print(f"      {in_words(action)}")
-            print(f"BROKEN {violation}")
-            return EXIT_BROKEN
-    print("no promise is broken on this way, nor on the way on from there")
-    return EXIT_KEPT
+                console.print(f"      {in_words(action)}")
+            console.print(f"BROKEN {violation}")
+            return Exit.FOUND
+    console.print("no promise is broken on this way, nor on the way on from there")
+    return Exit.OK
 
 
 def _names(given: Iterable[str]) -> list[str]:
     return [name for each in given for name in SETS.get(each, (each,))]
 
 
-def _changed(chosen: Chosen, arguments: argparse.Namespace) -> Chosen:
-    fields = ("beats", "faults", "blocks", "slots", "workers", "consumers", "sizes", "kinds")
-    given = {field: getattr(arguments, field) for field in fields if getattr(arguments, field) is not None}
-    bounds = replace(chosen.bounds, **given, fine=chosen.bounds.fine or arguments.fine)
-    every = chosen.settle_every if arguments.settle_every is None else arguments.settle_every
-    return replace(chosen, bounds=bounds, settle_every=every)
-
-
-def _name(text: str) -> str:
-    if text not in WORLDS and text not in SETS:
-        raise argparse.ArgumentTypeError(f"{text} is not a world; there are {', '.join((*WORLDS, *SETS))}")
-    return text
-
-
-def _count(most: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) > most:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {most}")
-        return int(text)
-
-    return parse
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    return tuple(_count(64)(part) for part in text.split(","))
-
-
-def _kinds(text: str) -> tuple[str, ...]:
-    for name in text.split(","):
-        if name not in FAULTS:
-            raise argparse.ArgumentTypeError(f"{name} is not a fault; there are {', '.join(FAULTS)}")
-    return tuple(text.split(","))
+def _changed(world: Chosen, chosen: argparse.Namespace) -> Chosen:
+    given = {field: getattr(chosen, field) for field in (*BOUNDS, "sizes", "kinds")}
+    given = {field: value for field, value in given.items() if value is not None}
+    bounds = replace(world.bounds, **given, fine=world.bounds.fine or chosen.fine)
+    every = world.settle_every if chosen.settle_every is None else chosen.settle_every
+    return replace(world, bounds=bounds, settle_every=every)

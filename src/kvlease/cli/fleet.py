@@ -1,25 +1,14 @@
 """`kvlease sim cluster` and `kvlease sim plan`: their arguments, and the frame around them."""
 
 import argparse
-import signal
-import sys
-from collections.abc import Callable
-from importlib.util import find_spec
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from kvlease.cli.demo import EXIT_BROKEN, EXIT_INTERRUPTED, EXIT_KEPT, EXIT_NOT_PLAYED, end_like_ctrl_c
-from kvlease.cli.fleet_arguments import (
-    MOST_REQUESTS,
-    add_common,
-    command,
-    fleet_of,
-    policy_name,
-    real,
-    source_of,
-    whole,
-)
-from kvlease.errors import KvLeaseError
+from kvlease.cli.fleet_arguments import add_common, fleet_of, policy_name, source_of
+from kvlease.console.arguments import MANY, command_line, real, whole
+from kvlease.console.commands import Command
+from kvlease.console.exits import Exit, described
 from kvlease.fleet.named import EXAMPLES, USUAL
 from kvlease.fleet.scenarios import SCENARIOS
 
@@ -29,7 +18,8 @@ if TYPE_CHECKING:
     from kvlease.fleet.settings import Fleet
     from kvlease.fleet.source import Source
 
-EXIT_BAD_ARGUMENTS = 2
+    _Do = Callable[[argparse.Namespace, Console], Exit]
+
 PARTS = ("rich", "matplotlib", "jinja2")
 
 DEFAULT_REQUESTS = 100_000
@@ -62,36 +52,31 @@ _TRACES = """\
 A trace is Mooncake's (JSON lines: timestamp in ms, input_length, output_length) or Azure's (CSV:
 TIMESTAMP, ContextTokens, GeneratedTokens). Shared prefixes (hash_ids) are not simulated."""
 
-_STATUSES = """\
-exit status: 0 it was played, 1 kvlease answered wrongly, 2 bad arguments or a bad trace, 3 a part is
-not installed, 130 interrupted
-"""
-_CLUSTER_EPILOG = f"""\
-{_TRACES}
-
-{_STATUSES}
-examples:
-  kvlease sim cluster
-  kvlease sim cluster --scenario crashes --policy stock --policy kvlease-10
-  kvlease sim cluster --producers 200 --consumers 1000 --requests 1000000 --scenario calm --policy kvlease"""
-
-_PLAN_EPILOG = f"""\
-{_TRACES}
-
-{_STATUSES}
-examples:
-  kvlease sim plan --producers 8 --consumers 16 --stall 5
-  kvlease sim plan --trace conversation_trace.jsonl --producer-blocks 50000"""
+_EXITS = described(
+    "it was played",
+    "kvlease answered wrongly",
+    "a part is not installed",
+    bad_arguments="bad arguments or a bad trace",
+)
 
 
 def add_fleet(actions: Any) -> None:
     """Adds both commands to those of `kvlease sim`."""
-    cluster = _parser(
-        actions, "cluster", "a fleet of engines under traffic, policies side by side", _CLUSTER, _CLUSTER_EPILOG
+    cluster = _add(
+        actions,
+        "cluster",
+        _cluster,
+        "a fleet of engines under traffic, policies side by side",
+        _CLUSTER,
+        (
+            "kvlease sim cluster",
+            "kvlease sim cluster --scenario crashes --policy stock --policy kvlease-10",
+            "kvlease sim cluster --producers 200 --consumers 1000 --requests 1000000 --scenario calm --policy kvlease",
+        ),
     )
     cluster.add_argument(
         "--requests",
-        type=whole(1, MOST_REQUESTS),
+        type=whole(1, MANY),
         default=DEFAULT_REQUESTS,
         metavar="N",
         help="of each run (%(default)s)",
@@ -103,9 +88,18 @@ def add_fleet(actions: Any) -> None:
         "--policy", action="append", type=policy_name, metavar="NAME", help="only this one; may be given several times"
     )
     add_common(cluster, "out/cluster", "the usual share of what the fleet can do")
-    cluster.set_defaults(run=_framed(cluster, _cluster))
 
-    plan = _parser(actions, "plan", "which term, grace and interval for this traffic", _PLAN, _PLAN_EPILOG)
+    plan = _add(
+        actions,
+        "plan",
+        _plan,
+        "which term, grace and interval for this traffic",
+        _PLAN,
+        (
+            "kvlease sim plan --producers 8 --consumers 16 --stall 5",
+            "kvlease sim plan --trace conversation_trace.jsonl --producer-blocks 50000",
+        ),
+    )
     plan.add_argument(
         "--stall",
         type=real(0.0, 3600.0),
@@ -138,94 +132,75 @@ def add_fleet(actions: Any) -> None:
         help="requests of each run (%(default)s)",
     )
     add_common(plan, "out/plan", "a trace's own, or the usual share of what the fleet can do")
-    plan.set_defaults(run=_framed(plan, _plan))
 
 
-def _parser(actions: Any, name: str, help_text: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
+def _add(
+    actions: Any, name: str, do: "_Do", summary: str, description: str, examples: Sequence[str]
+) -> argparse.ArgumentParser:
+    def run(chosen: argparse.Namespace) -> Exit:
+        from kvlease.console.progress import open_console
+
+        chosen.command = command_line(parser, chosen)
+        return do(chosen, open_console())
+
+    parser = Command(
         name,
-        help=help_text,
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+        run,
+        summary,
+        description,
+        exits=f"{_TRACES}\n\n{_EXITS}",
+        examples=examples,
+        parts=PARTS,
+        errors=Exit.BAD_ARGUMENTS,
+    ).add_to(actions)
     return parser
 
 
 # -- what the commands do ------------------------------------------------------------------------------------------
 
 
-def _framed(
-    parser: argparse.ArgumentParser, do: "Callable[[argparse.Namespace, Console], int]"
-) -> Callable[[argparse.Namespace], int]:
-    name = parser.prog
-
-    def run(chosen: argparse.Namespace) -> int:
-        missing = [part for part in PARTS if find_spec(part) is None]
-        if missing:
-            parts = " ".join(missing)
-            print(f"{name} needs {parts}, not installed here: `pip install {parts}` does it.")
-            return EXIT_NOT_PLAYED
-        from rich.console import Console
-
-        end_like_ctrl_c(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        console = Console(highlight=False)
-        chosen.command = command(parser, chosen)
-        try:
-            return do(chosen, console)
-        except KeyboardInterrupt:
-            console.print("\ninterrupted: nothing is left running")
-            return EXIT_INTERRUPTED
-        except KvLeaseError as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return EXIT_BAD_ARGUMENTS
-
-    return run
-
-
-def _cluster(chosen: argparse.Namespace, console: "Console") -> int:
+def _cluster(chosen: argparse.Namespace, console: "Console") -> Exit:
     # Imported late, so that --help and bad arguments answer at once.
+    from kvlease.console.files import write
+    from kvlease.console.progress import progress, show
     from kvlease.fleet.compare import Setup, compare, pace_in_words
-    from kvlease.fleet.report import comparison_html, comparison_json, write
-    from kvlease.fleet.show import progress, tables
+    from kvlease.fleet.report import comparison_html, comparison_json, comparison_tables
 
     source, fleet = source_of(chosen), fleet_of(chosen)
     _check(source, fleet, chosen.requests, console)
     setup = Setup(fleet, source, chosen.requests, chosen.seed, chosen.rate)
     scenarios = [scenario for name, scenario in SCENARIOS.items() if not chosen.scenario or name in chosen.scenario]
-    with progress(console) as watch:
+    with progress(console, "the first run", bar=True) as watch:
         found = compare(setup, scenarios, list(dict.fromkeys(chosen.policy or USUAL)), chosen.jobs, watch)
-    for table in tables(found):
-        console.print(table)
-        console.print()
+    show(console, *comparison_tables(found))
     shortest_s = min(outcome.window_s for outcome in found.outcomes)
     if shortest_s < SHORT_WINDOW_S:
         console.print(
-            f"[yellow]requests came for {shortest_s:.0f} simulated seconds only, which shows little of leases of 30 s "
-            "and nothing of a timeout of 480 s: give more --requests, or fewer engines"
+            f"requests came for {shortest_s:.0f} simulated seconds only, which shows little of leases of 30 s "
+            "and nothing of a timeout of 480 s: give more --requests, or fewer engines",
+            style="yellow",
         )
     write(chosen.out / "report.html", comparison_html(found, chosen.command))
     write(chosen.out / "outcome.json", comparison_json(found, chosen.command))
     played = sum(outcome.requests.arrived for outcome in found.outcomes)
-    console.print(f"{played:,} requests in {found.wall_s:.0f} s; {pace_in_words(found.outcomes)}", soft_wrap=True)
+    console.print(f"{played:,} requests in {found.wall_s:.0f} s; {pace_in_words(found.outcomes)}")
     console.print(
-        f"plots and what was simulated: {chosen.out / 'report.html'}; every figure: {chosen.out / 'outcome.json'}",
-        soft_wrap=True,
+        f"plots and what was simulated: {chosen.out / 'report.html'}; every figure: {chosen.out / 'outcome.json'}"
     )
     wrong = sum(outcome.requests.wrong for outcome in found.outcomes if outcome.policy_kind == "kvlease")
     if wrong:
-        console.print(f"[bold red]kvlease broke its promise: {wrong} wrong answers")
-    return EXIT_BROKEN if wrong else EXIT_KEPT
+        console.print(f"kvlease broke its promise: {wrong} wrong answers", style="bold red")
+    return Exit.FOUND if wrong else Exit.OK
 
 
-def _plan(chosen: argparse.Namespace, console: "Console") -> int:
+def _plan(chosen: argparse.Namespace, console: "Console") -> Exit:
+    from kvlease.console.files import write
+    from kvlease.console.progress import progress, show
     from kvlease.fleet.advice import MEANINGS, advise, to_paste
     from kvlease.fleet.plan import Sweep, Troubles
     from kvlease.fleet.plan_report import plan_html, plan_json, tables, words
-    from kvlease.fleet.report import write
     from kvlease.fleet.sampling import take
     from kvlease.fleet.scenarios import at_usual_rate
-    from kvlease.fleet.show import progress
 
     source, fleet = source_of(chosen), fleet_of(chosen, takeover=chosen.takeover, lost_share=chosen.lost_requests)
     _check(source, fleet, None, console)
@@ -233,22 +208,19 @@ def _plan(chosen: argparse.Namespace, console: "Console") -> int:
     if chosen.rate or chosen.trace is None:
         source = at_usual_rate(source, fleet, chosen.rate, chosen.seed)
     sample = take(source, fleet, chosen.sample, troubles.window_s, chosen.seed)
-    with progress(console) as watch:
+    with progress(console, "the first run", bar=True) as watch:
         advice = advise(Sweep(sample, troubles, chosen.seed, chosen.jobs, watch))
-    for table in tables(advice):
-        console.print(table)
+    show(console, *tables(advice))
     for column in MEANINGS:
-        console.print(f"{column.label:9}{column.meaning}", soft_wrap=True)
+        console.print(f"{column.label:9}{column.meaning}")
     console.print()
     for text in words(advice):
-        console.print(text, markup=False, soft_wrap=True)
-    console.print("\n" + to_paste(advice), markup=False, soft_wrap=True)
+        console.print(text)
+    console.print("\n" + to_paste(advice))
     write(chosen.out / "plan.html", plan_html(advice, source, chosen.command, chosen.seed))
     write(chosen.out / "plan.json", plan_json(advice, source, chosen.command, chosen.seed))
-    console.print(
-        f"\nplots and tables: {chosen.out / 'plan.html'}; every figure: {chosen.out / 'plan.json'}", soft_wrap=True
-    )
-    return EXIT_KEPT
+    console.print(f"\nplots and tables: {chosen.out / 'plan.html'}; every figure: {chosen.out / 'plan.json'}")
+    return Exit.OK
 
 
 def _check(source: "Source", fleet: "Fleet", count: int | None, console: "Console") -> None:
@@ -264,10 +236,8 @@ def _check(source: "Source", fleet: "Fleet", count: int | None, console: "Consol
     for arrival in islice(arrivals(source, skipped), LOOKED_THROUGH if count is None else count):
         number += 1
         too_long += not fits(fleet, arrival)
-    said = [f"{source.path}: {number:,} requests read; prefixes that prompts share are not simulated"]
+    console.print(f"{source.path}: {number:,} requests read; prefixes that prompts share are not simulated")
     if skipped.count:
-        said.append(f"{skipped.count:,} bad lines were left out, the first of them: {skipped.first}")
+        console.print(f"{skipped.count:,} bad lines were left out, the first of them: {skipped.first}")
     if too_long:
-        said.append(f"{too_long:,} requests fit into no engine and will fail: give more --producer-blocks")
-    for text in said:
-        console.print(text, markup=False, soft_wrap=True)
+        console.print(f"{too_long:,} requests fit into no engine and will fail: give more --producer-blocks")

@@ -1,14 +1,11 @@
 """The arguments that `kvlease sim cluster` and `kvlease sim plan` share, and what they come to."""
 
 import argparse
-import math
-import os
-import shlex
-from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kvlease.console.arguments import MANY, SEEDS, add_jobs, add_out, real, whole
 from kvlease.errors import KvLeaseError
 from kvlease.fleet.named import policy_named
 from kvlease.fleet.settings import Fleet
@@ -17,11 +14,8 @@ if TYPE_CHECKING:
     from kvlease.fleet.source import Source
 
 MOST_ENGINES = 100_000
-MOST_BLOCKS = 1_000_000_000
 OWN = ("producers", "consumers", "producer_blocks")
 """Settings of the fleet that have an argument of their own."""
-MOST_REQUESTS = 1_000_000_000
-SEEDS = 1 << 32
 # With these, bursts wait on decode engines, as they do where memory bandwidth is short, and the memory of a prefill
 # engine is a few seconds of its work: that is where leases matter.
 DEFAULT_PRODUCERS = 48
@@ -31,7 +25,6 @@ DEFAULT_PRODUCER_BLOCKS = 4000
 
 def add_common(parser: argparse.ArgumentParser, out: str, usual_rate: str) -> None:
     """Adds them; `out` is where results go unless told otherwise."""
-    cores = len(os.sched_getaffinity(0))
     for side, engines, default in (
         ("producers", "prefill", DEFAULT_PRODUCERS),
         ("consumers", "decode", DEFAULT_CONSUMERS),
@@ -45,7 +38,7 @@ def add_common(parser: argparse.ArgumentParser, out: str, usual_rate: str) -> No
         )
     parser.add_argument(
         "--producer-blocks",
-        type=whole(1, MOST_BLOCKS),
+        type=whole(1, MANY),
         default=DEFAULT_PRODUCER_BLOCKS,
         metavar="N",
         help="KV blocks of 16 tokens of each prefill engine (%(default)s)",
@@ -64,36 +57,8 @@ def add_common(parser: argparse.ArgumentParser, out: str, usual_rate: str) -> No
     )
     parser.add_argument("--skip-bad-lines", action="store_true", help="leave bad lines of a trace out, and count them")
     parser.add_argument("--seed", type=whole(0, SEEDS), default=1, metavar="S", help="of all chance (%(default)s)")
-    parser.add_argument(
-        "--jobs", type=whole(1, 1024), default=cores, metavar="J", help=f"processes (one a core: {cores})"
-    )
-    parser.add_argument("--out", type=Path, default=Path(out), metavar="DIR", help="where the results go (%(default)s)")
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number from `low` to `high`, from an argument."""
-
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) <= 12 and low <= int(text) <= high):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def real(low: float, high: float) -> Callable[[str], float]:
-    """A number from `low` to `high`, from an argument."""
-
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
-        return value
-
-    return read
+    add_jobs(parser)
+    add_out(parser, out)
 
 
 def policy_name(text: str) -> str:
@@ -147,29 +112,3 @@ def source_of(chosen: argparse.Namespace) -> "Source":
     if chosen.trace is not None:
         return Trace(chosen.trace, skip_bad_lines=chosen.skip_bad_lines)
     return Traffic(rate=chosen.rate or 1.0)
-
-
-_ELSEWHERE = ("jobs", "out")
-"""They change no figure."""
-
-
-def command(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
-    """What was asked for, as it is written on a command line: all arguments that were not left at their defaults."""
-    words = parser.prog.split()
-    for name, value in vars(chosen).items():
-        if name in _ELSEWHERE or callable(value) or value == parser.get_default(name):
-            continue
-        flag = "--" + name.replace("_", "-")
-        if value is True:
-            words.append(flag)
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            words += [flag, _written(each)]
-    return shlex.join(words)
-
-
-def _written(value: Any) -> str:
-    if isinstance(value, tuple):
-        name, number = value
-        return f"{name}={_written(number)}"
-    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

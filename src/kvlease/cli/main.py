@@ -8,6 +8,7 @@ from kvlease.cli.chaos import add_chaos
 from kvlease.cli.demo import add_demo
 from kvlease.cli.explore import add_explore
 from kvlease.cli.sim import add_sim
+from kvlease.console.exits import Exit
 
 _DESCRIPTION = """\
 Leases that hold: the lifetime of KV cache blocks between vLLM's prefill and decode engines.
@@ -32,5 +33,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     if not hasattr(chosen, "run"):
         parser.print_help()
-        return 0
+        return Exit.OK
     return int(chosen.run(chosen))

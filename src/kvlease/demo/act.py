@@ -21,7 +21,7 @@ class Act:
 
     async def say_leases_lost(self) -> None:
         lost = await self.stage.leases_lost_since(self.before)
-        self.stage.show.say(f"P has ended {lost} of {REQUESTS} leases meanwhile")
+        self.stage.story.say(f"P has ended {lost} of {REQUESTS} leases meanwhile")
 
 
 Happening = Callable[[Act], Awaitable[list[Event]]]

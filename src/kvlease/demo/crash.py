@@ -24,14 +24,14 @@ async def play(stage: Stage, label: str) -> Outcome:
     series_label = f"{stage.connector}, {label}" if label == NO_GRACE_LABEL else stage.connector
     with HeldBlocksWatch(stage.producer, series_label) as watch:
         async with waiting_on_decoder(stage, prompts):
-            with stage.show.busy("they wait until their leases have been renewed once"):
+            with stage.story.busy("they wait until their leases have been renewed once"):
                 await asyncio.sleep(RENEWED_AFTER_LEASES * stage.lease_s)
             killed = await asyncio.to_thread(stage.decoder.kill)
-            stage.show.say("D is killed (SIGKILL to all its processes)")
-        with stage.show.busy("P holds the blocks of a consumer that is dead"):
+            stage.story.say("D is killed (SIGKILL to all its processes)")
+        with stage.story.busy("P holds the blocks of a consumer that is dead"):
             freed = await asyncio.to_thread(watch.wait_until_free, _FREE_WITHIN_LEASES * stage.lease_s)
         after_s = freed - killed
-        stage.show.say(f"P's blocks are free {after_s:.2f} s after the crash ({label})")
+        stage.story.say(f"P's blocks are free {after_s:.2f} s after the crash ({label})")
     return Outcome(
         scenario="crash",
         connector=stage.connector,

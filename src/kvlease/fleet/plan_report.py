@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
-from rich.table import Table
-
+from kvlease.console.tables import Table
 from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, Step, lines, rule_in_words, to_paste
 from kvlease.fleet.plan import tried_json
 from kvlease.fleet.plots import scatter
-from kvlease.fleet.report import Cell, Grid, Part, fleet_lines, origin, render, requests_in_words, source_json
+from kvlease.fleet.report import Part, fleet_lines, origin, render, requests_in_words, source_json
 from kvlease.fleet.sampling import in_words
-from kvlease.fleet.show import plain
 from kvlease.fleet.source import Source
 
 _TITLES = {
@@ -24,7 +23,7 @@ _TITLES = {
 def tables(advice: Advice) -> Iterator[Table]:
     """One for each setting; what is recommended stands out."""
     for step in advice.steps:
-        yield plain(_TITLES[step.setting], HEADINGS, lines(step, _engines(advice)), step.chosen)
+        yield Table(HEADINGS, lines(step, _engines(advice)), _TITLES[step.setting], chosen=step.chosen)
 
 
 def words(advice: Advice) -> list[str]:
@@ -47,7 +46,11 @@ def plan_html(advice: Advice, source: Source, command: str, seed: int) -> str:
         title="Which lease settings for this traffic",
         summary="For vLLM's kv_connector_extra_config on prefill and decode engines: " + to_paste(advice),
         command=command,
-        parts=[best, *(_part(step, advice) for step in advice.steps), Part("How it was chosen", words(advice))],
+        parts=[
+            best,
+            *map(partial(_part, advice), advice.steps, tables(advice)),
+            Part("How it was chosen", words(advice)),
+        ],
         settings=[
             ("seed", str(seed)),
             ("requests", requests_in_words(source)),
@@ -85,14 +88,13 @@ def plan_json(advice: Advice, source: Source, command: str, seed: int) -> dict[s
     }
 
 
-def _part(step: Step, advice: Advice) -> Part:
-    grid = Grid(HEADINGS, [[Cell(text) for text in line] for line in lines(step, _engines(advice))], step.chosen)
+def _part(advice: Advice, step: Step, table: Table) -> Part:
     points = [
-        (line[0], one.calm.traffic.bytes_per_s / _engines(advice), 100 * one.stranded_share)
-        for line, one in zip(lines(step, _engines(advice)), step.tried, strict=True)
+        (line[0].text, one.calm.traffic.bytes_per_s / _engines(advice), 100 * one.stranded_share)
+        for line, one in zip(table.cells, step.tried, strict=True)
     ]
     plot = scatter(points, "lease traffic, bytes a second and engine", "stranded memory, %", step.chosen)
-    return Part(_TITLES[step.setting], [], [grid], plot)
+    return Part(table.title, [], [table], plot)
 
 
 def _engines(advice: Advice) -> int:

