@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
 
 from benchmarks.churn_engines import Calls, Stranded
 from kvlease.agent.loop import LeaseAgent
@@ -122,7 +123,7 @@ class Meter:
 
 
 def resident_kib() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4
+    return int(psutil.Process().memory_info().rss) // 1024
 
 
 class Pace:

@@ -5,13 +5,12 @@ import secrets
 import tempfile
 import tracemalloc
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
 from benchmarks.churn_books import BATCH, HOLD_S, Books, warm_books
 from benchmarks.churn_engines import PRODUCER, SIDE_CHANNEL, Consumer, Producer, Stranded
-from benchmarks.errors import CannotRun
+from benchmarks.errors import require
 from kvlease.agent.core import AgentCore
 from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
 
@@ -95,8 +94,7 @@ def _after_churn(books: Books, leases: int) -> int:
 
 def allocations(leases: int) -> float:
     """How often a lease asks for memory, from its grant to its end, on both sides. Raises `CannotRun`."""
-    if find_spec("memray") is None:
-        raise CannotRun("allocations are counted by memray, which is not installed here: `make bench` installs it")
+    require("memray")
     return (_asked(warm_books(), leases) - _asked(_nobodys_books(), leases)) / leases
 
 

@@ -4,21 +4,18 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.errors import CannotRun
+import psutil
+
+from benchmarks.errors import CannotRun, require
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.processes import group_members
 from kvlease.cluster.spec import EngineSpec
 
 CORES_NEEDED = 2
 _PACKAGES = ("torch", "vllm", "nixl")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PROC = Path("/proc")
-# In /proc/<pid>/stat, counted from the state, which follows the name: user and system time, in ticks.
-_USER, _SYSTEM = 11, 12
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,7 @@ class Pair:
 def choose_cores() -> Cores:
     """Raises CannotRun where P and D would have to share one: then each measures how the other starves it (0010); and
     where there is nothing that could be started."""
-    for package in _PACKAGES:
-        if find_spec(package) is None:
-            raise CannotRun(f"real engines need {package}, which is not installed here: `make bench` installs it")
+    require(*_PACKAGES)
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < CORES_NEEDED:
         raise CannotRun(
@@ -73,12 +68,8 @@ def choose_cores() -> Cores:
 def processor_s(engine: Engine) -> float:
     """The processor time, in seconds, of an engine's processes, to 10 ms each. Raises EngineError if it is gone."""
     group = os.getpgid(engine.worker_pids()[0])
-    return sum(_ticks(member.pid) for member in group_members(group)) / _TICKS_PER_S
-
-
-def _ticks(pid: int) -> int:
-    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return int(fields[_USER]) + int(fields[_SYSTEM])
+    taken = [psutil.Process(member.pid).cpu_times() for member in group_members(group)]
+    return float(sum(times.user + times.system for times in taken))
 
 
 @contextmanager

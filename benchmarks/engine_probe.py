@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 EVERY_S = 1.0
+# psutil tells what a thread has taken, and not how long it waited for a core.
 _SCHEDSTAT = "/proc/thread-self/schedstat"
 
 

@@ -10,9 +10,9 @@ import struct
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 from benchmarks.machine import ROOT
 
@@ -71,25 +71,11 @@ def _send(sender: Any, receiver: Any, peer: str, count: int) -> None:
 def _bytes_sent() -> int:
     """By all TCP connections of this process."""
     total = 0
-    for connection in _sockets():
-        with connection:
-            try:
-                info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
-            except OSError:
-                # No TCP.
-                continue
-            total += struct.unpack_from("=Q", info, _TCP_INFO_BYTES_SENT)[0]
+    for connection in psutil.Process().net_connections("tcp"):
+        with socket.socket(fileno=os.dup(connection.fd)) as same:
+            info = same.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        total += struct.unpack_from("=Q", info, _TCP_INFO_BYTES_SENT)[0]
     return total
-
-
-def _sockets() -> Iterator[socket.socket]:
-    for entry in Path("/proc/self/fd").iterdir():
-        try:
-            if os.readlink(entry).startswith("socket:"):
-                yield socket.socket(fileno=os.dup(int(entry.name)))
-        except OSError:
-            # The directory's own descriptor is among them, and is gone by now.
-            continue
 
 
 if __name__ == "__main__":

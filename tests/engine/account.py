@@ -1,6 +1,5 @@
 """What a failed test on real engines says of them, and of the machine: nobody can ask either afterwards."""
 
-import os
 import re
 import threading
 import time
@@ -8,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import psutil
 
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.metrics import Sample
@@ -76,10 +76,9 @@ def _pressure() -> dict[str, float]:
     totals = {}
     for resource in ("cpu", "io", "memory"):
         path = Path("/proc/pressure") / resource
+        # psutil knows nothing of pressure.
         # Not every kernel keeps it, and one that was told not to has the file all the same, and cannot read it.
         with suppress(OSError):
             if match := re.search(r"some .*total=(\d+)", path.read_text()):
                 totals[f"waited for {resource}"] = int(match[1]) / 1e6
-    # The line of all cores: user, nice, system, idle, iowait, irq, softirq, steal, ... in ticks.
-    stolen = int(Path("/proc/stat").read_text().split(maxsplit=9)[8])
-    return totals | {"stolen by the host": stolen / os.sysconf("SC_CLK_TCK")}
+    return totals | {"stolen by the host": psutil.cpu_times().steal}

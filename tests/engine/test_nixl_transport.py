@@ -5,8 +5,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+import psutil
 import pytest
 from nixl_peer import PeerProcess
 
@@ -282,8 +282,8 @@ def test_peers_that_come_and_go_leave_nothing_behind(transport: NixlTransport) -
         transport.receive()
 
     def held() -> tuple[int, int]:
-        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return len(os.listdir("/proc/self/fd")), resident_pages * 4096 >> 20
+        process = psutil.Process()
+        return process.num_fds(), process.memory_info().rss >> 20
 
     for n in range(50):
         come_and_go(0x1000 + n)

@@ -6,6 +6,7 @@ import time
 from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kvlease.chaos import leftovers
@@ -38,8 +39,7 @@ def test_a_process_that_bears_the_mark_is_found_whatever_group_it_is_in(no_memor
 def _wait_for_environment(process: "subprocess.Popen[bytes]") -> None:
     """Popen returns in the midst of exec, when the old memory is gone and the new one's environment is not there yet:
     on a busy machine /proc showed none for 4 of 6,000 processes."""
-    environ = Path(f"/proc/{process.pid}/environ")
-    while process.poll() is None and not environ.read_bytes():
+    while process.poll() is None and not psutil.Process(process.pid).environ():
         time.sleep(0.001)
 
 

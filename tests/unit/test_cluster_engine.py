@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from kvlease.cluster import engine as engine_module
@@ -73,8 +74,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def states(engine: Engine) -> set[str]:
-    pids = [member.pid for member in group_members(engine._pgid)]
-    return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in pids}
+    return {member.state for member in group_members(engine._pgid)}
 
 
 def test_an_engine_starts_pinned_in_a_session_of_its_own_and_leaves_nothing(
@@ -97,9 +97,9 @@ def test_a_whole_engine_is_paused_and_resumed(make_engine: Callable[[str], Engin
         engine.wait_ready(timeout_s=30)
         wait_until(lambda: len(group_members(engine._pgid)) == 2)
         engine.pause()
-        wait_until(lambda: states(engine) == {"T"})
+        wait_until(lambda: states(engine) == {psutil.STATUS_STOPPED})
         engine.resume()
-        wait_until(lambda: "T" not in states(engine))
+        wait_until(lambda: psutil.STATUS_STOPPED not in states(engine))
         assert engine.is_ready()
 
 

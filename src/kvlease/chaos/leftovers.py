@@ -5,11 +5,13 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 
 from kvlease.chaos.outcome import Leftovers
 from kvlease.chaos.scene import MARK, Scene
 from kvlease.cluster.engine import Engine
 from kvlease.cluster.network import NAMESPACES
+from kvlease.cluster.processes import mapped
 from kvlease.cluster.router import completion
 
 SESSIONS_GONE_WITHIN_S = 120.0
@@ -18,7 +20,6 @@ SESSIONS_GONE_WITHIN_S = 120.0
 _NUDGE_EVERY_S = 5.0
 _GAUGES = ("kvlease:active_leases", "kvlease:held_blocks", "kvlease:fence_slots_used", "kvlease:sessions")
 _SHARED_MEMORY = Path("/dev/shm")
-_PROC = Path("/proc")
 
 
 def shared_memory() -> set[str]:
@@ -71,22 +72,18 @@ def _unused(names: set[str]) -> list[str]:
     paths = sorted(str(_SHARED_MEMORY / name) for name in names)
     if not paths:
         return []
-    maps = [_read(_PROC / str(pid) / "maps").decode(errors="replace") for pid in _pids()]
-    return [path for path in paths if not any(path in text for text in maps)]
+    in_use = {path for pid in psutil.pids() for path in mapped(pid)}
+    return [path for path in paths if path not in in_use]
 
 
 def _marked(mark: str) -> list[int]:
     """Processes with this run's mark in their environment."""
-    wanted = f"{MARK}={mark}".encode()
-    return [pid for pid in _pids() if wanted in _read(_PROC / str(pid) / "environ").split(b"\0")]
+    return [pid for pid in psutil.pids() if _environment(pid).get(MARK) == mark]
 
 
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
-
-
-def _read(path: Path) -> bytes:
+def _environment(pid: int) -> dict[str, str]:
+    """None of a process that has ended or is somebody else's."""
     try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+        return dict(psutil.Process(pid).environ())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return {}

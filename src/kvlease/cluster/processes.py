@@ -1,4 +1,4 @@
-"""A process group seen through /proc: who is in it, who is the worker, and ending all of it.
+"""A process group: who is in it, who is the worker, and ending all of it.
 
 Only Linux is served, as by NIXL and vLLM's CPU build.
 """
@@ -9,16 +9,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-_PROC = Path("/proc")
-_SHARED_MEMORY = "/dev/shm/"
-_OWN_SEGMENTS = tuple(_SHARED_MEMORY + prefix for prefix in ("psm_", "sem.mp-", "vllm_dist_"))
+import psutil
+
+_OWN_SEGMENTS = tuple(f"/dev/shm/{prefix}" for prefix in ("psm_", "sem.mp-", "vllm_dist_"))
 """What Python's multiprocessing makes, and only its resource tracker removes, and what vLLM's tensor-parallel workers
 make on a CPU. (UCX's segments are its own affair: one engine maps those of the other.)"""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A living process: its id, its state as /proc has it, and its title (the command line, which vLLM rewrites)."""
+    """A living process: its id, its state as psutil names it, and its title (the command line, which vLLM rewrites)."""
 
     pid: int
     state: str
@@ -27,18 +27,18 @@ class Member:
 
 def group_members(pgid: int) -> list[Member]:
     """The living processes of a group (zombies are not), oldest first as far as ids tell."""
-    members = [_member(int(entry.name), pgid) for entry in _PROC.iterdir() if entry.name.isdigit()]
-    return sorted((member for member in members if member is not None), key=lambda member: member.pid)
+    return [member for pid in psutil.pids() if (member := _member(pid, pgid)) is not None]
 
 
 def _member(pid: int, pgid: int) -> Member | None:
     try:
-        # Everything after the name in parentheses: state, parent, group, ...
-        state, _, group = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[:3]
-        title = (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-    except (FileNotFoundError, ProcessLookupError):
+        if os.getpgid(pid) != pgid:
+            return None
+        process = psutil.Process(pid)
+        return Member(pid, process.status(), " ".join(process.cmdline()).strip())
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        # It has ended, and may be a zombie: that has a group and no command line any more.
         return None
-    return Member(pid, state, title) if int(group) == pgid and state != "Z" else None
 
 
 def signal_group(pgid: int, number: signal.Signals) -> bool:
@@ -77,12 +77,13 @@ def remove(segments: set[Path]) -> None:
 
 def shared_memory(pgid: int) -> set[Path]:
     """The shared memory that a group's processes made and have mapped."""
-    found: set[Path] = set()
-    for member in group_members(pgid):
-        try:
-            lines = (_PROC / str(member.pid) / "maps").read_text().splitlines()
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        names = (line[line.find(_SHARED_MEMORY) :] for line in lines if _SHARED_MEMORY in line)
-        found.update(Path(name) for name in names if name.startswith(_OWN_SEGMENTS) and "(deleted)" not in name)
-    return found
+    found = {path for member in group_members(pgid) for path in mapped(member.pid)}
+    return {Path(path) for path in found if path.startswith(_OWN_SEGMENTS)}
+
+
+def mapped(pid: int) -> list[str]:
+    """The paths of the files that a process has mapped; none for one that has ended or is somebody else's."""
+    try:
+        return [region.path for region in psutil.Process(pid).memory_maps()]
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return []
