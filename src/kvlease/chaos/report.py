@@ -6,7 +6,8 @@ from typing import Any
 
 from kvlease.chaos.judge import PROMISES, Promise, broken
 from kvlease.chaos.outcome import VERDICTS, Run
-from kvlease.console.origin import ENGINE, commit, versions
+from kvlease.console.numbers import seconds
+from kvlease.console.origin import ENGINE, origin
 from kvlease.console.tables import Cell, Table, verdict
 
 
@@ -44,14 +45,13 @@ def _latest(run: Run) -> str:
     times = [outcome.free_s for outcome in run.rounds]
     if None in times:
         return "never"
-    return f"{max((time for time in times if time is not None), default=0.0):.1f} s"
+    return seconds(max((time for time in times if time is not None), default=0.0))
 
 
 def document(runs: Sequence[Run]) -> dict[str, Any]:
     """Everything, as it goes into chaos.json. Times are in seconds."""
     return {
-        "commit": commit(),
-        "versions": versions(ENGINE),
+        **origin(ENGINE),
         "schedule": asdict(runs[0].schedule),
         "runs": [_run(run) for run in runs],
     }

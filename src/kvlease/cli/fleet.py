@@ -1,12 +1,11 @@
 """`kvlease sim cluster` and `kvlease sim plan`: their arguments, and the frame around them."""
 
 import argparse
-from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from kvlease.cli.fleet_arguments import add_common, fleet_of, policy_name, source_of
-from kvlease.console.arguments import MANY, command_line, real, whole
+from kvlease.console.arguments import MANY, real, whole
 from kvlease.console.commands import Command
 from kvlease.console.exits import Exit, described
 from kvlease.fleet.named import EXAMPLES, USUAL
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from kvlease.fleet.settings import Fleet
     from kvlease.fleet.source import Source
-
-    _Do = Callable[[argparse.Namespace, Console], Exit]
 
 PARTS = ("rich", "matplotlib", "jinja2")
 
@@ -52,7 +49,7 @@ _TRACES = """\
 A trace is Mooncake's (JSON lines: timestamp in ms, input_length, output_length) or Azure's (CSV:
 TIMESTAMP, ContextTokens, GeneratedTokens). Shared prefixes (hash_ids) are not simulated."""
 
-_EXITS = described(
+_EXITS = f"{_TRACES}\n\n" + described(
     "it was played",
     "kvlease answered wrongly",
     "a part is not installed",
@@ -62,18 +59,20 @@ _EXITS = described(
 
 def add_fleet(actions: Any) -> None:
     """Adds both commands to those of `kvlease sim`."""
-    cluster = _add(
-        actions,
+    cluster = Command(
         "cluster",
         _cluster,
         "a fleet of engines under traffic, policies side by side",
         _CLUSTER,
+        _EXITS,
         (
             "kvlease sim cluster",
             "kvlease sim cluster --scenario crashes --policy stock --policy kvlease-10",
             "kvlease sim cluster --producers 200 --consumers 1000 --requests 1000000 --scenario calm --policy kvlease",
         ),
-    )
+        parts=PARTS,
+        errors=Exit.BAD_ARGUMENTS,
+    ).add_to(actions)
     cluster.add_argument(
         "--requests",
         type=whole(1, MANY),
@@ -89,17 +88,19 @@ def add_fleet(actions: Any) -> None:
     )
     add_common(cluster, "out/cluster", "the usual share of what the fleet can do")
 
-    plan = _add(
-        actions,
+    plan = Command(
         "plan",
         _plan,
         "which term, grace and interval for this traffic",
         _PLAN,
+        _EXITS,
         (
             "kvlease sim plan --producers 8 --consumers 16 --stall 5",
             "kvlease sim plan --trace conversation_trace.jsonl --producer-blocks 50000",
         ),
-    )
+        parts=PARTS,
+        errors=Exit.BAD_ARGUMENTS,
+    ).add_to(actions)
     plan.add_argument(
         "--stall",
         type=real(0.0, 3600.0),
@@ -134,38 +135,17 @@ def add_fleet(actions: Any) -> None:
     add_common(plan, "out/plan", "a trace's own, or the usual share of what the fleet can do")
 
 
-def _add(
-    actions: Any, name: str, do: "_Do", summary: str, description: str, examples: Sequence[str]
-) -> argparse.ArgumentParser:
-    def run(chosen: argparse.Namespace) -> Exit:
-        from kvlease.console.progress import open_console
-
-        chosen.command = command_line(parser, chosen)
-        return do(chosen, open_console())
-
-    parser = Command(
-        name,
-        run,
-        summary,
-        description,
-        exits=f"{_TRACES}\n\n{_EXITS}",
-        examples=examples,
-        parts=PARTS,
-        errors=Exit.BAD_ARGUMENTS,
-    ).add_to(actions)
-    return parser
-
-
 # -- what the commands do ------------------------------------------------------------------------------------------
 
 
-def _cluster(chosen: argparse.Namespace, console: "Console") -> Exit:
+def _cluster(chosen: argparse.Namespace) -> Exit:
     # Imported late, so that --help and bad arguments answer at once.
     from kvlease.console.files import write
-    from kvlease.console.progress import progress, show
+    from kvlease.console.progress import open_console, progress, show
     from kvlease.fleet.compare import Setup, compare, pace_in_words
     from kvlease.fleet.report import comparison_html, comparison_json, comparison_tables
 
+    console, command = open_console(), chosen.written(chosen)
     source, fleet = source_of(chosen), fleet_of(chosen)
     _check(source, fleet, chosen.requests, console)
     setup = Setup(fleet, source, chosen.requests, chosen.seed, chosen.rate)
@@ -180,8 +160,8 @@ def _cluster(chosen: argparse.Namespace, console: "Console") -> Exit:
             "and nothing of a timeout of 480 s: give more --requests, or fewer engines",
             style="yellow",
         )
-    write(chosen.out / "report.html", comparison_html(found, chosen.command))
-    write(chosen.out / "outcome.json", comparison_json(found, chosen.command))
+    write(chosen.out / "report.html", comparison_html(found, command))
+    write(chosen.out / "outcome.json", comparison_json(found, command))
     played = sum(outcome.requests.arrived for outcome in found.outcomes)
     console.print(f"{played:,} requests in {found.wall_s:.0f} s; {pace_in_words(found.outcomes)}")
     console.print(
@@ -193,15 +173,16 @@ def _cluster(chosen: argparse.Namespace, console: "Console") -> Exit:
     return Exit.FOUND if wrong else Exit.OK
 
 
-def _plan(chosen: argparse.Namespace, console: "Console") -> Exit:
+def _plan(chosen: argparse.Namespace) -> Exit:
     from kvlease.console.files import write
-    from kvlease.console.progress import progress, show
+    from kvlease.console.progress import open_console, progress, show
     from kvlease.fleet.advice import MEANINGS, advise, to_paste
     from kvlease.fleet.plan import Sweep, Troubles
     from kvlease.fleet.plan_report import plan_html, plan_json, tables, words
     from kvlease.fleet.sampling import take
     from kvlease.fleet.scenarios import at_usual_rate
 
+    console, command = open_console(), chosen.written(chosen)
     source, fleet = source_of(chosen), fleet_of(chosen, takeover=chosen.takeover, lost_share=chosen.lost_requests)
     _check(source, fleet, None, console)
     troubles = Troubles(chosen.stall, chosen.crashes_per_hour)
@@ -217,8 +198,8 @@ def _plan(chosen: argparse.Namespace, console: "Console") -> Exit:
     for text in words(advice):
         console.print(text)
     console.print("\n" + to_paste(advice))
-    write(chosen.out / "plan.html", plan_html(advice, source, chosen.command, chosen.seed))
-    write(chosen.out / "plan.json", plan_json(advice, source, chosen.command, chosen.seed))
+    write(chosen.out / "plan.html", plan_html(advice, source, command, chosen.seed))
+    write(chosen.out / "plan.json", plan_json(advice, source, command, chosen.seed))
     console.print(f"\nplots and tables: {chosen.out / 'plan.html'}; every figure: {chosen.out / 'plan.json'}")
     return Exit.OK
 

@@ -2,10 +2,11 @@
 
 import argparse
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kvlease.console.arguments import MANY, SEEDS, add_jobs, add_out, real, whole
+from kvlease.console.arguments import MANY, SEEDS, add_jobs, add_out, command_line, real, whole
 from kvlease.errors import KvLeaseError
 from kvlease.fleet.named import policy_named
 from kvlease.fleet.settings import Fleet
@@ -24,7 +25,7 @@ DEFAULT_PRODUCER_BLOCKS = 4000
 
 
 def add_common(parser: argparse.ArgumentParser, out: str, usual_rate: str) -> None:
-    """Adds them; `out` is where results go unless told otherwise."""
+    """Adds them, and `written`, which makes a command line of what was chosen; `out` is where results go by default."""
     for side, engines, default in (
         ("producers", "prefill", DEFAULT_PRODUCERS),
         ("consumers", "decode", DEFAULT_CONSUMERS),
@@ -59,6 +60,7 @@ def add_common(parser: argparse.ArgumentParser, out: str, usual_rate: str) -> No
     parser.add_argument("--seed", type=whole(0, SEEDS), default=1, metavar="S", help="of all chance (%(default)s)")
     add_jobs(parser)
     add_out(parser, out)
+    parser.set_defaults(written=partial(command_line, parser))
 
 
 def policy_name(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import argparse
 import secrets
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from kvlease.cli.fleet import add_fleet
@@ -16,6 +15,7 @@ from kvlease.sim.report import NOTHING
 if TYPE_CHECKING:
     from rich.console import Console
 
+PARTS = ("rich",)
 DEFAULT_MINUTES = 1.0
 MOST_MINUTES = 7 * 24 * 60.0
 
@@ -66,19 +66,9 @@ def _help(parser: argparse.ArgumentParser) -> Exit:
     return Exit.OK
 
 
-def _add(
-    actions: Any, name: str, do: "Callable[[argparse.Namespace, Console], Exit]", summary: str, description: str
-) -> argparse.ArgumentParser:
-    def run(chosen: argparse.Namespace) -> Exit:
-        from kvlease.console.progress import open_console
-
-        return do(chosen, open_console())
-
-    return Command(name, run, summary, description, exits=_EXITS, parts=("rich",)).add_to(actions)
-
-
 def _add_fuzz(actions: Any) -> None:
-    parser = _add(actions, "fuzz", _fuzz, "play many seeds, and cut down what fails", _FUZZ)
+    command = Command("fuzz", _fuzz, "play many seeds, and cut down what fails", _FUZZ, _EXITS, parts=PARTS)
+    parser = command.add_to(actions)
     parser.add_argument("--runs", type=whole(1, MANY, 1000), metavar="N", help="play so many runs")
     parser.add_argument(
         "--minutes",
@@ -97,7 +87,8 @@ def _add_fuzz(actions: Any) -> None:
 
 
 def _add_replay(actions: Any) -> None:
-    parser = _add(actions, "replay", _replay, "play one seed and tell what happens", _REPLAY)
+    command = Command("replay", _replay, "play one seed and tell what happens", _REPLAY, _EXITS, parts=PARTS)
+    parser = command.add_to(actions)
     parser.add_argument("seed", type=whole(0, 2 * SEEDS), metavar="SEED")
     for what in ("faults", "requests"):
         parser.add_argument(
@@ -111,7 +102,8 @@ def _add_replay(actions: Any) -> None:
 
 
 def _add_planted(actions: Any) -> None:
-    parser = _add(actions, "planted", _planted, "plant bugs and count the runs to find them", _PLANTED)
+    command = Command("planted", _planted, "plant bugs and count the runs to find them", _PLANTED, _EXITS, parts=PARTS)
+    parser = command.add_to(actions)
     parser.add_argument("names", nargs="*", type=_planted_name, metavar="NAME", help="only these (all)")
     parser.add_argument(
         "--runs", type=whole(1, MANY), metavar="N", help="give up on a bug after so many (what is stated for it)"
@@ -132,13 +124,14 @@ def _add_planted_name(parser: argparse.ArgumentParser) -> None:
 # -- what the commands do ------------------------------------------------------------------------------------------
 
 
-def _fuzz(chosen: argparse.Namespace, console: "Console") -> Exit:
+def _fuzz(chosen: argparse.Namespace) -> Exit:
     from time import monotonic
 
-    from kvlease.console.progress import progress, show
+    from kvlease.console.progress import open_console, progress, show
     from kvlease.sim.fuzz import Tally, fuzz
     from kvlease.sim.show import sum_in_words, tables
 
+    console = open_console()
     first = secrets.randbelow(SEEDS) if chosen.seed is None else chosen.seed
     allowed = DEFAULT_MINUTES if chosen.minutes is None and chosen.runs is None else chosen.minutes
     console.print(f"seeds from {first} on, commit {commit()}")
@@ -182,7 +175,8 @@ def _explain(seed: int, rule: str, planted: str | None, console: "Console") -> N
         console.print(line)
 
 
-def _replay(chosen: argparse.Namespace, console: "Console") -> Exit:
+def _replay(chosen: argparse.Namespace) -> Exit:
+    from kvlease.console.progress import open_console
     from kvlease.sim.fuzz import plant
     from kvlease.sim.plan import draw_plan
     from kvlease.sim.report import plan_in_words, tested_in_words, verdict_in_words
@@ -195,6 +189,7 @@ def _replay(chosen: argparse.Namespace, console: "Console") -> Exit:
     except ValueError as error:
         raise BadArguments(str(error)) from None
 
+    console = open_console()
     console.print(tested_in_words(chosen.seed, chosen.planted))
     for line in plan_in_words(plan):
         console.print(line)
@@ -204,11 +199,12 @@ def _replay(chosen: argparse.Namespace, console: "Console") -> Exit:
     return Exit.OK if outcome.violation is None else Exit.FOUND
 
 
-def _planted(chosen: argparse.Namespace, console: "Console") -> Exit:
-    from kvlease.console.progress import progress, show
+def _planted(chosen: argparse.Namespace) -> Exit:
+    from kvlease.console.progress import open_console, progress, show
     from kvlease.sim.hunt import Quarry, scores
     from kvlease.sim.show import planted_table, quarry_in_words
 
+    console = open_console()
     names = chosen.names or list(PLANTED)
     if chosen.list:
         for name in names:

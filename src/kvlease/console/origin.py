@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import kvlease
 
@@ -38,6 +39,11 @@ def versions(packages: Sequence[str] = ()) -> dict[str, str]:
     """Versions by name: kvlease's, those of `packages` ("not installed" where one is missing), Python's."""
     found = {name: _version_of(name) for name in packages}
     return {"kvlease": kvlease.__version__, **found, "python": platform.python_version()}
+
+
+def origin(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """The commit and the versions, as a file of results has them."""
+    return {"commit": commit(), "versions": versions(packages)}
 
 
 def _version_of(package: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from kvlease.console.numbers import seconds
-from kvlease.console.origin import ENGINE, commit, versions
+from kvlease.console.origin import ENGINE, origin
 from kvlease.console.tables import Cell, Table, verdict
 from kvlease.demo.outcome import Outcome, Tally
 from kvlease.demo.promises import Promise, Verdict
@@ -59,8 +59,7 @@ def sentences(outcome: Outcome) -> list[str]:
 def document(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure, as it goes into demo.json. Times are in seconds."""
     return {
-        "commit": commit(),
-        "versions": versions(ENGINE),
+        **origin(ENGINE),
         "settings": dict(settings),
         "promises": [
             {

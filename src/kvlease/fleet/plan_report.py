@@ -5,11 +5,12 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from kvlease.console.origin import origin
 from kvlease.console.tables import Table
 from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, Step, lines, rule_in_words, to_paste
 from kvlease.fleet.plan import tried_json
 from kvlease.fleet.plots import scatter
-from kvlease.fleet.report import Part, fleet_lines, origin, render, requests_in_words, source_json
+from kvlease.fleet.report import Part, fleet_lines, render, requests_in_words, source_json
 from kvlease.fleet.sampling import in_words
 from kvlease.fleet.source import Source
 
@@ -64,7 +65,9 @@ def plan_json(advice: Advice, source: Source, command: str, seed: int) -> dict[s
     """Every figure. Times are in seconds."""
     sample = advice.sample
     return {
-        **origin(command, seed),
+        "command": command,
+        "seed": seed,
+        **origin(),
         "recommended": advice.best.candidate.extra_config,
         "rule": rule_in_words(advice),
         "warning": advice.warning,

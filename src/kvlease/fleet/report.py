@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from kvlease.console.origin import commit, versions
+from kvlease.console.origin import origin
 from kvlease.console.tables import Cell, Table
 from kvlease.fleet.compare import Comparison, Round, pace, pace_in_words
 from kvlease.fleet.plots import over_time
@@ -60,13 +60,15 @@ def render(**content: Any) -> str:
     page = Environment(
         loader=PackageLoader("kvlease.fleet", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     ).get_template(TEMPLATE)
-    return page.render(**content, versions=versions(), commit=commit(), simplified=SIMPLIFIED)
+    return page.render(**content, **origin(), simplified=SIMPLIFIED)
 
 
 def comparison_json(comparison: Comparison, command: str) -> dict[str, Any]:
     """Every figure. Times are in seconds."""
     return {
-        **origin(command, comparison.setup.seed),
+        "command": command,
+        "seed": comparison.setup.seed,
+        **origin(),
         "wall_s": comparison.wall_s,
         "million_requests_wall_s": pace(comparison.outcomes),
         "fleet": asdict(comparison.setup.fleet),
@@ -84,11 +86,6 @@ def comparison_json(comparison: Comparison, command: str) -> dict[str, Any]:
             for each in comparison.rounds
         ],
     }
-
-
-def origin(command: str, seed: int) -> dict[str, Any]:
-    """What a file was made by."""
-    return {"command": command, "commit": commit(), "versions": versions(), "seed": seed}
 
 
 def source_json(source: Source) -> dict[str, Any]:
