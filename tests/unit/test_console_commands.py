@@ -39,6 +39,11 @@ def test_a_command_ends_as_it_says() -> None:
     assert ended(lambda _: Exit.FOUND) == 1
 
 
+def test_a_command_that_has_others_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(None) == 0
+    assert "Tries." in capsys.readouterr().out
+
+
 def test_ctrl_c_ends_in_a_sentence_that_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(fails(KeyboardInterrupt())) == 130
     assert "interrupted: nothing is left running" in capsys.readouterr().out

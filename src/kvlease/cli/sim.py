@@ -44,7 +44,7 @@ def add_sim(commands: Any) -> None:
     """Adds the command to argparse's subparsers."""
     parser = Command(
         "sim",
-        lambda _: _help(parser),
+        None,
         summary="the protocol on a simulated network, clock and engine, to be proved wrong",
         description=_DESCRIPTION,
         exits=_EXITS,
@@ -59,11 +59,6 @@ def add_sim(commands: Any) -> None:
     _add_replay(actions)
     _add_planted(actions)
     add_fleet(actions)
-
-
-def _help(parser: argparse.ArgumentParser) -> Exit:
-    parser.print_help()
-    return Exit.OK
 
 
 def _add_fuzz(actions: Any) -> None:

@@ -21,8 +21,8 @@ class Command:
     """A command of `kvlease`, or a program of its own."""
 
     name: str
-    do: Callable[[argparse.Namespace], Exit]
-    """What it does with the arguments that were chosen."""
+    do: Callable[[argparse.Namespace], Exit] | None
+    """What it does with the arguments that were chosen. None: it has commands of its own, and shows its help."""
     summary: str
     """One line, for the list of commands."""
     description: str
@@ -57,10 +57,14 @@ class Command:
         }
 
     def _set_up(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        parser.set_defaults(run=lambda chosen: self._run(parser.prog, chosen))
+        parser.set_defaults(run=lambda chosen: self._run(parser, chosen))
         return parser
 
-    def _run(self, prog: str, chosen: argparse.Namespace) -> Exit:
+    def _run(self, parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> Exit:
+        if self.do is None:
+            parser.print_help()
+            return Exit.OK
+        prog = parser.prog
         try:
             self.check(chosen)
             missing = [part for part in self.parts if find_spec(part) is None]
