@@ -73,8 +73,8 @@ upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out 
 		PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$$minor $(BIN)/python tests/upstream/run.py $$minor $(if $(STOCK),--stock) $(UPSTREAM) || exit 1; \
 	done
 
-docs: $(VENV)/.dev ## rewrite the tables of the docs that come from the code
-	$(BIN)/python docs/tables.py
+docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code
+	$(BIN)/python -m docs.made
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format $(CODE)

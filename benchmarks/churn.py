@@ -57,12 +57,12 @@ def run(effort: Effort) -> Result:
         name="churn",
         title="Churn: 5,000 leases a second granted, claimed, released",
         rows=[
-            *_load_rows("in memory", memory),
-            *_load_rows("over NIXL", nixl),
+            *load_rows("in memory", memory),
+            *load_rows("over NIXL", nixl),
             books,
             *_space_rows(spaces[SIZE], left, asked),
         ],
-        goals=[_time_goal(memory, nixl), _space_goal(spaces[SIZE])],
+        goals=[time_goal(memory, nixl), space_goal(spaces[SIZE])],
         curves=[_curve(spaces)],
         notes=_notes(memory, nixl),
     )
@@ -77,7 +77,7 @@ def _books(amount: _Amount) -> Row:
     return paired("the books alone, by hand, no threads and no network", "µs", sides[0][1], sides[1][1])
 
 
-def _load_rows(where: str, sides: tuple[Side, Side]) -> list[Row]:
+def load_rows(where: str, sides: tuple[Side, Side]) -> list[Row]:
     producer, consumer = sides
     return [
         Row(f"{where}: processor time of a lease, both sides", "µs", _total(sides)),
@@ -136,7 +136,7 @@ def _space_rows(found: Space, left: float, asked: float) -> list[Row]:
     ]
 
 
-def _time_goal(memory: tuple[Side, Side], nixl: tuple[Side, Side]) -> Goal:
+def time_goal(memory: tuple[Side, Side], nixl: tuple[Side, Side]) -> Goal:
     in_memory, over = _total(memory).median, _total(nixl).median
     slow = [side for side, _ in (memory, nixl) if _rate(side) < KEPT_UP * RATE]
     found = f"{in_memory:.1f} µs in memory, {over:.1f} µs over NIXL"
@@ -152,7 +152,7 @@ def _rate(side: Side) -> float:
     return Spread.of([window.leases / window.wall_s for window in side.windows]).median
 
 
-def _space_goal(found: Space) -> Goal:
+def space_goal(found: Space) -> Goal:
     both = found.producer + found.consumer
     return Goal(
         "under 1 KB of memory a lease",

@@ -52,8 +52,8 @@ class Books:
 
     def turn(self) -> None:
         """Each agent has its turn."""
-        self.consumer_agent.step(self.now)
-        self.producer_agent.step(self.now)
+        self.consumer_agent.turn(self.now)
+        self.producer_agent.turn(self.now)
         self.now += STEP_S / 2
 
     def churn(self, leases: int) -> None:
@@ -89,11 +89,11 @@ class OurBooks:
     """What is timed, beside `churn_stock.StockBooks`."""
 
     def __init__(self) -> None:
-        self._books = warm_books()
+        self.books = warm_books()
 
     def spend(self, leases: int) -> float:
         """Processor seconds that so many leases take."""
-        before = self._books.spent_s
-        self._books.churn(leases)
-        self._books.settle()
-        return self._books.spent_s - before
+        before = self.books.spent_s
+        self.books.churn(leases)
+        self.books.settle()
+        return self.books.spent_s - before

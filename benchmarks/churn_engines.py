@@ -18,7 +18,7 @@ PRODUCER, CONSUMER = 0xA, 0xD
 SIDE_CHANNEL: Endpoint = ("producer.example", 5600)
 HOLD_S = (0.05, 0.2)
 """How long a consumer wants a lease: a queue that is short, and a read."""
-CONFIG: LeaseConfig = resolve({})[0]
+CONFIG: LeaseConfig = resolve({})
 """As by default: a term of 30 s."""
 
 Open = Callable[[int], Transport]
@@ -66,7 +66,7 @@ class Producer:
             self._agent.grant(token)
         over = self._agent.take_revoked()
         for revoked in over:
-            self._agent.ended(revoked.token)
+            self._agent.cleared(revoked.token)
         self.calls.seconds += time.thread_time() - start
         self.calls.leases += len(over)
         self.granted += count

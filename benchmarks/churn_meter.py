@@ -81,7 +81,7 @@ class Meter:
     """Reads the clocks of an agent's thread and of this process."""
 
     def __init__(self, agent: LeaseAgent, calls: Calls) -> None:
-        thread = agent._thread.ident
+        thread = agent.thread_id
         assert thread is not None, "the agent has to be started"
         self._clock = time.pthread_getcpuclockid(thread)
         self._agent = agent

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.churn_books import BATCH
-from benchmarks.stock import LEASE_S, SilentNixl, bare_scheduler, bare_worker, request_ids
+from benchmarks.stock import LEASE_S, SilentNixl, bare_scheduler, bare_worker, hearer, held, request_ids
 
 HELD_STEPS = 10
 """How many steps of the engine a request waits and is read: 0.1 s, as ours."""
@@ -20,19 +20,20 @@ class StockBooks:
 
     def __init__(self) -> None:
         self._nixl = SilentNixl()
-        self._producer = bare_worker(self._nixl)
+        self.producer = bare_worker(self._nixl)
         self._consumer = bare_scheduler()
 
     def spend(self, leases: int) -> float:
         """Processor seconds that so many requests take."""
         from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import NixlConnectorMetadata
 
+        hear = hearer(self.producer)
         spent_s = 0.0
-        held: deque[list[str]] = deque()
+        waiting: deque[list[str]] = deque()
         for number in range(leases // BATCH + HELD_STEPS):
             finished = request_ids(BATCH if number < leases // BATCH else 0)
-            held.append(finished)
-            read = held.popleft() if number >= HELD_STEPS else []
+            waiting.append(finished)
+            read = waiting.popleft() if number >= HELD_STEPS else []
             begun = time.perf_counter()
             metadata = NixlConnectorMetadata()
             metadata.reqs_in_batch = set(finished)
@@ -41,14 +42,14 @@ class StockBooks:
             output = SimpleNamespace(finished_recving=set(read))
             self._nixl.arrived = {"consumer": [f"{request_id}:1".encode() for request_id in read]}
             start = time.thread_time()
-            self._producer.start_load_kv(metadata)
+            self.producer.start_load_kv(metadata)
             for request in requests:
                 self._consumer.on_new_request(request)
-            sent = self._producer._get_new_notifs()
+            sent = hear()
             self._consumer.update_connector_output(output)
             spent_s += time.thread_time() - start
             assert sent == set(read), f"of {len(read)} requests that were read, stock let {len(sent)} go"
-        assert not self._producer._reqs_to_send, "stock holds requests that were read"
+        assert not held(self.producer), "stock holds requests that were read"
         return spent_s
 
 

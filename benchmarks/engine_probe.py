@@ -83,13 +83,13 @@ def watch_agent(turns: Turns) -> None:
     """The lease agent's turns."""
     from kvlease.agent.loop import LeaseAgent
 
-    step = LeaseAgent.step
+    turn = LeaseAgent.turn
 
     def watched(self: LeaseAgent, now: float) -> bool:
         turns.begin()
-        return step(self, now)
+        return turn(self, now)
 
-    LeaseAgent.step = watched  # type: ignore[assignment, method-assign]
+    LeaseAgent.turn = watched  # type: ignore[assignment, method-assign]
 
 
 def watch_steps(turns: Turns) -> None:

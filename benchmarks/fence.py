@@ -38,8 +38,8 @@ def run(effort: Effort) -> Result:
     return Result(
         name="fence",
         title="Fence: what reading the words adds to reading the data",
-        rows=[row for setting, reads in found.items() for row in _rows(setting, reads)],
-        goals=[_goal(path, found) for path, _ in HOST] + [_goal(GPU_PATH, found) if gpu else _NO_GPU],
+        rows=[row for setting, reads in found.items() for row in rows_of(setting, reads)],
+        goals=[goal_of(path, found) for path, _ in HOST] + [goal_of(GPU_PATH, found) if gpu else NO_GPU],
         curves=[_curve(found)],
         notes=_NOTES,
     )
@@ -65,7 +65,7 @@ def measure(setting: Setting, repeats: dict[int, int]) -> Found:
     return found
 
 
-def _rows(setting: Setting, found: Found) -> list[Row]:
+def rows_of(setting: Setting, found: Found) -> list[Row]:
     rows = []
     for size, reads in found.items():
         fences = [each.fence_s * 1e6 for each in reads]
@@ -91,7 +91,7 @@ def _shares(reads: Sequence[Reads]) -> list[float]:
     return [each.fence_s / each.alone_s * 100 for each in reads]
 
 
-def _goal(path: str, found: dict[Setting, Found]) -> Goal:
+def goal_of(path: str, found: dict[Setting, Found]) -> Goal:
     """For each request and worker."""
     parts, met = [], True
     for setting, sizes in found.items():
@@ -114,7 +114,7 @@ def _goal_text(path: str) -> str:
     return f"under {GOAL_PERCENT:g} % of a {GOAL_MB} MB read for each request and worker: {path}"
 
 
-_NO_GPU = Goal(_goal_text(GPU_PATH), "not measured: no GPU here", None)
+NO_GPU = Goal(_goal_text(GPU_PATH), "not measured: no GPU here", None)
 
 
 def _curve(found: dict[Setting, Found]) -> Curves:

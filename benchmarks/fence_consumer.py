@@ -9,7 +9,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from benchmarks.fence_setting import DATA, MB, PAGE_BYTES, SHUFFLE, SLOT, TOKEN, Setting, WorkerAddress, allocate, holds
-from kvlease.fence import FenceVerifier, FenceWord, Verdict
+from kvlease.agent.nixl import errors_of
+from kvlease.fence import CAPACITY, FenceVerifier, FenceWord, RegisteredWords, Verdict
 
 
 class NotIntact(Exception):
@@ -47,7 +48,7 @@ class _Consumer:
         # Without a progress thread: it would take turns on this core with the thread that polls, which makes progress.
         config = nixl_agent_config(enable_prog_thread=False, capture_telemetry=True)
         self._agent = nixl_agent(f"consumer-{os.getpid()}", config)
-        self.verifier = FenceVerifier(self._agent)
+        self.verifier = FenceVerifier(self._agent, RegisteredWords(self._agent, CAPACITY), errors=errors_of("nixl"))
         self._region = allocate(setting.memory, size, 0)
         self._agent.register_memory(self._agent.get_reg_descs([(self._region.base, size, 0, "")], setting.memory))
         names = [_text(self._agent.add_remote_agent(producer.metadata)) for producer in producers]
@@ -108,7 +109,7 @@ class _Consumer:
 
     def _fenced(self, pages: list[tuple[Any, Any]]) -> tuple[float, float, float]:
         """As the connector does it: the fence is made ready once the data is on its way, and read when it is here."""
-        data_s, ready_s = self._read(pages, b"", lambda: self.verifier.prepare("request", self._words))
+        data_s, ready_s = self._read(pages, b"", lambda: self.verifier.stage("request", self._words))
         start = time.perf_counter()
         self.verifier.post("request", self._words)
         verdicts = self.verifier.settle()

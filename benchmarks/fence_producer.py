@@ -14,14 +14,14 @@ HEAR_S = 0.01
 
 def produce(parent: Connection, setting: Setting, size: int, data: int = DATA) -> None:
     """Serve `size` bytes of KV cache, of this value, until told to end. A process of its own."""
-    from kvlease.fence import FenceTable
+    from kvlease.fence import FenceTable, RegisteredWords
 
     part = size // setting.workers
     region = allocate(setting.memory, size, data)
     agents, tables, addresses = [], [], []
     for number in range(setting.workers):
         agent = _agent(f"producer-{os.getpid()}-{number}", spins=setting.workers == 1)
-        table = FenceTable(agent, 1024)
+        table = FenceTable(RegisteredWords(agent, 1024))
         table.arm(SLOT, TOKEN)
         base = region.base + number * part
         agent.register_memory(agent.get_reg_descs([(base, part, 0, "")], setting.memory))

@@ -6,22 +6,32 @@ The calls, and their order, are those of vLLM 0.32: `Scheduler.schedule`, `KVCon
 
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.leased import CONFIG, PRODUCER, Agent
-from benchmarks.stock import SilentNixl, bare_scheduler, bare_worker, cache_config, engine_config, furnish
-from kvlease.fence import FenceTable, FenceVerifier
-from kvlease.protocol import Fingerprint
-from kvlease.roles.consumer import ConsumerSide
-from kvlease.roles.producer import ProducerSide
-from kvlease.roles.reads import LeasedReads
-from kvlease.roles.words import WorkerWords
-
-if TYPE_CHECKING:
-    from kvlease.vllm.scheduler import LeasedScheduler
-    from kvlease.vllm.worker import LeasedWorker
+from benchmarks.stock import (
+    SilentNixl,
+    bare_connector,
+    bare_scheduler,
+    bare_worker,
+    cache_config,
+    engine_config,
+    furnish,
+    held,
+)
+from kvlease.protocol import WorkerFence
 
 BLOCKS_OF_A_REQUEST = 8
+SHORT_PROMPT: dict[str, Any] = {
+    "prompt_token_ids": [1],
+    "num_prompt_tokens": 1,
+    "prompt_embeds": None,
+    "prompt_is_token_ids": None,
+    "lora_request": None,
+    "cache_salt": None,
+    "mm_features": [],
+}
+"""Of every request here; what the fingerprint of a long one costs is a benchmark of its own (`prompt`)."""
 
 
 class Engine:
@@ -31,8 +41,8 @@ class Engine:
         from vllm.v1.outputs import KVConnectorOutput
 
         self.scheduler_half, self.worker_half = scheduler_half, worker_half
-        self._scheduler = _connector(connector, scheduler=scheduler_half)
-        self._worker = _connector(connector, worker=worker_half)
+        self._scheduler = bare_connector(connector, scheduler=scheduler_half)
+        self._worker = bare_connector(connector, worker=worker_half)
         self._output: Callable[..., Any] = KVConnectorOutput
 
     def build(self) -> Any:
@@ -76,6 +86,7 @@ class Engine:
                 status=RequestStatus.FINISHED_LENGTH_CAPPED,
                 num_computed_tokens=BLOCKS_OF_A_REQUEST * 16,
                 sampling_params=None,
+                **SHORT_PROMPT,
             )
             self.scheduler_half.on_new_request(request)
             self.scheduler_half.update_state_after_alloc(request, None, 0)
@@ -84,73 +95,58 @@ class Engine:
         self.step()
 
 
-def any_prompt(_: Any) -> Fingerprint:
-    """Of every request here; what the real one costs is a benchmark of its own (`prompt`)."""
-    return Fingerprint(1, 0)
-
-
-def _connector(kind: Any, scheduler: Any = None, worker: Any = None) -> Any:
-    connector = kind.__new__(kind)
-    connector.connector_scheduler, connector.connector_worker = scheduler, worker
-    connector.kv_transfer_config = SimpleNamespace(kv_role="kv_producer")
-    connector._connector_metadata = None
-    return connector
-
-
 def stock_engine(ids: Sequence[str]) -> Engine:
     """vLLM's, with these requests out."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnector
 
     engine = Engine(NixlPullConnector, bare_scheduler(), bare_worker(SilentNixl()))
     engine.prefill(ids)
-    assert len(engine.worker_half._reqs_to_send) == len(ids)
+    assert len(held(engine.worker_half)) == len(ids)
     return engine
 
 
-def leased_engine(ids: Sequence[str]) -> tuple[Engine, Agent]:
-    """kvlease's, with these requests leased, and its agent, which has no thread: who measures takes its turns."""
-    from kvlease.vllm.connector import LeasedNixlConnector
+class LeasedEngine(Engine):
+    """kvlease's, with what it keeps in its scheduler and in its worker.
 
-    agent = Agent("prefill", PRODUCER, {})
-    engine = Engine(LeasedNixlConnector, _leased_scheduler(agent, len(ids)), _leased_worker(len(ids)))
+    Attributes: `agent`, which has no thread: who measures takes its turns.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """`slots`: leases that can be out."""
+        from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
+
+        from kvlease.vllm.connector import LeasedNixlConnector
+        from kvlease.vllm.in_scheduler import SchedulerLeases
+        from kvlease.vllm.in_worker import WorkerLeases, open_fence
+        from kvlease.vllm.metrics import LeaseStats
+        from kvlease.vllm.scheduler import LeasedScheduler
+        from kvlease.vllm.worker import LeasedWorker
+
+        class Scheduler(LeasedScheduler):
+            def __init__(self, lease: SchedulerLeases) -> None:
+                NixlPullConnectorScheduler.__init__(self, engine_config(), "engine", cache_config())
+                self._lease = lease
+
+        class Worker(LeasedWorker):
+            def __init__(self) -> None:
+                furnish(self, SilentNixl())
+                self.xfer_stats = LeaseStats()
+                self.leases = self._lease = WorkerLeases(self, open_fence(self, slots))
+
+        self.agent = Agent("prefill", PRODUCER, {})
+        self.leases = SchedulerLeases(self.agent.core, CONFIG, workers=1, groups=1)
+        self.leases.open([WorkerFence(0, 0, 4096, slots)])
+        worker = Worker()
+        self.armed = worker.leases.step.words
+        super().__init__(LeasedNixlConnector, Scheduler(self.leases), worker)
+
+
+def leased_engine(ids: Sequence[str]) -> LeasedEngine:
+    """kvlease's, with these requests leased."""
+    engine = LeasedEngine(slots=len(ids) + 1)
     engine.prefill(ids)
-    agent.turn()
+    engine.agent.turn()
     engine.step()
-    assert len(agent.core._lessor.leases) == len(ids)
-    assert all(request_id in engine.worker_half._words for request_id in ids)
-    return engine, agent
-
-
-def _leased_scheduler(agent: Agent, leases: int) -> "LeasedScheduler":
-    from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
-
-    from kvlease.vllm.metrics import SchedulerStatsFeed
-    from kvlease.vllm.scheduler import LeasedScheduler
-
-    half: Any = LeasedScheduler.__new__(LeasedScheduler)
-    NixlPullConnectorScheduler.__init__(half, engine_config(), "engine", cache_config())
-    half._config, half._agent = CONFIG, agent.core
-    half._producer = ProducerSide(CONFIG, agent.core, 1, any_prompt)
-    half._consumer = ConsumerSide(agent.core, any_prompt)
-    half._producer.open(slots=leases + 1)
-    half.stats = SchedulerStatsFeed(agent.core, half._producer, half._consumer)  # type: ignore[arg-type]
-    leased: LeasedScheduler = half
-    return leased
-
-
-def _leased_worker(leases: int) -> "LeasedWorker":
-    from kvlease.roles.fences import RemoteFences
-    from kvlease.vllm.metrics import LeaseStats
-    from kvlease.vllm.worker import LeasedWorker
-
-    half: Any = LeasedWorker.__new__(LeasedWorker)
-    nixl = SilentNixl()
-    furnish(half, nixl)
-    half.xfer_stats = LeaseStats()
-    half._table, half._verifier = FenceTable(nixl, leases + 1), FenceVerifier(nixl)  # type: ignore[arg-type]
-    half._words, half._reads = WorkerWords(half._table), LeasedReads(half._verifier)
-    half._released, half._heartbeats = set(), set()
-    half._fences = RemoteFences(half._fetch_card)
-    half._addresses, half._outlived = {}, set()
-    leased: LeasedWorker = half
-    return leased
+    assert engine.agent.core.report().leases == len(ids)
+    assert all(request_id in engine.armed for request_id in ids)
+    return engine

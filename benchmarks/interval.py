@@ -10,13 +10,23 @@ from typing import Any
 
 from benchmarks.figures import Effort, Result, Row
 from benchmarks.growth import DECISIVE, growth_curves, growth_goals
-from benchmarks.idle_step import leased_engine
+from benchmarks.idle_step import SHORT_PROMPT, leased_engine
 from benchmarks.leased import CONFIG, CONSUMER, PLACE, PRODUCER, Consumer, lease_tokens
 from benchmarks.pairs import Timing, Work, alone, compare, timing
 from benchmarks.progress import say
-from benchmarks.stock import SilentNixl, bare_scheduler, bare_worker, request_ids, require_vllm
-from kvlease.protocol import Fingerprint, LeaseRef
+from benchmarks.stock import (
+    SilentNixl,
+    bare_scheduler,
+    bare_worker,
+    connect,
+    heartbeat_sender,
+    make_heartbeat_due,
+    request_ids,
+    require_vllm,
+)
+from kvlease.protocol import LeaseRef
 from kvlease.protocol.clock import TICK_S
+from kvlease.vllm.prompts import fingerprint_of
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
 LIMIT_US = 10.0
@@ -94,21 +104,23 @@ def ours(leases: int) -> tuple[Work, Work]:
 def stock(ids: list[str]) -> Work:
     """vLLM's scheduler and one worker of a decode engine in which these requests wait."""
     nixl = SilentNixl()
-    worker, scheduler = bare_worker(nixl), waiting(bare_scheduler(), ids)
-    worker._remote_agents[ENGINE] = {(0, 0): "a worker of P"}
+    worker, scheduler = bare_worker(nixl), bare_scheduler()
+    take_on(scheduler, ids)
+    connect(worker, ENGINE, {(0, 0): "a worker of P"})
+    send = heartbeat_sender(worker)
 
     def interval() -> None:
-        # As if the last one were long ago.
-        scheduler._last_heartbeat_time = 0.0
-        worker._send_heartbeats(scheduler.build_connector_meta(None))
+        make_heartbeat_due(scheduler)
+        send(scheduler.build_connector_meta(None))
 
     return Work(interval)
 
 
-def waiting(scheduler: Any, ids: list[str]) -> Any:
-    """The scheduler's half of a decode engine, stock's or kvlease's, which has taken on a request for each of these."""
+def take_on(scheduler: Any, ids: list[str], *, leased: bool = False) -> None:
+    """Gives the scheduler's half of a decode engine a request for each of these; with the reference to a lease, or as a
+    stock producer offers them."""
+    host, port = PLACE
     for slot, (request_id, token) in enumerate(zip(ids, lease_tokens(len(ids)), strict=True)):
-        host, port = PLACE
         params = {
             "do_remote_prefill": True,
             "remote_engine_id": ENGINE,
@@ -118,12 +130,12 @@ def waiting(scheduler: Any, ids: list[str]) -> Any:
             "remote_block_ids": ([1],),
             "tp_size": 1,
         }
-        if hasattr(scheduler, "_agent"):
-            params["kv_lease"] = LeaseRef(PRODUCER, token, slot, 30_000, Fingerprint(1, 0)).to_params()
-        scheduler.on_new_request(
-            SimpleNamespace(request_id=f"{CONSUMER:x}-{request_id}", kv_transfer_params=params, abort_immediately=False)
+        request: Any = SimpleNamespace(
+            request_id=f"{CONSUMER:x}-{request_id}", kv_transfer_params=params, abort_immediately=False, **SHORT_PROMPT
         )
-    return scheduler
+        if leased:
+            params["kv_lease"] = LeaseRef(PRODUCER, token, slot, 30_000, fingerprint_of(request)).to_params()
+        scheduler.on_new_request(request)
 
 
 def _answer_row(amount: Timing) -> Row:
@@ -132,11 +144,12 @@ def _answer_row(amount: Timing) -> Row:
 
 
 def _travel_row(ids: list[str], amount: Timing) -> Row:
-    engine, _ = leased_engine([])
-    ours_metadata = waiting(engine.scheduler_half, ids).build_connector_meta(None)
-    assert engine.scheduler_half._consumer.waiting == len(ids)
-    scheduler = waiting(bare_scheduler(), ids)
-    scheduler._last_heartbeat_time = 0.0
+    engine, scheduler = leased_engine([]), bare_scheduler()
+    take_on(engine.scheduler_half, ids, leased=True)
+    ours_metadata = engine.build()
+    assert engine.leases.step.consumer.waiting == len(ids)
+    take_on(scheduler, ids)
+    make_heartbeat_due(scheduler)
     stock_metadata = scheduler.build_connector_meta(None)
     assert len(stock_metadata.heartbeat_by_engine[ENGINE].req_ids) == len(ids)
     return compare(

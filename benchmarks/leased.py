@@ -3,12 +3,11 @@
 import itertools
 
 from kvlease.agent.cards import MemoryCards
-from kvlease.agent.core import AgentCore
-from kvlease.agent.loop import POLL_S
+from kvlease.agent.loop import POLL_S, LeaseAgent
 from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
 from kvlease.protocol.messages import VERSION, Ack, Hello, Message, Renew, Welcome, decode, encode, milliseconds, split
 
-CONFIG, _ = resolve({})
+CONFIG = resolve({})
 """Of an operator who sets nothing: 30 s, as stock."""
 PRODUCER, CONSUMER = 0xA0A0A0A0A0A0A0A0, 0xD0D0D0D0D0D0D0D0
 PLACE: Endpoint = ("127.0.0.1", 5600)
@@ -64,18 +63,18 @@ class Clock:
 
 
 class Agent:
-    """One engine's agent, its desk and its clock."""
+    """One engine's agent, whose thread is never started, its desk and its clock."""
 
     def __init__(self, engine_id: str, incarnation: int, served: dict[Endpoint, LeaseCard]) -> None:
         self.desk, self.clock = Desk(), Clock()
-        self.core = AgentCore(
+        self.core = LeaseAgent(
             CONFIG, engine_id, lambda _: self.desk, MemoryCards(served), incarnation=incarnation, clock=self.clock
         )
 
     def turn(self, passes_s: float = TURN_S) -> None:
         """Time passes, and the agent has its turn."""
         self.clock.now += passes_s
-        self.core.step(self.clock.now)
+        self.core.turn(self.clock.now)
 
 
 def lease_tokens(count: int) -> list[int]:

@@ -43,6 +43,10 @@ class Peer:
         # Or the end of the process would not be the end of what it sends.
         theirs.close()
 
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
     def tell(self, word: object) -> None:
         self._connection.send(word)
 
@@ -63,7 +67,7 @@ class Peer:
         if error is not None:
             self._process.kill()
         self._process.join(STOP_S)
-        if self._process.is_alive():
+        if self.alive:
             self._process.kill()
             self._process.join()
         self._connection.close()

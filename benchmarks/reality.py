@@ -1,4 +1,4 @@
-"""The same crash on real engines and in `kvlease sim cluster`: how far the simulation can be believed.
+"""The same crash on real engines and in `kvlease fleet compare`: how far the simulation can be believed.
 
 It is told how fast the engines are, as measured just before; a machine that is a tenth faster or slower in the seconds
 after that makes the queue a quarter shorter or longer. So the crash is played several times, and medians are compared.

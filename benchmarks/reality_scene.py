@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvlease.cluster.spec import Connector
-from kvlease.fleet.arrival import Arrival
 from kvlease.fleet.play import play
 from kvlease.fleet.policies import Kvlease, Policy, Stock
-from kvlease.fleet.settings import Crash, Faults, Fleet
+from kvlease.fleet.settings import Crash, Fleet, FleetFaults
+from kvlease.fleet.traffic.arrival import Arrival
 
 SEED = 1
 _NEVER_S = 1000.0
@@ -86,12 +86,12 @@ class Bounds:
 
 
 def simulate(scene: Scene, speed: Speed, connector: Connector) -> Seen:
-    """The scene as `kvlease sim cluster` would play it, with engines of this speed."""
+    """The scene as `kvlease fleet compare` would play it, with engines of this speed."""
     arrivals = [
         Arrival(number * speed.every_s(scene), scene.prompt_tokens, scene.answer_tokens)
         for number in range(scene.requests)
     ]
-    killed = Faults(crashes=(Crash(speed.kill_at_s(scene), "consumer", 0),), restart_s=_NEVER_S)
+    killed = FleetFaults(crashes=(Crash(speed.kill_at_s(scene), "consumer", 0),), restart_s=_NEVER_S)
     outcome = play(_fleet(scene, speed), _policy(scene, connector), arrivals, killed, SEED)
     blocks, leases = outcome.blocks, outcome.leases
     left = scene.prompt_blocks * sum(leases.ends.get(cause, 0) for cause in ("expired", "orphaned"))

@@ -18,7 +18,7 @@ BENCHMARKS: dict[str, str] = {
     "engines": "real engines under the same traffic: throughput, time to first token, time per token",
     "short-terms": "the shortest lease that saturated engines keep for ten minutes",
     "crash": "prefill throughput in the minute after the decoder's death",
-    "reality": "one crash on real engines and in `kvlease sim cluster`: how far the simulation can be believed",
+    "reality": "one crash on real engines and in `kvlease fleet compare`: how far the simulation can be believed",
 }
 
 

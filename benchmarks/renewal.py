@@ -6,14 +6,13 @@ heartbeat of the same leases: the notification decoded, every request in it exte
 """
 
 import time
-from collections.abc import Callable
 
 from benchmarks.figures import Effort, Result, Row
 from benchmarks.growth import growth_curves, growth_goals
 from benchmarks.leased import Producer
 from benchmarks.pairs import Timing, Work, alone, compare, timing
 from benchmarks.progress import say
-from benchmarks.stock import LEASE_S, SilentNixl, bare_worker, request_ids, require_vllm
+from benchmarks.stock import LEASE_S, SilentNixl, bare_worker, hearer, hold, request_ids, require_vllm
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000, 1_000_000)}
 LIMIT_US = 10.0
@@ -65,12 +64,10 @@ def stock(leases: int) -> Work:
     nixl = SilentNixl()
     worker = bare_worker(nixl)
     ids = request_ids(leases)
-    worker._reqs_to_process = set(ids)
-    worker._reqs_to_send = dict.fromkeys(ids, time.perf_counter() + LEASE_S)
+    hold(worker, ids, time.perf_counter() + LEASE_S)
     # In the order in which a set has them, as the sender joins them.
     nixl.arrived = {"decode": [("HB:" + ",".join(set(ids))).encode()]}
-    hear: Callable[[], object] = worker._get_new_notifs
-    return Work(hear)
+    return Work(hearer(worker))
 
 
 def _nixl_row(amount: Timing) -> Row:

@@ -8,11 +8,10 @@ import pickle
 
 from benchmarks.figures import Effort, Result, Row
 from benchmarks.growth import DECISIVE, growth_curves, growth_goals
-from benchmarks.idle_step import Engine, leased_engine, stock_engine
-from benchmarks.leased import Agent
+from benchmarks.idle_step import Engine, LeasedEngine, leased_engine, stock_engine
 from benchmarks.pairs import Timing, Work, alone, compare, paired, rounds, timing
 from benchmarks.progress import say
-from benchmarks.stock import request_ids, require_vllm
+from benchmarks.stock import reaper, request_ids, require_vllm
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
 LIMIT_US = 2.0
@@ -23,12 +22,12 @@ def run(effort: Effort) -> Result:
     amount = timing(effort)
     added = {leases: _measure(leases, amount) for leases in SIZES[effort]}
     say("its parts")
-    engine, agent = leased_engine(request_ids(DECISIVE))
+    engine = leased_engine(request_ids(DECISIVE))
     stock = stock_engine([])
     return Result(
         name="step",
         title="what an engine step costs more with leases out and nothing to do",
-        rows=[*added.values(), *_parts(engine, stock, amount), *_beside_the_step(engine, agent, amount)],
+        rows=[*added.values(), *_parts(engine, stock, amount), *_beside_the_step(engine, amount)],
         goals=growth_goals(added, LIMIT_US, " added"),
         curves=[growth_curves(added, "leases out", "µs added to a step", LIMIT_US)],
         notes=[
@@ -43,9 +42,10 @@ def run(effort: Effort) -> Result:
 def _measure(leases: int, amount: Timing) -> Row:
     say(f"{leases:,} leases")
     ids = request_ids(leases)
-    leased, _ = leased_engine(ids)
+    leased = leased_engine(ids)
     idle, stock = stock_engine([]), stock_engine(ids)
-    sweep = Work(lambda: stock.worker_half._reap_expired_send_leases(set()))
+    reap = reaper(stock.worker_half)
+    sweep = Work(lambda: reap(set()))
     ours_us, base_us, sweep_us = rounds([Work(leased.step), Work(idle.step), sweep], amount)
     added_us = [a - b for a, b in zip(ours_us, base_us, strict=True)]
     return paired(f"added, {leases:,} leases out", "µs", added_us, sweep_us)
@@ -74,16 +74,15 @@ def _parts(leased: Engine, stock: Engine, amount: Timing) -> list[Row]:
     ]
 
 
-def _beside_the_step(leased: Engine, agent: Agent, amount: Timing) -> list[Row]:
-    feed = leased.scheduler_half.stats
+def _beside_the_step(leased: LeasedEngine, amount: Timing) -> list[Row]:
+    feed = leased.leases.stats
 
     def tell() -> None:
-        # As if the pause since the last time were over.
-        feed._next_at = 0.0
+        feed.hasten()
         feed.take()
 
     return [
-        alone(f"the agent's turn, nothing arrives, {DECISIVE:,} leases", Work(agent.turn), amount),
+        alone(f"the agent's turn, nothing arrives, {DECISIVE:,} leases", Work(leased.agent.turn), amount),
         alone("metrics told", Work(tell), amount),
     ]
 

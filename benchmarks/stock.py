@@ -7,7 +7,7 @@ there by hand. Notifications are recorded instead of sent.
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,7 @@ def furnish(worker: Any, nixl: SilentNixl, tp_rank: int = 0, tp_size: int = 1) -
     from vllm.distributed.kv_transfer.kv_connector.utils import TransferTopology
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl.stats import NixlKVConnectorStats
 
-    worker.nixl_wrapper = nixl
+    worker.nixl_wrapper, worker.nixl_backends = nixl, ["UCX"]
     worker.engine_id = "engine"
     worker.tp_rank = tp_rank
     worker.pcp_rank = 0
@@ -177,3 +177,68 @@ def furnish(worker: Any, nixl: SilentNixl, tp_rank: int = 0, tp_size: int = 1) -
     for name in _QUEUES:
         setattr(worker, name, queue.Queue())
     worker.region_group_ids = []
+
+
+# What benchmarks, and the tests of them, call and look at beneath the surface of vLLM's two halves: here and nowhere
+# else, so that a vLLM which names it otherwise is met in one place. vLLM's own functions are handed out as they are,
+# since they are what is timed.
+
+
+def beats_per_term(scheduler: Any) -> int:
+    """Heartbeats of one worker to one other within one lease."""
+    return int(scheduler._kv_lease_duration // scheduler._heartbeat_interval)
+
+
+def make_heartbeat_due(scheduler: Any) -> None:
+    """As if the last one were long ago."""
+    scheduler._last_heartbeat_time = 0.0
+
+
+def heartbeat_sender(worker: Any) -> Callable[[Any], object]:
+    """What sends the heartbeats that a step's metadata asks for."""
+    send: Callable[[Any], object] = worker._send_heartbeats
+    return send
+
+
+def hearer(worker: Any) -> Callable[[], set[str]]:
+    """What hears heartbeats and notices; it returns the requests that all consumers have read."""
+    hear: Callable[[], set[str]] = worker._get_new_notifs
+    return hear
+
+
+def reaper(worker: Any) -> Callable[[set[str]], object]:
+    """What looks for leases that have expired."""
+    reap: Callable[[set[str]], object] = worker._reap_expired_send_leases
+    return reap
+
+
+def reader(worker: Any) -> Callable[[str, Any], object]:
+    """What begins to read a request's blocks."""
+    read: Callable[[str, Any], object] = worker._read_blocks_for_req
+    return read
+
+
+def connect(worker: Any, engine: str, agents: dict[tuple[int, int], str]) -> None:
+    """As after the handshake with another engine: `agents` by the (PP, TP) rank of their workers."""
+    worker._remote_agents[engine] = agents
+
+
+def hold(worker: Any, request_ids: Iterable[str], deadline: float) -> None:
+    """These requests wait to be read until `deadline`, by `time.perf_counter`."""
+    worker._reqs_to_process = set(request_ids)
+    worker._reqs_to_send = dict.fromkeys(request_ids, deadline)
+
+
+def held(worker: Any) -> dict[str, float]:
+    """The requests that wait to be read, and their deadlines."""
+    deadlines: dict[str, float] = worker._reqs_to_send
+    return deadlines
+
+
+def bare_connector(kind: Any, scheduler: Any = None, worker: Any = None) -> Any:
+    """A connector of this class, made without its constructor, over one or the other half."""
+    connector = kind.__new__(kind)
+    connector.connector_scheduler, connector.connector_worker = scheduler, worker
+    connector.kv_transfer_config = SimpleNamespace(kv_role="kv_producer")
+    connector._connector_metadata = None
+    return connector

@@ -47,9 +47,9 @@ def added(name_length: int) -> float:
     peer = sender.add_remote_agent(receiver.get_agent_metadata())
     peer = peer.decode() if isinstance(peer, bytes) else peer
     _send(sender, receiver, peer, 1)
-    before = _bytes_sent()
+    before = bytes_sent()
     _send(sender, receiver, peer, _MESSAGES)
-    return (_bytes_sent() - before) / _MESSAGES - len(_PAYLOAD)
+    return (bytes_sent() - before) / _MESSAGES - len(_PAYLOAD)
 
 
 def _name(length: int) -> str:
@@ -68,7 +68,7 @@ def _send(sender: Any, receiver: Any, peer: str, count: int) -> None:
     raise TimeoutError(f"{arrived} of {count} notifications arrived")
 
 
-def _bytes_sent() -> int:
+def bytes_sent() -> int:
     """By all TCP connections of this process."""
     total = 0
     for connection in psutil.Process().net_connections("tcp"):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.leased import ADDRESS, CONFIG, CONSUMER, PLACE, PRODUCER, Agent
 from kvlease.agent.loop import POLL_S
-from kvlease.fence.ledger import draw_token
+from kvlease.fence.slots import draw_token
 from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef
 from kvlease.protocol.messages import VERSION, Renew, decode, milliseconds
 
@@ -78,7 +78,7 @@ class Play:
         self.producer.turn(TURN_S)
         for revoked in self.producer.core.take_revoked():
             # The workers clear the word and free the blocks.
-            self.producer.core.ended(revoked.token)
+            self.producer.core.cleared(revoked.token)
         self._carry(self.consumer, CONSUMER, self.producer)
         self._carry(self.producer, PRODUCER, self.consumer)
 

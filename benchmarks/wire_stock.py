@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.stock import SilentNixl, bare_scheduler, bare_worker
+from benchmarks import stock
+from benchmarks.stock import SilentNixl, bare_scheduler, bare_worker, connect, heartbeat_sender, reader
 
 ENGINE = "prefill"
 
@@ -18,8 +19,7 @@ class Sent:
 
 def beats_per_term() -> int:
     """Heartbeats of one worker to one other within one lease, with vLLM's default lease."""
-    scheduler = bare_scheduler()
-    return int(scheduler._kv_lease_duration // scheduler._heartbeat_interval)
+    return stock.beats_per_term(bare_scheduler())
 
 
 def heartbeat(ids: list[str], producer_tp: int, consumer_tp: int) -> Sent:
@@ -30,7 +30,7 @@ def heartbeat(ids: list[str], producer_tp: int, consumer_tp: int) -> Sent:
     metadata.heartbeat_by_engine = {ENGINE: HeartbeatInfo(set(ids), "host", 5600, producer_tp)}
     nixl = SilentNixl()
     for worker in consumer_workers(nixl, producer_tp, consumer_tp):
-        worker._send_heartbeats(metadata)
+        heartbeat_sender(worker)(metadata)
     return Sent(nixl.messages, nixl.bytes)
 
 
@@ -44,7 +44,7 @@ def notices(request_id: str, producer_tp: int, consumer_tp: int) -> Sent:
     nixl = SilentNixl()
     for worker in consumer_workers(nixl, producer_tp, consumer_tp):
         remote = RemoteMeta(([],), "host", 5600, ENGINE, request_id)
-        worker._read_blocks_for_req(request_id, ReqMeta(([],), ([],), producer_tp, remote=remote))
+        reader(worker)(request_id, ReqMeta(([],), ([],), producer_tp, remote=remote))
     return Sent(nixl.messages, nixl.bytes)
 
 
@@ -68,7 +68,7 @@ def consumer_workers(nixl: SilentNixl, producer_tp: int, consumer_tp: int) -> li
             ),
         )
         ranks = topology.handshake_target_ranks(producer_tp)
-        worker._remote_agents[ENGINE] = {(0, target): f"worker {target}" for target in ranks}
+        connect(worker, ENGINE, {(0, target): f"worker {target}" for target in ranks})
         worker.tp_mappings[ENGINE] = compute_tp_mapping(topology, producer_tp, (FullAttentionSpec,))
         _add_empty_handles(worker, ranks, topology.tp_ratio(producer_tp))
         workers.append(worker)

@@ -6,7 +6,8 @@ KvLeaseError
 ├── BadReference       a `kv_lease` that no producer of ours could have written
 ├── BadMessage         bytes from a peer that are not a message of this protocol
 ├── CardUnavailable    nobody serves a lease card where one was asked for
-└── PeerGone           the transport says that a peer's process is dead or unreachable
+├── PeerGone           the transport says that a peer's process is dead or unreachable
+└── ImpossibleEvent    a bug of kvlease's: its tables of states do not know what has happened
 """
 
 
@@ -43,3 +44,19 @@ class CardUnavailable(KvLeaseError):
 
 class PeerGone(KvLeaseError, ConnectionError):
     """The transport says that a peer's process is dead or unreachable; what was sent may be lost."""
+
+
+class ImpossibleEvent(KvLeaseError, RuntimeError):
+    """The protocol's tables do not know what has happened in the state that it happened in: a bug of kvlease's own."""
+
+
+def brief(value: object) -> str:
+    """What somebody sent, for an error message: it may be of any kind and size, the message is one short line."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "an integer beyond 64 bits"
+    if isinstance(value, str):
+        # repr escapes what is not printable, lone surrogates and line ends among it.
+        text = repr(value[:40])
+    else:
+        text = repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
+    return text if len(text) <= 40 else text[:37] + "..."

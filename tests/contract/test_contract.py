@@ -87,6 +87,7 @@ BASE_FILE = file_of(surface.BASE.partition(":")[0])
 METADATA_FILE = file_of(f"{surface.NIXL}.metadata")
 DONE = "def _pop_done_transfers(self, transfers):\n        return 1"
 FINISHED = "def request_finished(self, request, block_ids):\n        return 1"
+REMOTE = "class RemoteMeta:\n"
 HOOKS = "class KVConnectorBase_V1:\n"
 DECIDES = 'def decide(name):\n    return name == "NixlConnector"\n'
 
@@ -100,7 +101,7 @@ DECIDES = 'def decide(name):\n    return name == "NixlConnector"\n'
         (WORKER_FILE, DONE, DONE.replace("return 1", "return 2"), "changed"),
         (PULL_FILE, FINISHED, FINISHED.replace("return 1", "return dict(new_key=1)"), "new"),
         (PULL_FILE, "", "params = {}\nparams.get('remote_thing')\n", "new"),
-        (METADATA_FILE, "", "class RemoteMeta:\n    generation: int\n", "new"),
+        (METADATA_FILE, REMOTE, REMOTE + "    generation: int\n", "new"),
         (BASE_FILE, HOOKS, HOOKS + "    def on_pause(self):\n        return 1\n", "new"),
         ("vllm/decides.py", "", DECIDES, "new"),
         # A connector may well know its own name.

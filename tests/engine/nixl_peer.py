@@ -108,10 +108,10 @@ class FencePeer:
     def __init__(self, incarnation: int) -> None:
         from nixl._api import nixl_agent, nixl_agent_config
 
-        from kvlease.fence import FenceTable
+        from kvlease.fence import FenceTable, RegisteredWords
 
         self._agent = nixl_agent(f"worker-{incarnation}", nixl_agent_config(enable_prog_thread=False))
-        self._table = FenceTable(self._agent, 1024)
+        self._table = FenceTable(RegisteredWords(self._agent, 1024))
         self.ready = (self._agent.get_agent_metadata().hex(), self._table.address.base)
 
     def progress(self) -> None:

@@ -84,7 +84,7 @@ class Pair:
 
     p: Engine
     d: Engine
-    _right: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
+    right: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def play(self, scene: "Callable[[Scene], Coroutine[Any, Any, T]]") -> T:
         """Run an async scene on these engines, and return what it returns."""
@@ -156,11 +156,11 @@ class Scene:
 
     async def right(self, prompt: str, tokens: int = TOKENS) -> tuple[int, ...]:
         """The tokens that P computes alone."""
-        known = self.pair._right.get((prompt, tokens))
+        known = self.pair.right.get((prompt, tokens))
         if known is None:
             answer = await self.router.compute_alone(self.pair.p.url, prompt, tokens)
             assert answer.status == 200, answer.body
-            known = self.pair._right[prompt, tokens] = answer.token_ids
+            known = self.pair.right[prompt, tokens] = answer.token_ids
         return known
 
     async def prefill(self, prompts: list[str]) -> list[Reference]:

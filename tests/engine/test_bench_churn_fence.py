@@ -36,7 +36,7 @@ def test_stocks_books_take_every_request_to_its_end() -> None:
 
 def test_a_notice_that_stock_does_not_hear_stops_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     books = StockBooks()
-    monkeypatch.setattr(books._producer, "_get_new_notifs", set)
+    monkeypatch.setattr(books.producer, "_get_new_notifs", set)
     with pytest.raises(AssertionError, match="stock let 0 go"):
         books.spend(4 * BATCH)
 

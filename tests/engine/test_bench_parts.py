@@ -37,7 +37,7 @@ def test_a_benchmark_runs_and_leaves_rows_goals_and_plots(name: str, tmp_path: P
 def test_stock_extends_every_lease_that_a_heartbeat_names() -> None:
     """What is timed is vLLM's code doing its work."""
     from benchmarks.renewal import stock
-    from benchmarks.stock import SilentNixl, bare_worker, request_ids
+    from benchmarks.stock import SilentNixl, bare_worker, hearer, held, hold, request_ids
 
     stock(10).call()
     nixl = SilentNixl()
@@ -45,28 +45,28 @@ def test_stock_extends_every_lease_that_a_heartbeat_names() -> None:
     ids = request_ids(3)
     assert {len(request_id) for request_id in ids} == {32}
     began = time.perf_counter()
-    worker._reqs_to_process, worker._reqs_to_send = set(ids), dict.fromkeys(ids, began)
+    hold(worker, ids, began)
     nixl.arrived = {"decode": [("HB:" + ",".join(ids[:2])).encode()]}
-    worker._get_new_notifs()
-    assert [worker._reqs_to_send[request_id] > began + 19 for request_id in ids] == [True, True, False]
+    hearer(worker)()
+    assert [held(worker)[request_id] > began + 19 for request_id in ids] == [True, True, False]
 
 
 def test_an_idle_step_keeps_what_is_out_and_a_worker_of_stock_looks_at_each() -> None:
     """Both engines hold the blocks; kvlease's worker has no deadline to look at."""
     from benchmarks.idle_step import leased_engine, stock_engine
-    from benchmarks.stock import request_ids
+    from benchmarks.stock import held, request_ids
 
     ids = request_ids(50)
-    stock, (leased, agent) = stock_engine(ids), leased_engine(ids)
+    stock, leased = stock_engine(ids), leased_engine(ids)
     for _ in range(3):
         for engine in (stock, leased):
             output = engine.work(engine.build())
             assert not output.finished_sending
             engine.update(output)
-        agent.turn()
-    assert len(stock.worker_half._reqs_to_send) == 50
-    assert len(leased.worker_half._reqs_to_send) == 0
-    assert leased.scheduler_half._producer.active_leases == 50
+        leased.agent.turn()
+    assert len(held(stock.worker_half)) == 50
+    assert len(held(leased.worker_half)) == 0
+    assert leased.leases.step.producer.active_leases == 50
 
 
 def test_a_step_that_has_something_to_do_does_it() -> None:
@@ -75,27 +75,36 @@ def test_a_step_that_has_something_to_do_does_it() -> None:
     from benchmarks.stock import request_ids
 
     ids = request_ids(5)
-    leased, agent = leased_engine(ids)
+    leased = leased_engine(ids)
     # One term without a consumer.
     for _ in range(round(31 / 0.05)):
-        agent.turn(0.05)
+        leased.agent.turn(0.05)
     output = leased.work(leased.build())
     assert output.finished_sending == set(ids)
     leased.update(output)
-    assert leased.scheduler_half._producer.active_leases == 0
+    assert leased.leases.step.producer.active_leases == 0
 
 
 def test_stock_beats_for_every_request_of_an_interval() -> None:
     from benchmarks import interval
-    from benchmarks.stock import SilentNixl, bare_scheduler, bare_worker, request_ids
+    from benchmarks.stock import (
+        SilentNixl,
+        bare_scheduler,
+        bare_worker,
+        connect,
+        heartbeat_sender,
+        make_heartbeat_due,
+        request_ids,
+    )
 
     ids = request_ids(20)
-    scheduler = interval.waiting(bare_scheduler(), ids)
+    scheduler = bare_scheduler()
+    interval.take_on(scheduler, ids)
     nixl = SilentNixl()
     worker = bare_worker(nixl)
-    worker._remote_agents[interval.ENGINE] = {(0, 0): "a worker of P"}
-    scheduler._last_heartbeat_time = 0.0
-    worker._send_heartbeats(scheduler.build_connector_meta(None))
+    connect(worker, interval.ENGINE, {(0, 0): "a worker of P"})
+    make_heartbeat_due(scheduler)
+    heartbeat_sender(worker)(scheduler.build_connector_meta(None))
     assert (nixl.messages, nixl.bytes) == (1, len("HB:") + 20 * 33 - 1)
 
 

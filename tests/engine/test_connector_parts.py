@@ -1,6 +1,7 @@
 """The connector's parts with vLLM imported but no engine running."""
 
 import time
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NoReturn, cast
@@ -10,14 +11,14 @@ import pytest
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.engine.orders import WorkerReport
+from kvlease.engine.producer import ProducerSide
 from kvlease.errors import CardUnavailable, UnsupportedEngine
-from kvlease.protocol import Fingerprint, resolve
-from kvlease.roles.consumer import ConsumerSide
-from kvlease.roles.producer import ProducerSide
+from kvlease.protocol import Fingerprint, LeaseRef, resolve
 
 pytestmark = [pytest.mark.engine, pytest.mark.essential]
 
-CONFIG, _ = resolve({"kv_lease_duration": 6})
+CONFIG = resolve({"kv_lease_duration": 6})
 PROMPT = Fingerprint(tokens=64, digest=7)
 
 
@@ -40,46 +41,53 @@ class NoLooking(dict[Any, Any]):
         raise AssertionError("a step looked at every lease")
 
 
+def forbid_looking(part: Any) -> int:
+    """Makes every dict in which `part` keeps something of each lease one that must not be looked through. How many."""
+    names = [name for name in getattr(part, "__slots__", None) or vars(part) if type(getattr(part, name)) is dict]
+    for name in names:
+        setattr(part, name, NoLooking(getattr(part, name)))
+    return len(names)
+
+
+def grant(producer: ProducerSide, request_id: str, blocks: int) -> LeaseRef:
+    producer.take_on(request_id, PROMPT)
+    producer.prepare(request_id)
+    ref = producer.finish(request_id, blocks)
+    assert ref is not None
+    return ref
+
+
 @pytest.fixture
 def agent() -> LeaseAgent:
     network = MemoryNetwork()
     return LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}))
 
 
-def prompt_of(_: Any) -> Fingerprint:
-    return PROMPT
-
-
-def prefilled(request_id: str) -> Any:
-    return SimpleNamespace(request_id=request_id, sampling_params=None)
-
-
 def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: LeaseAgent) -> None:
     """The hooks of a step touch what changed in it, and nothing else."""
-    from kvlease.vllm.metrics import SchedulerStatsFeed
+    from kvlease.vllm.in_scheduler import SchedulerLeases
 
-    producer, consumer = ProducerSide(CONFIG, agent, 1, prompt_of), ConsumerSide(agent, prompt_of)
-    feed = SchedulerStatsFeed(agent, producer, consumer)
+    leases = SchedulerLeases(agent, CONFIG, workers=1, groups=1)
+    step, producer = leases.step, leases.step.producer
     producer.open(slots=20_000)
-    for i in range(10_000):
-        producer.prepare(f"r{i}")
-        producer.grant(prefilled(f"r{i}"), PROMPT, ([1, 2, 3],))
-    producer.take_orders()
-    ledger = producer._ledger
-    assert ledger is not None
-    producer._held = NoLooking(producer._held)
-    for name in ("_words", "_by_token", "_by_slot"):
-        setattr(ledger, name, NoLooking(getattr(ledger, name)))
-    assert producer.take_orders().clear == ()
-    assert consumer.begin([]) == ({}, frozenset())
-    producer.hear_cleared({})
-    feed.take()
+    refs = [grant(producer, f"r{i}", blocks=3) for i in range(10_000)]
+    step.begin_step(())
+    agent.turn(time.monotonic())
+    assert forbid_looking(producer) + forbid_looking(producer.slots) >= 8
+    assert step.begin_step(()) is None
+    step.hear((), WorkerReport())
+    step.end_step()
+    leases.stats.take()
     # One lease more and one less, beside the ten thousand.
-    producer.prepare("new")
-    producer.grant(prefilled("new"), PROMPT, ([4],))
-    assert [word.request_id for word in producer.take_orders().arm] == ["new"]
-    assert producer.active_leases == 10_001
-    assert producer.held_blocks == 30_001
+    grant(producer, "new", blocks=1)
+    agent.abort(refs[7].token)
+    agent.turn(time.monotonic())
+    orders = step.begin_step(())
+    assert orders is not None
+    assert [slot.request_id for slot in (*orders.fence.arm, *orders.fence.clear)] == ["new", "r7"]
+    step.hear((), WorkerReport(Counter({refs[7].slot: 1})))
+    assert producer.active_leases == 10_000
+    assert producer.held_blocks == 3 * 9_999 + 1
 
 
 def test_an_engine_may_follow_another_one_in_its_process() -> None:
@@ -122,32 +130,6 @@ def test_r35_an_image_is_known_by_its_content_where_vllm_only_counts_it() -> Non
     assert media(image(first, 0.5)) == media(image(eighth, 0.5))
     assert media(image(f"sql:{first}", 0.5)) != media(image(first, 0.5)), "vLLM writes an adapter before it"
     assert media(image("a hash", 0.5)) == media(image("a hash", 0.6)), "it is believed"
-
-
-def test_a_leased_request_has_no_deadline_in_vllm(agent: LeaseAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """vLLM's worker looks at every request that has one in every step: 160 us with ten thousand."""
-    from kvlease.vllm.scheduler import LeasedScheduler
-
-    def finished(self: Any, request: Any, _: Any) -> tuple[bool, dict[str, Any]]:
-        self._reqs_need_send[request.request_id] = 1.0
-        return True, {"remote_block_ids": [[1]]}
-
-    monkeypatch.setattr(LeasedScheduler.__bases__[0], "request_finished", finished)
-    scheduler = LeasedScheduler.__new__(LeasedScheduler)
-    scheduler._producer = ProducerSide(CONFIG, agent, 1, prompt_of)
-    scheduler._consumer = ConsumerSide(agent, prompt_of)
-    scheduler._producer.open(slots=8)
-    scheduler._producer.prepare("r")
-    scheduler._reqs_need_send = {}
-    request = SimpleNamespace(
-        request_id="r", sampling_params=None, kv_transfer_params={"do_remote_decode": True}, num_computed_tokens=1
-    )
-    scheduler._producer.take_on(request)
-    held, offer = scheduler.request_finished(request, ([1],))
-    assert held
-    assert offer is not None
-    assert "kv_lease" in offer
-    assert scheduler._reqs_need_send == {}
 
 
 def test_statistics_add_up_across_workers_and_the_scheduler() -> None:

@@ -53,8 +53,8 @@ def test_prompts_computed_in_pieces_are_read(pair: Pair) -> None:
 
 
 def test_requests_are_preempted_on_either_side(pair: Pair) -> None:
-    """P preempts its own beside leases that are out (a preempted prefill is `test_roles.py`'s); what D preempts, after
-    its read, it computes again."""
+    """P preempts its own beside leases that are out (a preempted prefill is `test_engine_producer.py`'s); what D
+    preempts, after its read, it computes again."""
 
     async def scene(s: Scene) -> None:
         prompts = draw_prompts(4, seed=222, shortest=900, longest=1000)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from nixl_peer import PeerProcess
 
-from kvlease.fence import FenceAddress, FenceVerifier, FenceWord, Verdict
+from kvlease.agent.nixl import errors_of
+from kvlease.fence import FenceAddress, FenceVerifier, FenceWord, RegisteredWords, Verdict
 
 pytestmark = pytest.mark.engine
 
@@ -27,7 +28,9 @@ class Consumer:
         from nixl._api import nixl_agent, nixl_agent_config
 
         self.agent = nixl_agent(f"consumer-{id(self)}", nixl_agent_config(enable_prog_thread=False))
-        self.verifier = FenceVerifier(self.agent, capacity, lost_after_s=lost_after_s)
+        self.verifier = FenceVerifier(
+            self.agent, RegisteredWords(self.agent, capacity), errors=errors_of("nixl"), lost_after_s=lost_after_s
+        )
         self.producer_name = self.agent.add_remote_agent(producer.address)
         self.fence = FenceAddress(producer.fence_base, SLOTS)
 
@@ -169,8 +172,6 @@ def test_a_removed_agents_reads_fail_and_their_words_are_retained(producer: Peer
 @pytest.mark.skipif(not OVER_TCP, reason="over shared memory reads do not wait for the producer")
 def test_nixl_lets_a_released_read_land(producer: PeerProcess, consumer: Consumer) -> None:
     """Why a word is kept until its read has ended: should NIXL change this, the verifier may become simpler."""
-    from kvlease.fence.words import RegisteredWords
-
     assert producer.call("arm", 7, TOKEN) is None
     consumer.verifier.post("connects", [consumer.word(7)])
     assert consumer.verdicts(1) == {"connects": Verdict.INTACT}

@@ -56,7 +56,7 @@ def test_a_name_that_is_no_text_leaves_nothing_behind(transport: NixlTransport, 
     for name in (b"kvlease-\xff00000000000000f", b"\xff" * 24, b"worker-00000000000000000"):
         with pytest.raises(PeerGone):
             transport.connect(OTHER, renamed(hostile, name))
-        assert not transport._agent.check_remote_metadata(name)
+        assert not transport.remembers(name)
 
 
 def test_a_name_inside_the_name_leaves_nothing_behind(transport: NixlTransport, peer: PeerProcess) -> None:
@@ -66,7 +66,7 @@ def test_a_name_inside_the_name_leaves_nothing_behind(transport: NixlTransport, 
     assert longer != peer.address
     with pytest.raises(PeerGone, match="is that of"):
         transport.connect(PEER, longer)
-    assert not transport._agent.check_remote_metadata(b"\xff" + own)
+    assert not transport.remembers(b"\xff" + own)
     connect_both(transport, peer)
     both_directions_work(transport, peer)
 

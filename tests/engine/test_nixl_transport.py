@@ -228,7 +228,7 @@ def test_the_address_of_another_incarnation_is_refused(transport: NixlTransport,
     for incarnation in (OTHER, PEER):
         with pytest.raises(PeerGone, match="not connected"):
             transport.send(incarnation, b"")
-    assert not transport._agent.check_remote_metadata(agent_name(PEER)), "the wrong agent was not removed again"
+    assert not transport.remembers(agent_name(PEER)), "the wrong agent was not removed again"
     # The rightful peer is not harmed by a wrong claim to its address.
     connect_both(transport, peer)
     with pytest.raises(PeerGone, match="is not its own"):

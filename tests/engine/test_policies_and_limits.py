@@ -63,5 +63,5 @@ def test_bad_setting_stops_the_engine(model: Path, logs: Path) -> None:
     engine = Engine(producer(model, name="P-refused", extra_config={"kv_lease_duration": 0.5}), logs)
     with pytest.raises(EngineError, match="died"), running(engine):
         pass
-    said = "kv_lease_duration is 0.5 .* from 1 to .* for example"
+    said = "in kv_connector_extra_config, kv_lease_duration is 0.5: .* from 1 to .* for example"
     assert re.search(said, engine.log_path.read_text()), engine.log_path.read_text()[-3000:]

@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from kvlease.errors import CardUnavailable
-from kvlease.protocol import CARD_RANK, Endpoint, LeaseCard, WorkerFence
-from kvlease.protocol.card import CARD_MARK, MAX_ENTRY_BYTES
+from kvlease.protocol import Endpoint, LeaseCard, WorkerFence
+from kvlease.vllm.envelope import CARD_MARK, CARD_RANK, MAX_ENTRY_BYTES
 
 pytestmark = [pytest.mark.engine, pytest.mark.essential]
 

@@ -9,7 +9,7 @@ import pytest
 from walks import careless, roam, unshared, walk_beside
 
 from kvlease.explore.canonical import form
-from kvlease.explore.scale import Bounds, in_beats
+from kvlease.explore.scale import Bounds
 from kvlease.explore.world import World
 from kvlease.logs import silenced
 from kvlease.sim.safety import Violation
@@ -19,8 +19,8 @@ ROAMED, WALKS, STEPS = 1000, 6, 40
 
 
 @pytest.fixture(autouse=True)
-def beats() -> Iterator[None]:
-    with silenced(), in_beats():
+def quiet() -> Iterator[None]:
+    with silenced():
         yield
 
 

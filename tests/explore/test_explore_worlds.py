@@ -8,7 +8,7 @@ import pytest
 from kvlease.explore import actions
 from kvlease.explore.canonical import form
 from kvlease.explore.moment import CONSUMERS, Moment
-from kvlease.explore.scale import Bounds, in_beats
+from kvlease.explore.scale import Bounds
 from kvlease.explore.search import Limits, Search, way
 from kvlease.explore.state import State
 from kvlease.explore.world import World
@@ -20,8 +20,8 @@ SMALL = Bounds(beats=1, faults=0, sizes=(2,))
 
 
 @pytest.fixture(autouse=True)
-def beats() -> Iterator[None]:
-    with silenced(), in_beats():
+def quiet() -> Iterator[None]:
+    with silenced():
         yield
 
 
@@ -69,7 +69,7 @@ def at_rest(world: World, state: State) -> tuple[object, ...] | None:
     moment = world.moment(state)
     step = world.lenses.stepping(state.engine)
     requests = [world.lenses.requests(engine) for engine in state.consumers[1::2]]
-    if step.under_way or any(r.begun or r.stage == "fencing" for those in requests for r in those):
+    if step.next or any(r.begun or r.stage == "fencing" for those in requests for r in those):
         return None
     agents = [form(world.cells.part(number)) for number in (state.agent, *state.consumers[::2])]
     causes = tuple(world.lenses.settled(state.books).causes.items())
@@ -124,10 +124,11 @@ def test_the_same_way_leads_to_the_same_place() -> None:
 def test_words_of_the_world_are_kept_by_the_rules_of_the_product() -> None:
     world = World(SMALL)
     engine = world.cells.part(world.start().engine)
-    assert all(isinstance(held, FenceTable) for held in engine.tables)
-    engine.tables[0].arm(0, 7)
+    tables = [worker.table for worker in engine.workers]
+    assert all(isinstance(table, FenceTable) for table in tables)
+    tables[0].arm(0, 7)
     with pytest.raises(RuntimeError, match="cannot be armed"):
-        engine.tables[0].arm(0, 8)
+        tables[0].arm(0, 8)
 
 
 def test_a_moment_is_made_into_the_state_that_it_was_made_from() -> None:

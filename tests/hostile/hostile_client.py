@@ -9,20 +9,22 @@ from dataclasses import replace
 from typing import Any
 
 from choices import Choices
-from neighbourhood import CONFIG, IDLE_S, TICK_S
-from references import KNOWN, PROMPT, SomeRequest, prompt_of, reference_holds, some_json, some_params
+from neighbourhood import CONFIG, IDLE_S, TICK_S, TIMING
+from references import KNOWN, OFFER, PROMPT, SomeRequest, as_vllm, reference_holds, some_json, some_params
 
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.known_fences import Admission, KnownFences, Source
+from kvlease.engine.producer import ProducerSide
 from kvlease.errors import CardUnavailable
 from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseRef, WorkerFence
 from kvlease.protocol.messages import VERSION
-from kvlease.roles.consumer import ConsumerSide
-from kvlease.roles.fences import Admission, RemoteFences, Source
 from kvlease.sim.structure import check_lessee, lessee_is_empty
+from kvlease.vllm.requests import LeasedRequests
 
-SIDE_CHANNEL: Endpoint = ("p.example", 5600)
+SIDE_CHANNEL: Endpoint = (OFFER["remote_host"], OFFER["remote_port"])
 P, D = KNOWN, 0xD
 RANKS = [(0, 0)]
 SLOTS = 64
@@ -47,14 +49,16 @@ class DecodeEngine:
                 lambda own: MemoryTransport(network, own),
                 MemoryCards(served),
                 incarnation=own,
+                timing=TIMING,
                 clock=lambda: self.now,
             )
             for own in (P, D)
         )
         self.card = LeaseCard([VERSION], P, self.p.address, [WorkerFence(0, 0, 4096, SLOTS)])
         served[SIDE_CHANNEL] = self.card
-        self.side = ConsumerSide(self.d, prompt_of)
-        self.fences = RemoteFences(self._fetch)
+        self.side = ConsumerSide(self.d)
+        self.requests = LeasedRequests(ProducerSide(PATIENT, self.d, 1), self.side, groups=1)
+        self.fences = KnownFences(self._fetch)
         self.released: dict[int, float] = {}
         self._tokens = 0
 
@@ -75,20 +79,18 @@ class DecodeEngine:
         self.p.grant(ref.token)
         request_id = f"honest-{self._tokens}"
         self.honest[request_id] = ref
-        host, port = SIDE_CHANNEL
-        params = {"do_remote_prefill": True, "remote_host": host, "remote_port": port, "kv_lease": ref.to_params()}
-        assert self.side.take_on(SomeRequest(request_id, params))
+        assert not self.requests.arrive(as_vllm(SomeRequest(request_id, OFFER | {"kv_lease": ref.to_params()})))
 
     def ask_wrongly(self, request_id: str, params: Any) -> None:
-        if not self.side.take_on(SomeRequest(request_id, params)):
+        if self.requests.arrive(as_vllm(SomeRequest(request_id, params))):
             return
         self.hostile.setdefault(request_id, reference_holds(params["kv_lease"]))
 
     def begin(self) -> None:
         """The scheduler has room for all that wait; the worker asks which of them may be read."""
         waiting = [*self.honest, *self.hostile]
-        reads, hopeless = self.side.begin(waiting)
-        assert not hopeless & self.honest.keys(), "an honest request lost its lease"
+        reads, unreadable = self.side.begin(waiting)
+        assert not unreadable & self.honest.keys(), "an honest request lost its lease"
         for request_id, ref in reads.items():
             if request_id not in self.read:
                 self._admit(request_id, ref)
@@ -121,13 +123,13 @@ class DecodeEngine:
             self.now += TICK_S
             for core in (self.p, self.d):
                 core.progress()
-                core.step(self.now)
-            check_lessee(self.d._lessee)
+                core.turn(self.now)
+            check_lessee(self.d.peer.lessee.snapshot(), TIMING)
             for revoked in self.p.take_revoked():
                 assert revoked.cause is Cause.RELEASED, f"an honest lease is over: {revoked}"
                 del self.released[revoked.token]
-                self.p.ended(revoked.token)
-            assert len(self.d._lessee.sessions) <= 1 + len(self.hostile) + self.recent
+                self.p.cleared(revoked.token)
+            assert len(self.d.peer.lessee.sessions) <= 1 + len(self.hostile) + self.recent
             assert self.side.waiting == len(self.honest) + len(self.hostile)
 
     recent = 64
@@ -138,9 +140,12 @@ class DecodeEngine:
             self.end(request_id)
         self.run(4 * IDLE_S)
         assert not self.released
-        lessee_is_empty(self.d._lessee)
-        assert self.side.waiting == len(self.side._lost) == len(self.fences._fetched) == len(self.fences._replaced) == 0
-        assert len(self.fences._known) <= 1
+        lessee_is_empty(self.d.peer.lessee.snapshot())
+        assert self.side.waiting == len(self.side.lost) == 0
+        kept = self.fences.snapshot()
+        assert not kept.fetching
+        assert not kept.replaced
+        assert len(kept.known) <= 1
 
 
 def play(data: bytes) -> None:

@@ -132,10 +132,12 @@ class Hostiles:
             endpoint = self.choices.pick((endpoint, self.world.endpoint(engine), ("nobody.example", 1)))
         token = self.choices.pick((self.choices.u64() or 1, *self._leaked()))
         self._names += 1
-        holder = f"{'1_' if self.choices.below(2) else ''}hostile-{self._names % 500}"
+        siblings = bool(self.choices.below(2))
+        holder = f"hostile-{self._names % 500}"
         self.world.strangers.add(holder)
         self._requests.append((at, holder))
-        self.world.engines[at].track(holder, LeaseRef(incarnation, token, 0, 1500, Fingerprint(1, 0)), endpoint)
+        ref = LeaseRef(incarnation, token, 0, 1500, Fingerprint(1, 0))
+        self.world.engines[at].track(holder, ref, endpoint, siblings)
 
     def give_up(self) -> None:
         if self._requests:

@@ -9,15 +9,12 @@ every tick: leases are granted, kept beyond their terms, released; some are clai
 """
 
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from unittest import mock
 
 from kvlease.agent.cards import MemoryCards
-from kvlease.agent.core import AgentCore
+from kvlease.agent.core import AgentCore, AgentSnapshot
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
-from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseConfig, LeaseRef, lessee, lessor, resolve
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseConfig, LeaseRef, Timing, resolve
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION
 from kvlease.sim.structure import check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
 
@@ -30,7 +27,7 @@ CONFIG: LeaseConfig = resolve(
         "kv_lease_orphan_grace": 0.3,
         "kv_lease_probe_interval": 0.25,
     }
-)[0]
+)
 ENGINES = 3
 SOON_S = 0.6
 """A claim or a drop is with the producer by then: a Hello, its Welcome and a Renew, a tick each, and then some."""
@@ -40,17 +37,8 @@ MAX_SESSIONS = 5
 """Instead of thousands, so that a few strangers reach the bound."""
 IDLE_S = 2.0
 """Sessions without a lease are kept for so long here, on either side."""
-
-
-@contextmanager
-def small_bounds() -> Iterator[None]:
-    """Bounds that a short play can reach."""
-    with (
-        mock.patch.object(lessor, "MAX_SESSIONS", MAX_SESSIONS),
-        mock.patch.object(lessor, "SESSION_IDLE_S", IDLE_S),
-        mock.patch.object(lessee, "IDLE_S", IDLE_S),
-    ):
-        yield
+TIMING = Timing(idle_s=IDLE_S, session_idle_s=IDLE_S, max_sessions=MAX_SESSIONS)
+"""Bounds that a short play can reach."""
 
 
 @dataclass
@@ -74,6 +62,8 @@ class Neighbourhood:
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     served: dict[Endpoint, LeaseCard] = field(default_factory=dict)
     engines: list[AgentCore] = field(default_factory=list)
+    transports: dict[int, MemoryTransport] = field(default_factory=dict)
+    """Of the engines, by incarnation."""
     kept: dict[int, Kept] = field(default_factory=dict)
     """Honest leases that are not over, by token."""
     leaked: dict[int, AgentCore] = field(default_factory=dict)
@@ -88,22 +78,28 @@ class Neighbourhood:
     """The honest engines begin nothing new."""
 
     def __post_init__(self) -> None:
-        self.engines = [self._engine(i) for i in range(ENGINES)]
+        self.engines = [self.engine(f"engine-{i}", self.endpoint(i)) for i in range(ENGINES)]
         for i in range(ENGINES):
             self._begin(i)
         self.run(2 * SOON_S)
 
-    def _engine(self, i: int) -> AgentCore:
+    def engine(self, name: str, endpoint: Endpoint) -> AgentCore:
+        """An agent on this network, which takes no turns by itself, and whose card is served at `endpoint`."""
         core = AgentCore(
             CONFIG,
-            f"engine-{i}",
-            lambda own: MemoryTransport(self.network, own),
+            name,
+            self._open_transport,
             MemoryCards(self.served),
             incarnation=self._chance.getrandbits(64),
+            timing=TIMING,
             clock=lambda: self.now,
         )
-        self.served[self.endpoint(i)] = LeaseCard([VERSION], core.incarnation, core.address, [])
+        self.served[endpoint] = LeaseCard([VERSION], core.incarnation, core.address, [])
         return core
+
+    def _open_transport(self, own: int) -> MemoryTransport:
+        self.transports[own] = MemoryTransport(self.network, own)
+        return self.transports[own]
 
     def endpoint(self, i: int) -> Endpoint:
         return f"engine{i}.example", 5600
@@ -166,16 +162,18 @@ class Neighbourhood:
         self._live()
         for engine in self.engines:
             engine.progress()
-            engine.step(self.now)
+            engine.turn(self.now)
         for engine in self.engines:
             self._hear(engine)
         for lease in self.kept.values():
             self._is_kept(lease)
         # These cost more than the rest together: one engine a tick.
         engine = self.engines[self._ticks % ENGINES]
-        check_lessor(engine._lessor)
-        check_lessee(engine._lessee)
-        within_bounds(engine, len(self.strangers), len(self.kept) + len(self.leaked))
+        seen = engine.snapshot()
+        check_lessor(seen.peer.lessor)
+        check_lessee(seen.peer.lessee, TIMING)
+        within_bounds(self.sizes(engine, seen), len(self.strangers), len(self.kept) + len(self.leaked))
+        messages_within_bounds(engine)
 
     def _hear(self, engine: AgentCore) -> None:
         for revoked in engine.take_revoked():
@@ -183,7 +181,7 @@ class Neighbourhood:
                 assert self.leaked.pop(revoked.token) is engine
             else:
                 self._may_end(self.kept.pop(revoked.token), engine, revoked.cause)
-            engine.ended(revoked.token)
+            engine.cleared(revoked.token)
         for holder in engine.take_lost():
             assert holder in self.strangers, f"{holder} lost its lease"
 
@@ -197,7 +195,7 @@ class Neighbourhood:
             assert cause is Cause.RELEASED
 
     def _is_kept(self, lease: Kept) -> None:
-        known = lease.producer._lessor.leases.get(lease.token)
+        known = lease.producer.peer.lessor.leases.get(lease.token)
         claims = set(known.claims) if known is not None else set()
         if lease.consumer is None:
             assert claims == set(), "somebody claimed what nobody knows of"
@@ -226,55 +224,54 @@ class Neighbourhood:
         assert not self.kept
         assert not self.leaked
         for engine in self.engines:
-            lessor_is_empty(engine._lessor)
-            lessee_is_empty(engine._lessee)
-            left = {name: size for name, size in sizes(engine).items() if size}
+            seen = engine.snapshot()
+            lessor_is_empty(seen.peer.lessor)
+            lessee_is_empty(seen.peer.lessee)
+            left = {name: size for name, size in self.sizes(engine, seen).items() if size}
             assert left == {}, f"left behind: {left}"
 
-
-def sizes(engine: AgentCore) -> dict[str, int]:
-    """How much an agent keeps in mind, container by container."""
-    p, d = engine._lessor, engine._lessee
-    assert isinstance(engine._transport, MemoryTransport)
-    return {
-        "actions": len(engine._actions),
-        "revoked": len(engine._revoked),
-        "lost": len(engine._lost),
-        "links": len(engine._links),
-        "connected": len(engine._transport._reachable),
-        "lessor.leases": len(p.leases),
-        "lessor.sessions": len(p.sessions),
-        "lessor.claims": sum(len(session.claims) + len(session.unstated) for session in p.sessions.values()),
-        "lessor.effects": len(p._effects),
-        "lessor.lease_timers": len(p._lease_timers),
-        "lessor.session_timers": len(p._session_timers),
-        "lessor.probe_timers": len(p._probe_timers),
-        "lessor.restate_timers": len(p._restate_timers),
-        "lessee.sessions": len(d.sessions),
-        "lessee.holders": len(d._lease_of) + len(d._lost),
-        "lessee.leases": sum(len(session.leases) for session in d.sessions.values()),
-        "lessee.timers": len(d._timers),
-        "lessee.lingering": len(d._lingering),
-        "lessee.effects": len(d._effects),
-    }
+    def sizes(self, engine: AgentCore, seen: AgentSnapshot) -> dict[str, int]:
+        """How much an agent keeps in mind, container by container."""
+        p, d = seen.peer.lessor, seen.peer.lessee
+        timers = {f"lessor.{name}": buckets for name, buckets in p.timers.items()}
+        timers |= {f"lessee.{name}": buckets for name, buckets in d.timers.items()}
+        return {f"{name}.timers": sum(len(keys) for _, keys in buckets) for name, buckets in timers.items()} | {
+            "said": seen.said,
+            "revoked": len(seen.revoked),
+            "lost": len(seen.lost),
+            "links": len(seen.peer.links),
+            "connected": len(self.transports[engine.incarnation].peers),
+            "lessor.leases": len(p.leases),
+            "lessor.sessions": len(p.sessions),
+            "lessor.claims": sum(len(session.claims) + len(session.unstated) for session in p.sessions),
+            "lessor.effects": p.effects,
+            "lessee.sessions": len(d.sessions),
+            "lessee.holders": len(d.holders) + len(d.lost),
+            "lessee.leases": sum(len(session.leases) for session in d.sessions),
+            "lessee.effects": d.effects,
+        }
 
 
-def within_bounds(engine: AgentCore, strangers: int, leases: int) -> None:
+def within_bounds(size: dict[str, int], strangers: int, leases: int) -> None:
     """`strangers`: requests that hostile clients have ever made; `leases`: the honest and the leaked ones."""
-    size = sizes(engine)
     sessions = MAX_SESSIONS + strangers + ENGINES
-    for name in ("links", "connected", "lessor.probe_timers", "lessor.restate_timers", "lessor.session_timers"):
+    for name in ("links", "connected", "lessor.probes.timers", "lessor.restatements.timers", "lessor.sessions.timers"):
         assert size[name] <= sessions, name
     assert size["lessor.sessions"] <= MAX_SESSIONS
-    assert size["lessor.leases"] <= leases + size["actions"], "those that just ended are among the actions"
+    assert size["lessor.leases"] <= leases + size["said"], "those that just ended are among what was said"
     assert size["lessor.claims"] <= 2 * MAX_SESSIONS * leases
     assert size["lessee.sessions"] <= strangers + ENGINES
     assert size["lessee.holders"] <= strangers + leases
-    for session in engine._lessee.sessions.values():
-        assert len(session.sent_at) <= lessee.MAX_UNANSWERED
+
+
+def messages_within_bounds(engine: AgentCore) -> None:
+    """What goes to any one producer, and the names of what is counted: none is made of what a stranger sent."""
+    for session in engine.peer.lessee.sessions.values():
+        assert len(session.sent_at) <= TIMING.max_unanswered
         window = session.window
         assert window is None or len(window.claims) + len(window.drops) <= TOKENS_PER_MESSAGE
-    assert len(engine._lessor.counts) + len(engine._lessee.counts) + len(engine._counts) <= MAX_KINDS
+    report = engine.report()
+    assert len(report.lessor) + len(report.lessee) + len(report.agent) <= MAX_KINDS
 
 
 MAX_KINDS = 64

@@ -12,15 +12,17 @@ from choices import Choices
 from wire import MAX_U64, is_one_line
 
 from kvlease.errors import BadReference
-from kvlease.protocol import Fingerprint, LeaseRef
+from kvlease.protocol import LeaseRef
 from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, MAX_TOKENS, REF_VERSION
+from kvlease.protocol.prompt import fingerprint
 
 KNOWN = 0xA
 """The incarnation of an honest producer."""
 DEEP = 3000
 """Deeper than the interpreter recurses."""
-PROMPT = Fingerprint(tokens=64, digest=7)
-"""Of every request here."""
+TOKEN_IDS = tuple(range(64))
+"""The prompt of every request here."""
+PROMPT = fingerprint(TOKEN_IDS, tokens=len(TOKEN_IDS))
 REMARKABLE: tuple[Any, ...] = (
     None,
     True,
@@ -108,28 +110,44 @@ def right_lease(choices: Choices) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SomeRequest:
-    """As much of vLLM's request as the consumer's side looks at."""
+    """As much of vLLM's request as kvlease looks at in its scheduler, before vLLM does."""
 
     request_id: str
     kv_transfer_params: Any
+    abort_immediately: bool = False
     sampling_params: None = None
+    prompt_token_ids: tuple[int, ...] = TOKEN_IDS
+    num_prompt_tokens: int = len(TOKEN_IDS)
+    prompt_embeds: None = None
+    prompt_is_token_ids: None = None
+    lora_request: None = None
+    cache_salt: None = None
+    mm_features: tuple[()] = ()
 
 
-def prompt_of(_: object) -> Fingerprint:
-    return PROMPT
+def as_vllm(request: SomeRequest) -> Any:
+    """For what takes a request of vLLM's."""
+    return request
+
+
+OFFER: dict[str, Any] = {
+    "do_remote_prefill": True,
+    "do_remote_decode": False,
+    "remote_engine_id": "P",
+    "remote_request_id": "cmpl-1",
+    "remote_block_ids": [[1, 2]],
+    "remote_host": "p.example",
+    "remote_port": 5600,
+    "tp_size": 1,
+}
+"""As a producer writes it, to an engine with one KV cache group; without its lease."""
 
 
 def some_params(choices: Choices) -> dict[str, Any]:
     """Mostly of the right form, with some of it replaced."""
-    params: dict[str, Any] = {
-        "do_remote_prefill": True,
-        "do_remote_decode": False,
-        "remote_engine_id": "P",
-        "remote_request_id": "cmpl-1",
-        "remote_block_ids": [[1, 2]],
+    params = OFFER | {
         "remote_host": choices.pick(("127.0.0.1", "p.example", "::1", "*", "a;b", "h" * 256, "h\x00", "\ud800")),
         "remote_port": choices.pick((5600, 1, 65535, 65536, 0)),
-        "tp_size": 1,
         "kv_lease": right_lease(choices),
     }
     for _ in range(choices.below(4)):

@@ -1,18 +1,21 @@
 """What vLLM takes for granted of `kv_transfer_params` is looked at before vLLM does (R14)."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from references import DEEP, REMARKABLE, nested, prompt_of
+from references import DEEP, REMARKABLE, SomeRequest, as_vllm, nested
 
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.producer import ProducerSide
 from kvlease.protocol import resolve
-from kvlease.roles.consumer import ConsumerSide
-from kvlease.roles.params import unusable
 from kvlease.vllm.notices import is_notice
+from kvlease.vllm.params import unusable
+from kvlease.vllm.requests import LeasedRequests
+
+CONFIG = resolve({})
 
 RIGHT: dict[str, Any] = {
     "do_remote_prefill": True,
@@ -44,13 +47,12 @@ BORNE: dict[str, tuple[Any, ...]] = {
 
 def vetted(**params: Any) -> dict[str, Any]:
     network = MemoryNetwork()
-    agent = AgentCore(resolve({})[0], "D", lambda own: MemoryTransport(network, own), MemoryCards({}))
-    side = ConsumerSide(agent, prompt_of)
-    request: Any = SimpleNamespace(request_id="r", kv_transfer_params=RIGHT | params)
-    side.vet(request, GROUPS)
-    left: dict[str, Any] = request.kv_transfer_params
+    agent = AgentCore(CONFIG, "D", lambda own: MemoryTransport(network, own), MemoryCards({}))
+    requests = LeasedRequests(ProducerSide(CONFIG, agent, 1), ConsumerSide(agent), GROUPS)
+    left = RIGHT | params
+    assert requests.arrive(as_vllm(SomeRequest("r", left))), "without a lease, it is vLLM's own mechanism's"
     refused = params.get("do_remote_prefill", True) and not left["do_remote_prefill"]
-    assert side.bad_references == int(refused)
+    assert requests.counts["refused.bad_reference"] == int(refused)
     return left
 
 

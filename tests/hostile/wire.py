@@ -12,7 +12,7 @@ import msgspec
 
 from kvlease.errors import BadMessage
 from kvlease.protocol import LeaseCard
-from kvlease.protocol.card import CARD_MARK, MAX_CARD_BYTES, MAX_VERSIONS, MAX_WORKERS
+from kvlease.protocol.card import MAX_CARD_BYTES, MAX_VERSIONS, MAX_WORKERS
 from kvlease.protocol.lease import MAX_SLOTS
 from kvlease.protocol.messages import (
     MAGIC,
@@ -24,6 +24,7 @@ from kvlease.protocol.messages import (
     decode,
     encode,
 )
+from kvlease.vllm.envelope import CARD_MARK, MAX_ENTRY_BYTES, card_in
 
 PREFIX = MAGIC + bytes([VERSION])
 KINDS = frozenset({"size", "magic", "encoding", "body"})
@@ -94,10 +95,11 @@ def entry_holds(data: bytes) -> None:
     """What a side channel answered: the bytes as they are, and as what an entry of a card carries."""
     for entry in (data, as_entry(data)):
         try:
-            card = LeaseCard.in_entry(entry)
+            card = card_in(entry)
         except BadMessage as error:
             _is_well_said(error, frozenset({"card"}))
         else:
+            assert len(entry) <= MAX_ENTRY_BYTES
             card_holds(card.encode())
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from kvlease.sim.fuzz import in_processes, plant
+from kvlease.sim.fuzz import plant
 from kvlease.sim.hunt import Hunt, Quarry, hunt_down
 from kvlease.sim.plan import draw_plan
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.run import run
 from kvlease.sim.shrink import shrink
+from kvlease.simulation.processes import in_processes
 
 HUNTED = {name: bug.within_runs for name, bug in PLANTED.items() if bug.within_runs is not None}
 RELIABILITY = Path(__file__).parents[2] / "docs" / "reliability.md"

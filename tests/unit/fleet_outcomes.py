@@ -7,21 +7,21 @@ from kvlease.fleet.outcome import (
     Blocks,
     Cost,
     Distribution,
+    FleetOutcome,
     Leases,
-    Outcome,
+    LeaseTraffic,
     Prefills,
     Requests,
     Timeline,
-    Traffic,
 )
 
 PARTS = 4
 
 
-def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any) -> Outcome:
+def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any) -> FleetOutcome:
     """1,000 requests in 100 s on 1,000 blocks, all answered; `changes` as in `with_`."""
     return with_(
-        Outcome(
+        FleetOutcome(
             policy=policy,
             policy_kind=kind,
             policy_settings={"duration_s": 30.0},
@@ -61,7 +61,7 @@ def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any)
                 takeovers=0,
                 failed_reads=0,
             ),
-            traffic=Traffic(
+            traffic=LeaseTraffic(
                 messages=2000,
                 bytes=100_000,
                 messages_by_kind={"renew": 2000},
@@ -97,7 +97,7 @@ def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any)
     )
 
 
-def with_(of: Outcome, **changes: Any) -> Outcome:
+def with_(of: FleetOutcome, **changes: Any) -> FleetOutcome:
     """The same with other figures: `window_s=5`, or those of a part as a mapping: `blocks={"capacity": 5}`."""
     parts = {name: replace(getattr(of, name), **new) for name, new in changes.items() if isinstance(new, dict)}
     return replace(of, **(changes | parts))

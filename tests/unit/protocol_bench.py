@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, Lessee, Lessor, resolve
+from kvlease.protocol import TIMING, Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, Lessee, Lessor, Timing, resolve
 from kvlease.protocol.effects import Effect, Revoke, Send
 from kvlease.protocol.messages import VERSION, Ack, Bye, FromConsumer, FromProducer, Hello, Message, Renew, Welcome
 
@@ -24,10 +24,10 @@ def ends(effects: list[Effect]) -> dict[int, Cause]:
 class LessorBench:
     """A lessor with vLLM's default settings (term 30 s, extension 20 s, renewals every 5 s) unless told otherwise."""
 
-    def __init__(self, **settings: float) -> None:
+    def __init__(self, timing: Timing = TIMING, **settings: float) -> None:
         self.now = 100.0
-        self.config = resolve({f"kv_lease_{key}": value for key, value in settings.items()})[0]
-        self.lessor = Lessor(self.config, P, self.now)
+        self.config = resolve({f"kv_lease_{key}": value for key, value in settings.items()})
+        self.lessor = Lessor(self.config, P, self.now, timing)
         self._seq = 0
 
     def grant(self, *tokens: int) -> None:
@@ -68,7 +68,7 @@ class LessorBench:
         end, effects = self.now + duration_s, []
         while self.now < end:
             self.now = min(self.now + STEP_S, end)
-            self.lessor.expire(self.now)
+            self.lessor.advance(self.now)
             effects += self.lessor.take_effects()
         return effects
 
@@ -83,7 +83,7 @@ class LessorBench:
     def end(self, *tokens: int) -> None:
         """Every worker has cleared the words."""
         for token in tokens:
-            self.lessor.ended(token, self.now)
+            self.lessor.cleared(token, self.now)
 
 
 class LesseeBench:
@@ -91,15 +91,19 @@ class LesseeBench:
 
     endpoint: Endpoint = ("prefill", 5600)
 
-    def __init__(self, stall_limit_s: float = 120.0) -> None:
+    def __init__(self, stall_limit_s: float = 120.0, timing: Timing = TIMING) -> None:
         self.now = 100.0
-        self.lessee = Lessee("decode", D, b"address of D", stall_limit_s, self.now)
+        self.lessee = Lessee("decode", D, b"address of D", stall_limit_s, self.now, timing)
+        self.last_seq = 0
+        """Of the messages that it sent."""
 
     def ref(self, token: int, producer: int = P) -> LeaseRef:
         return LeaseRef(producer, token, 0, 30_000, Fingerprint(1, 0))
 
-    def track(self, holder: str, token: int, producer: int = P, endpoint: Endpoint | None = None) -> list[Effect]:
-        self.lessee.track(holder, self.ref(token, producer), endpoint or self.endpoint, self.now)
+    def track(
+        self, holder: str, token: int, producer: int = P, endpoint: Endpoint | None = None, siblings: bool = False
+    ) -> list[Effect]:
+        self.lessee.track(holder, self.ref(token, producer), endpoint or self.endpoint, siblings, self.now)
         return self.turn()
 
     def untrack(self, holder: str) -> list[Effect]:
@@ -108,7 +112,11 @@ class LesseeBench:
 
     def turn(self) -> list[Effect]:
         self.lessee.advance(self.now)
-        return self.lessee.take_effects()
+        effects = self.lessee.take_effects()
+        for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Hello | Renew | Bye):
+                self.last_seq = effect.message.seq
+        return effects
 
     def fetched(self, card: LeaseCard | None, endpoint: Endpoint | None = None) -> list[Effect]:
         self.lessee.card_fetched(endpoint or self.endpoint, card, self.now)
@@ -125,14 +133,14 @@ class LesseeBench:
         """The producer opens the session: extension 20 s, a renewal every 5 s."""
         return self.hear(Welcome(VERSION, producer, hello.seq, 30_000, 20_000, 5_000, 250, session), producer)
 
-    def open(self, holder: str = "r1", token: int = 1) -> Renew:
+    def open(self, holder: str = "r1", token: int = 1, siblings: bool = False) -> Renew:
         """Tracks one lease; the first renewal of the session that opens for it."""
-        self.track(holder, token)
+        self.track(holder, token, siblings=siblings)
         hello = sent(self.fetched(self.card()), Hello)[0]
         return sent(self.welcome(hello), Renew)[0]
 
-    def open_and_held(self, holder: str = "r1", token: int = 1) -> Renew:
-        renew = self.open(holder, token)
+    def open_and_held(self, holder: str = "r1", token: int = 1, siblings: bool = False) -> Renew:
+        renew = self.open(holder, token, siblings)
         assert renew.claims == [token]
         self.hear(Ack(renew.seq, []))
         return renew

@@ -24,13 +24,14 @@ class Side:
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
+        self.honest = {HONEST}
         self.asked: list[Endpoint] = []
         self.serves = True
         self.cards = ThreadedCards(self.fetch)
 
     def fetch(self, endpoint: Endpoint) -> LeaseCard:
         self.asked.append(endpoint)
-        if endpoint != HONEST:
+        if endpoint not in self.honest:
             self.let_go.wait(10)
             raise CardUnavailable(f"{endpoint} is silent")
         if not self.serves:
@@ -46,6 +47,19 @@ class Side:
 
         self.wait(have_come)
         return answers
+
+    def is_proven(self, endpoint: Endpoint) -> bool:
+        """Whether it is asked while all those that are not proven are too many to be."""
+        before = self.asked.count(endpoint)
+        self.cards.ask(endpoint)
+        (answer,) = self.answers(1)
+        assert (self.asked.count(endpoint) > before) == (answer[1] is not None)
+        return answer[1] is not None
+
+    def ask_too_many(self) -> None:
+        """As many endpoints are asked that never answer, or wait to be, as may be at once."""
+        for i in range(MAX_WAITING):
+            self.cards.ask(dead(1000 + i))
 
     def wait(self, condition: Callable[[], bool]) -> None:
         pause = threading.Event()
@@ -97,21 +111,23 @@ def test_questions_about_one_endpoint_share_a_fetch(side: Side) -> None:
 def test_who_stops_to_serve_is_proven_no_longer(side: Side) -> None:
     side.cards.ask(HONEST)
     side.answers(1)
-    assert list(side.cards._proven) == [HONEST]
+    side.ask_too_many()
+    assert side.is_proven(HONEST)
     side.serves = False
     side.cards.ask(HONEST)
     assert side.answers(1) == [(HONEST, None)]
-    assert list(side.cards._proven) == []
+    side.serves = True
+    assert not side.is_proven(HONEST)
 
 
 def test_r12_the_proven_are_bounded(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "MAX_PROVEN", 3)
-    cards = ThreadedCards(lambda _: CARD)
-    side.cards = cards
+    side.honest = {dead(i) for i in range(10)}
     for i in range(10):
-        cards.ask(dead(i))
+        side.cards.ask(dead(i))
         side.answers(1)
-    assert list(cards._proven) == [dead(7), dead(8), dead(9)]
+    side.ask_too_many()
+    assert [i for i in range(10) if side.is_proven(dead(i))] == [7, 8, 9]
 
 
 def test_a_bug_is_an_answer_too_and_one_line_a_minute(caplog: pytest.LogCaptureFixture, side: Side) -> None:

@@ -13,7 +13,7 @@ from kvlease.errors import UnsupportedEngine
 from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
 
-CONFIG, _ = resolve({"kv_lease_duration": 6, "kv_lease_orphan_grace": 1})
+CONFIG = resolve({"kv_lease_duration": 6, "kv_lease_orphan_grace": 1})
 P, D, D2 = 0xA, 0xD, 0xD2
 SIDE_CHANNEL: Endpoint = ("p.example", 5600)
 
@@ -55,7 +55,7 @@ class World:
             self.now += tick_s
             for agent in self.agents.values():
                 agent.progress()
-                agent.step(self.now)
+                agent.turn(self.now)
 
 
 def ref(token: int) -> LeaseRef:
@@ -188,6 +188,7 @@ def test_an_engine_that_is_both_keeps_its_link_until_both_sides_are_through() ->
     p.untrack("back")
     world.run(0.2)
     assert [r.token for r in d.take_revoked()] == [70]
+    assert "sends_failed" not in p.report().agent.keys() | d.report().agent.keys(), "the link was there all the time"
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -236,7 +237,7 @@ def test_a_bug_in_the_thread_is_logged_and_leaves_the_engine_alive(
     network = MemoryNetwork()
     agent = LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), incarnation=P)
     agent.start()
-    monkeypatch.setattr(agent._lessor, "expire", _bug)
+    monkeypatch.setattr(agent.peer.lessor, "advance", _bug)
     wait_for(lambda: "the lease agent died" in caplog.text)
     assert agent.died_at is not None
     assert not agent.report().up
@@ -245,5 +246,14 @@ def test_a_bug_in_the_thread_is_logged_and_leaves_the_engine_alive(
     agent.grant(7)
     assert agent.progress(), "each step looks after what the agent cannot take back any more"
     assert agent.take_revoked() == []
-    assert not agent._actions
+    assert agent.snapshot().said == 0
     agent.close()
+
+
+def test_r12_a_dead_agent_keeps_no_word_that_it_will_not_hear() -> None:
+    agent = World().producer()
+    agent.grant(7)
+    assert agent.snapshot().said == 1
+    agent.die()
+    agent.grant(8)
+    assert agent.snapshot().said == 0

@@ -54,7 +54,7 @@ def test_our_books_count_only_what_is_new() -> None:
     first, second = ours.spend(BATCH), ours.spend(BATCH)
     assert first > 0
     assert second > 0
-    assert first + second < ours._books.spent_s
+    assert first + second < ours.books.spent_s
 
 
 def test_memory_of_both_sides_is_told_apart() -> None:
@@ -66,14 +66,14 @@ def test_memory_of_both_sides_is_told_apart() -> None:
 
 def test_what_a_lease_leaves_behind_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left_behind(1000) < 20
-    ended = Lessor.ended
+    cleared = Lessor.cleared
     kept: list[bytes] = []
 
     def leaks(self: Lessor, token: int, now: float) -> None:
         kept.append(bytes(200))
-        ended(self, token, now)
+        cleared(self, token, now)
 
-    monkeypatch.setattr(Lessor, "ended", leaks)
+    monkeypatch.setattr(Lessor, "cleared", leaks)
     assert left_behind(1000) > 200
 
 

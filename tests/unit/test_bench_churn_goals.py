@@ -28,7 +28,7 @@ def median(spread: Spread | None) -> float:
 
 
 def test_processor_time_is_that_of_both_sides_agents_and_engines() -> None:
-    rows = {row.what: row.ours for row in churn._load_rows("over NIXL", sides(10.0))}
+    rows = {row.what: row.ours for row in churn.load_rows("over NIXL", sides(10.0))}
     assert median(rows["over NIXL: processor time of a lease, both sides"]) == pytest.approx(2 * (10 + 2))
     assert median(rows["over NIXL: all of the processes, this benchmark's own work included"]) == pytest.approx(2 * 17)
     assert median(rows["over NIXL: an agent with nothing to do"]) == pytest.approx(0.5)
@@ -41,14 +41,14 @@ def test_processor_time_is_that_of_both_sides_agents_and_engines() -> None:
 def test_the_dearer_transport_decides_and_the_rate_has_to_be_kept(
     in_memory_us: float, nixl_us: float, rate: float, met: bool
 ) -> None:
-    goal = churn._time_goal(sides(in_memory_us, rate), sides(nixl_us, rate))
+    goal = churn.time_goal(sides(in_memory_us, rate), sides(nixl_us, rate))
     assert goal.met is met
     assert ("did not keep up" in goal.found) is (rate < 5000.0)
 
 
 @pytest.mark.parametrize(("consumer", "met"), [(400.0, True), (500.0, False)])
 def test_memory_of_a_lease_is_that_of_both_sides(consumer: float, met: bool) -> None:
-    goal = churn._space_goal(Space(producer=600.0, consumer=consumer, peak=2000.0))
+    goal = churn.space_goal(Space(producer=600.0, consumer=consumer, peak=2000.0))
     assert goal.met is met
 
 
@@ -65,13 +65,13 @@ def test_the_fence_is_held_against_the_read_for_each_worker(one_us: float, eight
         Setting("TCP", "tcp", "DRAM", 8): reads(3.0, eight_us),
         Setting("shared memory", None, "DRAM", 1): reads(3.0, 1e6),
     }
-    goal = fence._goal("TCP", found)
+    goal = fence.goal_of("TCP", found)
     assert goal.met is met
     assert f"({one_us:.0f} µs) with one worker" in goal.found
 
 
 def test_what_the_fence_adds_is_a_share_of_the_read_that_was_made_beside_it() -> None:
-    rows = fence._rows(Setting("TCP", "tcp", "DRAM", 8), reads(2.0, 40.0))
+    rows = fence.rows_of(Setting("TCP", "tcp", "DRAM", 8), reads(2.0, 40.0))
     by_name = {row.what.strip(): row for row in rows}
     assert median(by_name["… of the read alone"].ours) == pytest.approx(2.0)
     assert median(by_name["… for each worker"].ours) == pytest.approx(5.0)
@@ -79,7 +79,7 @@ def test_what_the_fence_adds_is_a_share_of_the_read_that_was_made_beside_it() ->
 
 
 def test_without_a_gpu_its_goal_is_not_measured_and_with_one_it_has_settings_of_its_own() -> None:
-    assert fence._NO_GPU.met is None
+    assert fence.NO_GPU.met is None
     assert [setting.memory for setting in fence.settings(gpu=False)] == ["DRAM"] * 4
     assert [setting.memory for setting in fence.settings(gpu=True)] == ["DRAM"] * 4 + ["VRAM"] * 2
     assert {setting.tls for setting in fence.settings(gpu=True)} == {None, "tcp,cuda_copy"}

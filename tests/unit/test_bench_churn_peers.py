@@ -49,4 +49,4 @@ def test_two_of_them_can_talk() -> None:
 def test_none_outlives_an_error() -> None:
     with pytest.raises(KeyError), Peer(tell_about_itself, "HOME", core=0) as peer:
         raise KeyError("in the middle of it")
-    assert not peer._process.is_alive()
+    assert not peer.alive

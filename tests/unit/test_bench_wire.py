@@ -101,9 +101,9 @@ def test_goals_are_shares_of_stocks_bytes(renewals: float, everything: float, me
 
 def test_the_kernel_says_what_a_connection_has_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        before = wire_header._bytes_sent()
+        before = wire_header.bytes_sent()
         client.sendall(b"x" * 1000)
-        assert wire_header._bytes_sent() - before == 1000
+        assert wire_header.bytes_sent() - before == 1000
 
 
 def test_a_header_that_cannot_be_measured_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

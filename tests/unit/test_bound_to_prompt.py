@@ -8,14 +8,15 @@ import pytest
 from kvlease.agent.cards import MemoryCards
 from kvlease.agent.core import AgentCore
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
+from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.producer import ProducerSide
 from kvlease.protocol import Fingerprint, LeaseRef, resolve
-from kvlease.roles.consumer import ConsumerSide
-from kvlease.roles.producer import ProducerSide
-from kvlease.vllm.prompts import fingerprint_of, is_answered
+from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
+from kvlease.vllm.requests import LeasedRequests
 
-CONFIG, _ = resolve({})
+CONFIG = resolve({})
 COMPUTED = Fingerprint(tokens=96, digest=0xF00)
-REFERENCE = LeaseRef(1, 2, 3, 4000, COMPUTED).to_params()
+SIDE_CHANNEL = ("p", 5600)
 
 
 def agent() -> AgentCore:
@@ -23,14 +24,8 @@ def agent() -> AgentCore:
     return AgentCore(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), clock=lambda: 1.0)
 
 
-def waiting(prompt: Fingerprint, request_id: str = "r") -> Any:
-    params = {"do_remote_prefill": True, "remote_host": "p", "remote_port": 5600, "kv_lease": REFERENCE}
-    return SimpleNamespace(request_id=request_id, prompt=prompt, kv_transfer_params=params)
-
-
-def prompt_of(request: Any) -> Fingerprint:
-    prompt: Fingerprint = request.prompt
-    return prompt
+def reference(computed: Fingerprint = COMPUTED) -> LeaseRef:
+    return LeaseRef(1, 2, 3, 4000, computed)
 
 
 @pytest.mark.parametrize(
@@ -43,12 +38,11 @@ def prompt_of(request: Any) -> Fingerprint:
 )
 def test_the_reference_to_another_prompt_is_computed_here_and_counted(prompt: Fingerprint, differs: str) -> None:
     core = agent()
-    side, request = ConsumerSide(core, prompt_of), waiting(prompt)
-    assert not side.take_on(request)
-    assert request.kv_transfer_params["do_remote_prefill"] is False
+    side = ConsumerSide(core)
+    assert not side.take_on("r", prompt, reference(), SIDE_CHANNEL)
     assert side.other_prompts == {differs: 1}
     assert not side.has("r")
-    core.step(1.0)
+    core.turn(1.0)
     # It is left to whom it was made for: not claimed here, and so not dropped either.
     assert core.report().producers == 0
 
@@ -72,9 +66,8 @@ def test_what_may_be_a_stand_in_for_an_image_is_not_computed_from(
     computed: Fingerprint, own: Fingerprint, differs: str
 ) -> None:
     """Dynamo gives its decode workers noise in the place of images: they are in the KV cache already."""
-    side, request = ConsumerSide(agent(), prompt_of), waiting(own)
-    request.kv_transfer_params["kv_lease"] = LeaseRef(1, 2, 3, 4000, computed).to_params()
-    assert side.take_on(request)
+    side = ConsumerSide(agent())
+    assert side.take_on("r", own, reference(computed), SIDE_CHANNEL)
     assert side.begin(["r"]) == ({}, frozenset({"r"})), "it goes the way of a load that has failed"
     assert side.other_prompts == {differs: 1}
     side.release("r")
@@ -82,51 +75,145 @@ def test_what_may_be_a_stand_in_for_an_image_is_not_computed_from(
 
 
 def test_where_media_are_known_to_be_stand_ins_the_prefill_is_read() -> None:
-    side, request = ConsumerSide(agent(), prompt_of, compares_media=False), waiting(Fingerprint(96, 0xF00, media=0xD06))
-    assert side.take_on(request)
+    side = ConsumerSide(agent(), compares_media=False)
+    assert side.take_on("r", Fingerprint(96, 0xF00, media=0xD06), reference(), SIDE_CHANNEL)
     assert set(side.begin(["r"])[0]) == {"r"}
     assert side.other_prompts == {}
+
+
+def test_of_a_list_only_the_prompt_that_was_computed_is_read() -> None:
+    side = ConsumerSide(agent())
+    assert side.take_on("cmpl-1-0", COMPUTED, reference(), SIDE_CHANNEL)
+    assert not side.take_on("cmpl-1-1", Fingerprint(96, 0xB), reference(), SIDE_CHANNEL)
+    reads, unreadable = side.begin(["cmpl-1-0", "cmpl-1-1"])
+    assert (set(reads), unreadable) == ({"cmpl-1-0"}, frozenset())
+
+
+# -- the same, of vLLM's requests ------------------------------------------------------------------------------------
+
+
+def asked(**fields: Any) -> Any:
+    plain = {
+        "request_id": "r",
+        "abort_immediately": False,
+        "sampling_params": None,
+        "prompt_token_ids": [5, 6, 7],
+        "num_prompt_tokens": 3,
+        "lora_request": None,
+        "cache_salt": None,
+        "mm_features": [],
+        "prompt_embeds": None,
+        "prompt_is_token_ids": None,
+    }
+    return SimpleNamespace(**plain | fields)
+
+
+def waiting(computed: Fingerprint, **fields: Any) -> Any:
+    """A request of vLLM's with the reference to what was computed for another, or for it."""
+    host, port = SIDE_CHANNEL
+    offer = {
+        "do_remote_prefill": True,
+        "remote_engine_id": "P",
+        "remote_request_id": "r",
+        "remote_block_ids": [[1]],
+        "remote_host": host,
+        "remote_port": port,
+        "kv_lease": reference(computed).to_params(),
+    }
+    return asked(kv_transfer_params=offer, **fields)
+
+
+def engine(core: AgentCore) -> tuple[LeasedRequests, ProducerSide, ConsumerSide]:
+    producer, consumer = ProducerSide(CONFIG, core, 1), ConsumerSide(core)
+    producer.open(slots=2)
+    return LeasedRequests(producer, consumer, groups=1), producer, consumer
+
+
+def test_what_was_computed_for_another_prompt_goes_to_vllm_as_if_nothing_had_been() -> None:
+    """It computes the prompt, and no mechanism of its own looks for blocks elsewhere."""
+    requests, _, consumer = engine(agent())
+    request = waiting(COMPUTED)
+    assert requests.arrive(request)
+    assert request.kv_transfer_params["do_remote_prefill"] is False
+    assert consumer.other_prompts == {"length": 1}
+
+
+def test_a_request_with_what_was_computed_for_it_is_none_of_vllms_mechanism() -> None:
+    requests, _, consumer = engine(agent())
+    request = waiting(fingerprint_of(asked()))
+    assert not requests.arrive(request)
+    assert request.kv_transfer_params["do_remote_prefill"] is True
+    assert consumer.has("r")
 
 
 def test_a_request_that_reads_nothing_lets_go_of_its_lease_whatever_its_prompt() -> None:
     """vLLM lets go of a refused request's prefill with one of its own, whose prompt is a single token (R12, L1)."""
     core = agent()
-    side, request = ConsumerSide(core, prompt_of), waiting(Fingerprint(tokens=1, digest=0))
-    assert side.take_on(request, reads=False)
-    assert side.has("r")
-    side.release("r")
-    assert side.other_prompts == {}
-    core.step(1.0)
+    requests, _, consumer = engine(core)
+    request = waiting(COMPUTED, abort_immediately=True, prompt_token_ids=[0], num_prompt_tokens=1)
+    assert not requests.arrive(request)
+    assert consumer.has("r")
+    requests.end_unread(request)
+    assert not consumer.has("r")
+    assert request.kv_transfer_params["do_remote_prefill"] is False, "no worker has to say so"
+    assert consumer.other_prompts == {}
+    core.turn(1.0)
     assert core.report().producers == 1, "it is on its way to say so"
-
-
-def test_of_a_list_only_the_prompt_that_was_computed_is_read() -> None:
-    side = ConsumerSide(agent(), prompt_of)
-    assert side.take_on(waiting(COMPUTED, "cmpl-1-0"))
-    assert not side.take_on(waiting(Fingerprint(96, 0xB), "cmpl-1-1"))
-    reads, hopeless = side.begin(["cmpl-1-0", "cmpl-1-1"])
-    assert (set(reads), hopeless) == ({"cmpl-1-0"}, frozenset())
 
 
 def test_the_reference_says_what_came_and_not_what_was_left_of_it() -> None:
     """vLLM takes the last token off a Mamba model's prompt before it is computed."""
-    side = ProducerSide(CONFIG, agent(), 1, prompt_of)
-    side.open(slots=2)
-    request = SimpleNamespace(request_id="r", prompt=COMPUTED, sampling_params=None)
-    side.take_on(request)
-    request.prompt = Fingerprint(tokens=95, digest=0xF01)
-    side.prepare("r")
-    prompt = side.take_prompt("r")
-    assert prompt is not None
-    assert side.grant(request, prompt, ([1],)).prompt == COMPUTED
+    requests, _, _ = engine(agent())
+    request = asked(kv_transfer_params={"do_remote_decode": True})
+    came = fingerprint_of(request)
+    assert requests.arrive(request)
+    request.prompt_token_ids, request.num_prompt_tokens = [5, 6], 2
+    assert not requests.schedule(request, 0)
+    ref = requests.grant(request, ([1],))
+    assert ref is not None
+    assert ref.prompt == came
+
+
+def test_blocks_that_a_sliding_window_let_go_of_are_not_held() -> None:
+    """vLLM puts block 0 in their place."""
+    requests, producer, _ = engine(agent())
+    request = asked(kv_transfer_params={"do_remote_decode": True})
+    requests.arrive(request)
+    requests.schedule(request, 0)
+    requests.grant(request, ([0, 0, 3], [4, 5]))
+    assert producer.held_blocks == 3
+
+
+def test_a_prompt_of_a_list_that_nobody_is_told_of_is_not_granted_and_its_slot_comes_back() -> None:
+    requests, producer, _ = engine(agent())
+    request = asked(
+        request_id="cmpl-1-1",
+        sampling_params=SimpleNamespace(output_kind=SimpleNamespace(name="FINAL_ONLY")),
+        kv_transfer_params={"do_remote_decode": True},
+    )
+    requests.arrive(request)
+    requests.schedule(request, 0)
+    (armed,) = producer.take_orders().arm
+    assert requests.grant(request, ([1],)) is None
+    assert producer.counts == {"ends.aborted": 1}
+    assert producer.take_orders().clear == (armed,)
+    assert producer.active_leases == 0
 
 
 def test_r12_nothing_is_kept_of_a_request_that_has_ended() -> None:
-    side = ProducerSide(CONFIG, agent(), 1, prompt_of)
-    side.take_on(SimpleNamespace(request_id="r", prompt=COMPUTED))
-    assert side.take_prompt("r") == COMPUTED
-    assert side.take_prompt("r") is None
-    assert side._prompts == {}
+    """Its name may come again, and has no prompt then."""
+    side = ProducerSide(CONFIG, agent(), 1)
+    side.open(slots=2)
+    for aborted in (False, True):
+        side.take_on("r", COMPUTED)
+        if aborted:
+            side.abort("r")
+        else:
+            side.finish("r", 1)
+        side.prepare("r")
+        assert side.finish("r", 1) is None, "its prompt is not known"
+    assert len(side.slots) == 2, "of those that nobody is told of; their words are to be cleared"
+    assert {slot.request_id for slot in side.take_orders().clear} == {"r"}
 
 
 def named(request_id: str, output: str) -> Any:
@@ -165,17 +252,32 @@ def test_only_the_first_prompt_of_a_list_is_answered_with_a_reference(request_id
     assert is_answered(named(request_id, "DELTA")), "a stream has a reference for each"
 
 
-def asked(**fields: Any) -> Any:
-    plain = {
-        "prompt_token_ids": [5, 6, 7],
-        "num_prompt_tokens": 3,
-        "lora_request": None,
-        "cache_salt": None,
-        "mm_features": [],
-        "prompt_embeds": None,
-        "prompt_is_token_ids": None,
-    }
-    return SimpleNamespace(**plain | fields)
+@pytest.mark.parametrize(
+    ("request_id", "siblings"),
+    [
+        ("0_cmpl-3f2a-0-0a1b2c3d", True),
+        ("12_my request", True),
+        ("2_a\nb", True),
+        # Names that a client chose, and of requests with n = 1.
+        ("cmpl-3f2a-0-0a1b2c3d", False),
+        ("a_1_cmpl-3f2a", False),
+        ("-1_cmpl-3f2a", False),
+        ("1_", False),
+        ("", False),
+    ],
+)
+def test_a_child_of_several_is_known_by_its_name(request_id: str, siblings: bool) -> None:
+    """Others come for the same lease at the consumer; at the producer one answer may be for all of them."""
+    assert has_siblings(request_id) is siblings
+    parent = request_id.partition("_")[2] if siblings else None
+    assert parent_of(named(request_id, "FINAL_ONLY")) == parent
+    assert parent_of(named(request_id, "DELTA")) is None, "a stream has a reference for each"
+
+
+def test_siblings_of_two_requests_have_their_own_parents() -> None:
+    """Each one's lease ends that of the one before it, and nobody else's."""
+    one, two = named("0_a", "FINAL_ONLY"), named("0_1_a", "FINAL_ONLY")
+    assert (parent_of(one), parent_of(two)) == ("a", "1_a")
 
 
 def picture(identifier: str, offset: int = 1) -> Any:

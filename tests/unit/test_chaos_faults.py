@@ -21,11 +21,11 @@ class Notebook:
     """An engine, a network, a scene and traffic in one: whatever is done to it is written down."""
 
     def __init__(self, name: str = "", done: list[str] | None = None) -> None:
-        self._name = name
+        self.name = name
         self.done: list[str] = [] if done is None else done
 
     def __getattr__(self, what: str) -> Callable[..., None]:
-        return lambda *given: self.done.append(" ".join(map(str, (self._name, what, *given))).strip())
+        return lambda *given: self.done.append(" ".join(map(str, (self.name, what, *given))).strip())
 
 
 class StandIn(Notebook):
@@ -41,10 +41,10 @@ class StandIn(Notebook):
         """Nobody notices."""
 
     async def end(self, engine: Notebook, gracefully: bool) -> None:
-        self.done.append(f"{engine._name} {'terminated' if gracefully else 'killed'}")
+        self.done.append(f"{engine.name} {'terminated' if gracefully else 'killed'}")
 
     async def start(self, engine: Notebook) -> None:
-        self.done.append(f"{engine._name} started")
+        self.done.append(f"{engine.name} started")
 
 
 class Fills(Notebook):

@@ -29,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def wait_free(*held: int | None, bound_s: float) -> tuple[float | None, int]:
-    return asyncio.run(play._wait_free(cast(Scene, TalkingScene(*held)), bound_s))
+    return asyncio.run(play.wait_free(cast(Scene, TalkingScene(*held)), bound_s))
 
 
 def test_blocks_that_come_free_within_the_bound_are_not_stranded() -> None:

@@ -40,11 +40,11 @@ class Engines:
 
     def __init__(self, answer: Answering) -> None:
         self.asked: list[str] = []
-        self._answer = answer
+        self.answer = answer
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.host)
-        return await self._answer(request.url.host, json.loads(request.content))
+        return await self.answer(request.url.host, json.loads(request.content))
 
 
 def play(
@@ -65,7 +65,7 @@ def play(
             traffic = Traffic(Scene(engine("p", "kv_producer"), decoders, None, client, story), PROMPTS)
             await traffic.learn_right_answers()
             engines.asked.clear()
-            engines._answer = answer
+            engines.answer = answer
             return await scene(traffic), engines.asked
 
     return asyncio.run(run())

@@ -1,6 +1,5 @@
 """The command line: what it refuses, and how it says so."""
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvlease import __version__
-from kvlease.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS
+from kvlease.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS, Schedule
 from kvlease.cli import chaos, demo, main
 from kvlease.console import commands
 from kvlease.errors import KvLeaseError
@@ -108,19 +107,24 @@ def test_whatever_ends_chaos_ends_in_a_sentence(
     assert said in capsys.readouterr().out
 
 
-def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drawn: list[Schedule] = []
 
-    class Listener:
-        def say(self, text: str, _style: str) -> None:
-            said.append(text)
+    async def play(_: Any, schedule: Schedule, *__: Any) -> Any:
+        drawn.append(schedule)
+        raise KvLeaseError("enough")
 
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    chosen = argparse.Namespace(no_network=False, seed=1, requests=500, faults=40)
-    schedule = chaos._schedule(chosen, Listener())
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
+    monkeypatch.setattr("kvlease.chaos.play.play", play)
+    (tmp_path / "config.json").touch()
+    assert main(["chaos", "--seed", "1", "--model", str(tmp_path)]) == 3
+    (schedule,) = drawn
     assert not NETWORK_FAULTS & {which.fault.kind for which in schedule.rounds}
-    assert len(said) == 1
-    assert "making network namespaces takes root" in said[0]
+    assert capsys.readouterr().out.count("making network namespaces takes root") == 1
 
 
 def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -201,8 +205,7 @@ import sys
 for name in ("httpx", "psutil", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
     sys.modules[name] = None
 import kvlease, kvlease.agent.loop, kvlease.agent.memory, kvlease.agent.nixl, kvlease.fence, kvlease.protocol
-from kvlease.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS
-from kvlease.cli import chaos, demo, main
+from kvlease.cli import main
 sys.exit(main(["demo"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

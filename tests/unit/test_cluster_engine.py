@@ -74,7 +74,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def states(engine: Engine) -> set[str]:
-    return {member.state for member in group_members(engine._pgid)}
+    return {member.state for member in group_members(engine.process_group)}
 
 
 def test_an_engine_starts_pinned_in_a_session_of_its_own_and_leaves_nothing(
@@ -83,7 +83,7 @@ def test_an_engine_starts_pinned_in_a_session_of_its_own_and_leaves_nothing(
     allowed = os.sched_getaffinity(0)
     with make_engine(SERVER) as engine:
         engine.wait_ready(timeout_s=30)
-        group = engine._pgid
+        group = engine.process_group
         assert os.getsid(group) == group
         assert os.sched_getaffinity(group) == {min(allowed)}
         assert engine.start_s is not None
@@ -95,7 +95,7 @@ def test_an_engine_starts_pinned_in_a_session_of_its_own_and_leaves_nothing(
 def test_a_whole_engine_is_paused_and_resumed(make_engine: Callable[[str], Engine]) -> None:
     with make_engine(SERVER) as engine:
         engine.wait_ready(timeout_s=30)
-        wait_until(lambda: len(group_members(engine._pgid)) == 2)
+        wait_until(lambda: len(group_members(engine.process_group)) == 2)
         engine.pause()
         wait_until(lambda: states(engine) == {psutil.STATUS_STOPPED})
         engine.resume()
@@ -105,17 +105,17 @@ def test_a_whole_engine_is_paused_and_resumed(make_engine: Callable[[str], Engin
 
 def test_a_killed_engine_can_be_started_again_on_its_ports(make_engine: Callable[[str], Engine]) -> None:
     with make_engine(SERVER) as engine:
-        first = engine.wait_ready(timeout_s=30)._pgid
+        first = engine.wait_ready(timeout_s=30).process_group
         engine.pause()
         engine.kill()
         assert not engine.is_alive()
         engine.start()
-        assert engine.wait_ready(timeout_s=30)._pgid != first
+        assert engine.wait_ready(timeout_s=30).process_group != first
 
 
 def test_an_engine_that_ends_by_itself_needs_no_kill(make_engine: Callable[[str], Engine]) -> None:
     with make_engine(ALONE) as engine:
-        group = engine._pgid
+        group = engine.process_group
         assert engine.terminate(timeout_s=10)
         assert not engine.is_alive()
         assert group_members(group) == []
@@ -124,7 +124,7 @@ def test_an_engine_that_ends_by_itself_needs_no_kill(make_engine: Callable[[str]
 
 def test_what_outlives_its_api_server_is_killed_and_told(make_engine: Callable[[str], Engine]) -> None:
     with make_engine(SERVER) as engine:
-        group = engine.wait_ready(timeout_s=30)._pgid
+        group = engine.wait_ready(timeout_s=30).process_group
         wait_until(lambda: len(group_members(group)) == 2)
         assert not engine.terminate(timeout_s=0.3)
         assert group_members(group) == []

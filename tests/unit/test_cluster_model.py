@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvlease.cluster import model
-from kvlease.cluster.model import build_model, default_cache
+from kvlease.cluster.model import build_model, default_cache, place_of
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         directories.append(directory)
         (directory / "model.safetensors").write_text("weights")
 
-    monkeypatch.setitem(model._BUILDERS, "llama", build)
+    monkeypatch.setitem(model.BUILDERS, "llama", build)
     monkeypatch.setattr(model, "_write_tokenizer", lambda directory: (directory / "tokenizer.json").write_text("{}"))
     return directories
 
@@ -48,12 +48,12 @@ def test_whoever_comes_second_takes_the_firsts_model(
     built: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def build_while_another_does(directory: Path) -> None:
-        other = tmp_path / f"llama-{model._RECIPE}"
+        other = place_of("llama", tmp_path)
         other.mkdir()
         (other / "of-another-process").touch()
         (directory / "model.safetensors").touch()
 
-    monkeypatch.setitem(model._BUILDERS, "llama", build_while_another_does)
+    monkeypatch.setitem(model.BUILDERS, "llama", build_while_another_does)
     monkeypatch.setattr(model, "_write_tokenizer", lambda _: None)
     directory = build_model("llama", tmp_path)
     assert [path.name for path in directory.iterdir()] == ["of-another-process"]

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ Commands = list[str]
 
 
 @pytest.fixture
-def commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
     """What would have been run. Every command succeeds, and says nothing."""
     made: Commands = []
 
@@ -24,8 +23,7 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Iterator[Commands]:
 
     monkeypatch.setattr(network, "_run", run)
     monkeypatch.setattr(network, "_check_commands", lambda: None)
-    yield made
-    network._made.clear()
+    return made
 
 
 def test_what_is_made_is_removed_and_nothing_else_is_touched(commands: Commands) -> None:
@@ -98,6 +96,9 @@ def test_a_command_that_fails_is_told_with_its_answer(monkeypatch: pytest.Monkey
     def run(*command: Any, **_: Any) -> Any:
         return subprocess.CompletedProcess(command, 1, "", "Operation not permitted\n")
 
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(NetworkUnavailable, match="`ip netns add a` failed: Operation not permitted"):
-        network._run("ip", "netns", "add", "a")
+    said = r"`ip netns add kvlease-\d+-\d+-a` failed: Operation not permitted"
+    with pytest.raises(NetworkUnavailable, match=said), Network(["a"]):
+        pass

@@ -44,7 +44,7 @@ def test_what_is_no_list_is_refused_with_the_part_that_is_wrong(text: str) -> No
 
 
 def test_what_was_chosen_is_written_as_a_command_line() -> None:
-    parser = argparse.ArgumentParser(prog="kvlease sim plan")
+    parser = argparse.ArgumentParser(prog="kvlease fleet plan")
     parser.add_argument("--runs", type=whole(0, 10), default=3)
     parser.add_argument("--policy", action="append")
     parser.add_argument("--takeover", action="store_true")
@@ -52,5 +52,5 @@ def test_what_was_chosen_is_written_as_a_command_line() -> None:
     add_out(parser, "out")
     given = ["--policy", "stock", "--policy", "a b", "--takeover", "--out", "elsewhere"]
     chosen = parser.parse_args(given)
-    assert command_line(parser, chosen) == "kvlease sim plan --policy stock --policy 'a b' --takeover"
+    assert command_line(parser, chosen) == "kvlease fleet plan --policy stock --policy 'a b' --takeover"
     assert chosen.out == Path("elsewhere")

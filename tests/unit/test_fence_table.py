@@ -6,7 +6,7 @@ import mmap
 import pytest
 from fake_data_agent import FakeDataAgent
 
-from kvlease.fence import FenceAddress, FenceTable
+from kvlease.fence import FenceAddress, FenceTable, RegisteredWords
 
 TOKEN = 0xFEDC_BA98_7654_3210
 
@@ -17,7 +17,7 @@ def in_memory(address: int) -> bytes:
 
 
 def test_a_word_is_the_token_while_armed_and_zero_otherwise() -> None:
-    table = FenceTable(FakeDataAgent(), 8)
+    table = FenceTable(RegisteredWords(FakeDataAgent(), 8))
     address = table.address.word(3)
     assert in_memory(address) == bytes(8)
     table.arm(3, TOKEN)
@@ -32,7 +32,7 @@ def test_a_word_is_the_token_while_armed_and_zero_otherwise() -> None:
 
 def test_words_are_aligned_and_all_of_them_are_registered() -> None:
     agent = FakeDataAgent()
-    table = FenceTable(agent, 1000)
+    table = FenceTable(RegisteredWords(agent, 1000))
     base, slots = table.address
     assert base % mmap.PAGESIZE == 0
     assert slots == 1000
@@ -40,7 +40,7 @@ def test_words_are_aligned_and_all_of_them_are_registered() -> None:
 
 
 def test_a_slot_never_holds_two_tokens() -> None:
-    table = FenceTable(FakeDataAgent(), 8)
+    table = FenceTable(RegisteredWords(FakeDataAgent(), 8))
     table.arm(0, TOKEN)
     table.arm(0, TOKEN)
     with pytest.raises(
@@ -55,7 +55,7 @@ def test_a_slot_never_holds_two_tokens() -> None:
 
 @pytest.mark.parametrize("slot", [-1, 8, 1 << 40])
 def test_a_slot_out_of_range_is_refused_by_name(slot: int) -> None:
-    table = FenceTable(FakeDataAgent(), 8)
+    table = FenceTable(RegisteredWords(FakeDataAgent(), 8))
     for call in (table.clear, table.word, table.address.word, lambda slot: table.arm(slot, 1)):
         with pytest.raises(IndexError, match=f"slot {slot} .* 8 slots"):
             call(slot)
@@ -63,7 +63,7 @@ def test_a_slot_out_of_range_is_refused_by_name(slot: int) -> None:
 
 @pytest.mark.parametrize("token", [0, -1, 1 << 64])
 def test_a_token_is_a_non_zero_u64(token: int) -> None:
-    table = FenceTable(FakeDataAgent(), 8)
+    table = FenceTable(RegisteredWords(FakeDataAgent(), 8))
     with pytest.raises(ValueError, match="non-zero u64"):
         table.arm(0, token)
     assert table.word(0) == 0
@@ -75,12 +75,12 @@ def test_the_address_of_a_word_is_base_plus_eight_a_slot() -> None:
 
 def test_a_table_has_slots() -> None:
     with pytest.raises(ValueError, match="not 0"):
-        FenceTable(FakeDataAgent(), 0)
+        FenceTable(RegisteredWords(FakeDataAgent(), 0))
 
 
 def test_closing_clears_every_word_before_it_withdraws_the_table() -> None:
     agent = FakeDataAgent()
-    table = FenceTable(agent, 2)
+    table = FenceTable(RegisteredWords(agent, 2))
     table.arm(0, TOKEN)
     address = table.address.word(0)
     table.close()

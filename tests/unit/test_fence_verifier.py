@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from fake_data_agent import FAKE_ERRORS, FakeBackendError, FakeDataAgent, FakeDisconnectError
 
-from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
+from kvlease.fence import FenceTable, FenceVerifier, FenceWord, RegisteredWords, Verdict
 
 TOKEN = 0xFEDC_BA98_7654_3210
 
@@ -28,9 +28,11 @@ class World:
 
     def __init__(self, capacity: int = 2) -> None:
         self.agent = FakeDataAgent()
-        self.table = FenceTable(self.agent, 16)
+        self.table = FenceTable(RegisteredWords(self.agent, 16))
         self.clock = Clock()
-        self.verifier = FenceVerifier(self.agent, capacity, errors=FAKE_ERRORS, lost_after_s=10.0, clock=self.clock)
+        self.verifier = FenceVerifier(
+            self.agent, RegisteredWords(self.agent, capacity), errors=FAKE_ERRORS, lost_after_s=10.0, clock=self.clock
+        )
 
     def word(self, slot: int, token: int = TOKEN) -> FenceWord:
         return FenceWord("P0", self.table.address.word(slot), token)
@@ -271,7 +273,7 @@ def test_settle_does_not_wait_for_the_forgotten(world: World) -> None:
 def test_closing_withdraws_the_landing_place_unless_something_may_still_land(world: World) -> None:
     world.verifier.close()
     assert len(world.agent.registered) == 1, "only the table's is left"
-    other = FenceVerifier(world.agent, 2, errors=FAKE_ERRORS)
+    other = FenceVerifier(world.agent, RegisteredWords(world.agent, 2), errors=FAKE_ERRORS)
     other.post("r", [world.armed(1)])
     other.close()
     assert len(world.agent.registered) == 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvlease.fleet.batch import Batch
+from kvlease.fleet.engines.batch import Batch
 
 FIXED_S, PER_REQUEST_S = 0.01, 0.001
 SLICE_S = 0.0005

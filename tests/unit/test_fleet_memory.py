@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvlease.fleet.memory import Mark, open_pool
+from kvlease.fleet.engines.memory import open_pool
+from kvlease.fleet.records import Mark
 from kvlease.fleet.settings import Reuse
 
 CAPACITY = 12
@@ -38,4 +39,4 @@ def test_reuse_is_told_as_by_a_list_of_free_blocks(reuse: Reuse, moves: list[tup
             taken_since.append(set())
         assert pool.free == len(free)
         for (mark, blocks), seen in zip(watched, taken_since, strict=True):
-            assert pool.reused(mark) == (not seen.isdisjoint(blocks))
+            assert mark.reused == (not seen.isdisjoint(blocks))

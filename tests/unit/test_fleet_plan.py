@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 from fleet_outcomes import outcome, with_
 
-from kvlease.fleet.advice import Advice, Step, lines, pick, rule_in_words, to_paste
-from kvlease.fleet.arrival import Arrival
+from kvlease.fleet.advice import Advice, AdviceStep, lines, pick, rule_in_words, to_paste
 from kvlease.fleet.plan import INTERVALS, MARGIN, TERMS_S, Candidate, Tried, Troubles, crashes, stalls
-from kvlease.fleet.sampling import Sample, in_words, take
 from kvlease.fleet.settings import Fleet
-from kvlease.fleet.source import Shape, SourceError, capacity, shape
-from kvlease.fleet.traces import Trace
-from kvlease.fleet.traffic import Traffic
+from kvlease.fleet.traffic.arrival import Arrival
+from kvlease.fleet.traffic.made import MadeTraffic
+from kvlease.fleet.traffic.sampling import TrafficSample, in_words, take
+from kvlease.fleet.traffic.source import Shape, SourceError, capacity, shape
+from kvlease.fleet.traffic.traces import Trace
 from kvlease.protocol.config import resolve
 
 FLEET = Fleet(producers=8, consumers=16)
 TROUBLES = Troubles(stall_s=10.0, crashes_per_hour=0.5)
 
 
-def evenly(count: int, over_s: float) -> Sample:
+def evenly(count: int, over_s: float) -> TrafficSample:
     arrivals = [Arrival(over_s * number / (count - 1), 1000, 100) for number in range(count)]
-    return Sample(arrivals, FLEET, 1.0, 0.0, count, shape(arrivals).rate)
+    return TrafficSample(arrivals, FLEET, 1.0, 0.0, count, shape(arrivals).rate)
 
 
 def tried(
@@ -85,7 +85,7 @@ def test_a_fleet_that_is_too_small_is_said(tmp_path: Path) -> None:
 
 
 def test_made_traffic_is_sampled_too_by_seed() -> None:
-    samples = [take(Traffic(rate=40.0), FLEET, 1000, 120.0, seed) for seed in (1, 1, 2)]
+    samples = [take(MadeTraffic(rate=40.0), FLEET, 1000, 120.0, seed) for seed in (1, 1, 2)]
     assert samples[0] == samples[1] != samples[2]
     assert samples[0].window_s == pytest.approx(120.0, rel=0.05)
 
@@ -116,7 +116,7 @@ def test_every_other_decode_engine_dies_once() -> None:
 def test_every_candidate_is_a_configuration_that_kvlease_takes(term_s: float) -> None:
     derived = Candidate.of_term(term_s)
     assert derived.config.renew_interval_s == pytest.approx(
-        resolve({"kv_lease_duration": term_s})[0].renew_interval_s, abs=1e-3
+        resolve({"kv_lease_duration": term_s}).renew_interval_s, abs=1e-3
     )
     for part in INTERVALS:
         Candidate(term_s, 0.0, derived.config.extension_s * part).config  # noqa: B018
@@ -175,7 +175,7 @@ def test_where_requests_are_taken_over_work_weighs_more_than_memory() -> None:
 
 
 def advice(*found: Tried, chosen: int = 0, fleet: Fleet = FLEET) -> Advice:
-    return Advice(replace(evenly(100, 10.0), fleet=fleet), TROUBLES, [Step("term", found, chosen)])
+    return Advice(replace(evenly(100, 10.0), fleet=fleet), TROUBLES, [AdviceStep("term", found, chosen)])
 
 
 def test_what_is_recommended_can_be_pasted_and_is_taken_by_kvlease() -> None:
@@ -198,5 +198,7 @@ def test_the_rule_is_stated_as_it_was_applied() -> None:
 
 
 def test_a_line_has_what_a_candidate_costs_an_engine() -> None:
-    (line,) = lines(Step("term", [tried(30.0, lost=2, stranded=0.5, redone=7, bytes_per_s=4800.0)], 0), engines=24)
+    (line,) = lines(
+        AdviceStep("term", [tried(30.0, lost=2, stranded=0.5, redone=7, bytes_per_s=4800.0)], 0), engines=24
+    )
     assert line == ["30 s", "2", "0", "50 %", "7", "2", "200 B", "10", "10"]

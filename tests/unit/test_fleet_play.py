@@ -7,14 +7,13 @@ import msgspec
 import pytest
 
 from kvlease.errors import ConfigError
-from kvlease.fleet.arrival import Arrival
-from kvlease.fleet.faults import Trouble
-from kvlease.fleet.outcome import Cost, Outcome
-from kvlease.fleet.play import Entrance, play
+from kvlease.fleet.outcome import Cost, FleetOutcome
+from kvlease.fleet.play import let_in, play
 from kvlease.fleet.policies import Policy, side_by_side
-from kvlease.fleet.settings import NO_FAULTS, Crash, Faults, Fleet
+from kvlease.fleet.settings import NO_FAULTS, Crash, Fleet, FleetFaults
+from kvlease.fleet.simulated import SimulatedFleet
 from kvlease.fleet.timeline import MOST_PARTS, Recorder
-from kvlease.fleet.world import World
+from kvlease.fleet.traffic.arrival import Arrival
 
 SMALL = Fleet(
     producers=3,
@@ -27,7 +26,7 @@ SMALL = Fleet(
     lost_share=0.02,
     takeover=True,
 )
-EVERYTHING = Faults(
+EVERYTHING = FleetFaults(
     producer_crashes_per_hour=60.0,
     consumer_crashes_per_hour=120.0,
     restart_s=10.0,
@@ -46,27 +45,28 @@ def traffic(count: int, rate: float, seed: int = 5) -> list[Arrival]:
     return arrivals
 
 
-def without_cost(outcome: Outcome) -> Outcome:
+def without_cost(outcome: FleetOutcome) -> FleetOutcome:
     return replace(outcome, cost=Cost(0.0, outcome.cost.events, 0.0))
 
 
 @POLICIES
 def test_every_request_ends_exactly_once_and_nothing_is_left(policy: Policy) -> None:
     """R12, L3."""
-    world = World(SMALL, policy, 7)
-    Entrance(world, iter(traffic(1500, 10.0)), Trouble(world, EVERYTHING))
-    world.agenda.run()
-    assert world.books.ends.total() == world.router.ended == world.books.arrived == 1500
-    assert world.books.held == world.books.stranded == world.books.waiting == world.books.stranded_read == 0
-    assert world.books.lease_ends.total() == world.books.counts["granted"]
-    for producer in world.producers:
+    simulated = SimulatedFleet(SMALL, policy, 7)
+    let_in(simulated, traffic(1500, 10.0), EVERYTHING)
+    simulated.context.agenda.run()
+    books = simulated.context.books
+    assert books.ends.total() == simulated.router.ended == books.arrived == 1500
+    assert books.held == books.stranded == books.waiting == books.stranded_read == 0
+    assert books.lease_ends.total() == books.counts["granted"]
+    for producer in simulated.producers:
         assert producer.leases == {}
         assert producer.load == 0
         assert producer.pool.free == SMALL.producer_blocks
-    for consumer in world.consumers:
+    for consumer in simulated.consumers:
         assert consumer.here == {}
-        assert (consumer.load, consumer._seats, consumer._free) == (0, SMALL.consumer_seats, SMALL.consumer_blocks)
-    assert world.books.counts["crashes"] > 3
+        assert (consumer.load, *consumer.unoccupied) == (0, SMALL.consumer_seats, SMALL.consumer_blocks)
+    assert books.counts["crashes"] > 3
 
 
 @POLICIES
@@ -106,7 +106,7 @@ def test_bad_input_is_named() -> None:
     with pytest.raises(ConfigError, match="request 1 is"):
         play(SMALL, policy, [Arrival(1.0, 1, 1), Arrival(0.5, 1, 1)], NO_FAULTS, seed=1)
     with pytest.raises(ConfigError, match="4 consumers"):
-        play(SMALL, policy, [], Faults(crashes=(Crash(0.0, "consumer", 4),)), seed=1)
+        play(SMALL, policy, [], FleetFaults(crashes=(Crash(0.0, "consumer", 4),)), seed=1)
     with pytest.raises(ConfigError, match="reuse"):
         replace(SMALL, reuse="random")  # type: ignore[arg-type]
 

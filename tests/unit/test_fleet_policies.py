@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from kvlease.fleet.arrival import Arrival
-from kvlease.fleet.outcome import Outcome
+from kvlease.fleet.outcome import FleetOutcome
 from kvlease.fleet.play import play
 from kvlease.fleet.policies import Flat, Kvlease, Policy, Stock
-from kvlease.fleet.settings import NO_FAULTS, Crash, Faults, Fleet, Stall
+from kvlease.fleet.settings import NO_FAULTS, Crash, Fleet, FleetFaults, Stall
+from kvlease.fleet.traffic.arrival import Arrival
 
 FLEET = Fleet(
     producers=1,
@@ -33,12 +33,12 @@ OCCUPANT = Arrival(0.0, PROMPT, 6000)
 """Runs for 60 s in the only seat, while the others wait."""
 WAITING = [Arrival(1.0 + 0.2 * number, PROMPT, 10) for number in range(5)]
 ALL: list[Policy] = [Flat(480.0), Flat(30.0), Stock(30), Kvlease()]
-CRASH = Faults(crashes=(Crash(20.0, "consumer", 0),), restart_s=5.0)
+CRASH = FleetFaults(crashes=(Crash(20.0, "consumer", 0),), restart_s=5.0)
 FILL = [Arrival(45.0, 900 * FLEET.block_tokens, 1), Arrival(46.0, 100 * FLEET.block_tokens, 1)]
 """Together they take every block: whatever was freed by then is theirs."""
 
 
-def run(policy: Policy, arrivals: list[Arrival], faults: Faults = NO_FAULTS, fleet: Fleet = FLEET) -> Outcome:
+def run(policy: Policy, arrivals: list[Arrival], faults: FleetFaults = NO_FAULTS, fleet: Fleet = FLEET) -> FleetOutcome:
     return play(fleet, policy, arrivals, faults, seed=1)
 
 
@@ -91,7 +91,7 @@ def test_a_second_consumer_takes_over_what_waited_on_a_dead_one() -> None:
     """R23."""
     fleet = replace(FLEET, consumers=2, takeover=True, retries=1, retry_pause_s=0.2)
     arrivals = [Arrival(0.1 * number, PROMPT, 6000 if number < 2 else 10) for number in range(8)]
-    faults = Faults(crashes=(Crash(20.0, "consumer", 0),), restart_s=1000.0)
+    faults = FleetFaults(crashes=(Crash(20.0, "consumer", 0),), restart_s=1000.0)
     outcome = run(Kvlease(), arrivals, faults, fleet)
     assert outcome.requests.right == 8
     assert outcome.leases.takeovers >= 1
@@ -107,7 +107,7 @@ def test_a_stall_longer_than_the_lease(policy: Policy, kind: str) -> None:
     """R15, R19: D stands still from 3 s to 63 s with five requests waiting; from 45 s P gives its blocks to others."""
     stall = Stall(3.0, "consumer", 0, 60.0, "step" if kind == "step" else "process")
     short = replace(OCCUPANT, output=400)
-    outcome = run(policy, [short, *WAITING, *FILL], Faults(stalls=(stall,)))
+    outcome = run(policy, [short, *WAITING, *FILL], FleetFaults(stalls=(stall,)))
     lost = outcome.leases.lost_while_wanted
     if policy.name == "flat 480 s":
         assert outcome.requests.wrong == lost == 0
@@ -150,7 +150,7 @@ def test_kvlease_renews_all_leases_of_a_pair_with_one_small_message() -> None:
 def test_a_read_of_blocks_that_others_have_by_then(policy: Policy) -> None:
     """R19: D stands still when the request comes, and reads as soon as it goes on, long after the term."""
     stall = Stall(3.0, "consumer", 0, 60.0)
-    outcome = run(policy, [Arrival(5.0, PROMPT, 10), *FILL], Faults(stalls=(stall,)))
+    outcome = run(policy, [Arrival(5.0, PROMPT, 10), *FILL], FleetFaults(stalls=(stall,)))
     assert outcome.leases.lost_while_wanted == 1
     assert outcome.leases.late_reads == outcome.leases.late_reads_wrong == 1
     if policy.kind == "kvlease":
@@ -171,7 +171,7 @@ def test_a_client_that_leaves_between_prefill_and_decode_strands_its_blocks_for_
 def test_a_producer_that_stood_still_gives_the_time_back() -> None:
     """R26: nobody has claimed the lease, and its term passes while P stands still: it is not over."""
     stalls = (Stall(0.05, "consumer", 0, 45.0), Stall(1.2, "producer", 0, 40.0, "process"))
-    outcome = run(Kvlease(), [Arrival(1.0, PROMPT, 10)], Faults(stalls=stalls))
+    outcome = run(Kvlease(), [Arrival(1.0, PROMPT, 10)], FleetFaults(stalls=stalls))
     assert outcome.leases.ends == {"released": 1}
     assert outcome.prefills.recomputed == 0
 
@@ -179,6 +179,6 @@ def test_a_producer_that_stood_still_gives_the_time_back() -> None:
 def test_renewals_that_came_while_a_producer_stood_still_count() -> None:
     """Nothing expires before what has arrived was heard."""
     stall = Stall(5.0, "producer", 0, 40.0, "process")
-    outcome = run(Kvlease(), [OCCUPANT, *WAITING], Faults(stalls=(stall,)))
+    outcome = run(Kvlease(), [OCCUPANT, *WAITING], FleetFaults(stalls=(stall,)))
     assert outcome.leases.lost_while_wanted == 0
     assert outcome.requests.right == 6

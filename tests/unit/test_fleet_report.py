@@ -11,17 +11,17 @@ from fleet_outcomes import outcome, with_
 from rich.console import Console
 
 from kvlease.console.files import write
-from kvlease.fleet.compare import Comparison, Round, Setup, Terms, pace, pace_in_words
-from kvlease.fleet.outcome import Outcome
+from kvlease.fleet.compare import Comparison, ComparisonSetup, ScenarioOutcomes, Terms, pace, pace_in_words
+from kvlease.fleet.outcome import FleetOutcome
 from kvlease.fleet.report import SIMPLIFIED, comparison_html, comparison_json, comparison_tables
 from kvlease.fleet.rows import ROWS
 from kvlease.fleet.scenarios import SCENARIOS
 from kvlease.fleet.settings import Fleet
-from kvlease.fleet.source import Capacity, Shape, Source
-from kvlease.fleet.traces import Trace
-from kvlease.fleet.traffic import Traffic
+from kvlease.fleet.traffic.made import MadeTraffic
+from kvlease.fleet.traffic.source import Capacity, Shape, Source
+from kvlease.fleet.traffic.traces import Trace
 
-COMMAND = "kvlease sim cluster --seed 7 --set 'reuse=<newest>'"
+COMMAND = "kvlease fleet compare --seed 7 --set 'reuse=<newest>'"
 STOCK = outcome(
     "stock 30 s",
     "stock",
@@ -32,10 +32,12 @@ STOCK = outcome(
 LEASED = outcome("kvlease 30 s", "kvlease", crashes=2)
 
 
-def comparison(*outcomes: Outcome, source: Source | None = None) -> Comparison:
-    setup = Setup(Fleet(producers=3), source or Traffic(rate=1.0), count=1000, seed=7)
+def comparison(*outcomes: FleetOutcome, source: Source | None = None) -> Comparison:
+    setup = ComparisonSetup(Fleet(producers=3), source or MadeTraffic(rate=1.0), count=1000, seed=7)
     given = Terms(Shape(10.0, 2000.0, 200.0), Capacity(14.0, 20.0))
-    return Comparison(setup, given, [Round(SCENARIOS["crashes"], 9.8, outcomes or (STOCK, LEASED))], wall_s=1.0)
+    return Comparison(
+        setup, given, [ScenarioOutcomes(SCENARIOS["crashes"], 9.8, outcomes or (STOCK, LEASED))], wall_s=1.0
+    )
 
 
 def shown(found: Comparison) -> str:
@@ -93,7 +95,7 @@ def test_the_page_says_what_the_table_says_and_needs_nothing_beside_it() -> None
 
 def test_the_page_has_the_command_that_plays_it_again_and_trusts_no_text_in_it() -> None:
     page = comparison_html(comparison(), COMMAND)
-    assert "kvlease sim cluster --seed 7" in page
+    assert "kvlease fleet compare --seed 7" in page
     assert "<newest>" not in page
     assert "&lt;newest&gt;" in page
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kvlease.fleet.arrival import Arrival
-from kvlease.fleet.traces import Skipped, Trace, TraceError, arrivals
+from kvlease.fleet.traffic.arrival import Arrival
+from kvlease.fleet.traffic.traces import Skipped, Trace, TraceError, arrivals
 
 MOONCAKE = """\
 {"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, 47, 2353, 2354]}

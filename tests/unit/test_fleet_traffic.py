@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from kvlease.fleet.arrival import Arrival
-from kvlease.fleet.traffic import Bursts, Outputs, Prompts, Traffic, TrafficError, arrivals
+from kvlease.fleet.traffic.arrival import Arrival
+from kvlease.fleet.traffic.made import Bursts, MadeTraffic, Outputs, Prompts, TrafficError, arrivals
 
 MANY = 100_000
-USUAL = Traffic(rate=200.0)
+USUAL = MadeTraffic(rate=200.0)
 QUICK = replace(USUAL, bursts=Bursts(factor=4.0, burst_s=1.0, calm_s=5.0))
 """Enough spells in few requests for long-run figures to come out."""
 
 
-def gaps(traffic: Traffic, count: int = MANY) -> list[float]:
+def gaps(traffic: MadeTraffic, count: int = MANY) -> list[float]:
     times = [arrival.at for arrival in arrivals(traffic, count, seed=1)]
     return [after - before for before, after in itertools.pairwise(times)]
 
@@ -55,7 +55,7 @@ def test_the_mean_rate_comes_out_where_gaps_reach_over_spells() -> None:
 
 def test_it_may_begin_with_a_burst() -> None:
     """As many requests in the first second as in any other, on average over seeds."""
-    one_spell = Traffic(rate=50.0, bursts=Bursts(factor=10.0, burst_s=1e6, calm_s=1e6))
+    one_spell = MadeTraffic(rate=50.0, bursts=Bursts(factor=10.0, burst_s=1e6, calm_s=1e6))
     early = sum(sum(1 for each in arrivals(one_spell, 1000, seed) if each.at < 1.0) for seed in range(400))
     assert early / 400 == pytest.approx(50.0, rel=0.1)
 
@@ -105,8 +105,8 @@ def test_nothing_is_longer_than_allowed() -> None:
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (lambda: Traffic(rate=0.0), "0 requests a second"),
-        (lambda: Traffic(rate=float("nan")), "nan requests a second"),
+        (lambda: MadeTraffic(rate=0.0), "0 requests a second"),
+        (lambda: MadeTraffic(rate=float("nan")), "nan requests a second"),
         (lambda: Bursts(factor=0.5), "0.5 times"),
         (lambda: Bursts(burst_s=0.0), "bursts of 0 s"),
         (lambda: Bursts(calm_s=float("inf")), "inf"),

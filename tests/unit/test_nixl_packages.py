@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from kvlease.agent.nixl import NixlTransport
+from kvlease.agent.nixl import NixlTransport, errors_of
 from kvlease.errors import PeerGone
-from kvlease.fence import AgentErrors
 
 
 class nixlRemoteDisconnectError(Exception):
@@ -47,7 +46,7 @@ def rocm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("rocm")
 def test_fences_fail_by_the_errors_of_the_platforms_own_package() -> None:
-    errors = AgentErrors.of_nixl("nixl_rocm")
+    errors = errors_of("nixl_rocm")
     assert set(errors.all) == {nixlRemoteDisconnectError, nixlBackendError}
     assert errors.disconnected is nixlRemoteDisconnectError
 

@@ -2,8 +2,8 @@
 
 from protocol_bench import STEP_S, LesseeBench, P, sent
 
+from kvlease.protocol import TIMING
 from kvlease.protocol.effects import Fetch
-from kvlease.protocol.lessee import BACKOFF_MAX_S, IDLE_S, MAX_DROPS, MAX_UNANSWERED, TRIES
 from kvlease.protocol.messages import VERSION, Ack, Gone, Hello, Welcome
 from kvlease.protocol.tracking import MAX_PLACES
 from kvlease.sim.structure import lessee_is_empty
@@ -15,22 +15,22 @@ def test_r12_a_producer_that_answers_only_old_copies_makes_nobody_remember_more(
     session = d.lessee.sessions[P]
     for _ in range(1000):
         d.wait(STEP_S)
-        if session.tries == TRIES - 1:
+        if session.tries == TIMING.tries - 1:
             d.hear(Ack(min(session.sent_at), []))
-    assert len(session.sent_at) <= MAX_UNANSWERED, TRIES
+    assert len(session.sent_at) <= TIMING.max_unanswered, TIMING.tries
 
 
 def test_r12_drops_that_nobody_hears_do_not_pile_up() -> None:
     """A client may name a producer that is not there in one request after another, so that one always waits."""
     d = LesseeBench()
     d.track("first", 1)
-    for token in range(2, MAX_DROPS + 50):
-        d.lessee.track(f"r{token}", d.ref(token), d.endpoint, d.now)
+    for token in range(2, TIMING.max_drops + 50):
+        d.lessee.track(f"r{token}", d.ref(token), d.endpoint, False, d.now)
         d.lessee.untrack(f"r{token}", d.now)
     session = d.lessee.sessions[P]
-    assert len(session.pending) == 1 + MAX_DROPS
+    assert len(session.pending) == 1 + TIMING.max_drops
     assert session.pending[1], "what is still wanted is claimed"
-    assert session.pending[MAX_DROPS + 49] is False, (
+    assert session.pending[TIMING.max_drops + 49] is False, (
         "the oldest drops are forgotten: their leases are the first to expire"
     )
 
@@ -39,13 +39,13 @@ def test_r12_a_producer_that_acknowledges_nothing_is_left_when_nobody_wants_anyt
     d = LesseeBench()
     d.open_and_held()
     effects = d.untrack("r1")
-    for _ in range(round(2 * IDLE_S / STEP_S)):
+    for _ in range(round(2 * TIMING.idle_s / STEP_S)):
         for hello in sent(effects, Hello):
             d.welcome(hello)
         if any(isinstance(effect, Fetch) for effect in effects):
             d.fetched(d.card())
         effects = d.wait(STEP_S)
-    lessee_is_empty(d.lessee)
+    lessee_is_empty(d.lessee.snapshot())
 
 
 def test_r14_places_that_clients_make_up_do_not_hide_the_right_one() -> None:
@@ -77,11 +77,11 @@ def test_r12_a_session_ends_however_rarely_its_producer_wants_renewals() -> None
     (hello,) = sent(d.fetched(d.card()), Hello)
     ages_ms = 2**64 - 1
     d.hear(Welcome(VERSION, P, hello.seq, ages_ms, ages_ms, ages_ms, ages_ms, 1))
-    d.hear(Ack(d.lessee._seq, []))
+    d.hear(Ack(d.last_seq, []))
     d.hear(Gone([1]))
     d.untrack("r1")
-    d.wait(IDLE_S + STEP_S)
-    lessee_is_empty(d.lessee)
+    d.wait(TIMING.idle_s + STEP_S)
+    lessee_is_empty(d.lessee.snapshot())
 
 
 def test_r8_a_place_that_a_request_names_is_asked_at_once_whatever_others_made_up() -> None:
@@ -89,7 +89,7 @@ def test_r8_a_place_that_a_request_names_is_asked_at_once_whatever_others_made_u
     d = LesseeBench()
     effects = d.track("made up", 1, endpoint=("made-up", 1))
     for _ in range(20):
-        effects = d.fetched(None, ("made-up", 1)) if effects else d.wait(BACKOFF_MAX_S / 2)
+        effects = d.fetched(None, ("made-up", 1)) if effects else d.wait(TIMING.backoff_max_s / 2)
     assert not any(session.fetching for session in d.lessee.sessions.values())
     assert d.track("honest", 2) == [Fetch(d.endpoint)]
 
@@ -101,5 +101,5 @@ def test_r12_places_that_nobody_names_any_more_are_bounded() -> None:
         d.track(f"made-up-{i}", 2 + i, endpoint=(f"made-up-{i}", 1))
         d.untrack(f"made-up-{i}")
         d.fetched(None, d.lessee.sessions[P].endpoint)
-        d.wait(BACKOFF_MAX_S)
+        d.wait(TIMING.backoff_max_s)
     assert len(d.lessee.sessions[P].places) <= MAX_PLACES + 2

@@ -8,18 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.errors import ConfigError
-from kvlease.protocol import LeaseConfig, resolve
-from kvlease.protocol.config import _KEYS, MAX_DURATION_S, OLD_VARIABLE
-from kvlease.protocol.lessee import RETRY_S
+from kvlease.protocol import TIMING, LeaseConfig, resolve
+from kvlease.protocol.config import KEYS, MAX_DURATION_S
 
 FEW = settings(derandomize=True, database=None, deadline=None)
-NUMBERS = [key for key in _KEYS if key not in ("kv_lease_fence_slots", "kv_lease_compare_media")]
+NUMBERS = [key for key in KEYS if key not in ("kv_lease_fence_slots", "kv_lease_compare_media")]
 
 
 def test_the_defaults_are_vllms() -> None:
-    config, warnings = resolve({})
-    assert warnings == []
-    assert config == LeaseConfig(
+    assert resolve({}) == LeaseConfig(
         duration_s=30.0,
         extension_s=20.0,
         renew_interval_s=5.0,
@@ -35,7 +32,7 @@ def test_the_defaults_are_vllms() -> None:
 @FEW
 @given(st.floats(1.0, MAX_DURATION_S / 4))
 def test_r2_everything_follows_from_the_duration_in_its_proportion(duration: float) -> None:
-    config, _ = resolve({"kv_lease_duration": duration})
+    config = resolve({"kv_lease_duration": duration})
     assert math.isclose(config.extension_s, duration * 2 / 3)
     assert math.isclose(config.renew_interval_s, duration / 6)
     assert config.orphan_grace_s <= config.duration_s <= config.max_age_s
@@ -43,7 +40,7 @@ def test_r2_everything_follows_from_the_duration_in_its_proportion(duration: flo
 
 
 def test_from_one_second_up() -> None:
-    config, _ = resolve({"kv_lease_duration": 1})
+    config = resolve({"kv_lease_duration": 1})
     assert math.isclose(config.renew_interval_s, 1 / 6), "vLLM's own interval is 0 below six seconds"
     with pytest.raises(ConfigError):
         resolve({"kv_lease_duration": 0.99})
@@ -51,8 +48,8 @@ def test_from_one_second_up() -> None:
 
 @pytest.mark.parametrize("duration", [1, 2, 3, 30])
 def test_l2_one_lost_renewal_loses_no_lease_at_any_duration(duration: float) -> None:
-    config, _ = resolve({"kv_lease_duration": duration})
-    assert config.renew_interval_s + RETRY_S < config.extension_s
+    config = resolve({"kv_lease_duration": duration})
+    assert config.renew_interval_s + TIMING.retry_s < config.extension_s
 
 
 def test_each_key_sets_its_own_value() -> None:
@@ -67,8 +64,8 @@ def test_each_key_sets_its_own_value() -> None:
         "kv_lease_fence_slots": 128,
         "kv_lease_compare_media": False,
     }
-    assert set(values) == set(_KEYS)
-    assert resolve(values)[0] == LeaseConfig(40.0, 31.0, 2.0, 0.0, 77.5, 9.0, 0.5, 128, False)
+    assert set(values) == set(KEYS)
+    assert resolve(values) == LeaseConfig(40.0, 31.0, 2.0, 0.0, 77.5, 9.0, 0.5, 128, False)
 
 
 def example_in(message: str) -> tuple[str, float]:
@@ -97,7 +94,7 @@ def test_a_bad_number_of_slots_is_refused(value: object) -> None:
     with pytest.raises(ConfigError, match=r"kv_lease_fence_slots is .* whole number from 1 to") as error:
         resolve({"kv_lease_fence_slots": value})
     key, example = example_in(str(error.value))
-    assert resolve({key: int(example)})[0].fence_slots == example
+    assert resolve({key: int(example)}).fence_slots == example
 
 
 @pytest.mark.parametrize(
@@ -135,30 +132,11 @@ def test_an_unknown_key_of_ours_is_refused_with_the_nearest(wrong: str, right: s
 def test_an_unknown_key_near_to_nothing_is_refused_with_all_there_are() -> None:
     with pytest.raises(ConfigError) as error:
         resolve({"kv_lease_zzzzzzzzzzzzzzzzzzzz": 1})
-    assert all(key in str(error.value) for key in _KEYS)
+    assert all(key in str(error.value) for key in KEYS)
 
 
 def test_keys_of_others_are_none_of_our_business() -> None:
     assert resolve({"num_threads": "many", "kv_buffer": None}) == resolve({})
-
-
-def test_the_old_variable_is_honoured_with_a_warning() -> None:
-    config, warnings = resolve({}, {OLD_VARIABLE: "480", "OTHER": "x"})
-    assert (config.duration_s, config.extension_s) == (480.0, 320.0)
-    assert len(warnings) == 1
-    assert OLD_VARIABLE in warnings[0]
-    assert '"kv_lease_duration"' in warnings[0]
-
-
-def test_a_duration_that_is_given_wins_over_the_old_variable_silently() -> None:
-    assert resolve({"kv_lease_duration": 30}, {OLD_VARIABLE: "480"}) == resolve({})
-
-
-@pytest.mark.parametrize("text", ["", "soon", "0", "-5", "nan", "inf", "1e9"])
-def test_an_old_variable_that_makes_no_sense_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match=f"{OLD_VARIABLE} is {text!r}") as error:
-        resolve({}, {OLD_VARIABLE: text})
-    assert example_in(str(error.value)) == ("kv_lease_duration", 30.0)
 
 
 @pytest.mark.parametrize("value", ["false", 0, 1, None, []])

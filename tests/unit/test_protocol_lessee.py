@@ -5,10 +5,9 @@ import itertools
 import pytest
 from protocol_bench import P2, LesseeBench, P, sent
 
-from kvlease.protocol import LeaseCard, Standing
+from kvlease.protocol import TIMING, LeaseCard, Standing
 from kvlease.protocol.clock import TICK_S
 from kvlease.protocol.effects import Connect, Disconnect, Fetch, Lose, Send
-from kvlease.protocol.lessee import BACKOFF_MAX_S, IDLE_S, RETRY_S, SIBLING_LINGER_S, TRIES
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION, Ack, Bye, Gone, Hello, Probe, Renew, Welcome
 from kvlease.sim.structure import lessee_is_empty
 
@@ -56,7 +55,7 @@ def test_r8_an_engine_that_was_idle_for_long_claims_at_once() -> None:
     d.open_and_held()
     d.untrack("r1")
     d.wait(0.1)
-    d.hear(Ack(d.lessee._seq, []))
+    d.hear(Ack(d.last_seq, []))
     d.wait(10, awake=False)
     assert [renew.claims for renew in sent(d.track("r2", 2), Renew)] == [[2]]
 
@@ -83,7 +82,7 @@ def test_r11_ten_thousand_claims_arrive_in_a_dozen_messages() -> None:
     d = LesseeBench()
     renew = d.open_and_held()
     for token in range(2, 10_002):
-        d.lessee.track(f"r{token}", d.ref(token), d.endpoint, d.now)
+        d.lessee.track(f"r{token}", d.ref(token), d.endpoint, False, d.now)
     claims: list[int] = []
     windows = 0
     effects = d.turn()
@@ -101,13 +100,14 @@ def test_r12_nothing_is_left_behind() -> None:
     d = LesseeBench()
     d.open_and_held()
     assert [renew.drops for renew in sent(d.untrack("r1"), Renew)] == [[1]]
-    d.hear(Ack(d.lessee._seq, []))
-    assert d.wait(IDLE_S - 0.1) == [], "R13: nothing to renew, nothing is sent"
+    d.hear(Ack(d.last_seq, []))
+    assert d.wait(TIMING.idle_s - 0.1) == [], "R13: nothing to renew, nothing is sent"
+    before = d.last_seq
     bye, disconnect = d.wait(0.3)
     assert isinstance(bye, Send)
-    assert bye.message == Bye(d.lessee._seq)
+    assert bye.message == Bye(before + 1)
     assert disconnect == Disconnect(P)
-    lessee_is_empty(d.lessee)
+    lessee_is_empty(d.lessee.snapshot())
 
 
 def test_r12_requests_that_abort_before_the_producer_is_reached_leave_nothing_behind() -> None:
@@ -119,7 +119,7 @@ def test_r12_requests_that_abort_before_the_producer_is_reached_leave_nothing_be
         d.wait(0.5)
         if any(session.fetching for session in d.lessee.sessions.values()):
             d.fetched(None)
-    lessee_is_empty(d.lessee)
+    lessee_is_empty(d.lessee.snapshot())
 
 
 def test_r12_a_lease_dropped_before_its_claim_was_sent_is_dropped_at_the_producer_too() -> None:
@@ -135,8 +135,8 @@ def test_r12_a_lease_dropped_before_its_claim_was_sent_is_dropped_at_the_produce
 def test_r12_close_says_bye_and_what_the_engine_says_afterwards_does_no_harm() -> None:
     d = LesseeBench()
     d.open_and_held()
-    d.track("1_r2", 2)
-    d.untrack("1_r2")
+    d.track("r2", 2, siblings=True)
+    d.untrack("r2")
     d.lessee.close()
     effects = d.lessee.take_effects()
     assert [e for e in effects if isinstance(e, Disconnect)] == [Disconnect(P)]
@@ -144,21 +144,21 @@ def test_r12_close_says_bye_and_what_the_engine_says_afterwards_does_no_harm() -
     d.untrack("r1")
     d.wait(5)
     assert d.lessee.standing("r1", d.now) is None
-    lessee_is_empty(d.lessee)
+    lessee_is_empty(d.lessee.snapshot())
 
 
 def test_r13_no_empty_renewal_after_the_last_lease() -> None:
     d = LesseeBench()
     d.open_and_held()
     d.untrack("r1")
-    d.hear(Ack(d.lessee._seq, []))
+    d.hear(Ack(d.last_seq, []))
     assert sent(d.wait(60), Renew) == []
 
 
 def test_r20_held_is_counted_from_the_sending_of_what_was_acknowledged() -> None:
     d = LesseeBench()
     d.open()
-    sent_at, seq = d.now, d.lessee._seq
+    sent_at, seq = d.now, d.last_seq
     assert d.lessee.standing("r1", d.now) is Standing.TRACKED
     d.now += 0.2
     d.hear(Ack(seq, []))
@@ -182,7 +182,7 @@ def test_r20_a_lost_lease_is_told_once_to_each_holder_and_forgotten(bad_news: st
     d.untrack("r1")
     d.untrack("r2")
     assert d.lessee.standing("r1", d.now) is None
-    assert not d.lessee._lost
+    assert not d.lessee.snapshot().lost
 
 
 def test_r20_an_unknown_lease_is_not_claimed_again() -> None:
@@ -200,7 +200,7 @@ def test_r22_another_incarnation_at_the_endpoint_means_that_the_leases_are_lost(
     assert Lose("r1") in d.fetched(d.card(producer=P2))
     d.untrack("r1")
     d.wait(1)
-    lessee_is_empty(d.lessee)
+    lessee_is_empty(d.lessee.snapshot())
 
 
 def test_r22_a_version_that_we_do_not_speak_means_the_same() -> None:
@@ -230,13 +230,13 @@ def test_r24_the_lease_is_dropped_when_its_last_holder_lets_go() -> None:
 
 def test_r24_a_sibling_on_its_way_finds_the_lease_still_kept() -> None:
     d = LesseeBench()
-    d.open_and_held("0_cmpl", 1)
-    d.untrack("0_cmpl")
-    assert d.wait(SIBLING_LINGER_S - 0.1) == []
-    d.track("1_cmpl", 1)
-    assert d.wait(SIBLING_LINGER_S) == [], "it holds the lease for as long as it wants"
-    d.untrack("1_cmpl")
-    assert [renew.drops for renew in sent(d.wait(SIBLING_LINGER_S + 0.1), Renew)][:1] == [[1]]
+    d.open_and_held("r1", 1, siblings=True)
+    d.untrack("r1")
+    assert d.wait(TIMING.sibling_linger_s - 0.1) == []
+    d.track("r2", 1)
+    assert d.wait(TIMING.sibling_linger_s) == [], "it holds the lease for as long as it wants"
+    d.untrack("r2")
+    assert [renew.drops for renew in sent(d.wait(TIMING.sibling_linger_s + 0.1), Renew)][:1] == [[1]]
 
 
 def test_r25_an_idle_engine_says_what_it_drops() -> None:
@@ -250,11 +250,11 @@ def test_r25_an_idle_engine_says_what_it_drops() -> None:
 def test_r25_an_engine_that_makes_no_step_stops_renewing_until_it_does() -> None:
     d = LesseeBench(stall_limit_s=12)
     d.open_and_held()
-    seq = d.lessee._seq
+    seq = d.last_seq
     for _ in range(4):
         for renew in sent(d.wait(5.1, awake=False), Renew):
             d.hear(Ack(renew.seq, []))
-    assert d.lessee._seq == seq + 2, "at 5 and 10 s; from 12 s on it is silent"
+    assert d.last_seq == seq + 2, "at 5 and 10 s; from 12 s on it is silent"
     assert sent(d.wait(5.1), Renew)
 
 
@@ -289,7 +289,7 @@ def test_l2_an_idle_engine_that_takes_a_request_on_renews_for_it() -> None:
     d = LesseeBench(stall_limit_s=120)
     d.open_and_held()
     d.untrack("r1")
-    d.hear(Ack(d.lessee._seq, []))
+    d.hear(Ack(d.last_seq, []))
     d.lessee.progress(d.now, stepping=False)
     d.wait(10, awake=False)
     assert [renew.claims for renew in sent(d.track("r2", 2), Renew)] == [[2]]
@@ -299,7 +299,7 @@ def test_l2_a_lost_message_is_repeated_soon_with_the_same_changes_under_a_new_se
     d = LesseeBench()
     first = d.open()
     d.track("r2", 2)
-    (second,) = sent(d.wait(RETRY_S + 0.05), Renew)
+    (second,) = sent(d.wait(TIMING.retry_s + 0.05), Renew)
     assert second.seq > first.seq
     assert second.claims == first.claims == [1], "r2 has to wait: any copy's Ack settles all copies"
     (third,) = sent(d.hear(Ack(first.seq, [])), Renew)
@@ -310,11 +310,11 @@ def test_s4_an_ack_of_an_older_window_does_not_settle_the_newer_one() -> None:
     d = LesseeBench()
     first = d.open()
     d.track("r2", 2)
-    (copy,) = sent(d.wait(RETRY_S + 0.05), Renew)
+    (copy,) = sent(d.wait(TIMING.retry_s + 0.05), Renew)
     d.hear(Ack(first.seq, []))
     d.hear(Ack(copy.seq, []))
     assert d.lessee.standing("r2", d.now) is Standing.TRACKED
-    assert [renew.claims for renew in sent(d.wait(RETRY_S + 0.05), Renew)] == [[2]]
+    assert [renew.claims for renew in sent(d.wait(TIMING.retry_s + 0.05), Renew)] == [[2]]
 
 
 def test_s4_the_last_word_on_a_token_wins() -> None:
@@ -344,11 +344,11 @@ def test_s4_a_reopened_session_states_all_claims_and_unheard_drops_again() -> No
     d = LesseeBench()
     d.open_and_held("r1", 1)
     d.track("r2", 2)
-    d.hear(Ack(d.lessee._seq, []))
+    d.hear(Ack(d.last_seq, []))
     d.untrack("r2")
     d.track("r3", 3)
     d.untrack("r3")
-    effects = d.wait(TRIES * (RETRY_S + 0.05) + 0.1)
+    effects = d.wait(TIMING.tries * (TIMING.retry_s + 0.05) + 0.1)
     assert sent(effects, Hello), "nobody answers: the session is opened anew"
     assert d.lessee.standing("r1", d.now) is Standing.HELD
     (renew,) = sent(d.welcome(sent(effects, Hello)[0], session=2), Renew)
@@ -368,7 +368,7 @@ def test_s4_a_producer_that_ended_claims_gets_them_stated_again() -> None:
 def test_a_producer_that_does_not_answer_is_sought_again_ever_more_slowly() -> None:
     d = LesseeBench()
     d.open_and_held()
-    assert Disconnect(P) in d.wait(5 + 3 * TRIES * RETRY_S)
+    assert Disconnect(P) in d.wait(5 + 3 * TIMING.tries * TIMING.retry_s)
     fetches: list[float] = []
     while len(fetches) < 10:
         if any(session.fetching for session in d.lessee.sessions.values()):
@@ -377,8 +377,8 @@ def test_a_producer_that_does_not_answer_is_sought_again_ever_more_slowly() -> N
         d.wait(0.05)
     pauses = [b - a for a, b in itertools.pairwise(fetches)]
     assert pauses == sorted(pauses)
-    assert pauses[0] < 2 * RETRY_S
-    assert BACKOFF_MAX_S - 0.1 < pauses[-1] < BACKOFF_MAX_S + 0.2
+    assert pauses[0] < 2 * TIMING.retry_s
+    assert TIMING.backoff_max_s - 0.1 < pauses[-1] < TIMING.backoff_max_s + 0.2
     assert d.lessee.standing("r1", d.now) is Standing.TRACKED, "not lost: nobody said so"
 
 

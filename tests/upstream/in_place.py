@@ -14,17 +14,15 @@ import pytest
 
 import kvlease.vllm
 import kvlease.vllm.connector
-import kvlease.vllm.scheduler
+import kvlease.vllm.in_scheduler
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.memory import MemoryNetwork, MemoryTransport
-from kvlease.fence import FenceVerifier
-from kvlease.protocol import resolve
-from kvlease.roles.consumer import ConsumerSide
-from kvlease.roles.fences import RemoteFences
-from kvlease.roles.producer import ProducerSide
-from kvlease.roles.reads import LeasedReads
-from kvlease.roles.words import WorkerWords
+from kvlease.engine.worker import LeaseWorker
+from kvlease.fence import CAPACITY, AgentErrors, FenceTable, FenceVerifier, RegisteredWords
+from kvlease.protocol import WorkerFence, resolve
 from kvlease.vllm.connector import LeasedNixlConnector
+from kvlease.vllm.in_scheduler import SchedulerLeases
+from kvlease.vllm.in_worker import WorkerLeases
 from kvlease.vllm.metadata import LeasedHandshakePayload
 from kvlease.vllm.prompts import fingerprint_of
 from kvlease.vllm.scheduler import LeasedScheduler
@@ -34,6 +32,7 @@ from kvlease.vllm.worker import LeasedWorker
 SLOTS = 10_000
 """Words of a fence that no worker of a test will ever arm."""
 
+CONFIG = resolve({})
 _network = MemoryNetwork()
 _schedulers: "weakref.WeakSet[Scheduler]" = weakref.WeakSet()
 
@@ -55,16 +54,16 @@ class Scheduler(Bare, LeasedScheduler):
 
     parts: ClassVar = {
         "kv_cache_config": lambda _: MagicMock(transfer_groups=[MagicMock()]),
-        "_agent": lambda _: LeaseAgent(resolve({}, {})[0], "engine", _in_memory, SideChannelCards()),
-        "_producer": lambda self: ProducerSide(resolve({}, {})[0], self._agent, 1, fingerprint_of),
-        "_consumer": lambda self: ConsumerSide(self._agent, fingerprint_of),
+        "_lease": lambda _: SchedulerLeases(
+            LeaseAgent(CONFIG, "engine", _in_memory, SideChannelCards()), CONFIG, workers=1, groups=1
+        ),
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _schedulers.add(self)
         # As the handshake of its workers would.
-        self._producer.open(SLOTS)
+        self._lease.open([WorkerFence(0, 0, 4096, SLOTS)])
 
     def set_xfer_handshake_metadata(self, metadata: Any) -> None:
         """Also of payloads that no worker made."""
@@ -79,37 +78,25 @@ class Scheduler(Bare, LeasedScheduler):
         super().on_new_request(request)
 
     def request_finished(self, request: Any, block_ids: Any) -> Any:
-        if (request.kv_transfer_params or {}).get("do_remote_decode") and not self._producer.has(request.request_id):
+        producer = self._lease.step.producer
+        if (request.kv_transfer_params or {}).get("do_remote_decode") and not producer.has(request.request_id):
             # Some play no more of a request than its end.
-            self._producer.take_on(request)
-            self._producer.prepare(request.request_id)
+            producer.take_on(request.request_id, fingerprint_of(request))
+            producer.prepare(request.request_id)
         return super().request_finished(request, block_ids)
 
 
 class Worker(Bare, LeasedWorker):
     """`LeasedWorker` without a KV cache, which hardly any of the tests has."""
 
-    parts: ClassVar = {
-        "_table": lambda _: None,
-        "_verifier": lambda _: None,
-        "_fence_slots": lambda _: SLOTS,
-        "_words": lambda _: WorkerWords(None),
-        "_reads": lambda _: LeasedReads(FenceVerifier(MagicMock())),
-        "_fences": lambda _: RemoteFences(MagicMock()),
-        "_released": lambda _: set(),
-        "_heartbeats": lambda _: set(),
-        "_addresses": lambda _: {},
-        "_outlived": lambda _: set(),
-    }
+    parts: ClassVar = {"_lease": lambda self: WorkerLeases(self, _a_fence())}
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._open_fence()
 
-    def _open_fence(self) -> None:
-        """Once, and not in a bare one, whose NIXL may be anything."""
-        if "_verifier" in vars(self) and self._table is None:
-            super()._open_fence()
+def _a_fence() -> LeaseWorker:
+    """What the registration of a KV cache would give; with a NIXL of its own, since the worker's may be anything."""
+    nixl, errors = MagicMock(), AgentErrors((), Exception)
+    verifier = FenceVerifier(nixl, RegisteredWords(nixl, CAPACITY), errors=errors)
+    return LeaseWorker(FenceTable(RegisteredWords(nixl, SLOTS)), verifier, MagicMock())
 
 
 def _leased(payload: Any) -> LeasedHandshakePayload:
@@ -141,7 +128,7 @@ def put_in_place() -> None:
         # Not looked up any more, and so vLLM's surface is not checked any more: it is not vLLM's own now.
         setattr(kvlease.vllm, name, LeasedNixlConnector)
     vars(kvlease.vllm.connector).update(LeasedScheduler=Scheduler, LeasedWorker=Worker)
-    vars(kvlease.vllm.scheduler)["NixlTransport"] = _in_memory
+    vars(kvlease.vllm.in_scheduler)["NixlTransport"] = _in_memory
 
 
 put_in_place()

@@ -8,8 +8,7 @@ from kvlease.protocol import Endpoint, LeaseCard
 class CardSource(Protocol):
     """Fetches cards without making the agent wait: asked now, answered later.
 
-    Implementations: `kvlease.agent.fetching.ThreadedCards` (over vLLM's handshake listener:
-    `kvlease.vllm.side_channel.SideChannelCards`), `MemoryCards`.
+    Implementations: `kvlease.agent.fetching.ThreadedCards`, over what fetches one card; `MemoryCards`.
     """
 
     def ask(self, endpoint: Endpoint) -> None:

@@ -1,14 +1,14 @@
 """What a lease agent does in a turn, without the thread that takes the turns: `agent.loop` has that.
 
 The engine's step and the agent never wait for each other. The engine leaves word in a deque and takes word from
-another, both atomic in CPython; lessor and lessee belong to whoever takes the turns. So renewals do not wait for steps
+another, both atomic in CPython; the protocol belongs to whoever takes the turns. So renewals do not wait for steps
 (R15), and no step waits for a renewal, whatever the number of leases.
 """
 
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,29 +16,16 @@ from kvlease.agent.cards import CardSource
 from kvlease.agent.transport import Transport
 from kvlease.errors import BadMessage, PeerGone, UnsupportedEngine
 from kvlease.logs import bounded_logger
-from kvlease.protocol import Endpoint, LeaseConfig, LeaseRef, Lessee, Lessor
+from kvlease.protocol import TIMING, Endpoint, LeaseConfig, LeaseRef, Peer, PeerSnapshot, Timing
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Revoke, Send
-from kvlease.protocol.messages import (
-    MAX_ADDRESS_BYTES,
-    Ack,
-    Bye,
-    Gone,
-    Hello,
-    Message,
-    Probe,
-    Renew,
-    Welcome,
-    decode,
-    encode,
-)
+from kvlease.protocol.messages import MAX_ADDRESS_BYTES, Message, decode, encode
+from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Said, Track, Untrack
 
 bounded = bounded_logger(__name__)
 
 T = TypeVar("T")
 CONNECTING_S = 0.05
 """How long the first messages of a connection take at most, where both sides look often."""
-Action = tuple[Callable[..., None], tuple[object, ...]]
-"""What to call with these arguments and the time of the turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +43,26 @@ class AgentReport:
     agent: dict[str, int]
 
 
-class AgentCore:
-    """Runs one engine's lessor and lessee over a transport. One thread calls `step`, one other may call the rest.
+@dataclass(frozen=True, slots=True)
+class AgentSnapshot:
+    """What an agent knows at a moment, in whole; of the thread that takes the turns."""
 
-    The simulator and the explorer call `step` with a time of their own.
+    peer: PeerSnapshot
+    revoked: tuple[Revoke, ...]
+    """Leases that are over, of which the engine has not yet heard."""
+    lost: tuple[str, ...]
+    """Local requests whose lease is lost, of which the engine has not yet heard."""
+    said: int
+    """What the engine said and the agent has not yet heard."""
+
+
+class AgentCore:
+    """Runs one engine's protocol over a transport. One thread calls `turn`, one other may call the rest.
+
+    The simulator and the explorer call `turn` with a time of their own.
+
+    Attributes: `peer`, the protocol, of the thread that takes the turns. `died_at`: when that thread died of an
+    unforeseen error, on `clock`; None while it lives.
     """
 
     def __init__(
@@ -70,11 +73,11 @@ class AgentCore:
         cards: CardSource,
         *,
         incarnation: int | None = None,
+        timing: Timing = TIMING,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.incarnation = secrets.randbits(64) if incarnation is None else incarnation
         self.died_at: float | None = None
-        """When whoever takes the turns died of an unforeseen error, on `clock`; None while it lives."""
         now = clock()
         self._clock = clock
         self._transport = open_transport(self.incarnation)
@@ -84,15 +87,13 @@ class AgentCore:
                 "it names too many network devices. Name fewer, for example with UCX_NET_DEVICES=mlx5_0:1"
             )
         self._cards = cards
-        self._lessor = Lessor(config, self.incarnation, now)
-        self._lessee = Lessee(engine_id, self.incarnation, self._transport.address, config.stall_limit_s, now)
-        self._links: dict[int, set[object]] = {}
+        self.peer = Peer(config, engine_id, self.incarnation, self._transport.address, now, timing)
         self._counts: Counter[str] = Counter()
         self._progress_at = now
         self._steps = 0
         """Begun and not ended; schedulers let steps overlap."""
         self._connecting_until = now
-        self._actions: deque[Action] = deque()
+        self._said: deque[Said] = deque()
         self._revoked: deque[Revoke] = deque()
         self._lost: deque[str] = deque()
 
@@ -105,27 +106,27 @@ class AgentCore:
 
     def grant(self, token: int) -> None:
         """The prefill is done; the lease's term begins. Word is left before the token can leave the engine."""
-        self._leave_word(self._lessor.grant, token)
+        self._leave_word(Grant(token))
 
     def extend(self, token: int) -> None:
         """A stock consumer's heartbeat named the lease."""
-        self._leave_word(self._lessor.extend, token)
+        self._leave_word(Extend(token))
 
     def abort(self, token: int) -> None:
         """What was granted is not handed over after all: nobody will ever claim it."""
-        self._leave_word(self._lessor.abort, token)
+        self._leave_word(Abort(token))
 
-    def ended(self, token: int) -> None:
+    def cleared(self, token: int) -> None:
         """All workers have cleared the lease's word and let go of its blocks."""
-        self._leave_word(self._lessor.ended, token)
+        self._leave_word(Cleared(token))
 
-    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None:
-        """A local request wants this lease kept."""
-        self._leave_word(self._lessee.track, holder, ref, endpoint)
+    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
+        """A local request wants this lease kept; `siblings`: others of the same request (n > 1) may come for it."""
+        self._leave_word(Track(holder, ref, endpoint, siblings))
 
     def untrack(self, holder: str) -> None:
         """A local request has its data, or ended."""
-        self._leave_word(self._lessee.untrack, holder)
+        self._leave_word(Untrack(holder))
 
     def progress(self) -> bool:
         """The engine begins a step. Returns whether there is word for it to take, or the agent has died.
@@ -142,10 +143,10 @@ class AgentCore:
         self._steps = max(self._steps - 1, 0)
         self._progress_at = self._clock()
 
-    def _leave_word(self, action: Callable[..., None], *arguments: object) -> None:
+    def _leave_word(self, word: Said) -> None:
         if self.died_at is None:
             # Otherwise nobody would ever hear it.
-            self._actions.append((action, arguments))
+            self._said.append(word)
 
     # -- the engine takes word -----------------------------------------------------------------------------------
 
@@ -161,88 +162,84 @@ class AgentCore:
         """Counters and gauges. Copies of dicts, each atomic; together they may be a message apart."""
         return AgentReport(
             up=self.died_at is None,
-            leases=len(self._lessor.leases),
-            consumers=len(self._lessor.sessions),
-            producers=len(self._lessee.sessions),
-            lessor=dict(self._lessor.counts),
-            lessee=dict(self._lessee.counts),
+            leases=len(self.peer.lessor.leases),
+            consumers=len(self.peer.lessor.sessions),
+            producers=len(self.peer.lessee.sessions),
+            lessor=dict(self.peer.lessor.counts),
+            lessee=dict(self.peer.lessee.counts),
             agent=dict(self._counts) | {"refused.sender": self._transport.foreign},
         )
 
     # -- a turn --------------------------------------------------------------------------------------------------
 
-    def step(self, now: float) -> bool:
-        """The engine's word, then all that arrived, then what time does. True when anything happened.
+    def turn(self, now: float) -> bool:
+        """One turn of the protocol (`Peer.turn`), and what comes of it. True when anything happened."""
+        said = _drain(self._said) if self._said else ()
+        arrived = self._transport.receive()
+        messages = self._read(arrived) if arrived else ()
+        progress = Progress(self._progress_at, self._steps > 0)
+        effects = self.peer.turn(now, said, messages, self._cards.answers(), progress)
+        if effects:
+            self._carry_out(effects, now)
+        return bool(said or arrived or effects)
 
-        In this order, since nothing may end while the message that would have saved it lies unread.
-        """
-        busy = False
-        while self._actions:
-            action, arguments = self._actions.popleft()
-            action(*arguments, now)
-            busy = True
-        for peer, payload in self._transport.receive():
-            self._receive(peer, payload, now)
-            busy = True
-        for endpoint, card in self._cards.answers():
-            self._lessee.card_fetched(endpoint, card, now)
-        self._lessor.expire(now)
-        self._lessee.progress(self._progress_at, stepping=self._steps > 0)
-        self._lessee.advance(now)
-        return self._carry_out(now) or busy
+    def say_bye(self) -> None:
+        """To all peers: this engine shuts down. The last turn."""
+        now = self._clock()
+        self._carry_out(self.peer.close(now), now)
 
-    def _receive(self, peer: int, payload: bytes, now: float) -> None:
-        try:
-            message = decode(payload)
-        except BadMessage as e:
-            self._counts[f"refused.{e.kind}"] += 1
-            bounded.warning("kvlease: dropped a malformed message of agent %016x: %s", peer, e)
-            return
-        match message:
-            case Hello() | Renew():
-                self._lessor.receive(peer, message, now)
-            case Welcome() | Ack() | Gone() | Probe():
-                self._lessee.receive(peer, message, now)
-            case Bye():
-                # An engine may be our producer and our consumer at once.
-                self._lessor.receive(peer, message, now)
-                self._lessee.receive(peer, message, now)
+    def die(self) -> None:
+        """Whoever takes the turns dies of an unforeseen error: nobody is heard any more."""
+        self.died_at = self._clock()
+        self._said.clear()
 
-    def _carry_out(self, now: float) -> bool:
-        any_done = False
-        while True:
-            todo: list[tuple[object, Effect]] = [(self._lessor, e) for e in self._lessor.take_effects()]
-            todo += [(self._lessee, e) for e in self._lessee.take_effects()]
-            if not todo:
-                return any_done
-            any_done = True
-            for role, effect in todo:
-                self._do(role, effect, now)
+    def snapshot(self) -> AgentSnapshot:
+        """All that it knows. Only for the thread that takes the turns."""
+        return AgentSnapshot(self.peer.snapshot(), tuple(self._revoked), tuple(self._lost), len(self._said))
 
-    def _do(self, role: object, effect: Effect, now: float) -> None:
+    def _read(self, arrived: Iterable[tuple[int, bytes]]) -> list[tuple[int, Message]]:
+        """What can be read of what has arrived; the rest is counted."""
+        messages: list[tuple[int, Message]] = []
+        for peer, payload in arrived:
+            try:
+                messages.append((peer, decode(payload)))
+            except BadMessage as e:
+                self._counts[f"refused.{e.kind}"] += 1
+                bounded.warning("kvlease: dropped a malformed message of agent %016x: %s", peer, e)
+        return messages
+
+    def _carry_out(self, effects: Sequence[Effect], now: float) -> None:
+        while effects:
+            # What comes of a peer that is gone is done after what was to be done anyway.
+            effects = [more for effect in effects for more in self._do(effect, now)]
+
+    def _do(self, effect: Effect, now: float) -> Sequence[Effect]:
+        """Returns what is to be done besides, since a peer is gone."""
         match effect:
-            case Send(peer, message):
-                self._send(peer, message, now)
-            case Connect(peer, address):
-                self._connect(role, peer, address, now)
-            case Disconnect(peer):
-                self._disconnect(role, peer)
-            case Fetch(endpoint):
-                self._cards.ask(endpoint)
+            case Send():
+                return self._send(effect.peer, effect.message, now)
             case Revoke():
                 self._revoked.append(effect)
-            case Lose(holder):
-                self._lost.append(holder)
+            case Connect():
+                return self._connect(effect.peer, effect.address, now)
+            case Disconnect():
+                self._transport.disconnect(effect.peer)
+            case Fetch():
+                self._cards.ask(effect.endpoint)
+            case Lose():
+                self._lost.append(effect.holder)
+        return ()
 
-    def _send(self, peer: int, message: Message, now: float) -> None:
+    def _send(self, peer: int, message: Message, now: float) -> Sequence[Effect]:
         try:
             self._transport.send(peer, encode(message))
         except PeerGone as e:
             self._counts["sends_failed"] += 1
             bounded.warning("kvlease: agent %016x is gone: %s", peer, e)
-            self._peer_lost(peer, now)
+            return self.peer.lost(peer, now)
+        return ()
 
-    def _connect(self, role: object, peer: int, address: bytes, now: float) -> None:
+    def _connect(self, peer: int, address: bytes, now: float) -> Sequence[Effect]:
         # A link that is there stays: the first messages of a connection take many turns on both sides, and a Hello that
         # is repeated meanwhile must not begin it anew. One that is known to be dead was disconnected when it died.
         try:
@@ -250,28 +247,9 @@ class AgentCore:
         except PeerGone as e:
             self._counts["connects_failed"] += 1
             bounded.warning("kvlease: agent %016x cannot be reached: %s", peer, e)
-            self._peer_lost(peer, now)
-        else:
-            self._links.setdefault(peer, set()).add(role)
-            self._connecting_until = now + CONNECTING_S
-
-    def _disconnect(self, role: object, peer: int) -> None:
-        """Lessor and lessee may talk to the same engine: the link goes with the last of them."""
-        roles = self._links.get(peer, set())
-        roles.discard(role)
-        if not roles:
-            self._links.pop(peer, None)
-            self._transport.disconnect(peer)
-
-    def _peer_lost(self, peer: int, now: float) -> None:
-        self._lessor.peer_lost(peer, now)
-        self._lessee.peer_lost(peer, now)
-
-    def say_bye(self) -> None:
-        """To all peers: this engine shuts down. The last turn."""
-        self._lessor.close()
-        self._lessee.close()
-        self._carry_out(self._clock())
+            return self.peer.lost(peer, now)
+        self._connecting_until = now + CONNECTING_S
+        return ()
 
 
 def _drain(queue: deque[T]) -> list[T]:

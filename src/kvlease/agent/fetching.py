@@ -23,6 +23,7 @@ MAX_WAITING = 96
 """Endpoints that are asked, or wait to be, beside the proven ones; what comes on top is answered with None at once. The
 last of them waits for as many fetches as there are to each thread, 8, which is half a lease of default length."""
 MAX_PROVEN = 1024
+"""Endpoints that are remembered as proven; what served a card longest ago is forgotten first."""
 
 
 class ThreadedCards:

@@ -13,9 +13,9 @@ from kvlease.protocol import LeaseConfig
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.01
-"""Between two turns. NIXL without a progress thread moves only when asked; deadlines are kept by ticks of 0.02 s."""
+"""The pause between two turns. A transport may move only when it is asked; deadlines have coarser ticks."""
 CONNECTING_POLL_S = 0.001
-"""The same after a connection was begun: its first messages take many turns on both sides."""
+"""That pause after a connection was begun: its first messages take many turns on both sides."""
 CLOSE_S = 2.0
 """How long the end of an engine waits for the thread to say Bye."""
 
@@ -37,6 +37,12 @@ class LeaseAgent(AgentCore):
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kvlease-agent", daemon=True)
 
+    @property
+    def thread_id(self) -> int | None:
+        """The thread that takes the turns, as `threading` numbers it: whose clock says what leases cost an engine. None
+        before it was started."""
+        return self._thread.ident
+
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
@@ -55,12 +61,11 @@ class LeaseAgent(AgentCore):
     def _run(self) -> None:
         try:
             while not self._closing.wait(self._pause_s()):
-                self.step(self._clock())
+                self.turn(self._clock())
             self.say_bye()
         except Exception:
             # The one place for it: a bug in here must not take the engine down with it.
-            self.died_at = self._clock()
-            self._actions.clear()
+            self.die()
             logger.exception(
                 "kvlease: the lease agent died. This engine grants no leases from now on, takes back its outstanding "
                 "ones after one term, and computes prompts itself; its fences stay right. Restart it when convenient."

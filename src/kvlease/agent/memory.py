@@ -76,14 +76,15 @@ class MemoryNetwork:
                 self._inboxes[receiver].append(message)
             return len(held)
 
-    def _join(self, incarnation: int) -> None:
+    def join(self, incarnation: int) -> None:
+        """A process appears. Raises `ValueError` when one of this incarnation is there."""
         with self._lock:
             if incarnation in self._inboxes:
                 raise ValueError(f"incarnation {incarnation:#x} is on this network already")
             self._inboxes[incarnation] = deque()
 
-    def _carry(self, receiver: int, message: Message) -> bool:
-        """Whether `receiver` lives; the message may be lost all the same."""
+    def carry(self, receiver: int, message: Message) -> bool:
+        """Take a message for `receiver`. Returns whether that lives; the message may be lost all the same."""
         with self._lock:
             sender, payload = message
             if sender not in self._inboxes or receiver not in self._inboxes:
@@ -95,7 +96,8 @@ class MemoryNetwork:
                 self._inboxes[receiver].extend([message] * (2 if fate is Fate.DUPLICATE else 1))
             return True
 
-    def _collect(self, receiver: int) -> list[Message]:
+    def collect(self, receiver: int) -> list[Message]:
+        """What has arrived for `receiver` since the last call."""
         with self._lock:
             inbox = self._inboxes.get(receiver)
             if not inbox:
@@ -110,7 +112,7 @@ class MemoryTransport:
 
     def __init__(self, network: MemoryNetwork, incarnation: int) -> None:
         """Join `network`. Raises `ValueError` when `incarnation` (u64) is there already."""
-        network._join(incarnation)
+        network.join(incarnation)
         self._network = network
         self._incarnation = incarnation
         # Nobody but lease agents is on this network.
@@ -122,6 +124,11 @@ class MemoryTransport:
     def address(self) -> bytes:
         """The incarnation as 8 bytes; nothing else is needed to find it."""
         return self._incarnation.to_bytes(8, "little")
+
+    @property
+    def peers(self) -> frozenset[int]:
+        """The incarnations that this one is connected to, whether or not they can still be reached."""
+        return frozenset(self._reachable)
 
     def connect(self, peer: int, address: bytes) -> None:
         """Make `peer` reachable by `send`; a no-op when it is.
@@ -142,13 +149,13 @@ class MemoryTransport:
         """Hand `payload` to the network. Raises `PeerGone` when `peer` is not connected or dead."""
         if not self._reachable.get(peer, False):
             raise PeerGone(f"{peer:#x} is {'dead' if peer in self._reachable else 'not connected'}")
-        if not self._network._carry(peer, (self._incarnation, payload)):
+        if not self._network.carry(peer, (self._incarnation, payload)):
             self._reachable[peer] = False
             raise PeerGone(f"{peer:#x} cannot be reached any more")
 
     def receive(self) -> list[tuple[int, bytes]]:
         """All that has arrived since the last call, as (sender's incarnation, payload)."""
-        return self._network._collect(self._incarnation)
+        return self._network.collect(self._incarnation)
 
     def disconnect(self, peer: int) -> None:
         """Forget `peer`; a no-op when it is not connected."""

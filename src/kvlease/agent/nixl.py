@@ -23,6 +23,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from kvlease.errors import PeerGone
+from kvlease.fence import AgentErrors
 
 _NAME = re.compile(r"kvlease-([0-9a-f]{16})")
 _ANY_NAME = re.compile(rb"kvlease-.{0,16}", re.DOTALL)
@@ -59,11 +60,18 @@ def sort_out(arrived: Mapping[str | bytes, Sequence[bytes]]) -> tuple[list[tuple
     return messages, foreign
 
 
+def errors_of(package: str) -> AgentErrors:
+    """The errors of a NIXL package: each platform has another, with errors of its own, which have no common base."""
+    bindings = importlib.import_module(f"{package}._bindings")
+    names = [name for name in vars(bindings) if name.startswith("nixl") and name.endswith("Error")]
+    return AgentErrors(tuple(getattr(bindings, name) for name in names), bindings.nixlRemoteDisconnectError)
+
+
 class NixlTransport:
     """A `Transport` over a NIXL agent of its own, without memory and without a progress thread.
 
-    vLLM's own agent is not shared: it is not safe to use from a second thread, and a stock engine cannot parse foreign
-    notifications on it. A progress thread would spin a core.
+    The engine's own agent is not shared: it is not safe to use from a second thread, and a stock engine cannot parse
+    foreign notifications on it. A progress thread would spin a core.
 
     Attributes: `foreign` counts what was dropped since it did not come from a lease agent (a poll that NIXL could not
     decode counts once).
@@ -75,15 +83,14 @@ class NixlTransport:
         `package` is the NIXL to use; each platform has another.
         """
         # Only here: `import kvlease` must work where NIXL is not installed.
-        bindings, api = (importlib.import_module(f"{package}.{module}") for module in ("_bindings", "_api"))
+        api = importlib.import_module(f"{package}._api")
         config = api.nixl_agent_config(enable_prog_thread=False, backends=list(backends))
         self._agent = api.nixl_agent(agent_name(incarnation), config)
         self._address: bytes = self._agent.get_agent_metadata()
-        # NIXL's errors have no common base. Any of them means that there is no talking to this peer: strangers choose
-        # the addresses that we are told, and have many ways to be wrong. RemoteDisconnect: the peer died. Backend:
-        # nobody listens there, or UCX gave up. NotAllowed: an agent of that name is known, at another address.
-        names = [name for name in vars(bindings) if name.startswith("nixl") and name.endswith("Error")]
-        self._errors: tuple[type[Exception], ...] = tuple(getattr(bindings, name) for name in names)
+        # Any of them means that there is no talking to this peer: strangers choose the addresses that we are told, and
+        # have many ways to be wrong. RemoteDisconnect: the peer died. Backend: nobody listens there, or UCX gave up.
+        # NotAllowed: an agent of that name is known, at another address.
+        self._errors = errors_of(package).all
         # Connected peers, by incarnation: True while reachable, False once found dead, until disconnected.
         self._reachable: dict[int, bool] = {}
         self.foreign = 0
@@ -92,6 +99,11 @@ class NixlTransport:
     def address(self) -> bytes:
         """This agent's NIXL metadata, 300 to 500 B."""
         return self._address
+
+    def remembers(self, name: str | bytes) -> bool:
+        """Whether NIXL keeps an agent of this name: an address that was refused is to leave nothing behind."""
+        known: bool = self._agent.check_remote_metadata(name)
+        return known
 
     def connect(self, peer: int, address: bytes) -> None:
         """Make `peer` reachable by `send`; takes 1 to 10 ms. A no-op when it is.

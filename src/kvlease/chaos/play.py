@@ -124,7 +124,7 @@ class _Play:
             died = [engine.spec.name for engine in await scene.sick()]
             await self._replace(scene, died)
             bound_s = which.final_term_s + GRACE_S + MARGIN_S
-            free_s, stranded = await _wait_free(scene, bound_s)
+            free_s, stranded = await wait_free(scene, bound_s)
             requests += await self._after(traffic, which)
         outcome = RoundOutcome(
             round=which,
@@ -167,7 +167,7 @@ class _Play:
         return Leftovers(gauges=gauges, killed=[name for name, by_itself in ended if not by_itself])
 
 
-async def _wait_free(scene: Scene, bound_s: float) -> tuple[float | None, int]:
+async def wait_free(scene: Scene, bound_s: float) -> tuple[float | None, int]:
     """Nobody wants a block of P any more: seconds until all were free, and how many were not within the bound."""
     began = time.monotonic()
     stranded = 0

@@ -12,7 +12,7 @@ from kvlease.console.exits import Exit, described
 from kvlease.console.files import write
 from kvlease.explore.actions import FAULTS
 from kvlease.explore.report import as_json, progress_in_words, summary, totals
-from kvlease.explore.scale import Bounds, in_beats
+from kvlease.explore.scale import Bounds
 from kvlease.explore.search import Found, Limits, Search
 from kvlease.explore.settle import Settling
 from kvlease.explore.words import in_words
@@ -142,26 +142,25 @@ def _explore_one(world: Chosen, limits: Limits, console: "Console") -> Found:
 
 
 def _replay(bounds: Bounds, numbers: tuple[int, ...], console: "Console") -> Exit:
-    with in_beats():
-        world = World(bounds)
-        settling = Settling(world)
-        state = world.start()
-        try:
-            for count, number in enumerate(numbers, 1):
-                actions = world.actions(state)
-                if number >= len(actions):
-                    raise BadArguments(
-                        f"--replay: action {count} cannot be number {number}: {len(actions)} can happen by then, "
-                        "counted from 0"
-                    )
-                console.print(f"{count:4}  {in_words(actions[number])}")
-                state = world.after(state, actions[number])
-            settling.ask_all(state)
-        except Violation as violation:
-            for action in settling.path:
-                console.print(f"      {in_words(action)}")
-            console.print(f"BROKEN {violation}")
-            return Exit.FOUND
+    world = World(bounds)
+    settling = Settling(world)
+    state = world.start()
+    try:
+        for count, number in enumerate(numbers, 1):
+            actions = world.actions(state)
+            if number >= len(actions):
+                raise BadArguments(
+                    f"--replay: action {count} cannot be number {number}: {len(actions)} can happen by then, "
+                    "counted from 0"
+                )
+            console.print(f"{count:4}  {in_words(actions[number])}")
+            state = world.after(state, actions[number])
+        settling.ask_all(state)
+    except Violation as violation:
+        for action in settling.path:
+            console.print(f"      {in_words(action)}")
+        console.print(f"BROKEN {violation}")
+        return Exit.FOUND
     console.print("no promise is broken on this way, nor on the way on from there")
     return Exit.OK
 

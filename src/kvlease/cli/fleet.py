@@ -1,4 +1,4 @@
-"""`kvlease sim cluster` and `kvlease sim plan`: their arguments, and the frame around them."""
+"""`kvlease fleet compare` and `kvlease fleet plan`: their arguments, and the frame around them."""
 
 import argparse
 from itertools import islice
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from kvlease.fleet.settings import Fleet
-    from kvlease.fleet.source import Source
+    from kvlease.fleet.traffic.source import Source
 
 PARTS = ("rich", "matplotlib", "jinja2")
 
@@ -26,7 +26,11 @@ DEFAULT_STALL_S = 10.0
 DEFAULT_CRASHES_PER_HOUR = 0.1
 SHORT_WINDOW_S = 120.0
 
-_CLUSTER = f"""\
+_FLEET = """\
+Hundreds of engines in simulation, with the protocol's own code: what a way of holding blocks costs and
+saves under some traffic, and which lease settings to choose for it."""
+
+_COMPARE = f"""\
 Plays the same requests and the same faults under several policies on a simulated fleet of engines
 and compares them: blocks stranded, prefills wasted and repeated, late reads, goodput, time to first
 token, lease traffic. kvlease's part is its own protocol code; engines, network, router and clients
@@ -57,36 +61,46 @@ _EXITS = f"{_TRACES}\n\n" + described(
 )
 
 
-def add_fleet(actions: Any) -> None:
-    """Adds both commands to those of `kvlease sim`."""
-    cluster = Command(
-        "cluster",
-        _cluster,
-        "a fleet of engines under traffic, policies side by side",
-        _CLUSTER,
+def add_fleet(commands: Any) -> None:
+    """Adds the command, which has two of its own, to argparse's subparsers."""
+    fleet = Command(
+        "fleet",
+        None,
+        "many engines in simulation: what leases cost and save",
+        _FLEET,
+        examples=("kvlease fleet compare", "kvlease fleet plan --producers 8 --consumers 16 --stall 5"),
+    ).add_to(commands)
+    actions = fleet.add_subparsers(title="commands", metavar="COMMAND")
+
+    compare = Command(
+        "compare",
+        _compare,
+        "policies side by side under traffic",
+        _COMPARE,
         _EXITS,
         (
-            "kvlease sim cluster",
-            "kvlease sim cluster --scenario crashes --policy stock --policy kvlease-10",
-            "kvlease sim cluster --producers 200 --consumers 1000 --requests 1000000 --scenario calm --policy kvlease",
+            "kvlease fleet compare",
+            "kvlease fleet compare --scenario crashes --policy stock --policy kvlease-10",
+            "kvlease fleet compare --producers 200 --consumers 1000 --requests 1000000 --scenario calm "
+            "--policy kvlease",
         ),
         parts=PARTS,
         errors=Exit.BAD_ARGUMENTS,
     ).add_to(actions)
-    cluster.add_argument(
+    compare.add_argument(
         "--requests",
         type=whole(1, MANY),
         default=DEFAULT_REQUESTS,
         metavar="N",
         help="of each run (%(default)s)",
     )
-    cluster.add_argument(
+    compare.add_argument(
         "--scenario", action="append", choices=sorted(SCENARIOS), help="only this one; may be given several times (all)"
     )
-    cluster.add_argument(
+    compare.add_argument(
         "--policy", action="append", type=policy_name, metavar="NAME", help="only this one; may be given several times"
     )
-    add_common(cluster, "out/cluster", "the usual share of what the fleet can do")
+    add_common(compare, "out/compare", "the usual share of what the fleet can do")
 
     plan = Command(
         "plan",
@@ -95,8 +109,8 @@ def add_fleet(actions: Any) -> None:
         _PLAN,
         _EXITS,
         (
-            "kvlease sim plan --producers 8 --consumers 16 --stall 5",
-            "kvlease sim plan --trace conversation_trace.jsonl --producer-blocks 50000",
+            "kvlease fleet plan --producers 8 --consumers 16 --stall 5",
+            "kvlease fleet plan --trace conversation_trace.jsonl --producer-blocks 50000",
         ),
         parts=PARTS,
         errors=Exit.BAD_ARGUMENTS,
@@ -138,17 +152,17 @@ def add_fleet(actions: Any) -> None:
 # -- what the commands do ------------------------------------------------------------------------------------------
 
 
-def _cluster(chosen: argparse.Namespace) -> Exit:
+def _compare(chosen: argparse.Namespace) -> Exit:
     # Imported late, so that --help and bad arguments answer at once.
     from kvlease.console.files import write
     from kvlease.console.progress import open_console, progress, show
-    from kvlease.fleet.compare import Setup, compare, pace_in_words
+    from kvlease.fleet.compare import ComparisonSetup, compare, pace_in_words
     from kvlease.fleet.report import comparison_html, comparison_json, comparison_tables
 
     console, command = open_console(), chosen.written(chosen)
     source, fleet = source_of(chosen), fleet_of(chosen)
     _check(source, fleet, chosen.requests, console)
-    setup = Setup(fleet, source, chosen.requests, chosen.seed, chosen.rate)
+    setup = ComparisonSetup(fleet, source, chosen.requests, chosen.seed, chosen.rate)
     scenarios = [scenario for name, scenario in SCENARIOS.items() if not chosen.scenario or name in chosen.scenario]
     with progress(console, "the first run", bar=True) as watch:
         found = compare(setup, scenarios, list(dict.fromkeys(chosen.policy or USUAL)), chosen.jobs, watch)
@@ -179,8 +193,8 @@ def _plan(chosen: argparse.Namespace) -> Exit:
     from kvlease.fleet.advice import MEANINGS, advise, to_paste
     from kvlease.fleet.plan import Sweep, Troubles
     from kvlease.fleet.plan_report import plan_html, plan_json, tables, words
-    from kvlease.fleet.sampling import take
     from kvlease.fleet.scenarios import at_usual_rate
+    from kvlease.fleet.traffic.sampling import take
 
     console, command = open_console(), chosen.written(chosen)
     source, fleet = source_of(chosen), fleet_of(chosen, takeover=chosen.takeover, lost_share=chosen.lost_requests)
@@ -206,9 +220,9 @@ def _plan(chosen: argparse.Namespace) -> Exit:
 
 def _check(source: "Source", fleet: "Fleet", count: int | None, console: "Console") -> None:
     """Reads as much of a trace as will be played: what is wrong with it is to be said before minutes have gone by."""
-    from kvlease.fleet.sampling import LOOKED_THROUGH
-    from kvlease.fleet.source import fits
-    from kvlease.fleet.traces import Skipped, Trace, arrivals
+    from kvlease.fleet.traffic.sampling import LOOKED_THROUGH
+    from kvlease.fleet.traffic.source import fits
+    from kvlease.fleet.traffic.traces import Skipped, Trace, arrivals
 
     if not isinstance(source, Trace):
         return

@@ -1,4 +1,4 @@
-"""The arguments that `kvlease sim cluster` and `kvlease sim plan` share, and what they come to."""
+"""The arguments that `kvlease fleet compare` and `kvlease fleet plan` share, and what they come to."""
 
 import argparse
 from dataclasses import fields
@@ -12,7 +12,7 @@ from kvlease.fleet.named import policy_named
 from kvlease.fleet.settings import Fleet
 
 if TYPE_CHECKING:
-    from kvlease.fleet.source import Source
+    from kvlease.fleet.traffic.source import Source
 
 MOST_ENGINES = 100_000
 OWN = ("producers", "consumers", "producer_blocks")
@@ -108,9 +108,9 @@ def fleet_of(chosen: argparse.Namespace, **more: Any) -> Fleet:
 
 def source_of(chosen: argparse.Namespace) -> "Source":
     """The requests that were chosen. The rate of made ones is set later, where none was chosen."""
-    from kvlease.fleet.traces import Trace
-    from kvlease.fleet.traffic import Traffic
+    from kvlease.fleet.traffic.made import MadeTraffic
+    from kvlease.fleet.traffic.traces import Trace
 
     if chosen.trace is not None:
         return Trace(chosen.trace, skip_bad_lines=chosen.skip_bad_lines)
-    return Traffic(rate=chosen.rate or 1.0)
+    return MadeTraffic(rate=chosen.rate or 1.0)

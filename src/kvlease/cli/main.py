@@ -7,6 +7,7 @@ from kvlease import __version__
 from kvlease.cli.chaos import add_chaos
 from kvlease.cli.demo import add_demo
 from kvlease.cli.explore import add_explore
+from kvlease.cli.fleet import add_fleet
 from kvlease.cli.sim import add_sim
 from kvlease.console.exits import Exit
 
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_demo(commands)
     add_sim(commands)
     add_explore(commands)
+    add_fleet(commands)
     add_chaos(commands)
     chosen = parser.parse_args(arguments)
     if not hasattr(chosen, "run"):

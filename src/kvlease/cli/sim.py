@@ -4,7 +4,6 @@ import argparse
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from kvlease.cli.fleet import add_fleet
 from kvlease.console.arguments import MANY, SEEDS, add_jobs, one_of, real, several, whole
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
@@ -58,7 +57,6 @@ def add_sim(commands: Any) -> None:
     _add_fuzz(actions)
     _add_replay(actions)
     _add_planted(actions)
-    add_fleet(actions)
 
 
 def _add_fuzz(actions: Any) -> None:

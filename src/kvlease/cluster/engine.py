@@ -194,7 +194,7 @@ class Engine:
     def worker_pids(self) -> list[int]:
         """The process ids of the workers, one per rank of either kind. Raises EngineError if there are others."""
         expected = self.spec.tensor_parallel_size * self.spec.data_parallel_size
-        pids = [m.pid for m in group_members(self._pgid) if m.title.startswith(_WORKER_TITLE)]
+        pids = [m.pid for m in group_members(self.process_group) if m.title.startswith(_WORKER_TITLE)]
         if len(pids) != expected:
             raise EngineError(f"engine {self.spec.name} has {len(pids)} worker processes instead of {expected}")
         return pids
@@ -204,17 +204,18 @@ class Engine:
 
         Raises EngineError if there is none.
         """
-        pids = [m.pid for m in group_members(self._pgid) if m.title.startswith(f"{_CORE_TITLE}{rank}")]
+        pids = [m.pid for m in group_members(self.process_group) if m.title.startswith(f"{_CORE_TITLE}{rank}")]
         if not pids:
             raise EngineError(f"engine {self.spec.name} has no core of data-parallel rank {rank}")
         os.kill(pids[0], signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        if not signal_group(self._pgid, number):
+        if not signal_group(self.process_group, number):
             raise EngineError(f"engine {self.spec.name} is gone: {number.name} reached nobody; {self._last_words()}")
 
     @property
-    def _pgid(self) -> int:
+    def process_group(self) -> int:
+        """The group of all of its processes, by the id of the first. Raises EngineError when it is not running."""
         if self._process is None:
             raise EngineError(f"engine {self.spec.name} is not running")
         return self._process.pid

@@ -34,6 +34,11 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kvlease" / "models"
 
 
+def place_of(kind: ModelKind, cache: Path | None = None) -> Path:
+    """The directory in which the model of this kind is kept, whether or not it is there yet."""
+    return (cache or default_cache()) / f"{kind}-{_RECIPE}"
+
+
 def build_model(kind: ModelKind = "llama", cache: Path | None = None) -> Path:
     """The directory of a model to serve; made on first use (some seconds), found there ever after.
 
@@ -41,13 +46,13 @@ def build_model(kind: ModelKind = "llama", cache: Path | None = None) -> Path:
     """
     if kind not in MODEL_KINDS:
         raise ValueError(f"no model kind {kind!r}: choose one of {', '.join(MODEL_KINDS)}")
-    directory = (cache or default_cache()) / f"{kind}-{_RECIPE}"
+    directory = place_of(kind, cache)
     if directory.is_dir():
         return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=directory.parent))
     try:
-        _BUILDERS[kind](scratch)
+        BUILDERS[kind](scratch)
         _write_tokenizer(scratch)
         _move_into_place(scratch, directory)
     finally:
@@ -137,11 +142,12 @@ def _save(model: Any, directory: Path) -> None:
     model.to(torch.float32).save_pretrained(directory)
 
 
-_BUILDERS: dict[ModelKind, Callable[[Path], None]] = {
+BUILDERS: dict[ModelKind, Callable[[Path], None]] = {
     "llama": _build_llama,
     "hybrid": _build_hybrid,
     "mamba": _build_mamba,
 }
+"""What writes a model of each kind into an empty directory, all but the tokenizer."""
 
 
 def _write_tokenizer(directory: Path) -> None:

@@ -17,6 +17,6 @@ settle     what becomes of a state when the faults stop (L1, L2, L3)
 search     all states, breadth first
 words      actions in words
 
-All that decides is the product's own code: `AgentCore.step`, `ProducerSide`, `ConsumerSide`, `FenceLedger`,
-`WorkerWords`, `FenceTable`, `LeasedReads`, `FenceVerifier`, `RemoteFences`.
+All that decides is the product's own code: `AgentCore.turn`, `LeaseScheduler` and `LeaseWorker` with all that is in
+them, `FenceTable`, `FenceVerifier`.
 """

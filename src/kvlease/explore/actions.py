@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kvlease.engine.worker import Part
 from kvlease.explore.cell import Cells
 from kvlease.explore.lenses import Lenses
 from kvlease.explore.moment import CONSUMERS, PRODUCER, PRODUCERS, Moment, receiver
@@ -47,9 +48,9 @@ class Actions:
     def eager(self, moment: Moment) -> Action | None:
         """What happens at once, when the steps are not `fine`: the moment that is worst for the promises.
 
-        - A worker arms and writes as soon as the step is scheduled. Nobody knows the new token before the step is over,
-          so when its word was armed cannot be told from outside; and who still reads the overwritten blocks is harmed
-          the more the sooner they are written.
+        - A worker arms, loads and writes as soon as the step is scheduled. Nobody knows the new token before the step
+          is over, so when its word was armed cannot be told from outside; and who still reads the overwritten blocks is
+          harmed the more the sooner they are written. What nothing waits for is cleared at once, too.
         - All blocks of a lease are read at one moment, the last one. What is freed or overwritten stays so, since no
           token is used twice: whatever a read at an earlier moment would find wrong, it finds as well.
         - The words are read right after the blocks. A word that is cleared stays so: whatever a later read would let
@@ -58,8 +59,11 @@ class Actions:
         """
         if moment.runs(PRODUCER):
             step = self._lenses.stepping(moment.engine)
-            if step.under_way and len(step.begun) < self._bounds.workers:
-                return ("begin", len(step.begun))
+            if step.unwritten:
+                return ("write", step.unwritten[0])
+            for worker, part in enumerate(step.next):
+                if part is not None and (part is not Part.CLEAR or not step.clears):
+                    return ("part", worker)
         for d in moment.living:
             at_once = self._lenses.at_once(moment.consumers[2 * d + 1])
             if at_once is not None:
@@ -107,20 +111,20 @@ class Actions:
 
     def _producer(self, moment: Moment) -> Iterator[Action]:
         step = self._lenses.stepping(moment.engine)
-        if not step.under_way:
+        if not step.next:
             if step.ordered or self._lenses.revoked(moment.agent):
                 yield ("schedule", False)
             asked = moment.outside.asked
             if asked < len(self._bounds.sizes) and self._bounds.sizes[asked] <= step.free:
                 yield ("schedule", True)
-        elif len(step.over) == self._bounds.workers:
+        elif step.is_through:
             yield ("finish",)
         else:
-            for worker in range(self._bounds.workers):
-                if worker not in step.begun:
-                    yield ("begin", worker)
-                elif worker not in step.over:
-                    yield ("end", worker)
+            for worker, part in enumerate(step.next):
+                if part is not None:
+                    yield ("part", worker)
+            for worker in step.unwritten:
+                yield ("write", worker)
 
     def _consumer(self, moment: Moment, d: int) -> Iterator[Action]:
         for number, offer in enumerate(moment.outside.offers):
@@ -148,7 +152,7 @@ class Actions:
         for d in _told_apart(moment):
             yield from self._faults_of(moment, d)
         step = self._lenses.stepping(moment.engine)
-        if step.prefill and len(step.over) == self._bounds.workers and moment.runs(PRODUCER):
+        if step.prefill and step.is_through and moment.runs(PRODUCER):
             yield ("abort_prefill",)
         if moment.outside.restarts + 1 < len(PRODUCERS):
             yield ("restart",)

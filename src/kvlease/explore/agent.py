@@ -3,10 +3,9 @@
 from typing import Any
 
 from kvlease.agent.core import AgentCore
-from kvlease.explore.scale import CONFIG
+from kvlease.explore.scale import CONFIG, IN_BEATS
 from kvlease.explore.wire import AskedCards, Clock, Wire
 from kvlease.protocol import LeaseCard
-from kvlease.protocol.effects import Revoke
 from kvlease.sim.structure import check_lessee, check_lessor
 
 
@@ -17,7 +16,9 @@ class Agent:
         self.clock = Clock(now)
         self.wire = Wire(incarnation)
         self.cards = AskedCards()
-        self.core = AgentCore(CONFIG, name, self._open, self.cards, incarnation=incarnation, clock=self.clock)
+        self.core = AgentCore(
+            CONFIG, name, self._open, self.cards, incarnation=incarnation, timing=IN_BEATS, clock=self.clock
+        )
         # Its engine is in a step all the time. What a pause changes is the simulator's concern.
         self.core.progress()
 
@@ -62,17 +63,17 @@ class Agent:
 
     def _step(self, gone: frozenset[int]) -> tuple[Any, ...]:
         self.wire.gone = gone
-        revoked, lost = len(self.core._revoked), len(self.core._lost)
-        self.core.step(self.clock.now)
-        outcome = self._outcome(revoked, lost)
-        check_lessor(self.core._lessor)
-        check_lessee(self.core._lessee)
-        return outcome
+        before = self.core.snapshot()
+        self.core.turn(self.clock.now)
+        seen = self.core.snapshot()
+        check_lessor(seen.peer.lessor)
+        check_lessee(seen.peer.lessee, IN_BEATS)
+        return self._outcome(len(before.revoked), len(before.lost))
 
     def _outcome(self, revoked: int, lost: int) -> tuple[Any, ...]:
         """(messages, cards asked for, leases revoked, holders whose lease is lost): what is new in each."""
         sent, self.wire.outbox = self.wire.outbox, []
         asked, self.cards.asked = self.cards.asked, []
         self.wire.gone = frozenset()
-        new_revoked: list[Revoke] = list(self.core._revoked)[revoked:]
-        return tuple(sent), tuple(asked), tuple(new_revoked), tuple(list(self.core._lost)[lost:])
+        seen = self.core.snapshot()
+        return tuple(sent), tuple(asked), seen.revoked[revoked:], seen.lost[lost:]

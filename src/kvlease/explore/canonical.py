@@ -3,7 +3,7 @@
 Two objects with the same form have the same future. The argument: the form holds every field of every object that can
 be reached, with its class, so code that reads fields cannot tell the two apart, except by what is left out on purpose:
 
-- fields in `IGNORED`: counters for metrics, which nothing reads back, and the time of the last input;
+- fields in `IGNORED`: counters for metrics, which nothing reads back, constants, and the time of the last input;
 - the order of a dict whose order nobody asks for (`UNORDERED`), and of a set. The sets hold tokens and incarnations,
   and CPython walks a small set of whole numbers by their remainders by 8: those here differ in it (`producer.TOKENS`,
   `moment.CONSUMERS`), so there is one order;
@@ -25,8 +25,8 @@ from typing import Any
 from kvlease.protocol.clock import ExpiryQueue
 
 IGNORED: Mapping[str, frozenset[str]] = {
-    "Lessor": frozenset({"counts"}),
-    "Lessee": frozenset({"counts"}),
+    "Lessor": frozenset({"counts", "timing"}),
+    "Lessee": frozenset({"counts", "timing"}),
     "AgentCore": frozenset({"_counts"}),
     "ProducerSide": frozenset({"counts", "ended"}),
     "ConsumerSide": frozenset({"bad_references", "other_prompts", "released"}),
@@ -36,15 +36,15 @@ IGNORED: Mapping[str, frozenset[str]] = {
 UNORDERED: Mapping[str, frozenset[str]] = {
     # Walked only when the producer shuts down, to say Bye to everybody: messages that are on their way together.
     "Lessor": frozenset({"sessions", "leases"}),
-    "AgentCore": frozenset({"_links"}),
+    "Peer": frozenset({"_links"}),
     "ProducerSide": frozenset({"_prompts"}),
     "Wire": frozenset({"reachable"}),
-    "FenceLedger": frozenset({"_words", "_by_token", "_by_slot", "_cleared"}),
-    "WorkerWords": frozenset({"_request_of", "_latest"}),
+    "FenceSlots": frozenset({"_by_request", "_by_token", "_by_index", "_cleared"}),
+    "ArmedWords": frozenset({"_request_of", "_latest"}),
 }
 CLOCKS: Mapping[str, frozenset[str]] = {
     "ForgivingClock": frozenset({"_last"}),
-    "ExpiryQueue": frozenset({"_next_tick"}),
+    "ExpiryQueue": frozenset({"next_tick"}),
     "Lessor": frozenset({"_probe_timers"}),
 }
 """What a turn in which nothing was due changes all the same."""
@@ -95,8 +95,8 @@ class _Form:
         # Kept, so that nothing that is made on the way gets the id of something that is no more.
         self._kept.append(thing)
         if isinstance(thing, ExpiryQueue):
-            buckets = sorted((tick, tuple(map(self.of, bucket))) for tick, bucket in dict(thing._buckets).items())
-            return (tuple(buckets), None if "_next_tick" in self._out("ExpiryQueue") else thing._next_tick)
+            buckets = tuple((tick, tuple(map(self.of, bucket))) for tick, bucket in thing.snapshot())
+            return (buckets, None if "next_tick" in self._out("ExpiryQueue") else thing.next_tick)
         out = self._out(kind.__name__)
         unordered = UNORDERED.get(kind.__name__, ())
         form: list[Any] = [kind.__name__]

@@ -4,17 +4,19 @@ producer, and then the fence words.
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
-from kvlease.explore.request import Request, prompt_of
-from kvlease.explore.scale import Bounds
-from kvlease.explore.wire import CardPromise, Clock, DataPlane, Desk, new_verifier
-from kvlease.fence import FenceWord, Verdict
+from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.known_fences import Admission, Source
+from kvlease.engine.producer import ProducerSide
+from kvlease.engine.scheduler import LeaseScheduler
+from kvlease.engine.worker import LeaseWorker
+from kvlease.explore.scale import CONFIG, Bounds, prompt
+from kvlease.explore.wire import CardPromise, Clock, DataPlane, Desk, ListedWords, new_verifier
+from kvlease.fence import FenceTable, Verdict
 from kvlease.fence.words import WORD_BYTES
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
-from kvlease.roles.consumer import ConsumerSide
-from kvlease.roles.fences import Admission, RemoteFences, Source
-from kvlease.roles.reads import LeasedReads
 
 ENDPOINT: Endpoint = ("p", 5600)
 ENGINE = "prefill"
@@ -44,11 +46,14 @@ class ConsumerEngine:
         self.clock = Clock(now)
         self.facts: list[tuple[Any, ...]] = []
         self.desk = Desk(incarnation)
-        self.side = ConsumerSide(self.desk, prompt_of)
+        self.leases = LeaseScheduler(
+            self.desk, ProducerSide(CONFIG, self.desk, 0, clock=self.clock), ConsumerSide(self.desk)
+        )
         self.plane = DataPlane()
+        self.landing = ListedWords(_CAPACITY)
         # No read of a word is lost for good here, so the verifier's own deadline is nobody's concern.
-        self.reads = LeasedReads(new_verifier(self.plane, _CAPACITY, Clock(0.0)))
-        self.fences = RemoteFences(self._fetch)
+        self.verifier = new_verifier(self.plane, self.landing, Clock(0.0))
+        self.worker = LeaseWorker(FenceTable(ListedWords(1)), self.verifier, self._fetch)
         self.workers = range(bounds.workers)
         self.tasks: dict[str, Task] = {}
         self.promises: list[CardPromise] = []
@@ -59,35 +64,31 @@ class ConsumerEngine:
 
     def take_on(self, number: int, ref: LeaseRef, blocks: tuple[int, ...], own: int) -> tuple[Any, ...]:
         """The request for prompt `number` comes with a reference; `own` is the token of its own lease."""
-        holder, (host, port) = f"r{number}", ENDPOINT
-        params = {"do_remote_prefill": True, "kv_lease": ref.to_params(), "remote_host": host, "remote_port": port}
-        if self.side.take_on(Request(holder, number, params)):
+        holder, as_it_came = f"r{number}", LeaseRef.from_params(ref.to_params())
+        if self.leases.consumer.take_on(holder, prompt(number), as_it_came, ENDPOINT):
             self.tasks[holder] = Task(ref, blocks, own, read=[0 for _ in self.workers])
         return self._outcome()
 
     def begin(self, holder: str, lost: tuple[str, ...]) -> tuple[Any, ...]:
         """The request is scheduled: its blocks are to be read, unless its lease is known to be lost."""
         self.desk.lost = list(lost)
-        reads, hopeless = self.side.begin([holder])
-        if holder in hopeless:
-            self._over(holder)
-        else:
-            self.reads.begin(reads)
-            self._admit(holder)
+        orders = self.leases.begin_step([holder])
+        assert orders is not None
+        self.worker.step(orders, _Begin(self, holder))
         return self._outcome()
 
     def card(self, card: bytes | None) -> tuple[Any, ...]:
         """The card that was asked for first has come, or none."""
         promise = self.promises.pop(0)
         promise.card = None if card is None else LeaseCard.decode(card)
-        self._admit(promise.holder)
+        self.admit(promise.holder)
         return self._outcome()
 
     def read(self, holder: str, worker: int, content: int | None) -> tuple[Any, ...]:
         """The next block has come from a worker of the producer; None where the producer is dead."""
         task = self.tasks[holder]
         if content is None:
-            self._over(holder)
+            self.over(holder)
             return self._outcome()
         task.contents.append(content)
         task.read[worker] += 1
@@ -103,72 +104,64 @@ class ConsumerEngine:
         if word is None:
             read.state = "LOST"
         else:
-            self.reads._verifier._landing[read.local // WORD_BYTES] = word
+            self.landing[read.local // WORD_BYTES] = word
             read.state = "DONE"
         if holder in self.tasks:
             self._verify(holder)
         else:
-            self.reads.verify([])
+            self.worker.verify([])
         return self._outcome()
 
     def abort(self, holder: str) -> tuple[Any, ...]:
         """The user goes away. A request that is being read keeps its lease until its worker is through."""
         task = self.tasks[holder]
         if task.stage == "waiting":
-            self._over(holder)
+            self.over(holder)
         else:
             task.aborted = True
         return self._outcome()
 
     # -- how it is done ------------------------------------------------------------------------------------------
 
-    def _admit(self, holder: str) -> None:
+    def admit(self, holder: str) -> None:
+        """Hands are shaken: may its blocks be read?"""
         task = self.tasks.get(holder)
         if task is None:
             return
-        ranks = [(0, worker) for worker in self.workers]
+        agents = {(0, worker): f"{task.ref.incarnation:x}.{worker}" for worker in self.workers}
         self._asker = holder
-        admission = self.fences.admit(holder, Source(ENGINE, ENDPOINT), task.ref, ranks, _come_back)
+        admission = self.worker.admit(holder, Source(ENGINE, ENDPOINT), agents, partial(self._read, task), _come_back)
         self._asker = ""
-        match admission:
-            case Admission.READ:
-                task.stage = "reading"
-                self.reads.admit(holder, self._words_of(task.ref))
-                self.reads.prepare(holder)
-            case Admission.WAIT:
-                task.stage = "asking"
-            case Admission.REFUSED:
-                if self.fences.take_replaced(ENGINE):
-                    self.fences.drop(ENGINE)
-                self._over(holder)
+        if admission is Admission.WAIT:
+            task.stage = "asking"
+        elif admission is Admission.REFUSED:
+            if self.worker.fences.take_replaced(ENGINE):
+                self.worker.fences.drop(ENGINE)
+            self.over(holder)
+
+    def _read(self, task: Task) -> None:
+        task.stage = "reading"
 
     def _fetch(self, endpoint: Endpoint) -> "Future[LeaseCard]":
         assert endpoint == ENDPOINT
         self.promises.append(CardPromise(self._asker))
         return cast("Future[LeaseCard]", self.promises[-1])
 
-    def _words_of(self, ref: LeaseRef) -> list[FenceWord]:
-        return [
-            FenceWord(f"{ref.incarnation:x}.{worker}", self.fences.table(ENGINE, (0, worker)).word(ref.slot), ref.token)
-            for worker in self.workers
-        ]
-
     def _verify(self, holder: str) -> None:
         """As `LeasedWorker._pop_done_transfers`: what is neither held back nor failed is used."""
-        verdict = self.reads.verify([holder]).get(holder, Verdict.INTACT)
-        if verdict is Verdict.INTACT and self.reads.held_back([holder]):
+        verdicts, held_back = self.worker.verify([holder])
+        if holder in held_back:
             return
         task = self.tasks[holder]
-        if verdict is Verdict.INTACT and not task.aborted:
+        if verdicts.get(holder, Verdict.INTACT) is Verdict.INTACT and not task.aborted:
             self._fact("used", holder, task.own, task.ref.token, tuple(task.contents))
-        self._over(holder)
+        self.over(holder)
 
-    def _over(self, holder: str) -> None:
+    def over(self, holder: str) -> None:
         """Read, failed or aborted: the lease is let go of."""
         del self.tasks[holder]
-        self.reads.forget(holder)
-        self.fences.forget(holder)
-        self.side.release(holder)
+        self.worker.end([holder], ())
+        self.leases.hear([holder], None)
         self._fact("forgotten", holder)
 
     def _fact(self, name: str, *arguments: object) -> None:
@@ -179,6 +172,23 @@ class ConsumerEngine:
         facts, self.facts = self.facts, []
         said, self.desk.said = self.desk.said, []
         return tuple(facts), tuple(said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """The worker in the step that begins to read a request (`kvlease.engine.ports.HostWorker`)."""
+
+    engine: ConsumerEngine
+    holder: str
+
+    def load(self) -> None:
+        self.engine.admit(self.holder)
+
+    def fail(self, request_id: str) -> None:
+        self.engine.over(request_id)
+
+    def let_go(self, request_id: str) -> None:
+        raise AssertionError(f"{request_id}: a consumer holds no blocks for others")
 
 
 def _come_back() -> None:

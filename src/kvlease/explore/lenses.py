@@ -2,8 +2,10 @@
 
 from typing import Any, NamedTuple
 
+from kvlease.engine.worker import Part
 from kvlease.explore.cell import Cells, Lens
 from kvlease.explore.consumer import ConsumerEngine
+from kvlease.fence.words import WORD_BYTES
 from kvlease.sim.standing import Granted, Stated, granted, stated
 
 
@@ -14,11 +16,18 @@ class Stepping(NamedTuple):
     """Blocks."""
     ordered: bool
     """Words are to be armed or cleared in the next step."""
-    under_way: bool = False
     prefill: bool = False
-    begun: tuple[int, ...] = ()
-    over: tuple[int, ...] = ()
-    clearing: bool = False
+    next: tuple[Part | None, ...] = ()
+    """By worker, the part of the step that it carries out next; empty where no step is under way."""
+    unwritten: tuple[int, ...] = ()
+    """Workers that still have to write."""
+    clears: bool = False
+    """Some word is to be cleared in it."""
+
+    @property
+    def is_through(self) -> bool:
+        """A step is under way, and all workers are through with it."""
+        return bool(self.next) and not any(self.next) and not self.unwritten
 
 
 class Request(NamedTuple):
@@ -47,24 +56,28 @@ class Lenses:
         self.tasks: Lens[dict[str, Any]] = Lens(cells, lambda engine: engine.tasks)
         self.asking: Lens[int] = Lens(cells, lambda engine: len(engine.promises))
         """Cards that a consumer's worker waits for."""
-        self.contents: Lens[list[list[int]]] = Lens(cells, lambda engine: engine.contents)
-        self.tables: Lens[list[Any]] = Lens(cells, lambda engine: engine.tables)
-        self.revoked: Lens[bool] = Lens(cells, lambda agent: bool(agent.core._revoked))
+        self.contents: Lens[list[list[int]]] = Lens(cells, lambda engine: [w.contents for w in engine.workers])
+        self.tables: Lens[list[Any]] = Lens(cells, lambda engine: [w.table for w in engine.workers])
+        self.revoked: Lens[bool] = Lens(cells, lambda agent: bool(agent.core.snapshot().revoked))
         self.reachable: Lens[frozenset[int]] = Lens(cells, _reachable)
-        self.stated: Lens[tuple[Stated, ...]] = Lens(cells, lambda agent: stated(agent.core._lessee))
-        self.granted: Lens[Granted] = Lens(cells, lambda agent: granted(agent.core._lessor))
+        self.stated: Lens[tuple[Stated, ...]] = Lens(cells, lambda agent: stated(agent.core.peer.lessee.snapshot()))
+        self.granted: Lens[Granted] = Lens(cells, lambda agent: granted(agent.core.peer.lessor.snapshot()))
         self.part: Lens[Any] = Lens(cells, lambda part: part)
         """The part itself; not to be changed."""
         self.settled: Lens[Any] = Lens(cells, lambda books: books.settled)
 
 
 def _stepping(engine: Any) -> Stepping:
-    step, ledger = engine.step, engine.side._ledger
-    free, ordered = len(engine.free), bool(ledger._arm or ledger._clear)
+    step = engine.step
+    free, ordered = len(engine.free), engine.side.slots.has_orders
     if step is None:
         return Stepping(free, ordered)
-    begun, over = tuple(sorted(step.begun)), tuple(sorted(step.over))
-    return Stepping(free, ordered, True, step.prefill is not None, begun, over, bool(step.orders.clear))
+    parts = (*step.parts, None)
+    unwritten = () if step.prefill is None else tuple(w for w in range(len(step.done)) if w not in step.wrote)
+    clears = step.orders is not None and bool(step.orders.fence.clear)
+    return Stepping(
+        free, ordered, step.prefill is not None, tuple(parts[done] for done in step.done), unwritten, clears
+    )
 
 
 def _requests(engine: ConsumerEngine) -> tuple[Request, ...]:
@@ -76,10 +89,8 @@ def _requests(engine: ConsumerEngine) -> tuple[Request, ...]:
 
 
 def _fencing(engine: ConsumerEngine) -> tuple[str, ...]:
-    verifier = engine.reads._verifier
-    holder_of = {id(check): str(holder) for holder, check in verifier._checks.items()}
-    of_read = {id(read.handle): holder_of.get(id(read.check), "") for read in verifier._reads.values()}
-    return tuple(of_read[id(handle)] for handle in engine.plane.reads)
+    reading = engine.verifier.snapshot().reading
+    return tuple(str(reading[read.local // WORD_BYTES] or "") for read in engine.plane.reads)
 
 
 def _at_once(engine: ConsumerEngine) -> tuple[Any, ...] | None:

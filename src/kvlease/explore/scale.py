@@ -1,17 +1,13 @@
 """The explored world's time. It passes in beats of one second, so that every deadline is a small whole number.
 
-The product's own constants are scaled to it for as long as a world is played (`in_beats`): a beat is the agent's
-longest pause, the retry of a message, the renewal interval, the orphan grace and the probe interval; the term and the
-extension are two, the maximum age is four. What a beat is in life differs from constant to constant, the order of the
-deadlines does not.
+A beat is the agent's longest pause, the retry of a message, the renewal interval, the orphan grace and the probe
+interval; the term and the extension are two, the maximum age is four. What a beat is in life differs from constant to
+constant, the order of the deadlines does not.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from unittest.mock import patch
 
-from kvlease.protocol import LeaseConfig, lessee, lessor
+from kvlease.protocol import Fingerprint, LeaseConfig, Timing
 
 BEAT_S = 1.0
 START_S = 16.0
@@ -26,24 +22,12 @@ CONFIG = LeaseConfig(
     probe_interval_s=1.0,
     fence_slots=2,
 )
-_CONSTANTS = (
-    (lessor, "LAG_TOLERANCE_S", BEAT_S),
-    (lessor, "SESSION_IDLE_S", 3.0),
-    (lessee, "RETRY_S", BEAT_S),
-    (lessee, "TRIES", 2),
-    (lessee, "MAX_UNANSWERED", 6),
-    (lessee, "BACKOFF_MAX_S", 2.0),
-    (lessee, "IDLE_S", 1.0),
-)
+IN_BEATS = Timing(lag_tolerance_s=BEAT_S, session_idle_s=3.0, retry_s=BEAT_S, tries=2, backoff_max_s=2.0, idle_s=1.0)
 
 
-@contextmanager
-def in_beats() -> Iterator[None]:
-    """The product's constants are those of the explored world."""
-    with ExitStack() as scaled:
-        for module, name, value in _CONSTANTS:
-            scaled.enter_context(patch.object(module, name, value))
-        yield
+def prompt(number: int) -> Fingerprint:
+    """The prompt with this number: all are as long as each other, and no two are the same."""
+    return Fingerprint(1, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +46,6 @@ class Bounds:
     workers: int = 2
     consumers: int = 2
     fine: bool = False
-    """Every block, word and worker is an action of its own; otherwise as `actions.eager` says."""
+    """Every block, word, worker and part of a step is an action of its own; otherwise as `actions.eager` says."""
     kinds: tuple[str, ...] = ()
     """The faults that there are; empty: all of them (`actions.FAULTS`)."""

@@ -10,7 +10,7 @@ from itertools import chain
 from struct import Struct
 
 from kvlease.explore.actions import Action
-from kvlease.explore.scale import Bounds, in_beats
+from kvlease.explore.scale import Bounds
 from kvlease.explore.settle import Settling
 from kvlease.explore.state import State
 from kvlease.explore.world import World
@@ -83,18 +83,17 @@ class Search:
 
     def run(self) -> Found:
         """Explore until the end, the limits or a violation."""
-        with in_beats():
-            frontier = [self._enter(self._world.start(), 0, 0)]
-            first = 0
-            while frontier and self.found.violation is None and not self._is_over():
-                following: list[bytes] = []
-                for offset, key in enumerate(frontier):
-                    if not self._expand(first + offset, self._unpack(key), following):
-                        break
-                first += len(frontier)
-                self.found.depth += bool(following)
-                frontier = following
-            self.found.complete = not frontier and self.found.violation is None
+        frontier = [self._enter(self._world.start(), 0, 0)]
+        first = 0
+        while frontier and self.found.violation is None and not self._is_over():
+            following: list[bytes] = []
+            for offset, key in enumerate(frontier):
+                if not self._expand(first + offset, self._unpack(key), following):
+                    break
+            first += len(frontier)
+            self.found.depth += bool(following)
+            frontier = following
+        self.found.complete = not frontier and self.found.violation is None
         self._take_stock()
         return self.found
 

@@ -67,7 +67,7 @@ class Settling:
             for d in moment.living
             if d not in moment.outside.doubted
             and all(session.is_open for session in lenses.stated(moment.consumers[2 * d]))
-            for _, token in believed(lenses.part(moment.consumers[2 * d]).core._lessee, moment.now)
+            for _, token in believed(lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot(), moment.now)
         }
         if not held:
             return
@@ -120,7 +120,7 @@ class Settling:
     def _all_know(self, state: State) -> bool:
         """Whether no living consumer wants a lease any more that it does not know to be lost."""
         lenses, moment = self._world.lenses, self._world.moment(state)
-        return not any(lenses.part(moment.consumers[2 * d]).core._lessee._lease_of for d in moment.living)
+        return not any(lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot().holders for d in moment.living)
 
     def _in_peace(self, state: State) -> State:
         moment = self._world.moment(state)
@@ -131,7 +131,7 @@ class Settling:
         engine = self._world.lenses.part(state.engine)
         return (
             len(engine.free) == self._world.bounds.blocks
-            and engine.side.slots_used == 0
+            and not engine.side.slots
             and not engine.side.active_leases
             and engine.step is None
         )
@@ -148,10 +148,11 @@ class Settling:
         if moment.flying or not self._has_all_back(state):
             raise Violation("L3", f"blocks or slots are not free, or something is on its way: {moment.flying}")
         for who in (PRODUCER, *moment.living):
-            core = lenses.part(moment.agent_of(who)).core
-            lessor_is_empty(core._lessor)
-            lessee_is_empty(core._lessee)
-            if core._links or core._transport.reachable:
-                raise Violation("L3", f"{who} keeps links to {sorted(core._transport.reachable)}")
+            agent = lenses.part(moment.agent_of(who))
+            known = agent.core.snapshot().peer
+            lessor_is_empty(known.lessor)
+            lessee_is_empty(known.lessee)
+            if known.links or agent.wire.reachable:
+                raise Violation("L3", f"{who} keeps links to {sorted(agent.wire.reachable)}")
             if who != PRODUCER and lenses.tasks(moment.consumers[2 * who + 1]):
                 raise Violation("L3", f"{CONSUMERS[who]:x} keeps requests")

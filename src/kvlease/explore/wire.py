@@ -5,13 +5,12 @@ Nothing here decides anything. What an agent sends lies in an outbox, and what b
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
-from unittest.mock import patch
 
-from kvlease.agent.core import AgentCore
 from kvlease.errors import CardUnavailable, PeerGone
-from kvlease.fence import AgentErrors, FenceTable, FenceVerifier, table, verifier
+from kvlease.fence import AgentErrors, FenceTable, FenceVerifier
 from kvlease.fence.words import WORD_BYTES
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 from kvlease.protocol.effects import Revoke
@@ -98,7 +97,7 @@ class AskedCards:
 
 
 class CardPromise:
-    """The future of a card, as far as `RemoteFences` uses one.
+    """The future of a card, as far as `KnownFences` uses one.
 
     Unlike `concurrent.futures`' it can be copied. So it does not keep what is to be called: whoever answers it comes
     back by himself.
@@ -116,15 +115,15 @@ class CardPromise:
         return self.card
 
 
-class Desk(AgentCore):
-    """The engine's end of its agent: what it says is kept until the world carries it over, and so is what it hears.
+class Desk:
+    """A `LeaseDesk`: what the engine says is kept until the world carries it over, and so is what it hears.
 
     An agent and its engine meet nowhere else, so each is a part of its own.
     """
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
-        self.died_at = None
+        self.died_at: float | None = None
         self.said: list[tuple[Any, ...]] = []
         self.revoked: list[Revoke] = []
         self.lost: list[str] = []
@@ -138,14 +137,19 @@ class Desk(AgentCore):
     def abort(self, token: int) -> None:
         self.said.append(("abort", token))
 
-    def ended(self, token: int) -> None:
-        self.said.append(("ended", token))
+    def cleared(self, token: int) -> None:
+        self.said.append(("cleared", token))
 
-    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None:
-        self.said.append(("track", holder, ref, endpoint))
+    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
+        self.said.append(("track", holder, ref, endpoint, siblings))
 
     def untrack(self, holder: str) -> None:
         self.said.append(("untrack", holder))
+
+    def progress(self) -> bool:
+        return bool(self.revoked or self.lost)
+
+    def step_ended(self) -> None: ...
 
     def take_revoked(self) -> list[Revoke]:
         revoked, self.revoked = self.revoked, []
@@ -157,10 +161,9 @@ class Desk(AgentCore):
 
 
 class ListedWords:
-    """`RegisteredWords` that can be copied: a list. Its addresses begin at 0 and mean nothing elsewhere."""
+    """`Words` that can be copied: a list. Its addresses begin at 0 and mean nothing elsewhere."""
 
-    def __init__(self, agent: object, count: int, backends: object = ()) -> None:
-        del agent, backends
+    def __init__(self, count: int) -> None:
         self.base = 0
         self._words = [0] * count
 
@@ -240,8 +243,7 @@ class WatchedTable(FenceTable):
 
     def __init__(self, slots: int, note: Callable[..., None]) -> None:
         """`note` gets "armed", slot and token, or "cleared" and slot."""
-        with patch.object(table, "RegisteredWords", ListedWords):
-            super().__init__(DataPlane(), slots)
+        super().__init__(ListedWords(slots))
         self._note = note
 
     def arm(self, slot: int, token: int) -> None:
@@ -253,7 +255,11 @@ class WatchedTable(FenceTable):
         self._note("cleared", slot)
 
 
-def new_verifier(plane: DataPlane, capacity: int, clock: Clock) -> FenceVerifier:
-    """A verifier whose landing place is a list, and which waits for nothing."""
-    with patch.object(verifier, "RegisteredWords", ListedWords):
-        return FenceVerifier(plane, capacity, errors=_ERRORS, settle_us=0.0, lost_after_s=1e6, clock=clock)
+def no_cards(endpoint: Endpoint) -> "Future[LeaseCard]":
+    """A producer's worker asks for no card."""
+    raise AssertionError(endpoint)
+
+
+def new_verifier(plane: DataPlane, landing: ListedWords, clock: Clock) -> FenceVerifier:
+    """A verifier that waits for nothing."""
+    return FenceVerifier(plane, landing, errors=_ERRORS, settle_us=0.0, lost_after_s=1e6, clock=clock)

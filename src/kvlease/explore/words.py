@@ -10,8 +10,8 @@ _WORDS = {
     "pass": "a beat passes",
     "turn": "the agent of {0} takes a turn",
     "deliver": "{0} arrives",
-    "begin": "worker {0} of P arms and writes",
-    "end": "worker {0} of P clears, and reports",
+    "part": "worker {0} of P carries out the next part of its step",
+    "write": "worker {0} of P writes",
     "finish": "P hears its workers, frees what they let go of, and offers what was prefilled",
     "hand": "lease {0} is handed to D{1}",
     "load": "D{0} schedules {1} to be read",
@@ -46,7 +46,7 @@ def in_words(action: Action) -> str:
         return _WORDS[name].format(_item(arguments[0]))
     if name in ("hand", "hand_again"):
         arguments = [arguments[0], arguments[1] + 1]
-    elif arguments and name not in ("begin", "end"):
+    elif arguments and name not in ("part", "write"):
         arguments = [arguments[0] + 1, *arguments[1:]]
     return _WORDS[name].format(*arguments)
 

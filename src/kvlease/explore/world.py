@@ -115,11 +115,11 @@ class World:
         moment.change(asked=asked + 1, offers=(*moment.outside.offers, None))
         moment.tell_producer("schedule", revoked, f"prefill-{asked}", self.bounds.sizes[asked])
 
-    def _begin(self, moment: Moment, worker: int) -> None:
-        moment.tell_producer("begin", worker)
+    def _part(self, moment: Moment, worker: int) -> None:
+        moment.tell_producer("part", worker)
 
-    def _end(self, moment: Moment, worker: int) -> None:
-        moment.tell_producer("end", worker)
+    def _write(self, moment: Moment, worker: int) -> None:
+        moment.tell_producer("write", worker)
 
     def _finish(self, moment: Moment, aborted: bool = False) -> None:
         offer = moment.tell_producer("finish", aborted)
@@ -286,7 +286,7 @@ class World:
                 self._sound.add(key)
 
     def _judge_beliefs(self, moment: Moment, d: int) -> None:
-        beliefs = believed(self.lenses.part(moment.consumers[2 * d]).core._lessee, moment.now)
+        beliefs = believed(self.lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot(), moment.now)
         causes = self.lenses.settled(moment.books).causes
         check_beliefs(beliefs, CONSUMERS[d], self.lenses.granted(moment.agent), causes)
 

@@ -4,10 +4,9 @@
 knows that this worker had freed nothing before (protocol.md, The fence).
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from kvlease.fence.words import MAX_WORD, WORD_BYTES, DataAgent, RegisteredWords
+from kvlease.fence.words import MAX_WORD, WORD_BYTES, Words
 
 
 class FenceAddress(NamedTuple):
@@ -29,17 +28,12 @@ class FenceAddress(NamedTuple):
 class FenceTable:
     """The fence words of one producer worker. Used by one thread; read by anybody on the network at any time.
 
-    Register it before the agent's metadata is taken (vLLM: first thing in `register_kv_caches`), or consumers cannot
-    read it.
+    Its words are to be registered before the agent's metadata is taken, or consumers cannot read them.
     """
 
-    def __init__(self, agent: DataAgent, slots: int, backends: Sequence[str] = ()) -> None:
-        """A table of `slots` words, all clear, registered with `agent`, the one that serves the KV cache.
-
-        `backends`: the agent's backends to register with; none means all that can. Raises `ValueError` when `slots` is
-        less than 1.
-        """
-        self._words = RegisteredWords(agent, slots, backends)
+    def __init__(self, words: Words) -> None:
+        """A table in `words`, all clear; registered with the agent that serves the KV cache (`RegisteredWords`)."""
+        self._words = words
 
     @property
     def address(self) -> FenceAddress:

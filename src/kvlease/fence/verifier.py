@@ -14,16 +14,15 @@ what follows from it here (`tests/engine/test_nixl_fence.py`):
   off, ends nothing: such a read is lost only by our own clock.
 """
 
-import importlib
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from kvlease.fence.words import MAX_WORD, WORD_BYTES, DataAgent, RegisteredWords
+from kvlease.fence.words import MAX_WORD, WORD_BYTES, DataAgent, Words
 
 POISON = 0
 """What a landing word holds before its read: no token is 0, so a read that reports success and writes nothing cannot
@@ -39,9 +38,9 @@ LOST_AFTER_S = 10.0
 a connection takes to heal; without it, a request of a stopped or cut-off producer would wait for ever."""
 
 CAPACITY = 1024
-"""Reads under way at once: more than any engine runs requests. One page or two of memory."""
+"""Landing words of an engine's worker: more reads at once than any engine runs requests, in one page or two."""
 
-_LEFT_BEHIND: list[RegisteredWords] = []
+_LEFT_BEHIND: list[Words] = []
 """Landing places of closed verifiers in which something may still land: never given back to the process."""
 
 
@@ -72,20 +71,11 @@ class FenceWord(NamedTuple):
 
 @dataclass(frozen=True)
 class AgentErrors:
-    """The errors of the agent's calls. `all` fail a read; after `disconnected` nothing can land any more."""
+    """The errors of the agent's calls. `all` fail a read, as a fence that cannot be read for any reason is a failed
+    one; after `disconnected` nothing can land any more."""
 
     all: tuple[type[Exception], ...]
     disconnected: type[Exception]
-
-    @classmethod
-    def of_nixl(cls, package: str = "nixl") -> "AgentErrors":
-        """NIXL's own; they have no common base. A fence that cannot be read for any reason is a failed one.
-
-        `package` is the one that the agent comes from: each platform has another, with errors of its own.
-        """
-        bindings = importlib.import_module(f"{package}._bindings")
-        names = [name for name in vars(bindings) if name.startswith("nixl") and name.endswith("Error")]
-        return cls(tuple(getattr(bindings, name) for name in names), bindings.nixlRemoteDisconnectError)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +90,7 @@ class _Check:
     """Once it is posted."""
     wanted: bool = True
     """Until it is forgotten."""
-    prepared: "list[_Read]" = field(default_factory=list)
+    staged: "list[_Read]" = field(default_factory=list)
     """The reads of its first words, made and not yet posted."""
 
 
@@ -114,10 +104,23 @@ class _Read:
     handle: Any
 
 
+class VerifierSnapshot(NamedTuple):
+    """What a verifier is at, at a moment."""
+
+    reading: Mapping[int, Hashable | None]
+    """Landing words into which a read is under way, and the request that it is for; None for one that was forgotten."""
+    checking: frozenset[Hashable]
+    """Requests whose fence is being read, or waits its turn."""
+    staged: frozenset[Hashable]
+    """Requests whose reads are made and not yet posted."""
+    retained: int
+    """Landing words that are not used again, since something may still land in them."""
+
+
 class FenceVerifier:
     """Reads fence words and tells what they mean. Used by one thread, the one that uses `agent`.
 
-    `prepare` when a request's data is on its way, if there is time. Each step: `post` for every request whose data has
+    `stage` when a request's data is on its way, if there is time. Each step: `post` for every request whose data has
     just arrived, then `settle` once; both never block for long. Requests beyond the capacity wait their turn.
 
     Attributes: `retained` counts landing words that are not used again since something may still land in them.
@@ -126,28 +129,28 @@ class FenceVerifier:
     def __init__(
         self,
         agent: DataAgent,
-        capacity: int = CAPACITY,
+        landing: Words,
         *,
-        backends: Sequence[str] = (),
-        errors: AgentErrors | None = None,
+        errors: AgentErrors,
         lost_after_s: float = LOST_AFTER_S,
         settle_us: float = SETTLE_US,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`agent` is the one that reads the data; `capacity` the number of words that can be read at once.
+        """`agent` is the one that reads the data; `landing` is where words land, as many as can be read at once.
 
-        `backends`: as for `FenceTable`. `errors`: the agent's; None means NIXL's. `clock` gives monotonic seconds.
-        `settle_us`: microseconds that `settle` waits at most.
+        `errors`: the agent's. `clock` gives monotonic seconds. `settle_us`: microseconds that
+        `settle` waits at most.
         """
         self._agent = agent
-        self._errors = errors or AgentErrors.of_nixl()
+        self._errors = errors
         self._lost_after_s = lost_after_s
         self._settle_us = settle_us
         self._clock = clock
-        self._landing = RegisteredWords(agent, capacity, backends)
+        self._landing = landing
+        capacity = len(landing)
         # Oldest first: a word rests as long as it can before it is used again.
         self._free = deque(range(capacity))
-        self._prepared: dict[Hashable, _Check] = {}
+        self._staged: dict[Hashable, _Check] = {}
         # Data may be long in coming: what is prepared for it leaves words for what has arrived.
         self._spared = capacity // 2
         self._checks: dict[Hashable, _Check] = {}
@@ -158,18 +161,18 @@ class FenceVerifier:
         self._verdicts: dict[Hashable, Verdict] = {}
         self.retained = 0
 
-    def prepare(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
+    def stage(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
         """Make the reads that `post` will start for this request, as far as there is room; end it with `forget`.
 
         Nothing is read before `post`: a word that is read before the data is all here would vouch for nothing. Raises
         as `post` does.
         """
-        self._discard_prepared(request_id)
-        self._prepared[request_id] = check = self._new_check(request_id, words)
+        self._discard_staged(request_id)
+        self._staged[request_id] = check = self._new_check(request_id, words)
         for word in words:
             if len(self._free) <= self._spared or (read := self._make(check, word)) is None:
                 break
-            check.prepared.append(read)
+            check.staged.append(read)
 
     def post(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
         """Read the fence of a request whose data has arrived, from every producer worker that it came from.
@@ -178,13 +181,13 @@ class FenceVerifier:
         is not a non-zero u64.
         """
         # A request waits for what is done here, with caches that hold nothing but its data: so it is little.
-        check = self._prepared.get(request_id)
+        check = self._staged.get(request_id)
         if check is None or check.words != words:
-            self._discard_prepared(request_id)
+            self._discard_staged(request_id)
             check = self._new_check(request_id, words)
         else:
-            del self._prepared[request_id]
-        for read in check.prepared:
+            del self._staged[request_id]
+        for read in check.staged:
             self._start(read)
         if check.unread:
             self._await(check)
@@ -193,8 +196,8 @@ class FenceVerifier:
         """Not all of it was read as it was posted."""
         check.deadline = self._clock() + self._lost_after_s
         self._checks[check.request_id] = check
-        if len(check.prepared) < len(check.words):
-            self._waiting.extend((check, word) for word in check.words[len(check.prepared) :])
+        if len(check.staged) < len(check.words):
+            self._waiting.extend((check, word) for word in check.words[len(check.staged) :])
             self._start_waiting()
 
     def _new_check(self, request_id: Hashable, words: Sequence[FenceWord]) -> _Check:
@@ -229,11 +232,11 @@ class FenceVerifier:
         return verdicts
 
     def forget(self, request_id: Hashable) -> None:
-        """Give no verdict on this request (it was aborted), and prepare none. A no-op when it is not known.
+        """Give no verdict on this request (it was aborted), and stage none. A no-op when it is not known.
 
         Its reads under way still end in words of their own, which are used again only then.
         """
-        self._discard_prepared(request_id)
+        self._discard_staged(request_id)
         self._verdicts.pop(request_id, None)
         if (check := self._checks.pop(request_id, None)) is not None:
             check.wanted = False
@@ -241,8 +244,8 @@ class FenceVerifier:
 
     def close(self) -> None:
         """Withdraw the landing place from the network, unless a read into it is still under way."""
-        for request_id in list(self._prepared):
-            self._discard_prepared(request_id)
+        for request_id in list(self._staged):
+            self._discard_staged(request_id)
         self._checks.clear()
         self._waiting.clear()
         self.poll()
@@ -251,9 +254,18 @@ class FenceVerifier:
         else:
             self._landing.deregister()
 
-    def _discard_prepared(self, request_id: Hashable) -> None:
-        if (check := self._prepared.pop(request_id, None)) is not None:
-            for read in check.prepared:
+    def snapshot(self) -> VerifierSnapshot:
+        """What it is at now."""
+        return VerifierSnapshot(
+            {i: read.check.request_id if read.check.wanted else None for i, read in self._reads.items()},
+            frozenset(self._checks),
+            frozenset(self._staged),
+            self.retained,
+        )
+
+    def _discard_staged(self, request_id: Hashable) -> None:
+        if (check := self._staged.pop(request_id, None)) is not None:
+            for read in check.staged:
                 # It was never posted: nothing lands.
                 self._release(read, reusable=True)
 
@@ -270,7 +282,7 @@ class FenceVerifier:
                 self._conclude(check, Verdict.FAILED)
             else:
                 self._start(read)
-        if self._waiting and not self._reads and not any(check.prepared for check in self._prepared.values()):
+        if self._waiting and not self._reads and not any(check.staged for check in self._staged.values()):
             # Every word is retained: no turn would ever come.
             while self._waiting:
                 self._conclude(self._waiting.popleft()[0], Verdict.FAILED)

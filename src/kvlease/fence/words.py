@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 WORD_BYTES = 8
+"""A word of the fence: little-endian, aligned to its size."""
 MAX_WORD = (1 << 64) - 1
+"""The greatest token."""
 
 
 class DataAgent(Protocol):
-    """What the fence uses of NIXL's agent (`nixl._api.nixl_agent`); vLLM's workers call theirs `nixl_wrapper`."""
+    """What the fence uses of NIXL's agent, `nixl._api.nixl_agent`."""
 
     def get_reg_descs(self, descs: Any, mem_type: str) -> Any: ...
 
@@ -34,6 +36,28 @@ class DataAgent(Protocol):
     def check_xfer_state(self, handle: Any) -> str: ...
 
     def release_xfer_handle(self, handle: Any) -> None: ...
+
+
+class Words(Protocol):
+    """A store of words: what the fence's table and the verifier's landing place are laid in.
+
+    Implementations: `RegisteredWords`, in memory that the network reads; a list, where a world is to be copied.
+    """
+
+    base: int
+    """The address of the first word in this process."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> int: ...
+
+    def __setitem__(self, index: int, value: int) -> None: ...
+
+    def address(self, index: int) -> int:
+        """The address of word `index` in this process."""
+
+    def deregister(self) -> None:
+        """Withdraw the words from the network; a no-op the second time. They stay readable in this process."""
 
 
 class RegisteredWords:

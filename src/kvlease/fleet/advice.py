@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kvlease.console.numbers import percent, size
 from kvlease.fleet.plan import GRACES_S, INTERVALS, MARGIN, TERMS_S, Candidate, Sweep, Tried, Troubles
-from kvlease.fleet.sampling import Sample
+from kvlease.fleet.traffic.sampling import TrafficSample
 
 EQUAL_SHARE = 0.001
 """Of the prefill engines' memory: who strands no more than so much above the least strands equally little."""
@@ -48,7 +48,7 @@ HEADINGS = ("", *(column.label for column in MEANINGS))
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AdviceStep:
     """One setting, and what was tried for it."""
 
     setting: str
@@ -61,9 +61,9 @@ class Step:
 class Advice:
     """All that was tried, and what is recommended."""
 
-    sample: Sample
+    sample: TrafficSample
     troubles: Troubles
-    steps: Sequence[Step]
+    steps: Sequence[AdviceStep]
 
     @property
     def best(self) -> Tried:
@@ -88,7 +88,7 @@ def advise(sweep: Sweep, terms_s: Sequence[float] = TERMS_S) -> Advice:
     takeover = sweep.sample.fleet.takeover
     parts = len(terms_s), len(GRACES_S), len(INTERVALS)
     done, total = 0, sum(parts)
-    steps: list[Step] = []
+    steps: list[AdviceStep] = []
     for setting, part in zip(("term", "grace", "interval"), parts, strict=True):
         if setting == "term":
             candidates = [Candidate.of_term(term_s) for term_s in terms_s]
@@ -96,7 +96,7 @@ def advise(sweep: Sweep, terms_s: Sequence[float] = TERMS_S) -> Advice:
             before = steps[-1]
             candidates = _neighbours(setting, before.tried[before.chosen].candidate)
         tried = sweep.play(candidates, done / total, (done + part) / total)
-        steps.append(Step(setting, tried, pick(tried, takeover)))
+        steps.append(AdviceStep(setting, tried, pick(tried, takeover)))
         done += part
     return Advice(sweep.sample, sweep.troubles, steps)
 
@@ -133,7 +133,7 @@ def to_paste(advice: Advice) -> str:
     return json.dumps({key: int(value) if value == int(value) else value for key, value in config.items()})
 
 
-def lines(step: Step, engines: int) -> list[list[str]]:
+def lines(step: AdviceStep, engines: int) -> list[list[str]]:
     """The table of a step, a line for each candidate. `engines`: all of the fleet that was played."""
     return [[_value(step.setting, one.candidate), *_cells(one, engines)] for one in step.tried]
 

@@ -4,7 +4,7 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass
 
-from kvlease.fleet.records import Lease, Request
+from kvlease.fleet.records import FleetLease, FleetRequest
 from kvlease.fleet.timeline import Recorder
 
 
@@ -17,7 +17,7 @@ class Areas:
     stranded_read: float
 
 
-class Books:
+class FleetBooks:
     """Counts, levels over time, and times to first token. `now` never falls from call to call."""
 
     def __init__(self, slo_ttft_s: float) -> None:
@@ -61,7 +61,7 @@ class Books:
         self._move(now)
         self.waiting += 1
 
-    def end(self, request: Request, how: str, running: bool, now: float) -> None:
+    def end(self, request: FleetRequest, how: str, running: bool, now: float) -> None:
         """It is over; `running`: it had its first token."""
         self._move(now)
         if not running:
@@ -72,7 +72,7 @@ class Books:
         elif how == "wrong":
             self.recorder.counts["wrong"][self._part] += 1
 
-    def _end_right(self, request: Request, now: float) -> None:
+    def _end_right(self, request: FleetRequest, now: float) -> None:
         ttft = request.first_token_at - request.arrived_at
         self.ttft.append(ttft)
         if request.output > 1:
@@ -84,14 +84,14 @@ class Books:
 
     # -- leases ------------------------------------------------------------------------------------------------------
 
-    def grant(self, lease: Lease, now: float) -> None:
+    def grant(self, lease: FleetLease, now: float) -> None:
         self._move(now)
         self.counts["granted"] += 1
         self.held += lease.blocks
         if self.held > self.held_peak:
             self.held_peak = self.held
 
-    def settle(self, lease: Lease, read: bool, now: float) -> None:
+    def settle(self, lease: FleetLease, read: bool, now: float) -> None:
         """Nobody wants it any more; `read`: for a right answer."""
         if not lease.wanted:
             return
@@ -103,7 +103,7 @@ class Books:
             # By luck: its blocks had been taken back, but not yet given away.
             self.waste(-1, -lease.tokens)
 
-    def _strand(self, lease: Lease, now: float) -> None:
+    def _strand(self, lease: FleetLease, now: float) -> None:
         self._move(now)
         self.stranded += lease.blocks
         if lease.read:
@@ -111,7 +111,7 @@ class Books:
         if self.stranded > self.stranded_peak:
             self.stranded_peak = self.stranded
 
-    def free(self, lease: Lease, cause: str, now: float) -> None:
+    def free(self, lease: FleetLease, cause: str, now: float) -> None:
         """Its blocks are free, or gone with their engine."""
         self._move(now)
         self.lease_ends[cause] += 1

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from kvlease.fleet.named import policy_named
-from kvlease.fleet.outcome import Outcome
+from kvlease.fleet.outcome import FleetOutcome
 from kvlease.fleet.play import play
 from kvlease.fleet.scenarios import USUAL_LOAD, Scenario
 from kvlease.fleet.settings import Fleet
-from kvlease.fleet.source import Capacity, Shape, Source, at_rate, capacity, look, requests
-from kvlease.sim.fuzz import in_processes
+from kvlease.fleet.traffic.source import Capacity, Shape, Source, at_rate, capacity, look, requests
+from kvlease.simulation.processes import Watch, in_processes
 
 MILLION = 1_000_000
 FAST_ENOUGH_S = 300.0
@@ -18,7 +18,7 @@ FAST_ENOUGH_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class ComparisonSetup:
     """What all runs of a comparison share."""
 
     fleet: Fleet
@@ -45,66 +45,66 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PolicyRun:
     """One policy in one scenario: all that another process needs to play it."""
 
     scenario: Scenario
     policy: str
-    setup: Setup
+    setup: ComparisonSetup
     source: Source
     """At this scenario's rate."""
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class ScenarioOutcomes:
     """What came of a scenario, policy by policy, in the order they were asked for."""
 
     scenario: Scenario
     rate: float
     """Requests a second, on average."""
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[FleetOutcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """All of it."""
 
-    setup: Setup
+    setup: ComparisonSetup
     terms: Terms
-    rounds: Sequence[Round]
+    rounds: Sequence[ScenarioOutcomes]
     wall_s: float
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[FleetOutcome]:
         """Of all scenarios."""
         return [outcome for each in self.rounds for outcome in each.outcomes]
 
 
-Watch = Callable[[str, float], None]
-"""Called with what was played and the share of all that is done."""
-
-
-def terms(setup: Setup) -> Terms:
+def terms(setup: ComparisonSetup) -> Terms:
     """Looks at the beginning of the requests. Raises `TraceError`, `SourceError`."""
     found = look(setup.source, setup.count, setup.seed)
     return Terms(found, capacity(setup.fleet, found))
 
 
 def compare(
-    setup: Setup, scenarios: Sequence[Scenario], policies: Sequence[str], jobs: int, watch: Watch = lambda *_: None
+    setup: ComparisonSetup,
+    scenarios: Sequence[Scenario],
+    policies: Sequence[str],
+    jobs: int,
+    watch: Watch = lambda *_: None,
 ) -> Comparison:
     """Plays every policy in every scenario, `jobs` of them at a time. Raises `TraceError`, `SourceError`."""
     began = perf_counter()
     given = terms(setup)
     rates = {scenario.name: given.rate_in(scenario, setup.rate) for scenario in scenarios}
     runs = [
-        Run(scenario, policy, setup, at_rate(setup.source, rates[scenario.name], given.shape))
+        PolicyRun(scenario, policy, setup, at_rate(setup.source, rates[scenario.name], given.shape))
         for scenario in scenarios
         for policy in policies
     ]
     outcomes = dict(_play_all(runs, jobs, watch))
     rounds = [
-        Round(scenario, rates[scenario.name], [outcomes[scenario.name, policy] for policy in policies])
+        ScenarioOutcomes(scenario, rates[scenario.name], [outcomes[scenario.name, policy] for policy in policies])
         for scenario in scenarios
     ]
     return Comparison(setup, given, rounds, perf_counter() - began)
@@ -113,7 +113,7 @@ def compare(
 Key = tuple[str, str]
 
 
-def _play_all(runs: Sequence[Run], jobs: int, watch: Watch) -> Iterator[tuple[Key, Outcome]]:
+def _play_all(runs: Sequence[PolicyRun], jobs: int, watch: Watch) -> Iterator[tuple[Key, FleetOutcome]]:
     if jobs == 1 or len(runs) == 1:
         # In this process, so that progress can be told within a run too.
         for number, run in enumerate(runs):
@@ -129,23 +129,23 @@ def _play_all(runs: Sequence[Run], jobs: int, watch: Watch) -> Iterator[tuple[Ke
         yield key, outcome
 
 
-def _play_in_process(run: Run) -> tuple[Key, Outcome]:
+def _play_in_process(run: PolicyRun) -> tuple[Key, FleetOutcome]:
     return (run.scenario.name, run.policy), _play(run)
 
 
-def _play(run: Run, on_progress: Callable[[int], None] | None = None) -> Outcome:
+def _play(run: PolicyRun, on_progress: Callable[[int], None] | None = None) -> FleetOutcome:
     setup = run.setup
     arrivals = requests(run.source, setup.count, setup.seed)
     return play(setup.fleet, policy_named(run.policy), arrivals, run.scenario.faults, setup.seed, on_progress)
 
 
-def pace(outcomes: Sequence[Outcome]) -> float:
+def pace(outcomes: Sequence[FleetOutcome]) -> float:
     """Seconds that a million requests take on one core, at the speed of the slowest policy."""
     slowest = min((outcome.cost.requests_per_wall_s for outcome in outcomes), default=0.0)
     return MILLION / slowest if slowest else float("inf")
 
 
-def pace_in_words(outcomes: Sequence[Outcome]) -> str:
+def pace_in_words(outcomes: Sequence[FleetOutcome]) -> str:
     """In one sentence, with whether that is fast enough."""
     slowest = min(outcomes, key=lambda outcome: outcome.cost.requests_per_wall_s)
     took_s = pace(outcomes)

@@ -1,20 +1,36 @@
 """What goes wrong in a run: at given times, and by chance, the same for every policy."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from kvlease.errors import ConfigError
-from kvlease.fleet.decode import Consumer
-from kvlease.fleet.prefill import Producer
-from kvlease.fleet.settings import Crash, Faults, Fleet, Stall
-
-if TYPE_CHECKING:
-    from kvlease.fleet.world import World
-
-Engine = Producer | Consumer
+from kvlease.fleet.context import FleetContext
+from kvlease.fleet.settings import Crash, Fleet, FleetFaults, Side, Stall
 
 
-def check(fleet: Fleet, faults: Faults) -> None:
+class FragileEngine(Protocol):
+    """What can go wrong with an engine."""
+
+    @property
+    def side(self) -> Side: ...
+
+    @property
+    def index(self) -> int: ...
+
+    @property
+    def alive(self) -> bool: ...
+
+    def stall(self, until: float, process: bool) -> None:
+        """No step ends before `until`; `process`: none of its threads runs."""
+
+    def crash(self) -> None:
+        """It dies with all it holds."""
+
+    def start(self) -> None:
+        """It serves again."""
+
+
+def check(fleet: Fleet, faults: FleetFaults) -> None:
     """Every engine that is to fail is there. Raises `ConfigError`."""
     given: Sequence[Crash | Stall] = (*faults.crashes, *faults.stalls)
     for fault in given:
@@ -25,19 +41,28 @@ def check(fleet: Fleet, faults: Faults) -> None:
             )
 
 
-class Trouble:
+class FaultPlanner:
     """Plans the faults of a run. Chance goes on until `end`; what was given happens in any case."""
 
-    def __init__(self, world: "World", faults: Faults) -> None:
-        self._world = world
+    def __init__(
+        self,
+        context: FleetContext,
+        faults: FleetFaults,
+        producers: Sequence[FragileEngine],
+        consumers: Sequence[FragileEngine],
+    ) -> None:
+        self._agenda = context.agenda
+        self._books = context.books
+        self._chance = context.chance
         self._faults = faults
         self._over = False
+        sides: dict[Side, Sequence[FragileEngine]] = {"producer": producers, "consumer": consumers}
         for crash in faults.crashes:
-            world.agenda.at(crash.at, self._crash, self._engine(crash))
+            self._agenda.at(crash.at, self._crash, sides[crash.side][crash.index])
         for stall in faults.stalls:
-            world.agenda.at(stall.at, self._stall, (self._engine(stall), stall.lasts_s, stall.kind == "process"))
-        engines: list[Engine] = [*world.producers, *world.consumers]
-        for engine in engines:
+            engine = sides[stall.side][stall.index]
+            self._agenda.at(stall.at, self._stall, (engine, stall.lasts_s, stall.kind == "process"))
+        for engine in (*producers, *consumers):
             self._plan_crash(engine)
             self._plan_stall(engine)
 
@@ -45,69 +70,51 @@ class Trouble:
         """No more chance from here on."""
         self._over = True
 
-    def _engine(self, fault: Crash | Stall) -> Engine:
-        engines: Sequence[Engine] = self._world.producers if fault.side == "producer" else self._world.consumers
-        return engines[fault.index]
-
     # -- by chance ---------------------------------------------------------------------------------------------------
 
-    def _plan_crash(self, engine: Engine, after_s: float = 0.0) -> None:
-        producer = isinstance(engine, Producer)
-        rate = self._faults.producer_crashes_per_hour if producer else self._faults.consumer_crashes_per_hour
+    def _plan_crash(self, engine: FragileEngine, after_s: float = 0.0) -> None:
+        faults = self._faults
+        rate = faults.producer_crashes_per_hour if engine.side == "producer" else faults.consumer_crashes_per_hour
         if rate:
-            chance = self._world.chance.of(f"crashes of {_name(engine)}")
-            at = self._world.agenda.now + after_s + chance.expovariate(rate / 3600)
-            self._world.agenda.perhaps(at, self._chance_crash, engine)
+            chance = self._chance.of(f"crashes of {engine.side} {engine.index}")
+            at = self._agenda.now + after_s + chance.expovariate(rate / 3600)
+            self._agenda.perhaps(at, self._chance_crash, engine)
 
-    def _chance_crash(self, engine: Engine) -> None:
+    def _chance_crash(self, engine: FragileEngine) -> None:
         if not self._over:
             self._crash(engine)
             self._plan_crash(engine, self._faults.restart_s)
 
-    def _plan_stall(self, engine: Engine) -> None:
-        producer = isinstance(engine, Producer)
-        rate = self._faults.producer_stalls_per_hour if producer else self._faults.consumer_stalls_per_hour
+    def _plan_stall(self, engine: FragileEngine) -> None:
+        faults = self._faults
+        rate = faults.producer_stalls_per_hour if engine.side == "producer" else faults.consumer_stalls_per_hour
         if rate:
-            chance = self._world.chance.of(f"stalls of {_name(engine)}")
-            at = self._world.agenda.now + chance.expovariate(rate / 3600)
-            lasts_s = chance.expovariate(1 / self._faults.stall_s) if self._faults.stall_s else 0.0
-            process = chance.random() < self._faults.process_share
-            self._world.agenda.perhaps(at, self._chance_stall, (engine, lasts_s, process))
+            chance = self._chance.of(f"stalls of {engine.side} {engine.index}")
+            at = self._agenda.now + chance.expovariate(rate / 3600)
+            lasts_s = chance.expovariate(1 / faults.stall_s) if faults.stall_s else 0.0
+            process = chance.random() < faults.process_share
+            self._agenda.perhaps(at, self._chance_stall, (engine, lasts_s, process))
 
-    def _chance_stall(self, stall: tuple[Engine, float, bool]) -> None:
+    def _chance_stall(self, stall: tuple[FragileEngine, float, bool]) -> None:
         if not self._over:
             self._stall(stall)
             self._plan_stall(stall[0])
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
-    def _crash(self, engine: Engine) -> None:
-        world = self._world
+    def _crash(self, engine: FragileEngine) -> None:
         if not engine.alive:
             return
-        world.books.fault("crashes", world.agenda.now)
-        victims = engine.crash()
-        world.leasing.died(engine)
-        if isinstance(engine, Producer):
-            world.router.producer_died(victims)
-        else:
-            world.router.consumer_died(victims)
-        world.agenda.at(world.agenda.now + self._faults.restart_s, self._restart, engine)
+        self._books.fault("crashes", self._agenda.now)
+        engine.crash()
+        self._agenda.at(self._agenda.now + self._faults.restart_s, self._restart, engine)
 
-    def _restart(self, engine: Engine) -> None:
-        engine.restart()
-        self._world.leasing.started(engine)
+    def _restart(self, engine: FragileEngine) -> None:
+        engine.start()
 
-    def _stall(self, stall: tuple[Engine, float, bool]) -> None:
+    def _stall(self, stall: tuple[FragileEngine, float, bool]) -> None:
         engine, lasts_s, process = stall
-        world = self._world
         if not engine.alive or lasts_s <= 0:
             return
-        world.books.fault("stalls", world.agenda.now)
-        until = world.agenda.now + lasts_s
-        engine.stall(until)
-        world.leasing.stalled(engine, until, process)
-
-
-def _name(engine: Engine) -> str:
-    return f"{'producer' if isinstance(engine, Producer) else 'consumer'} {engine.index}"
+        self._books.fault("stalls", self._agenda.now)
+        engine.stall(self._agenda.now + lasts_s, process)

@@ -90,7 +90,7 @@ class Leases:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class LeaseTraffic:
     """Messages that are there for leases alone, both directions, over the whole run."""
 
     messages: int
@@ -148,7 +148,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class FleetOutcome:
     """One policy under one traffic and one sequence of faults. Equal seeds give equal outcomes, `cost.wall_s` apart."""
 
     policy: str
@@ -163,7 +163,7 @@ class Outcome:
     blocks: Blocks
     prefills: Prefills
     leases: Leases
-    traffic: Traffic
+    traffic: LeaseTraffic
     goodput_per_s: float
     """Right answers within the SLO per second of the window, those that came after it included."""
     good_share: float

@@ -5,19 +5,19 @@ as long as leases have to survive, and with every other decode engine dying once
 many crashes, and then multiplied with how many there really are; the same for stalls.
 """
 
-import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import floor
 from typing import Any
 
-from kvlease.fleet.outcome import Outcome
+from kvlease.fleet.outcome import FleetOutcome
 from kvlease.fleet.play import play
 from kvlease.fleet.policies import Kvlease
-from kvlease.fleet.sampling import Sample
-from kvlease.fleet.settings import NO_FAULTS, Crash, Faults, Stall
+from kvlease.fleet.settings import NO_FAULTS, Crash, FleetFaults, Stall
+from kvlease.fleet.traffic.sampling import TrafficSample
 from kvlease.protocol.config import DEFAULT_DURATION_S, LeaseConfig, resolve
-from kvlease.sim.fuzz import in_processes
+from kvlease.simulation.chance import Stream, stream
+from kvlease.simulation.processes import Watch, in_processes
 
 TERMS_S = (5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 GRACES_S = (0.0, 1.0, 5.0)
@@ -42,7 +42,7 @@ class Candidate:
     @classmethod
     def of_term(cls, term_s: float) -> "Candidate":
         """With the other two as they are derived."""
-        config, _ = resolve({"kv_lease_duration": term_s})
+        config = resolve({"kv_lease_duration": term_s})
         return cls(term_s, config.orphan_grace_s, config.renew_interval_s)
 
     @property
@@ -68,7 +68,7 @@ class Candidate:
     @property
     def config(self) -> LeaseConfig:
         """With what is derived."""
-        return resolve(self.extra_config)[0]
+        return resolve(self.extra_config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,9 @@ class Tried:
     """A candidate, and what came of it."""
 
     candidate: Candidate
-    calm: Outcome
-    stalled: Outcome
-    crashed: Outcome
+    calm: FleetOutcome
+    stalled: FleetOutcome
+    crashed: FleetOutcome
     engines: int
     """Decode engines that were played."""
     crashes_per_hour: float
@@ -127,13 +127,13 @@ class Tried:
         return sum(_redone(outcome) - _redone(self.calm) for outcome in (self.stalled, self.crashed))
 
 
-def _held_for_nothing(outcome: Outcome) -> float:
+def _held_for_nothing(outcome: FleetOutcome) -> float:
     """Block-seconds. Without the way of a completion back to the producer, which no setting shortens."""
     # Sums in another order differ in their last digits.
     return max(outcome.blocks.stranded_block_s - outcome.blocks.stranded_read_block_s, 0.0)
 
 
-def _redone(outcome: Outcome) -> int:
+def _redone(outcome: FleetOutcome) -> int:
     return outcome.prefills.repeated + outcome.prefills.recomputed
 
 
@@ -144,19 +144,16 @@ class Job:
     candidate: Candidate
     disturbed: str
     """`calm`, `stalled` or `crashed`."""
-    faults: Faults
-    sample: Sample
+    faults: FleetFaults
+    sample: TrafficSample
     seed: int
-
-
-Watch = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """Plays candidates on one sample."""
 
-    sample: Sample
+    sample: TrafficSample
     troubles: Troubles
     seed: int
     jobs: int
@@ -174,7 +171,7 @@ class Sweep:
             for candidate in candidates
             for disturbed, faults in cases.items()
         ]
-        found: dict[tuple[Candidate, str], Outcome] = {}
+        found: dict[tuple[Candidate, str], FleetOutcome] = {}
         for number, (job, outcome) in enumerate(self._outcomes(runs), start=1):
             found[job.candidate, job.disturbed] = outcome
             self.watch(_name(job), began + (until - began) * number / len(runs))
@@ -190,11 +187,11 @@ class Sweep:
             for candidate in candidates
         ]
 
-    def _outcomes(self, runs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+    def _outcomes(self, runs: Sequence[Job]) -> Iterator[tuple[Job, FleetOutcome]]:
         yield from in_processes(_play, runs, self.jobs)
 
 
-def _play(job: Job) -> tuple[Job, Outcome]:
+def _play(job: Job) -> tuple[Job, FleetOutcome]:
     fleet = job.sample.fleet
     if job.disturbed != "calm":
         # What lost requests strand is measured once, where nothing else strands anything.
@@ -206,23 +203,23 @@ def _name(job: Job) -> str:
     return f"term {job.candidate.term_s:g} s, grace {job.candidate.grace_s:g} s, {job.disturbed}"
 
 
-def stalls(sample: Sample, troubles: Troubles, seed: int) -> Faults:
+def stalls(sample: TrafficSample, troubles: Troubles, seed: int) -> FleetFaults:
     """Every decode engine stands still once, with all of its threads."""
     if not troubles.stall_s:
         return NO_FAULTS
-    times = _times(sample, sample.fleet.consumers, random.Random(f"stalls {seed}"))
+    times = _times(sample, sample.fleet.consumers, stream("stalls", seed))
     lasts_s = troubles.survived_s
-    return Faults(stalls=tuple(Stall(at, "consumer", index, lasts_s, "process") for index, at in enumerate(times)))
+    return FleetFaults(stalls=tuple(Stall(at, "consumer", index, lasts_s, "process") for index, at in enumerate(times)))
 
 
-def crashes(sample: Sample, seed: int) -> Faults:
+def crashes(sample: TrafficSample, seed: int) -> FleetFaults:
     """Every other decode engine dies once, and is back after the usual time."""
     engines = range(0, sample.fleet.consumers, 2)
-    times = _times(sample, len(engines), random.Random(f"crashes {seed}"))
-    return Faults(crashes=tuple(Crash(at, "consumer", index) for index, at in zip(engines, times, strict=True)))
+    times = _times(sample, len(engines), stream("crashes", seed))
+    return FleetFaults(crashes=tuple(Crash(at, "consumer", index) for index, at in zip(engines, times, strict=True)))
 
 
-def _times(sample: Sample, count: int, chance: random.Random) -> list[float]:
+def _times(sample: TrafficSample, count: int, chance: Stream) -> list[float]:
     """Within the sample, not in its first tenth, in which queues fill."""
     return [chance.uniform(0.1, 0.9) * sample.window_s for _ in range(count)]
 

@@ -1,4 +1,4 @@
-"""What `kvlease sim plan` says: tables for a console, a page, and the JSON with every figure."""
+"""What `kvlease fleet plan` says: tables for a console, a page, and the JSON with every figure."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -7,12 +7,12 @@ from typing import Any
 
 from kvlease.console.origin import origin
 from kvlease.console.tables import Table
-from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, Step, lines, rule_in_words, to_paste
+from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, AdviceStep, lines, rule_in_words, to_paste
 from kvlease.fleet.plan import tried_json
 from kvlease.fleet.plots import scatter
 from kvlease.fleet.report import Part, fleet_lines, render, requests_in_words, source_json
-from kvlease.fleet.sampling import in_words
-from kvlease.fleet.source import Source
+from kvlease.fleet.traffic.sampling import in_words
+from kvlease.fleet.traffic.source import Source
 
 _TITLES = {
     "term": "kv_lease_duration: the term, with grace and interval as they are derived",
@@ -91,7 +91,7 @@ def plan_json(advice: Advice, source: Source, command: str, seed: int) -> dict[s
     }
 
 
-def _part(advice: Advice, step: Step, table: Table) -> Part:
+def _part(advice: Advice, step: AdviceStep, table: Table) -> Part:
     points = [
         (line[0].text, one.calm.traffic.bytes_per_s / _engines(advice), 100 * one.stranded_share)
         for line, one in zip(table.cells, step.tried, strict=True)

@@ -5,16 +5,16 @@ from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
-from kvlease.fleet.outcome import Outcome, Timeline
+from kvlease.fleet.outcome import FleetOutcome, Timeline
 
 COLOURS = ("#7f8c8d", "#d68910", "#c0392b", "#1f6fb2", "#27916b", "#8e44ad")
 """In the order of policies: flat ones, vLLM's lease, kvlease."""
 _INCHES = (12.0, 6.4)
 
-Curve = Callable[[Outcome], Sequence[float]]
+Curve = Callable[[FleetOutcome], Sequence[float]]
 
 
-def _share_of_memory(outcome: Outcome) -> list[float]:
+def _share_of_memory(outcome: FleetOutcome) -> list[float]:
     return [100.0 * blocks / outcome.blocks.capacity for blocks in outcome.timeline.stranded_blocks]
 
 
@@ -30,7 +30,7 @@ _PANELS: Sequence[tuple[str, str, Curve]] = (
 )
 
 
-def over_time(outcomes: Sequence[Outcome]) -> str:
+def over_time(outcomes: Sequence[FleetOutcome]) -> str:
     """A data URL: four panels over simulated time, a curve for each policy."""
     figure, grid = _figure(2, 2)
     for axes, (title, unit, curve) in zip(grid, _PANELS, strict=True):

@@ -1,15 +1,35 @@
-"""A request on its way through the fleet, and the lease that its prefill leaves behind."""
+"""What engines, router and policies hand to each other: lives of engines, requests, and the leases of their prefills.
+
+Plain data: an engine is named by its number here, and whoever needs more of it than its number has it already.
+"""
 
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from kvlease.fleet.decode import Consumer
-    from kvlease.fleet.memory import Mark
-    from kvlease.fleet.prefill import Producer
+from kvlease.fleet.settings import Side
 
 
-class Stage(IntEnum):
+class EngineLife:
+    """One life of an engine, from its start to its crash. What was planned for it is void when it is over."""
+
+    __slots__ = ("index", "over", "side")
+
+    def __init__(self, side: Side, index: int) -> None:
+        self.side = side
+        self.index = index
+        """Of the engine, among those of its side."""
+        self.over = False
+
+
+class Mark(Protocol):
+    """Blocks that were given back while somebody may still read them."""
+
+    @property
+    def reused(self) -> bool:
+        """Whether any of them has been given to somebody else since."""
+
+
+class RequestStage(IntEnum):
     """Where a request is."""
 
     ROUTED = 0
@@ -25,7 +45,7 @@ class Stage(IntEnum):
     ENDED = 6
 
 
-class Request:
+class FleetRequest:
     """One request of a client. `turn` changes with its engine, so that what was planned for the old one is void."""
 
     __slots__ = (
@@ -51,7 +71,7 @@ class Request:
         self.arrived_at = arrived_at
         self.prompt = prompt
         self.output = output
-        self.stage = Stage.ROUTED
+        self.stage = RequestStage.ROUTED
         self.turn = 0
         self.tries = 0
         self.computed = False
@@ -63,33 +83,21 @@ class Request:
         self.tainted = False
         """They had even been given to others by then."""
         self.first_token_at = 0.0
-        self.producer: Producer | None = None
-        self.consumer: Consumer | None = None
-        self.lease: Lease | None = None
+        self.producer: int | None = None
+        """That it is queued on, or computed by."""
+        self.consumer: int | None = None
+        self.lease: FleetLease | None = None
 
 
-class Lease:
+class FleetLease:
     """Blocks of a producer that wait to be read. It knows no request: a second one may take it over."""
 
-    __slots__ = (
-        "blocks",
-        "cleared",
-        "expires",
-        "freed",
-        "life",
-        "mark",
-        "producer",
-        "read",
-        "token",
-        "tokens",
-        "wanted",
-    )
+    __slots__ = ("blocks", "cleared", "expires", "freed", "life", "mark", "read", "token", "tokens", "wanted")
 
-    def __init__(self, token: int, producer: "Producer", blocks: int, tokens: int) -> None:
+    def __init__(self, token: int, life: EngineLife, blocks: int, tokens: int) -> None:
         self.token = token
         """Random, never 0: the request id for flat and stock, the token for kvlease."""
-        self.producer = producer
-        self.life = producer.life
+        self.life = life
         """Of its producer: a later one knows nothing of it."""
         self.blocks = blocks
         self.tokens = tokens
@@ -106,6 +114,16 @@ class Lease:
         """Flat and stock: when."""
 
     @property
+    def producer(self) -> int:
+        """The number of its producer."""
+        return self.life.index
+
+    @property
     def crashed(self) -> bool:
-        """Its producer has died since."""
-        return self.life != self.producer.life
+        """Whether its producer has died since."""
+        return self.life.over
+
+    @property
+    def given_away(self) -> bool:
+        """Whether any of its blocks is somebody else's by now. Nothing can be said of a lease that crashed."""
+        return self.mark is not None and self.mark.reused

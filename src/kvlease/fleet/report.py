@@ -6,11 +6,11 @@ from typing import Any
 
 from kvlease.console.origin import origin
 from kvlease.console.tables import Cell, Table
-from kvlease.fleet.compare import Comparison, Round, pace, pace_in_words
+from kvlease.fleet.compare import Comparison, ScenarioOutcomes, pace, pace_in_words
 from kvlease.fleet.plots import over_time
 from kvlease.fleet.rows import ROWS
-from kvlease.fleet.source import Source
-from kvlease.fleet.traces import Trace
+from kvlease.fleet.traffic.source import Source
+from kvlease.fleet.traffic.traces import Trace
 
 TEMPLATE = "report.html.jinja"
 
@@ -99,7 +99,7 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     yield from map(_table, comparison.rounds)
 
 
-def _table(of: Round) -> Table:
+def _table(of: ScenarioOutcomes) -> Table:
     outcomes = of.outcomes
     return Table(
         ["", *(outcome.policy for outcome in outcomes)],
@@ -116,16 +116,16 @@ def _cell(text: str, bad: bool) -> Cell:
     return Cell(text, "bad" if bad else "")
 
 
-def _part(of: Round) -> Part:
+def _part(of: ScenarioOutcomes) -> Part:
     marked = f"{_came(of)} (ticks at the foot of the plots, where they are few)."
     return Part(_title(of), [marked], [_table(of)], over_time(of.outcomes))
 
 
-def _title(of: Round) -> str:
+def _title(of: ScenarioOutcomes) -> str:
     return f"{of.scenario.name}: {of.scenario.what}"
 
 
-def _came(of: Round) -> str:
+def _came(of: ScenarioOutcomes) -> str:
     first = of.outcomes[0]
     return (
         f"{first.requests.arrived:,} requests, {of.rate:.3g} a second on average, in {first.window_s:,.0f} simulated "

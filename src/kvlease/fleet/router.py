@@ -6,74 +6,105 @@ request of its died, and picks the consumer after the prefill (R4).
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
-from kvlease.fleet.arrival import Arrival
-from kvlease.fleet.decode import Consumer
-from kvlease.fleet.prefill import Producer
-from kvlease.fleet.records import Request, Stage
-
-if TYPE_CHECKING:
-    from kvlease.fleet.world import World
-
-E = TypeVar("E", Producer, Consumer)
+from kvlease.fleet.context import FleetContext
+from kvlease.fleet.records import FleetRequest, RequestStage
+from kvlease.fleet.traffic.arrival import Arrival
 
 
-class Router:
+class RoutedEngine(Protocol):
+    """What the router asks of every engine."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    @property
+    def load(self) -> int:
+        """Tokens of all that is there."""
+
+    def submit(self, request: FleetRequest) -> None:
+        """It is this engine's to prefill, or to read and decode."""
+
+
+class PrefillEngine(RoutedEngine, Protocol):
+    """What the router asks of a producer."""
+
+    def forget(self, request: FleetRequest) -> None:
+        """The client is gone."""
+
+
+class DecodeEngine(RoutedEngine, Protocol):
+    """What the router asks of a consumer."""
+
+    def abort(self, request: FleetRequest) -> None:
+        """The client is gone."""
+
+
+E = TypeVar("E", bound=RoutedEngine)
+
+
+class FleetRouter:
     """Brings requests to engines, and answers to clients."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, context: FleetContext) -> None:
         self.ended = 0
         self.on_ended: Callable[[int], None] | None = None
         """Told of every request that ends: how many have."""
-        self._world = world
-        self._fleet = world.fleet
-        self._draw = world.chance.of("router").random
-        self._clients = world.chance.of("clients")
-        self._losses = world.chance.of("losses")
-        self._patient: deque[Request] = deque()
+        self._fleet = context.fleet
+        self._agenda = context.agenda
+        self._books = context.books
+        self._producers: Sequence[PrefillEngine] = ()
+        self._consumers: Sequence[DecodeEngine] = ()
+        self._draw = context.chance.of("router").random
+        self._clients = context.chance.of("clients")
+        self._losses = context.chance.of("losses")
+        self._patient: deque[FleetRequest] = deque()
+
+    def connect(self, producers: Sequence[PrefillEngine], consumers: Sequence[DecodeEngine]) -> None:
+        """From now on requests go to these, which are in the order of their numbers."""
+        self._producers, self._consumers = producers, consumers
 
     # -- a request's way ---------------------------------------------------------------------------------------------
 
     def arrive(self, arrival: Arrival, number: int) -> None:
         """A client asks."""
-        world, fleet = self._world, self._fleet
-        now = world.agenda.now
-        request = Request(number, now, arrival.prompt, arrival.output)
-        world.books.arrive(now)
+        fleet, now = self._fleet, self._agenda.now
+        request = FleetRequest(number, now, arrival.prompt, arrival.output)
+        self._books.arrive(now)
         if (
             fleet.blocks_of(request.prompt) > fleet.producer_blocks
             or fleet.blocks_of(request.prompt + request.output) > fleet.consumer_blocks
         ):
             self.end(request, "failed")
-            request.stage = Stage.ENDED
+            request.stage = RequestStage.ENDED
             return
         self._expect(request, now)
-        world.agenda.at(now + fleet.hop_s, self._to_producer, (request, 0))
+        self._agenda.at(now + fleet.hop_s, self._to_producer, (request, 0))
 
-    def _to_producer(self, turn: tuple[Request, int]) -> None:
+    def _to_producer(self, turn: tuple[FleetRequest, int]) -> None:
         request = turn[0]
         if request.gone or request.turn != turn[1]:
             return
-        producer = self._pick(self._world.producers)
+        producer = self._pick(self._producers)
         if producer is None:
             self.end(request, "failed")
         else:
             producer.submit(request)
 
-    def prefilled(self, request: Request) -> None:
+    def prefilled(self, request: FleetRequest) -> None:
         """Its KV waits on a producer."""
-        request.stage = Stage.ROUTED
+        request.stage = RequestStage.ROUTED
         if self._fleet.lost_share and self._losses.random() < self._fleet.lost_share:
             self._give_up_lease(request)
             if self._fleet.patience_s is None:
                 self._leave(request, "aborted")
             else:
-                self._world.agenda.at(request.arrived_at + self._fleet.patience_s, self._give_up, request)
+                self._agenda.at(request.arrived_at + self._fleet.patience_s, self._give_up, request)
             return
-        self._world.agenda.at(self._world.agenda.now + self._fleet.hop_s, self._to_consumer, (request, request.turn))
+        self._agenda.at(self._agenda.now + self._fleet.hop_s, self._to_consumer, (request, request.turn))
 
-    def _to_consumer(self, turn: tuple[Request, int]) -> None:
+    def _to_consumer(self, turn: tuple[FleetRequest, int]) -> None:
         request = turn[0]
         if request.turn != turn[1]:
             return
@@ -81,7 +112,7 @@ class Router:
             # Nobody else knows of the lease.
             self._give_up_lease(request)
             return
-        consumer = self._pick(self._world.consumers)
+        consumer = self._pick(self._consumers)
         if consumer is None:
             self._give_up_lease(request)
             self.end(request, "failed")
@@ -97,64 +128,64 @@ class Router:
 
     # -- its end -----------------------------------------------------------------------------------------------------
 
-    def end(self, request: Request, how: str) -> None:
+    def end(self, request: FleetRequest, how: str) -> None:
         """The client has its answer, or leaves without."""
         request.gone = True
-        self._world.books.end(request, how, request.stage is Stage.RUNNING, self._world.agenda.now)
+        self._books.end(request, how, request.stage is RequestStage.RUNNING, self._agenda.now)
         self.ended += 1
         if self.on_ended is not None:
             self.on_ended(self.ended)
 
-    def _expect(self, request: Request, now: float) -> None:
+    def _expect(self, request: FleetRequest, now: float) -> None:
         fleet = self._fleet
         if fleet.abort_share and self._clients.random() < fleet.abort_share:
             after_s = self._clients.expovariate(1 / fleet.abort_after_s) if fleet.abort_after_s else 0.0
-            self._world.agenda.at(now + after_s, self._abort, request)
+            self._agenda.at(now + after_s, self._abort, request)
         if fleet.patience_s is not None:
             self._patient.append(request)
             if len(self._patient) == 1:
-                self._world.agenda.at(now + fleet.patience_s, self._lose_patience)
+                self._agenda.at(now + fleet.patience_s, self._lose_patience)
 
-    def _abort(self, request: Request) -> None:
+    def _abort(self, request: FleetRequest) -> None:
         if not request.gone:
             self._leave(request, "aborted")
 
-    def _give_up(self, request: Request) -> None:
+    def _give_up(self, request: FleetRequest) -> None:
         if not request.gone:
             self._leave(request, "gave_up")
 
     def _lose_patience(self, _: object) -> None:
         """All are as patient as each other, so whoever came first leaves first: one event for all of them."""
         assert self._fleet.patience_s is not None
-        now, patience_s = self._world.agenda.now, self._fleet.patience_s
+        now, patience_s = self._agenda.now, self._fleet.patience_s
         while self._patient:
             first = self._patient[0]
-            if first.gone or first.stage is Stage.RUNNING:
+            if first.gone or first.stage is RequestStage.RUNNING:
                 # One that has to begin anew after its answer began has no patience left to lose.
                 self._patient.popleft()
             elif first.arrived_at + patience_s <= now:
                 self._patient.popleft()
                 self._leave(first, "gave_up")
             else:
-                self._world.agenda.at(first.arrived_at + patience_s, self._lose_patience)
+                self._agenda.at(first.arrived_at + patience_s, self._lose_patience)
                 return
 
-    def _leave(self, request: Request, how: str) -> None:
+    def _leave(self, request: FleetRequest, how: str) -> None:
         self.end(request, how)
-        if request.stage is Stage.PREFILL:
+        if request.stage is RequestStage.PREFILL:
             assert request.producer is not None
-            request.producer.forget(request)
+            self._producers[request.producer].forget(request)
         elif request.consumer is not None:
-            request.consumer.abort(request)
+            self._consumers[request.consumer].abort(request)
 
     # -- engines that die --------------------------------------------------------------------------------------------
 
-    def producer_died(self, victims: Sequence[Request]) -> None:
+    def producer_died(self, victims: Sequence[FleetRequest]) -> None:
         """These were queued on it, or being computed."""
         for request in victims:
             self._try_again(request)
 
-    def consumer_died(self, victims: Sequence[Request]) -> None:
+    def consumer_died(self, victims: Sequence[FleetRequest]) -> None:
         """These were on it."""
         for request in victims:
             lease = request.lease
@@ -163,31 +194,31 @@ class Router:
                 self._give_up_lease(request)
             self._try_again(request)
 
-    def _try_again(self, request: Request) -> None:
+    def _try_again(self, request: FleetRequest) -> None:
         request.turn += 1
         request.producer = request.consumer = None
         request.late = request.tainted = False
         if request.gone:
-            request.stage = Stage.ENDED
+            request.stage = RequestStage.ENDED
             return
         request.tries += 1
-        now = self._world.agenda.now
-        if request.tries > self._fleet.retries or not any(consumer.alive for consumer in self._world.consumers):
+        now = self._agenda.now
+        if request.tries > self._fleet.retries or not any(consumer.alive for consumer in self._consumers):
             self._give_up_lease(request)
             self.end(request, "failed")
-            request.stage = Stage.ENDED
+            request.stage = RequestStage.ENDED
             return
-        if request.stage is Stage.RUNNING:
-            self._world.books.interrupt_answer(now)
-        request.stage = Stage.ROUTED
+        if request.stage is RequestStage.RUNNING:
+            self._books.interrupt_answer(now)
+        request.stage = RequestStage.ROUTED
         if request.lease is None:
             then = self._to_producer
         else:
             then = self._to_consumer
-            self._world.books.counts["takeovers"] += 1
-        self._world.agenda.at(now + self._fleet.retry_pause_s + self._fleet.hop_s, then, (request, request.turn))
+            self._books.counts["takeovers"] += 1
+        self._agenda.at(now + self._fleet.retry_pause_s + self._fleet.hop_s, then, (request, request.turn))
 
-    def _give_up_lease(self, request: Request) -> None:
+    def _give_up_lease(self, request: FleetRequest) -> None:
         lease, request.lease = request.lease, None
         if lease is not None and not lease.crashed:
-            self._world.books.settle(lease, False, self._world.agenda.now)
+            self._books.settle(lease, False, self._agenda.now)

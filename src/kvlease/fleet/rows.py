@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kvlease.console.numbers import count, percent, rate, seconds, size
-from kvlease.fleet.outcome import Outcome
+from kvlease.fleet.outcome import FleetOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +12,10 @@ class Row:
     """One line of the table of a scenario."""
 
     label: str
-    text: Callable[[Outcome], str]
+    text: Callable[[FleetOutcome], str]
     meaning: str
     """For the report, in a sentence."""
-    bad: Callable[[Outcome], bool] = lambda _: False
+    bad: Callable[[FleetOutcome], bool] = lambda _: False
     """Whether this is what no policy should ever show."""
 
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from kvlease.fleet.settings import NO_FAULTS, Faults, Fleet
-from kvlease.fleet.source import LOOKED_AT, Source, at_rate, capacity, look
+from kvlease.fleet.settings import NO_FAULTS, Fleet, FleetFaults
+from kvlease.fleet.traffic.source import LOOKED_AT, Source, at_rate, capacity, look
 
 ScenarioName = Literal["calm", "crashes", "stalls", "overload"]
 
@@ -21,8 +21,8 @@ class Scenario:
     what: str
     """In a sentence, for tables and reports."""
     load: float = USUAL_LOAD
-    """Requests that come, on average, as a share of what the fleet can do (`kvlease.fleet.source.capacity`)."""
-    faults: Faults = field(default=NO_FAULTS)
+    """Requests that come, on average, as a share of what the fleet can do (`kvlease.fleet.traffic.source.capacity`)."""
+    faults: FleetFaults = field(default=NO_FAULTS)
 
 
 SCENARIOS: dict[ScenarioName, Scenario] = {
@@ -32,13 +32,13 @@ SCENARIOS: dict[ScenarioName, Scenario] = {
         Scenario(
             "crashes",
             "each decode engine dies 6 times an hour on average, each prefill engine once, and is back after 30 s",
-            faults=Faults(consumer_crashes_per_hour=6.0, producer_crashes_per_hour=1.0, restart_s=30.0),
+            faults=FleetFaults(consumer_crashes_per_hour=6.0, producer_crashes_per_hour=1.0, restart_s=30.0),
         ),
         Scenario(
             "stalls",
             "each decode engine stands still 12 times an hour for 20 s on average, half of the times in one long step, "
             "half of them with all of its threads",
-            faults=Faults(consumer_stalls_per_hour=12.0, stall_s=20.0, process_share=0.5),
+            faults=FleetFaults(consumer_stalls_per_hour=12.0, stall_s=20.0, process_share=0.5),
         ),
         Scenario("overload", "a quarter more requests come than the fleet can do: queues only grow", load=TOO_MUCH),
     )

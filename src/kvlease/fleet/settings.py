@@ -138,7 +138,7 @@ class Stall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
+class FleetFaults:
     """What goes wrong while requests arrive: at given times, and by chance at a rate per engine and hour.
 
     Chance is drawn from one stream for each engine and kind, so it is the same for every policy.
@@ -190,4 +190,4 @@ def _share(of: object, name: str) -> None:
         raise ConfigError(f"{name} is {value!r}: it must be a share from 0 to 1")
 
 
-NO_FAULTS = Faults()
+NO_FAULTS = FleetFaults()

@@ -1,32 +1,29 @@
 """From the books of a run to its outcome."""
 
 from array import array
-from typing import TYPE_CHECKING
 
-from kvlease.fleet.books import Books
+from kvlease.fleet.books import FleetBooks
+from kvlease.fleet.context import FleetContext
 from kvlease.fleet.leasing import Policy
 from kvlease.fleet.outcome import (
     Blocks,
     Cost,
     Distribution,
+    FleetOutcome,
     Leases,
-    Outcome,
+    LeaseTraffic,
     Prefills,
     Requests,
-    Traffic,
 )
 
-if TYPE_CHECKING:
-    from kvlease.fleet.world import World
 
-
-def summary(world: "World", policy: Policy, seed: int, wall_s: float) -> Outcome:
+def summary(context: FleetContext, policy: Policy, seed: int, wall_s: float) -> FleetOutcome:
     """All of it, after the last event."""
-    books, now = world.books, world.agenda.now
+    fleet, books, now = context.fleet, context.books, context.agenda.now
     assert books.window is not None
     window_s = books.window[0]
     good, right = books.counts["good"], books.ends["right"]
-    return Outcome(
+    return FleetOutcome(
         policy=policy.name,
         policy_kind=policy.kind,
         policy_settings=dict(policy.settings),
@@ -34,7 +31,7 @@ def summary(world: "World", policy: Policy, seed: int, wall_s: float) -> Outcome
         window_s=window_s,
         simulated_s=now,
         requests=_requests(books),
-        blocks=_blocks(books, world.fleet.producers * world.fleet.producer_blocks, now),
+        blocks=_blocks(books, fleet.producers * fleet.producer_blocks, now),
         prefills=_prefills(books),
         leases=_leases(books),
         traffic=_traffic(books),
@@ -46,7 +43,7 @@ def summary(world: "World", policy: Policy, seed: int, wall_s: float) -> Outcome
         crashes=books.counts["crashes"],
         stalls=books.counts["stalls"],
         timeline=books.recorder.result(),
-        cost=Cost(wall_s=wall_s, events=world.agenda.events, requests_per_wall_s=_ratio(books.arrived, wall_s)),
+        cost=Cost(wall_s=wall_s, events=context.agenda.events, requests_per_wall_s=_ratio(books.arrived, wall_s)),
     )
 
 
@@ -60,12 +57,12 @@ def distribution(values: "array[float]") -> Distribution:
     return Distribution(count, sum(ranked) / count, p50, p90, p99, ranked[-1])
 
 
-def _requests(books: Books) -> Requests:
+def _requests(books: FleetBooks) -> Requests:
     ends = books.ends
     return Requests(books.arrived, ends["right"], ends["wrong"], ends["failed"], ends["gave_up"], ends["aborted"])
 
 
-def _blocks(books: Books, capacity: int, now: float) -> Blocks:
+def _blocks(books: FleetBooks, capacity: int, now: float) -> Blocks:
     assert books.window is not None
     window_s, in_window, _, _ = books.window
     whole = books.areas(now)
@@ -82,7 +79,7 @@ def _blocks(books: Books, capacity: int, now: float) -> Blocks:
     )
 
 
-def _prefills(books: Books) -> Prefills:
+def _prefills(books: FleetBooks) -> Prefills:
     counts = books.counts
     return Prefills(
         done=counts["done"],
@@ -96,7 +93,7 @@ def _prefills(books: Books) -> Prefills:
     )
 
 
-def _leases(books: Books) -> Leases:
+def _leases(books: FleetBooks) -> Leases:
     counts = books.counts
     return Leases(
         granted=counts["granted"],
@@ -111,11 +108,11 @@ def _leases(books: Books) -> Leases:
     )
 
 
-def _traffic(books: Books) -> Traffic:
+def _traffic(books: FleetBooks) -> LeaseTraffic:
     assert books.window is not None
     window_s, _, messages, size = books.window
     all_messages, all_bytes = books.messages.total(), books.bytes.total()
-    return Traffic(
+    return LeaseTraffic(
         messages=all_messages,
         bytes=all_bytes,
         messages_by_kind=dict(sorted(books.messages.items())),

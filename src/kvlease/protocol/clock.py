@@ -6,6 +6,8 @@ from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+Buckets = tuple[tuple[int, tuple[object, ...]], ...]
+"""An expiry queue at a moment: each tick that has a bucket, and the keys in it."""
 
 TICK_S = 0.02
 """Deadlines are rounded up to this; an end is noticed at most this late."""
@@ -93,6 +95,20 @@ class ExpiryQueue(Generic[K]):
         del bucket[key]
         if not bucket:
             del self._buckets[tick]
+
+    @property
+    def next_tick(self) -> int:
+        """The first tick that a deadline can still get."""
+        return self._next_tick
+
+    @property
+    def remembered_ticks(self) -> int:
+        """How many ticks are kept in mind, those whose bucket is gone included: a bounded multiple of the buckets."""
+        return len(self._ticks)
+
+    def snapshot(self) -> tuple[tuple[int, tuple[K, ...]], ...]:
+        """Every bucket in the order of time: its tick, and its keys in the order in which they will be taken."""
+        return tuple((tick, tuple(bucket)) for tick, bucket in sorted(self._buckets.items()))
 
     def next_due(self) -> float | None:
         """When the first deadline is due, rounded up to its tick; None when there is none.

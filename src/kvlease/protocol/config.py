@@ -1,11 +1,10 @@
 """The settings of a lease, with derived defaults and errors that say what to write (R10).
 
-They stand in vLLM's `kv_connector_extra_config`, beside vLLM's own `kv_lease_duration`. An operator sets the duration
-and is done; every other default follows from it, in the proportions that the lease was designed with (R2).
+An operator sets the duration and is done; every other default follows from it, in the proportions that the lease was
+designed with (R2). Where the settings were written down is known to whoever reads them there, and says so in the error.
 """
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,15 +12,10 @@ from kvlease.errors import ConfigError
 from kvlease.protocol.lease import MAX_SLOTS
 
 PREFIX = "kv_lease_"
-OLD_VARIABLE = "VLLM_NIXL_ABORT_REQUEST_TIMEOUT"
-"""vLLM's flat timeout (seconds) of the days before leases; honoured where no duration is given."""
 
 MIN_DURATION_S = 1.0
 MAX_DURATION_S = 24 * 3600.0
 DEFAULT_DURATION_S = 30.0
-DEFAULT_ORPHAN_GRACE_S = 1.0
-DEFAULT_PROBE_INTERVAL_S = 0.25
-MIN_PROBE_INTERVAL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,124 +24,145 @@ class LeaseConfig:
     checks all."""
 
     duration_s: float
-    """The term of a grant: how long blocks wait for a consumer that nobody has heard of yet (R1)."""
+    """The term of a lease: how long a prefill's blocks wait for a decode engine that nobody has heard of yet (R1)."""
     extension_s: float
-    """How long a session lives after the arrival of its last renewal (R2)."""
+    """How far a renewal reaches: how long a decode engine's leases live after its last one has arrived (R2)."""
     renew_interval_s: float
-    """How often a consumer renews when nothing else changes (R2)."""
+    """How often a decode engine renews, with one message for all leases of a pair (R2)."""
     orphan_grace_s: float
-    """How long a dead consumer's leases wait for another one to take over (R18, R23)."""
+    """How long a dead decode engine's leases wait for another one to take over (R18, R23)."""
     max_age_s: float
     """The age at which a lease ends, renewed or not (R25)."""
     stall_limit_s: float
-    """How long a consumer's engine may take over one step before its agent stops renewing for it (R25)."""
+    """How long a decode engine may take over one step before it stops renewing (R25)."""
     probe_interval_s: float
-    """How often a silent producer shows itself to a consumer, and so learns of its death (R18)."""
+    """How often a silent prefill engine shows itself to a decode engine, and so learns of its death (R18)."""
     fence_slots: int | None
-    """Leases that can be out at once; None: one for each KV cache block, which is never too few."""
+    """How many leases can be out at once (R12)."""
     compare_media: bool = True
-    """Whether a prefill is read only by a request with the same images and the like (R35); False where decode engines
-    are given stand-ins for them."""
+    """Whether a prefill with images and the like is read only by a request with the same ones; false where decode
+    engines are given stand-ins for them (R35)."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Setting:
+class Default:
+    """What a setting is where it is not given: a number of seconds, or so many times another setting."""
+
+    number: float
+    times: str = ""
+    """The key of that other setting."""
+    least: float = 0.0
+    most: str = ""
+    """The key of a setting that it does not exceed."""
+
+    def value(self, settings: Mapping[str, float]) -> float:
+        """Its value, in seconds, beside these settings, by key."""
+        value = self.number * settings[self.times] if self.times else self.number
+        return max(self.least, min(value, settings[self.most]) if self.most else value)
+
+
+@dataclass(frozen=True, slots=True)
+class Seconds:
+    """A setting that is a number of seconds, from `low` to `high`."""
+
     key: str
     low: float
     high: float
     meaning: str
+    """What it is, in a few words, for an error."""
+    default: Default
 
 
-_NUMBERS: tuple[_Setting, ...] = (
-    _Setting("kv_lease_duration", MIN_DURATION_S, MAX_DURATION_S, "the term of a lease"),
-    _Setting("kv_lease_extension", 0.5, MAX_DURATION_S, "how far a renewal reaches"),
-    _Setting("kv_lease_renew_interval", 0.05, MAX_DURATION_S, "the time between renewals"),
-    _Setting("kv_lease_orphan_grace", 0.0, MAX_DURATION_S, "how long a dead consumer's leases wait for another"),
-    _Setting("kv_lease_max_age", MIN_DURATION_S, 7 * MAX_DURATION_S, "the age at which a lease ends, renewed or not"),
-    _Setting("kv_lease_stall_limit", MIN_DURATION_S, MAX_DURATION_S, "the longest step of a consumer's engine"),
-    _Setting("kv_lease_probe_interval", MIN_PROBE_INTERVAL_S, 60.0, "how often a producer probes its consumers"),
+DURATION = "kv_lease_duration"
+EXTENSION = "kv_lease_extension"
+RENEW_INTERVAL = "kv_lease_renew_interval"
+ORPHAN_GRACE = "kv_lease_orphan_grace"
+MAX_AGE = "kv_lease_max_age"
+STALL_LIMIT = "kv_lease_stall_limit"
+PROBE_INTERVAL = "kv_lease_probe_interval"
+SECONDS = (
+    Seconds(DURATION, MIN_DURATION_S, MAX_DURATION_S, "the term of a lease", Default(DEFAULT_DURATION_S)),
+    Seconds(EXTENSION, 0.5, MAX_DURATION_S, "how far a renewal reaches", Default(2 / 3, times=DURATION)),
+    Seconds(RENEW_INTERVAL, 0.05, MAX_DURATION_S, "the time between renewals", Default(1 / 4, times=EXTENSION)),
+    Seconds(
+        ORPHAN_GRACE,
+        0.0,
+        MAX_DURATION_S,
+        "how long a dead consumer's leases wait for another",
+        Default(1.0, most=DURATION),
+    ),
+    Seconds(
+        MAX_AGE,
+        MIN_DURATION_S,
+        7 * MAX_DURATION_S,
+        "the age at which a lease ends, renewed or not",
+        Default(20.0, times=DURATION),
+    ),
+    Seconds(
+        STALL_LIMIT,
+        MIN_DURATION_S,
+        MAX_DURATION_S,
+        "the longest step of a consumer's engine",
+        Default(4.0, times=DURATION, least=120.0),
+    ),
+    Seconds(PROBE_INTERVAL, 0.05, 60.0, "how often a producer probes its consumers", Default(0.25)),
 )
-_SLOTS = "kv_lease_fence_slots"
-_COMPARE_MEDIA = "kv_lease_compare_media"
-_KEYS = (*(s.key for s in _NUMBERS), _SLOTS, _COMPARE_MEDIA)
+"""In an order in which each default follows from those before it."""
+FENCE_SLOTS = "kv_lease_fence_slots"
+COMPARE_MEDIA = "kv_lease_compare_media"
+KEYS = (*(setting.key for setting in SECONDS), FENCE_SLOTS, COMPARE_MEDIA)
 
 
-def resolve(
-    extra_config: Mapping[str, object], environment: Mapping[str, str] | None = None
-) -> tuple[LeaseConfig, list[str]]:
-    """The settings in `extra_config`, and the warnings to log about them.
+def resolve(settings: Mapping[str, object]) -> LeaseConfig:
+    """The configuration that these settings make. Keys without the prefix `kv_lease_` are not ours and are ignored.
 
-    `extra_config` is vLLM's `kv_connector_extra_config`: keys without the prefix `kv_lease_` are not ours and are
-    ignored. `environment` is looked into for `OLD_VARIABLE` alone. Raises `ConfigError`.
+    Raises `ConfigError`, which names the key, its value, what is allowed, and an example as JSON.
     """
-    _refuse_unknown(extra_config)
-    given = {s.key: _number(s, extra_config[s.key]) for s in _NUMBERS if s.key in extra_config}
-    warnings: list[str] = []
-    if "kv_lease_duration" not in given and (old := (environment or {}).get(OLD_VARIABLE)) is not None:
-        given["kv_lease_duration"] = _from_old_variable(old)
-        warnings.append(
-            f"{OLD_VARIABLE}={old} sets the term of a lease, since no kv_lease_duration is given. The variable is of "
-            f'the days before leases; write "kv_lease_duration": {DEFAULT_DURATION_S:g} into kv_connector_extra_config.'
-        )
-    duration = given.get("kv_lease_duration", DEFAULT_DURATION_S)
-    extension = given.get("kv_lease_extension", duration * 2 / 3)
+    _refuse_unknown(settings)
+    given = {s.key: _number(s, settings[s.key]) for s in SECONDS if s.key in settings}
+    seconds = _with_defaults(given)
     config = LeaseConfig(
-        duration_s=duration,
-        extension_s=extension,
-        renew_interval_s=given.get("kv_lease_renew_interval", extension / 4),
-        orphan_grace_s=given.get("kv_lease_orphan_grace", min(DEFAULT_ORPHAN_GRACE_S, duration)),
-        max_age_s=given.get("kv_lease_max_age", duration * 20),
-        stall_limit_s=given.get("kv_lease_stall_limit", max(duration * 4, 120.0)),
-        probe_interval_s=given.get("kv_lease_probe_interval", DEFAULT_PROBE_INTERVAL_S),
-        fence_slots=_slots(extra_config.get(_SLOTS)),
-        compare_media=_compare_media(extra_config.get(_COMPARE_MEDIA, True)),
+        duration_s=seconds[DURATION],
+        extension_s=seconds[EXTENSION],
+        renew_interval_s=seconds[RENEW_INTERVAL],
+        orphan_grace_s=seconds[ORPHAN_GRACE],
+        max_age_s=seconds[MAX_AGE],
+        stall_limit_s=seconds[STALL_LIMIT],
+        probe_interval_s=seconds[PROBE_INTERVAL],
+        fence_slots=_slots(settings.get(FENCE_SLOTS)),
+        compare_media=_compare_media(settings.get(COMPARE_MEDIA, True)),
     )
     _check_proportions(config)
-    return config, warnings
+    return config
 
 
-def _refuse_unknown(extra_config: Mapping[str, object]) -> None:
-    for key in extra_config:
-        if key.startswith(PREFIX) and key not in _KEYS:
-            near = difflib.get_close_matches(key, _KEYS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(_KEYS)}"
-            raise ConfigError(f"{key} in kv_connector_extra_config is not a setting of kvlease; {hint}")
+def _with_defaults(given: Mapping[str, float]) -> dict[str, float]:
+    """All seconds by key, those that are not given derived."""
+    seconds: dict[str, float] = {}
+    for setting in SECONDS:
+        seconds[setting.key] = given[setting.key] if setting.key in given else setting.default.value(seconds)
+    return seconds
 
 
-def _number(setting: _Setting, value: object) -> float:
+_DEFAULTS = _with_defaults({})
+
+
+def _refuse_unknown(settings: Mapping[str, object]) -> None:
+    for key in settings:
+        if key.startswith(PREFIX) and key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(KEYS)}"
+            raise ConfigError(f"{key} is not a setting of kvlease; {hint}")
+
+
+def _number(setting: Seconds, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not setting.low <= value <= setting.high:
         raise ConfigError(
-            f"{setting.key} is {value!r} in kv_connector_extra_config: {setting.meaning} must be a number of seconds "
+            f"{setting.key} is {value!r}: {setting.meaning} must be a number of seconds "
             f"from {setting.low:g} to {setting.high:g}, for example "
-            f'{{"{setting.key}": {_example(setting):g}}}'
+            f'{{"{setting.key}": {_DEFAULTS[setting.key]:g}}}'
         )
     return float(value)
-
-
-def _example(setting: _Setting) -> float:
-    examples = {
-        "kv_lease_extension": 20,
-        "kv_lease_renew_interval": 5,
-        "kv_lease_orphan_grace": DEFAULT_ORPHAN_GRACE_S,
-        "kv_lease_max_age": 600,
-        "kv_lease_stall_limit": 120,
-        "kv_lease_probe_interval": DEFAULT_PROBE_INTERVAL_S,
-    }
-    return examples.get(setting.key, DEFAULT_DURATION_S)
-
-
-def _from_old_variable(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not MIN_DURATION_S <= value <= MAX_DURATION_S:
-        raise ConfigError(
-            f"{OLD_VARIABLE} is {text!r}: it must be a number of seconds from {MIN_DURATION_S:g} to "
-            f'{MAX_DURATION_S:g}; better, unset it and write {{"kv_lease_duration": {DEFAULT_DURATION_S:g}}} into '
-            "kv_connector_extra_config"
-        )
-    return value
 
 
 def _slots(value: object) -> int | None:
@@ -155,8 +170,8 @@ def _slots(value: object) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_SLOTS:
         raise ConfigError(
-            f"{_SLOTS} is {value!r} in kv_connector_extra_config: it must be a whole number from 1 to {MAX_SLOTS}, "
-            f'for example {{"{_SLOTS}": 65536}}; left out, there is one slot for each KV cache block'
+            f"{FENCE_SLOTS} is {value!r}: it must be a whole number from 1 to "
+            f'{MAX_SLOTS}, for example {{"{FENCE_SLOTS}": 65536}}; left out, there is one slot for each KV cache block'
         )
     return value
 
@@ -164,28 +179,28 @@ def _slots(value: object) -> int | None:
 def _compare_media(value: object) -> bool:
     if not isinstance(value, bool):
         raise ConfigError(
-            f"{_COMPARE_MEDIA} is {value!r} in kv_connector_extra_config: whether a prefill is read only by a request "
-            f'with the same images must be true or false, for example {{"{_COMPARE_MEDIA}": false}} where a decode '
+            f"{COMPARE_MEDIA} is {value!r}: whether a prefill is read only by a request "
+            f'with the same images must be true or false, for example {{"{COMPARE_MEDIA}": false}} where a decode '
             "engine is given stand-ins for them"
         )
     return value
 
 
 def _check_proportions(config: LeaseConfig) -> None:
+    fitting = _with_defaults({DURATION: config.duration_s, EXTENSION: config.extension_s})
     if config.renew_interval_s * 2 > config.extension_s:
         raise ConfigError(
-            f"kv_lease_renew_interval is {config.renew_interval_s:g} and kv_lease_extension {config.extension_s:g}: a "
-            "renewal must reach over at least two intervals, so that one lost message loses no lease; write, for "
-            f'example, {{"kv_lease_renew_interval": {config.extension_s / 4:g}}}'
+            f"{RENEW_INTERVAL} is {config.renew_interval_s:g} and {EXTENSION} {config.extension_s:g}: a renewal must "
+            "reach over at least two intervals, so that one lost message loses no lease; write, for example, "
+            f'{{"{RENEW_INTERVAL}": {fitting[RENEW_INTERVAL]:g}}}'
         )
     if config.max_age_s < config.duration_s:
         raise ConfigError(
-            f"kv_lease_max_age is {config.max_age_s:g} and kv_lease_duration {config.duration_s:g}: no lease would "
-            f'live through its own term; write, for example, {{"kv_lease_max_age": {config.duration_s * 20:g}}}'
+            f"{MAX_AGE} is {config.max_age_s:g} and {DURATION} {config.duration_s:g}: no lease would live through its "
+            f'own term; write, for example, {{"{MAX_AGE}": {fitting[MAX_AGE]:g}}}'
         )
     if config.orphan_grace_s > config.duration_s:
         raise ConfigError(
-            f"kv_lease_orphan_grace is {config.orphan_grace_s:g} and kv_lease_duration {config.duration_s:g}: a dead "
-            "consumer's leases would outlive a silent one's; write, for example, "
-            f'{{"kv_lease_orphan_grace": {min(DEFAULT_ORPHAN_GRACE_S, config.duration_s):g}}}'
+            f"{ORPHAN_GRACE} is {config.orphan_grace_s:g} and {DURATION} {config.duration_s:g}: a dead consumer's "
+            f'leases would outlive a silent one\'s; write, for example, {{"{ORPHAN_GRACE}": {fitting[ORPHAN_GRACE]:g}}}'
         )

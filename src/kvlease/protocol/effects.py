@@ -5,13 +5,13 @@ Lessor and lessee never act; they return these, in the order in which they are t
 
 from dataclasses import dataclass
 
-from kvlease.protocol.lease import Cause
 from kvlease.protocol.messages import Message
+from kvlease.protocol.states import Cause
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send `message` to `peer`. If the transport says that the peer is gone, tell `peer_lost`."""
+    """Send `message` to `peer`. If the transport says that the peer is gone, call `Peer.lost`."""
 
     peer: int
     message: Message
@@ -34,14 +34,14 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Fetch the lease card served at `endpoint` and hand it, or None, to `Lessee.card_fetched`."""
+    """Fetch the lease card served at `endpoint` and hand it, or None, to the next `Peer.turn`."""
 
     endpoint: tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """Producer: clear the lease's word in every worker, then free its blocks, then call `Lessor.ended`."""
+    """Producer: clear the lease's word in every worker, then free its blocks, then say `Cleared`."""
 
     token: int
     cause: Cause

@@ -1,60 +1,41 @@
-"""A lease: its states, the causes of its end, and the reference to it that travels through the router."""
+"""A lease as its producer keeps it, and the reference to it that travels through the router."""
 
-import enum
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from kvlease.errors import BadReference
+from kvlease.errors import BadReference, brief
 from kvlease.protocol.prompt import Fingerprint
+from kvlease.protocol.states import LEASE, Cause, LeaseEvent, LeaseState, impossible
 
 REF_VERSION = 2
-"""2 since references say what was computed. One that does not is refused, and its prompt computed again."""
+"""Of the reference: 2 since it says what was computed. Another is refused, and its prompt computed again."""
 MAX_SLOTS = 1 << 24
+"""Words in a worker's fence table."""
 MAX_TOKENS = 1 << 40
-"""Of a prompt: far more than any model takes."""
-# A term longer than a day is a typing error or an attack on somebody's memory.
+"""Tokens of a prompt: far more than any model takes."""
 MAX_TERM_MS = 24 * 3600 * 1000
+"""The longest term in a reference: one beyond a day is a typing error or an attack on somebody's memory."""
+RANGES: Mapping[str, tuple[int, int]] = {
+    "slot": (0, MAX_SLOTS - 1),
+    "term_ms": (1, MAX_TERM_MS),
+    "prompt_tokens": (1, MAX_TOKENS),
+}
+"""What a reference has as whole numbers: the least and the greatest."""
 _HEX_U64 = re.compile(r"[0-9a-f]{16}")
 
 
-class LeaseState(enum.StrEnum):
-    """A lease's life on its producer (protocol.md).
+class LeaseView(NamedTuple):
+    """A lease at its producer. Times are the lessor's own, in seconds."""
 
-    PREPARED is the state of the fence alone (`kvlease.fence.ledger`): the word is armed but the token has not left the
-    producer, so there is nobody to hear from. The lessor knows a lease from GRANTED on.
-    """
-
-    PREPARED = "prepared"
-    GRANTED = "granted"
-    CLAIMED = "claimed"
-    REVOKING = "revoking"
-    ENDED = "ended"
-
-
-class Cause(enum.StrEnum):
-    """Why a lease ended; the label of `kvlease:lease_ends_total`."""
-
-    RELEASED = "released"
-    """Its last consumer let go of it: the data was read, or the request ended."""
-    EXPIRED = "expired"
-    """Its term passed, or its consumers' renewals stopped while the transport still thought them alive."""
-    ORPHANED = "orphaned"
-    """The transport reported its last consumer dead, and nobody took over within the grace (R18, R23)."""
-    ABORTED = "aborted"
-    """The request had no result to hand over: its prefill was aborted, or it is a sibling whose answer is not used."""
-    AGED_OUT = "aged_out"
-    """It reached its maximum age, renewed or not (R25)."""
-
-
-# Every transition there is; `Lease.enter` accepts no other.
-TRANSITIONS: Mapping[LeaseState, frozenset[LeaseState]] = {
-    LeaseState.PREPARED: frozenset({LeaseState.GRANTED, LeaseState.REVOKING}),
-    LeaseState.GRANTED: frozenset({LeaseState.CLAIMED, LeaseState.REVOKING, LeaseState.ENDED}),
-    LeaseState.CLAIMED: frozenset({LeaseState.GRANTED, LeaseState.REVOKING, LeaseState.ENDED}),
-    LeaseState.REVOKING: frozenset({LeaseState.ENDED}),
-    LeaseState.ENDED: frozenset(),
-}
+    token: int
+    state: LeaseState
+    granted_at: float
+    deadline: float
+    """The end of the grant's term, or of a stock consumer's last heartbeat's."""
+    claims: tuple[int, ...]
+    """Incarnations of the consumers that claim it."""
 
 
 @dataclass(slots=True)
@@ -65,29 +46,38 @@ class Lease:
     granted_at: float
     deadline: float
     """Of the grant itself, or of a stock consumer's last heartbeat; claims have the deadlines of their sessions."""
-    state: LeaseState = LeaseState.GRANTED
+    state: LeaseState = LeaseState.PREPARED
     claims: tuple[int, ...] = ()
     """The sessions (consumer incarnations) that claim it. Nearly always one: a set would take 160 B more."""
 
-    def enter(self, state: LeaseState) -> None:
-        assert state in TRANSITIONS[self.state], f"lease {self.token:016x}: {self.state} to {state}"
-        self.state = state
+    def happen(self, event: LeaseEvent) -> Cause | None:
+        """The lease goes where the table says; returns the cause of its end where that is decided now."""
+        # Not by `after`, whose call would cost as much again: each lease comes through here four times.
+        try:
+            self.state, cause = LEASE[self.state, event]
+        except KeyError:
+            raise impossible(self.state, event) from None
+        return cause
+
+    def snapshot(self) -> LeaseView:
+        """What is known of it now."""
+        return LeaseView(self.token, self.state, self.granted_at, self.deadline, self.claims)
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRef:
-    """The name of a lease outside its producer; it travels as `kv_transfer_params["kv_lease"]`.
-
-    incarnation: u64, the producer's lease agent. token: u64, not 0; the permission to renew, to drop and to read.
-    slot: index into the producer's fence tables. term_ms: the initial term, as a duration. prompt: what was computed;
-    the lease is good for no other (R35).
-    """
+    """The name of a lease outside its producer; it travels as JSON, the `kv_lease` of an offer."""
 
     incarnation: int
+    """The producer's lease agent, u64."""
     token: int
+    """The permission to renew, to drop and to read, u64, not 0."""
     slot: int
+    """The place of the lease's word in the producer's fence tables."""
     term_ms: int
+    """The initial term, as a duration."""
     prompt: Fingerprint
+    """What was computed; the lease is good for no other (R35)."""
 
     def to_params(self) -> dict[str, str | int]:
         """As JSON that keeps all bits: u64 as 16 hex digits, since JSON numbers are exact only up to 2^53."""
@@ -116,10 +106,10 @@ class LeaseRef:
         return cls(
             incarnation=_u64(params, "incarnation"),
             token=token,
-            slot=_whole(params, "slot", 0, MAX_SLOTS - 1),
-            term_ms=_whole(params, "term_ms", 1, MAX_TERM_MS),
+            slot=_whole(params, "slot"),
+            term_ms=_whole(params, "term_ms"),
             prompt=Fingerprint(
-                _whole(params, "prompt_tokens", 1, MAX_TOKENS),
+                _whole(params, "prompt_tokens"),
                 _u64(params, "prompt_digest"),
                 _u64(params, "prompt_media"),
             ),
@@ -133,20 +123,9 @@ def _u64(params: Mapping[object, object], name: str) -> int:
     return int(value, 16)
 
 
-def _whole(params: Mapping[object, object], name: str, low: int, high: int) -> int:
+def _whole(params: Mapping[object, object], name: str) -> int:
     value = params.get(name)
+    low, high = RANGES[name]
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise BadReference(f"kv_lease {name} is {brief(value)}, it must be a whole number from {low} to {high}")
     return value
-
-
-def brief(value: object) -> str:
-    """What somebody sent, for an error message: it may be of any kind and size, the message is one short line."""
-    if isinstance(value, int) and value.bit_length() > 64:
-        return "an integer beyond 64 bits"
-    if isinstance(value, str):
-        # repr escapes what is not printable, lone surrogates and line ends among it.
-        text = repr(value[:40])
-    else:
-        text = repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"
-    return text if len(text) <= 40 else text[:37] + "..."

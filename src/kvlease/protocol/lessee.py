@@ -9,16 +9,16 @@ acknowledged; only then comes the next one. So loss, repetition and reordering a
 with the producer after a dozen round trips.
 """
 
-import re
-from collections import Counter, OrderedDict
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from kvlease.protocol.card import LeaseCard
-from kvlease.protocol.clock import ExpiryQueue
+from kvlease.protocol.card import Endpoint, LeaseCard
+from kvlease.protocol.clock import Buckets, ExpiryQueue
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Send
 from kvlease.protocol.lease import LeaseRef
 from kvlease.protocol.messages import (
     MAX_ENGINE_ID_CHARS,
-    TOKENS_PER_MESSAGE,
     VERSION,
     Ack,
     Bye,
@@ -29,43 +29,46 @@ from kvlease.protocol.messages import (
     Renew,
     Welcome,
 )
-from kvlease.protocol.tracking import Endpoint, Phase, Session, Standing, Tracked, Window
+from kvlease.protocol.states import ProducerEvent, ProducerState
+from kvlease.protocol.timing import TIMING, Timing
+from kvlease.protocol.tracking import ProducerSession, ProducerView, Standing, WantedLease
+from kvlease.protocol.watch import EngineWatch
 
-RETRY_S = 0.25
-"""After this long without an answer a message is sent again; a round trip takes well under a tenth of it."""
-TRIES = 4
-"""Unanswered copies after which the session is opened anew."""
-BACKOFF_MAX_S = 2.0
-"""The longest pause between attempts to reach a producer that does not answer."""
-IDLE_S = 30.0
-"""How long a session without leases is kept open for the next request."""
-MAX_UNANSWERED = 3 * TRIES
-"""Copies whose answers are waited for: an honest producer leaves fewer unanswered. The oldest are given up."""
-MAX_DROPS = 1 << 14
-"""Drops kept for a producer that does not hear them. The oldest are given up: its own clock will do."""
-SIBLING_LINGER_S = 0.5
-"""How long a lease outlives its last known holder when that holder has siblings (n > 1), which may still be on their
-way from the API server (R24)."""
-PAUSED_AFTER_S = 0.5
-"""An engine with leased requests makes one step upon the other; one that is between two of them for so long is paused.
-Were it a hiccup, nothing is lost: its next step is followed by a renewal, well within the extension."""
-# vLLM names the children of a request with n > 1 by their index: "2_cmpl-…".
-_SIBLING = re.compile(r"\d+_.")
+
+class LesseeSnapshot(NamedTuple):
+    """A consumer's half."""
+
+    incarnation: int
+    sessions: tuple[ProducerView, ...]
+    holders: Mapping[str, tuple[int, int]]
+    """Local requests to (producer, token)."""
+    lost: frozenset[str]
+    """Local requests whose lease is lost."""
+    timers: Mapping[str, Buckets]
+    """By what they end: pauses (of a session), lingering (of a lease without a holder)."""
+    effects: int
 
 
 class Lessee:
     """Tracks the leases of local requests at their producers. Not thread-safe: one thread owns it."""
 
-    def __init__(self, engine_id: str, incarnation: int, address: bytes, stall_limit_s: float, now: float) -> None:
+    def __init__(
+        self,
+        engine_id: str,
+        incarnation: int,
+        address: bytes,
+        stall_limit_s: float,
+        now: float,
+        timing: Timing = TIMING,
+    ) -> None:
         self.incarnation = incarnation
+        self.timing = timing
         self.counts: Counter[str] = Counter()
         """Events since the start: tracked, renewals, lost, sessions_opened, late.<what>, refused.<what>, and so on."""
-        self.sessions: dict[int, Session] = {}
+        self.sessions: dict[int, ProducerSession] = {}
         self._engine_id = engine_id[:MAX_ENGINE_ID_CHARS]
         self._address = address
-        self._stall_limit_s = stall_limit_s
-        self._progress_at = now
-        self._stepping = True
+        self._engine = EngineWatch(stall_limit_s, timing.paused_after_s, now)
         self._withheld: set[int] = set()
         """Producers that were not renewed, since the engine stands still."""
         self._lease_of: dict[str, tuple[int, int]] = {}
@@ -82,33 +85,33 @@ class Lessee:
 
     # -- what the engine says ------------------------------------------------------------------------------------
 
-    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, now: float) -> None:
+    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool, now: float) -> None:
         """The local request `holder` wants this lease; from here on it is renewed (R8).
 
-        `endpoint` is the host and port of the producer's side channel.
+        `endpoint` is the producer's side channel. `siblings`: others of the same request (n > 1) may come for it.
         """
         if holder in self._lease_of or holder in self._lost:
             self.counts["refused.tracked_twice"] += 1
             return
         session = self.sessions.get(ref.incarnation)
         if session is None:
-            session = self.sessions[ref.incarnation] = Session(ref.incarnation, endpoint)
+            session = self.sessions[ref.incarnation] = ProducerSession(ref.incarnation, endpoint)
+            session.happen(ProducerEvent.WANT)
         tracked = session.leases.get(ref.token)
         if tracked is None:
-            tracked = session.leases[ref.token] = Tracked(endpoint)
+            tracked = session.leases[ref.token] = WantedLease(endpoint)
             session.pending[ref.token] = True
             self._soon(session)
-        if session.phase is Phase.SEEKING and endpoint not in session.places:
+        if session.state is ProducerState.SEEKING and endpoint not in session.places:
             session.place(endpoint, now)
             if not session.fetching:
                 self._timers.hasten(ref.incarnation)
         self._lingering.discard((ref.incarnation, ref.token))
         session.wanted_at = now
         tracked.holders.add(holder)
+        tracked.lingers |= siblings
         if not self._lease_of:
-            # An engine that was idle makes no steps; one that takes a request on is not wedged. (A paused one that
-            # takes another on stays paused.)
-            self._progress_at = max(self._progress_at, now)
+            self._engine.take_on(now)
         self._lease_of[holder] = (ref.incarnation, ref.token)
         self.counts["tracked"] += 1
 
@@ -122,22 +125,18 @@ class Lessee:
         tracked.holders.discard(holder)
         if tracked.holders:
             return
-        if _SIBLING.match(holder):
-            self._lingering.set(key, now + SIBLING_LINGER_S)
+        if tracked.lingers:
+            self._lingering.set(key, now + self.timing.sibling_linger_s)
         else:
             self._let_go(key)
 
     def progress(self, at: float, *, stepping: bool = True) -> None:
         """The engine began its latest step at `at`, or (not `stepping`) has ended it then and begun no other.
 
-        An engine that stands still stops renewing: in one step for longer than the stall limit (R25), or between two
-        of them for longer than it takes to begin one, since it is paused (vllm 41180, 58041). It goes on at once when
-        the engine does.
+        Nothing is renewed for an engine that stands still (R25). It goes on at once when the engine does.
         """
-        self._stepping = stepping
-        if at <= self._progress_at:
+        if not self._engine.hear(at, stepping):
             return
-        self._progress_at = at
         for producer in self._withheld & self.sessions.keys():
             self._timers.hasten(producer)
         self._withheld.clear()
@@ -176,16 +175,16 @@ class Lessee:
             case Gone():
                 for token in message.tokens:
                     self._lose(session, token)
-                if session.phase is Phase.OPEN and session.idle:
+                if session.state is ProducerState.OPEN and session.idle:
                     # The next renewal, which would find it idle, may be as far away as this producer likes.
-                    self._timers.set(producer, now + IDLE_S)
+                    self._timers.set(producer, now + self.timing.idle_s)
             case Bye(seq) if seq:
                 # Of the peer's other half, our consumer: the lessor of this engine hears it.
                 pass
             case Bye():
                 for token in list(session.leases):
                     self._lose(session, token)
-                self._end(session)
+                self._end(session, ProducerEvent.BYE)
             case Probe():
                 # It did its work when it was sent: the producer's transport knows whether we live.
                 pass
@@ -196,29 +195,29 @@ class Lessee:
             session.fetching = False
             if card is None:
                 self.counts["fetches_failed"] += 1
-                self._seek(session, now)
+                self._seek(session, ProducerEvent.NO_CARD, now)
             elif card.incarnation != session.producer or not card.speaks_our_version:
                 self._lose_at(session, endpoint)
-                self._seek(session, now)
+                self._seek(session, ProducerEvent.NO_CARD, now)
             else:
-                session.phase = Phase.GREETING
+                session.happen(ProducerEvent.CARD)
                 self._effects.append(Connect(session.producer, card.address))
                 self._greet(session, now)
 
     def peer_lost(self, producer: int, now: float) -> None:
         """The transport cannot reach this producer. Dead or cut off: look for it again while somebody wants it."""
         session = self.sessions.get(producer)
-        if session is None or session.phase is Phase.SEEKING:
+        if session is None or session.state is ProducerState.SEEKING:
             return
         self.counts["producers_lost"] += 1
         self._effects.append(Disconnect(producer))
-        self._seek(session, now)
+        self._seek(session, ProducerEvent.LOST, now)
 
-    def _on_welcome(self, session: Session, welcome: Welcome, now: float) -> None:
-        if session.phase is not Phase.GREETING or welcome.hello_seq not in session.sent_at:
+    def _on_welcome(self, session: ProducerSession, welcome: Welcome, now: float) -> None:
+        if session.state is not ProducerState.GREETING or welcome.hello_seq not in session.sent_at:
             self.counts["late.stale"] += 1
             return
-        session.phase = Phase.OPEN
+        session.happen(ProducerEvent.WELCOME)
         session.tries = 0
         session.places.clear()
         session.number = welcome.session
@@ -226,22 +225,12 @@ class Lessee:
         session.extension_s = welcome.extension_ms / 1000
         session.interval_s = min(welcome.interval_ms / 1000, session.extension_s / 2)
         self.counts["sessions_opened"] += 1
-        self._restate(session)
+        session.restate()
         self._timers.set(session.producer, now)
 
-    def _restate(self, session: Session) -> None:
-        """After a Hello the producer wants to hear every claim again. Drops that it may not have heard are kept."""
-        drops = [token for token, claimed in session.pending.items() if not claimed]
-        if session.window is not None:
-            drops += session.window.drops
-        session.window = None
-        for tracked in session.leases.values():
-            tracked.acknowledged = False
-        session.pending = OrderedDict.fromkeys(drops, False) | OrderedDict.fromkeys(session.leases, True)
-
-    def _on_ack(self, session: Session, ack: Ack, now: float) -> None:
+    def _on_ack(self, session: ProducerSession, ack: Ack, now: float) -> None:
         sent_at = session.sent_at.get(ack.seq)
-        if session.phase is not Phase.OPEN or sent_at is None:
+        if session.state is not ProducerState.OPEN or sent_at is None:
             self.counts["late.stale"] += 1
             return
         session.tries = 0
@@ -257,65 +246,69 @@ class Lessee:
         if ack.reopen:
             for tracked in session.leases.values():
                 tracked.acknowledged = False
-            session.phase = Phase.GREETING
+            session.happen(ProducerEvent.REOPEN)
             self._greet(session, now)
         elif session.window is None:
-            pause_s = session.interval_s if session.leases else IDLE_S
+            pause_s = session.interval_s if session.leases else self.timing.idle_s
             self._timers.set(session.producer, now if session.pending else sent_at + pause_s)
 
     # -- what time does ------------------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
         """When `advance` has something to do next, if nothing comes before; None while there is nothing to wait for."""
+        if not self.sessions:
+            return None
         dues = [due for timers in (self._timers, self._lingering) if (due := timers.next_due()) is not None]
         return min(dues) if dues else None
 
     def advance(self, now: float) -> None:
         """Send what is due. Call it after all arrived messages were received."""
+        if not self.sessions:
+            return
         for key in self._lingering.take_due(now):
             self._let_go(key)
         for producer in self._timers.take_due(now):
             session = self.sessions[producer]
             if session.leases:
                 session.wanted_at = now
-            elif now - session.wanted_at > IDLE_S:
+            elif now - session.wanted_at > self.timing.idle_s:
                 # Only drops are left, and it does not acknowledge them.
                 self._leave(session)
                 continue
-            match session.phase:
-                case Phase.SEEKING:
+            match session.state:
+                case ProducerState.SEEKING:
                     self._fetch(session)
-                case Phase.GREETING:
+                case ProducerState.GREETING:
                     self._greet(session, now)
-                case Phase.OPEN:
+                case ProducerState.OPEN:
                     self._serve(session, now)
 
-    def _fetch(self, session: Session) -> None:
-        tried = all(place.failures >= TRIES for place in session.places.values())
+    def _fetch(self, session: ProducerSession) -> None:
+        tried = all(place.failures >= self.timing.tries for place in session.places.values())
         if session.idle or (tried and not session.leases):
             # Nobody here wants anything of it; what drops it has not heard of, its own clock will do.
-            self._end(session)
+            self._end(session, ProducerEvent.LEAVE)
         elif not session.fetching:
             session.fetching = True
             session.endpoint = session.next_place()
             self._effects.append(Fetch(session.endpoint))
 
-    def _greet(self, session: Session, now: float) -> None:
-        if session.tries >= TRIES:
+    def _greet(self, session: ProducerSession, now: float) -> None:
+        if session.tries >= self.timing.tries:
             self._effects.append(Disconnect(session.producer))
-            self._seek(session, now)
+            self._seek(session, ProducerEvent.SILENCE, now)
             return
         hello = Hello(VERSION, self.incarnation, self._stamp(session, now), self._engine_id, self._address)
         self._effects.append(Send(session.producer, hello))
 
-    def _serve(self, session: Session, now: float) -> None:
+    def _serve(self, session: ProducerSession, now: float) -> None:
         if session.idle:
             self._leave(session)
-        elif session.tries >= TRIES:
-            session.phase = Phase.GREETING
+        elif session.tries >= self.timing.tries:
+            session.happen(ProducerEvent.SILENCE)
             session.tries = 0
             self._greet(session, now)
-        elif session.leases and self._stands_still(now):
+        elif session.leases and self._engine.stands_still(now):
             # Its producers should have their memory back. (One that wants nothing is idle, and may drop.)
             self.counts["renewals_withheld"] += 1
             self._withheld.add(session.producer)
@@ -323,33 +316,40 @@ class Lessee:
         else:
             self._renew(session, now)
 
-    def _stands_still(self, now: float) -> bool:
-        return now - self._progress_at > (self._stall_limit_s if self._stepping else PAUSED_AFTER_S)
-
-    def _renew(self, session: Session, now: float) -> None:
+    def _renew(self, session: ProducerSession, now: float) -> None:
         seq = self._stamp(session, now)
         if session.window is None:
-            session.window = self._next_window(session, seq)
+            session.window = session.next_window(seq)
         self.counts["renewals"] += 1
         renew = Renew(seq, session.window.claims, session.window.drops, session.number)
         self._effects.append(Send(session.producer, renew))
 
-    def _next_window(self, session: Session, seq: int) -> Window:
-        changes = [session.pending.popitem(last=False) for _ in range(min(len(session.pending), TOKENS_PER_MESSAGE))]
-        claims = [token for token, claimed in changes if claimed]
-        return Window(seq, claims, [token for token, claimed in changes if not claimed])
+    # -- who asks ------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> LesseeSnapshot:
+        """All that this half knows."""
+        return LesseeSnapshot(
+            self.incarnation,
+            tuple(session.snapshot() for session in self.sessions.values()),
+            dict(self._lease_of),
+            frozenset(self._lost),
+            {"pauses": self._timers.snapshot(), "lingering": self._lingering.snapshot()},
+            len(self._effects),
+        )
 
     # -- how it is kept ------------------------------------------------------------------------------------------
 
-    def _stamp(self, session: Session, now: float) -> int:
+    def _stamp(self, session: ProducerSession, now: float) -> int:
         """The next seq, noted as sent now, and to be followed by another copy unless it is answered."""
         seq = self._next_seq()
         session.tries += 1
         session.sent_at[seq] = now
-        if len(session.sent_at) > MAX_UNANSWERED:
+        if len(session.sent_at) > self.timing.max_unanswered:
             del session.sent_at[min(session.sent_at)]
         # A lost message must be repeated well before the next renewal is due, however short the term.
-        retry_s = min(RETRY_S, session.interval_s / 2) if session.phase is Phase.OPEN else RETRY_S
+        retry_s = self.timing.retry_s
+        if session.state is ProducerState.OPEN:
+            retry_s = min(retry_s, session.interval_s / 2)
         self._timers.set(session.producer, now + retry_s)
         return seq
 
@@ -357,20 +357,20 @@ class Lessee:
         self._seq += 1
         return self._seq
 
-    def _soon(self, session: Session) -> None:
+    def _soon(self, session: ProducerSession) -> None:
         """There is something to say: at once, unless an answer is being waited for."""
-        if session.phase is Phase.OPEN and session.window is None:
+        if session.state is ProducerState.OPEN and session.window is None:
             self._timers.hasten(session.producer)
 
     def _let_go(self, key: tuple[int, int]) -> None:
         session = self.sessions[key[0]]
         del session.leases[key[1]]
         session.pending[key[1]] = False
-        if len(session.pending) > len(session.leases) + MAX_DROPS:
+        if len(session.pending) > len(session.leases) + self.timing.max_drops:
             del session.pending[next(token for token, claimed in session.pending.items() if not claimed)]
         self._soon(session)
 
-    def _lose(self, session: Session, token: int) -> None:
+    def _lose(self, session: ProducerSession, token: int) -> None:
         if token not in session.leases:
             self.counts["late.token"] += 1
             return
@@ -379,7 +379,7 @@ class Lessee:
             self._lost.add(holder)
             self._effects.append(Lose(holder))
 
-    def _forget(self, session: Session, token: int) -> list[str]:
+    def _forget(self, session: ProducerSession, token: int) -> list[str]:
         """Stop tracking the lease; returns who held it."""
         holders = sorted(session.leases.pop(token).holders)
         session.pending.pop(token, None)
@@ -388,7 +388,7 @@ class Lessee:
             del self._lease_of[holder]
         return holders
 
-    def _lose_at(self, session: Session, endpoint: Endpoint) -> None:
+    def _lose_at(self, session: ProducerSession, endpoint: Endpoint) -> None:
         """Another incarnation lives at `endpoint` and honours none of the old leases (R22)."""
         for token, tracked in list(session.leases.items()):
             if tracked.endpoint == endpoint:
@@ -397,28 +397,22 @@ class Lessee:
             session.pending.clear()
             session.window = None
 
-    def _seek(self, session: Session, now: float) -> None:
+    def _seek(self, session: ProducerSession, event: ProducerEvent, now: float) -> None:
         """Look for it (again): at once where it was found last, then ever more slowly in each place."""
-        if (place := session.places.get(session.endpoint)) is None:
-            session.place(session.endpoint, now)
-        else:
-            pause_s = RETRY_S * 2 ** (place.failures - 1) if place.failures else 0.0
-            place.due, place.failures = now + min(pause_s, BACKOFF_MAX_S), min(place.failures + 1, 16)
-        for tracked in session.leases.values():
-            session.place(tracked.endpoint, now)
-        session.phase = Phase.SEEKING
+        session.happen(event)
         session.tries = 0
         session.sent_at.clear()
-        self._timers.set(session.producer, session.places[session.next_place()].due)
+        self._timers.set(session.producer, session.look_again(now, self.timing))
 
-    def _leave(self, session: Session) -> None:
+    def _leave(self, session: ProducerSession) -> None:
         """Nobody here wants anything of this producer any more."""
-        if session.phase is Phase.OPEN:
+        if session.state is ProducerState.OPEN:
             self._effects.append(Send(session.producer, Bye(self._next_seq())))
-        self._end(session)
+        self._end(session, ProducerEvent.LEAVE)
 
-    def _end(self, session: Session) -> None:
-        if session.phase is not Phase.SEEKING:
+    def _end(self, session: ProducerSession, event: ProducerEvent) -> None:
+        if session.state is not ProducerState.SEEKING:
             self._effects.append(Disconnect(session.producer))
+        session.happen(event)
         self._timers.discard(session.producer)
         del self.sessions[session.producer]

@@ -1,7 +1,7 @@
-"""The producer's half of the protocol: what was granted, to whom it is still dear, and when it ends.
+"""The producer's half of the protocol: what was granted, who still wants it, and when it ends.
 
 Pure: no I/O, no thread, no clock. Every entry takes `now` (monotonic seconds) and returns nothing; what is to be done
-is collected by `take_effects`. The owner feeds it every arrived message first and calls `expire` last, so that nothing
+is collected by `take_effects`. The owner feeds it every arrived message first and calls `advance` last, so that nothing
 ends while the message that would have saved it lies unread.
 
 A renewal costs O(1) at any number of leases (R21): it moves the deadline of its session, and a lease lives as long as
@@ -10,12 +10,14 @@ one of the sessions that claim it (Gray and Cheriton 1989 give one term to many 
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from typing import NamedTuple
 
-from kvlease.protocol.clock import ExpiryQueue, ForgivingClock
+from kvlease.protocol.claims import ConsumerSession, ConsumerView
+from kvlease.protocol.clock import Buckets, ExpiryQueue, ForgivingClock
 from kvlease.protocol.config import LeaseConfig
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Revoke, Send
-from kvlease.protocol.lease import Cause, Lease, LeaseState
+from kvlease.protocol.lease import Lease, LeaseView
 from kvlease.protocol.messages import (
     VERSION,
     Ack,
@@ -29,48 +31,34 @@ from kvlease.protocol.messages import (
     milliseconds,
     split,
 )
-
-LAG_TOLERANCE_S = 0.1
-"""A gap between two calls that is longer than this is the lessor's own fault and given back to its consumers (R26)."""
-SESSION_IDLE_S = 60.0
-"""How long a session without claims is kept, so that the next request of its consumer finds it open."""
-MAX_SESSIONS = 16384
-"""Consumers at once; more than any fleet has, and a bound for what strangers can make us remember (R12)."""
+from kvlease.protocol.states import ConsumerEvent, ConsumerState, LeaseEvent, LeaseState
+from kvlease.protocol.timing import TIMING, Timing
 
 
-@dataclass(slots=True)
-class Session:
-    """One consumer incarnation at this producer."""
+class LessorSnapshot(NamedTuple):
+    """A producer's half."""
 
-    peer: int
-    seq: int
-    """Of the last message applied. A repetition carries a new one, so what is not newer changes nothing (S4)."""
-    number: int
-    """Never given twice: a session that was forgotten and is opened again is another one, without claims."""
-    deadline: float = 0.0
-    """Of all that it claims; without claims, of the session itself."""
-    claims: set[int] = field(default_factory=set)
-    unstated: set[int] = field(default_factory=set)
-    """Claims from before the last Hello that were not stated again since; dropped one extension after it."""
-    reopen: bool = False
-    """Claims of it were ended from here: its consumer is asked to say Hello and to state them all again."""
-    resting: bool = True
-    """Its deadline is that of a session without claims, a long one."""
-    dead: bool = False
-    """The transport reported its process dead; only a new Hello brings it back."""
+    incarnation: int
+    leases: tuple[LeaseView, ...]
+    sessions: tuple[ConsumerView, ...]
+    timers: Mapping[str, Buckets]
+    """By what they end: leases, sessions, probes (pauses in which nothing was said), restatements."""
+    effects: int
+    """What is to be done and was not taken yet."""
 
 
 class Lessor:
     """Grants leases, hears of their consumers, and says which are over. Not thread-safe: one thread owns it."""
 
-    def __init__(self, config: LeaseConfig, incarnation: int, now: float) -> None:
+    def __init__(self, config: LeaseConfig, incarnation: int, now: float, timing: Timing = TIMING) -> None:
         self.config = config
+        self.timing = timing
         self.incarnation = incarnation
         self.counts: Counter[str] = Counter()
         """Events since the start: grants, renewals, claims, drops, ends.<cause>, late.<what>, refused.<what>."""
         self.leases: dict[int, Lease] = {}
-        self.sessions: dict[int, Session] = {}
-        self._clock = ForgivingClock(LAG_TOLERANCE_S, now)
+        self.sessions: dict[int, ConsumerSession] = {}
+        self._clock = ForgivingClock(timing.lag_tolerance_s, now)
         self._lease_timers: ExpiryQueue[int] = ExpiryQueue(now)
         self._session_timers: ExpiryQueue[int] = ExpiryQueue(now)
         self._probe_timers: ExpiryQueue[int] = ExpiryQueue(now)
@@ -89,15 +77,16 @@ class Lessor:
         """The prefill is done and `token` may leave the producer: its term begins (R1)."""
         assert token not in self.leases, f"token {token:016x} names two leases"
         t = self._clock.read(now)
-        self.leases[token] = Lease(token, granted_at=t, deadline=t + self.config.duration_s)
+        lease = self.leases[token] = Lease(token, granted_at=t, deadline=t + self.config.duration_s)
+        lease.happen(LeaseEvent.GRANT)
         self.counts["grants"] += 1
-        self._set_lease_timer(self.leases[token])
+        self._set_lease_timer(lease)
 
     def extend(self, token: int, now: float) -> None:
         """A stock consumer's heartbeat named this lease: it has no session, so the lease itself is extended (R9)."""
         t = self._clock.read(now)
-        lease = self.leases.get(token)
-        if lease is None or lease.state is LeaseState.REVOKING:
+        lease = self._live(token)
+        if lease is None:
             self.counts["late.heartbeat"] += 1
             return
         lease.deadline = max(lease.deadline, t + self.config.extension_s)
@@ -106,29 +95,29 @@ class Lessor:
 
     def abort(self, token: int, now: float) -> None:
         """What was granted is not handed to anybody after all (an earlier sibling of a request with n > 1)."""
-        self._clock.read(now)
+        t = self._clock.read(now)
         lease = self.leases.get(token)
         if lease is not None and lease.state is LeaseState.GRANTED:
-            self._revoke(lease, Cause.ABORTED)
+            self._revoke(lease, LeaseEvent.ABORT, t)
 
-    def ended(self, token: int, now: float) -> None:
+    def cleared(self, token: int, now: float) -> None:
         """Every worker has cleared the word and let go of the blocks: after a `Revoke`, or since a stock consumer
         reported to each of them that it has read."""
-        self._clock.read(now)
+        t = self._clock.read(now)
         lease = self.leases.pop(token, None)
         if lease is None:
-            self.counts["late.ended"] += 1
+            self.counts["late.cleared"] += 1
             return
-        if lease.state is not LeaseState.REVOKING:
-            self._detach(lease)
-            self.counts[f"ends.{Cause.RELEASED}"] += 1
-        lease.enter(LeaseState.ENDED)
+        self._detach(lease, t)
+        if (cause := lease.happen(LeaseEvent.CLEAR)) is not None:
+            self.counts[f"ends.{cause}"] += 1
 
-    def close(self) -> None:
+    def close(self, now: float) -> None:
         """The engine shuts down: say Bye to every consumer."""
-        for peer in list(self.sessions):
-            self._effects.append(Send(peer, Bye()))
-            self._end_session(peer)
+        t = self._clock.read(now)
+        for session in list(self.sessions.values()):
+            self._effects.append(Send(session.peer, Bye()))
+            self._end_session(session, ConsumerEvent.BYE, t)
 
     # -- what consumers say --------------------------------------------------------------------------------------
 
@@ -141,18 +130,18 @@ class Lessor:
             case Renew():
                 self._on_renew(peer, message, t)
             case Bye():
-                self._on_bye(peer, message)
+                self._on_bye(peer, message, t)
 
     def peer_lost(self, peer: int, now: float) -> None:
         """The transport says that this consumer's process is dead: only the grace is left to its claims (R18)."""
         t = self._clock.read(now)
         session = self.sessions.get(peer)
-        if session is None or session.dead:
+        if session is None or session.state is ConsumerState.DEAD:
             return
-        session.dead = True
+        session.happen(ConsumerEvent.LOST)
         self.counts["deaths"] += 1
         self._probe_timers.discard(peer)
-        self._set_session_timer(session, min(session.deadline, t + self.config.orphan_grace_s))
+        self._set_deadline(session, min(session.deadline, t + self.config.orphan_grace_s))
         self._effects.append(Disconnect(peer))
 
     def _on_hello(self, peer: int, hello: Hello, t: float) -> None:
@@ -165,31 +154,35 @@ class Lessor:
             return
         session = self.sessions.get(peer)
         if session is None:
-            if len(self.sessions) >= MAX_SESSIONS:
+            if len(self.sessions) >= self.timing.max_sessions:
                 self.counts["refused.too_many_sessions"] += 1
                 return
-            session = self.sessions[peer] = Session(peer, hello.seq, next(self._numbers))
+            session = self.sessions[peer] = ConsumerSession(peer, next(self._numbers))
             self.counts["sessions_opened"] += 1
         elif hello.seq <= session.seq:
             self.counts["late.stale"] += 1
             return
-        else:
-            self._reopen(session, hello.seq, t)
+        self._open(session, hello.seq, t)
         self._effects.append(Connect(peer, hello.address))
         self._extend_session(session, t)
         self._send(session, self._welcome(session), t)
 
-    def _reopen(self, session: Session, seq: int, t: float) -> None:
+    def _open(self, session: ConsumerSession, seq: int, t: float) -> None:
         """A consumer that says Hello again states all its claims again; what it leaves out lapses an extension later.
 
         So nothing is lost in between, and nothing that an old message had put here stays for ever.
         """
+        session.happen(ConsumerEvent.HELLO)
         session.seq = seq
-        session.dead = session.reopen = False
-        session.unstated = set(session.claims)
-        self._restate_timers.set(session.peer, t + self.config.extension_s)
+        session.reopen = False
+        if session.claims:
+            if session.state is ConsumerState.RESTING:
+                # It was taken for dead, and what it claimed is still held.
+                session.happen(ConsumerEvent.CLAIM)
+            session.unstated = set(session.claims)
+            self._restate_timers.set(session.peer, t + self.config.extension_s)
 
-    def _welcome(self, session: Session) -> Welcome:
+    def _welcome(self, session: ConsumerSession) -> Welcome:
         return Welcome(
             version=VERSION,
             incarnation=self.incarnation,
@@ -203,7 +196,7 @@ class Lessor:
 
     def _on_renew(self, peer: int, renew: Renew, t: float) -> None:
         session = self.sessions.get(peer)
-        if session is None or session.dead or session.number != renew.session:
+        if session is None or session.state is ConsumerState.DEAD or session.number != renew.session:
             # Nobody to answer: the missing Ack makes a living consumer say Hello again.
             self.counts["late.no_session"] += 1
             return
@@ -214,55 +207,58 @@ class Lessor:
         self.counts["renewals"] += 1
         unknown = [token for token in renew.claims if not self._claim(session, token)]
         for token in renew.drops:
-            self._drop(session, token)
+            self._drop(session, token, t)
         self._extend_session(session, t)
         self._send(session, Ack(renew.seq, unknown, session.reopen), t)
 
-    def _claim(self, session: Session, token: int) -> bool:
-        lease = self.leases.get(token)
-        if lease is None or lease.state is LeaseState.REVOKING:
+    def _claim(self, session: ConsumerSession, token: int) -> bool:
+        lease = self._live(token)
+        if lease is None:
             self.counts["late.claim"] += 1
             return False
         session.unstated.discard(token)
         if token not in session.claims:
             self.counts["claims"] += 1
             session.claims.add(token)
+            if session.state is ConsumerState.RESTING:
+                session.happen(ConsumerEvent.CLAIM)
             lease.claims += (session.peer,)
-            if lease.state is LeaseState.GRANTED:
-                lease.enter(LeaseState.CLAIMED)
-                self._set_lease_timer(lease)
+            lease.happen(LeaseEvent.CLAIM)
+            self._set_lease_timer(lease)
         return True
 
-    def _drop(self, session: Session, token: int) -> None:
+    def _drop(self, session: ConsumerSession, token: int, t: float) -> None:
         """The consumer is through with the lease. Its token is the permission, whether or not its claim ever came."""
         self.counts["drops"] += 1
-        lease = self.leases.get(token)
-        if lease is None or lease.state is LeaseState.REVOKING:
+        lease = self._live(token)
+        if lease is None:
             self.counts["late.drop"] += 1
             return
-        self._unclaim(session, lease)
+        self._unclaim(session, lease, t)
         if not lease.claims:
-            self._revoke(lease, Cause.RELEASED)
+            self._revoke(lease, LeaseEvent.RELEASE, t)
 
-    def _on_bye(self, peer: int, bye: Bye) -> None:
+    def _on_bye(self, peer: int, bye: Bye, t: float) -> None:
         session = self.sessions.get(peer)
         if session is None or bye.seq <= session.seq:
             self.counts["late.stale"] += 1
             return
         for token in list(session.claims):
-            self._drop(session, token)
-        if not session.dead:
+            self._drop(session, token, t)
+        if session.state is not ConsumerState.DEAD:
             self._effects.append(Disconnect(peer))
-        self._end_session(peer)
+        self._end_session(session, ConsumerEvent.BYE, t)
 
     # -- what time does ------------------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
-        """When `expire` has something to do next, if nothing comes before; None while there is nothing to wait for.
+        """When `advance` has something to do next, if nothing comes before; None while there is nothing to wait for.
 
-        Until then it is to be called all the same, at least every `LAG_TOLERANCE_S`: a longer gap is a pause (R26). Or
-        the owner says that there was none.
+        Until then it is to be called all the same, at least every `Timing.lag_tolerance_s`: a longer gap is a pause
+        (R26). Or the owner says that there was none.
         """
+        if not self.leases and not self.sessions:
+            return None
         queues = (self._lease_timers, self._session_timers, self._probe_timers, self._restate_timers)
         dues = [due for timers in queues if (due := timers.next_due()) is not None]
         return min(dues) + self._clock.forgiven_s if dues else None
@@ -271,9 +267,11 @@ class Lessor:
         """The owner has looked all the time up to `now`, as a driver of many lessors may know without calling each."""
         self._clock.was_awake(now)
 
-    def expire(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """End what is over, and probe who was not spoken to. Call it after all arrived messages were received."""
         t = self._clock.read(now)
+        if not self.leases and not self.sessions:
+            return
         for peer in self._restate_timers.take_due(t):
             self._drop_unstated(self.sessions[peer], t)
         for peer in self._session_timers.take_due(t):
@@ -283,120 +281,147 @@ class Lessor:
         for peer in self._probe_timers.take_due(t):
             self._send(self.sessions[peer], Probe(), t)
 
-    def _drop_unstated(self, session: Session, t: float) -> None:
+    def _drop_unstated(self, session: ConsumerSession, t: float) -> None:
         for token in session.unstated & session.claims:
             lease = self.leases[token]
-            self._unclaim(session, lease)
+            self._unclaim(session, lease, t)
             if not lease.claims:
                 self._lapse(lease, t)
         session.unstated = set()
 
-    def _session_due(self, session: Session, t: float) -> None:
-        if session.dead:
-            self._orphan(session)
-            self._end_session(session.peer)
-        elif session.claims:
+    def _session_due(self, session: ConsumerSession, t: float) -> None:
+        if session.deadline > t:
+            # It has moved on since the timer was set.
+            self._look_at(session, session.deadline)
+            return
+        if session.state is ConsumerState.ACTIVE:
             self._lapse_claims(session, t)
-        elif not session.resting:
-            # Its last claim ended with the lease. Its consumer was told of that and not of the end of the session:
-            # what it claims next would fall on deaf ears.
-            self._rest(session, t)
+            return
+        if session.state is ConsumerState.DEAD:
+            self._orphan(session, t)
         else:
             self._effects.append(Disconnect(session.peer))
-            self._end_session(session.peer)
+        self._end_session(session, ConsumerEvent.TIMEOUT, t)
 
-    def _orphan(self, session: Session) -> None:
+    def _orphan(self, session: ConsumerSession, t: float) -> None:
         """Nobody took over from a dead consumer. What is left of the grant's own term is nobody's wish any more."""
         for token in list(session.claims):
             lease = self.leases[token]
-            self._unclaim(session, lease)
+            self._unclaim(session, lease, t)
             if not lease.claims:
-                self._revoke(lease, Cause.ORPHANED)
+                self._revoke(lease, LeaseEvent.ORPHAN, t)
 
-    def _lapse_claims(self, session: Session, t: float) -> None:
+    def _lapse_claims(self, session: ConsumerSession, t: float) -> None:
         """Renewals stopped: the claims are void. The session stays for a while, to tell its consumer should it wake."""
         self.counts["lapses"] += 1
         gone = []
         for token in list(session.claims):
             lease = self.leases[token]
-            self._unclaim(session, lease)
+            self._unclaim(session, lease, t)
             if not lease.claims and self._lapse(lease, t):
                 gone.append(token)
         session.reopen = True
-        self._rest(session, t)
         for part in split(gone):
             self._send(session, Gone(part), t)
 
     def _lapse(self, lease: Lease, t: float) -> bool:
         """The last claim is void: the lease is over unless the term of its grant is still running."""
         if lease.deadline > t:
-            lease.enter(LeaseState.GRANTED)
+            lease.happen(LeaseEvent.UNCLAIM)
             self._set_lease_timer(lease)
             return False
-        self._revoke(lease, Cause.EXPIRED)
+        self._revoke(lease, LeaseEvent.EXPIRE, t)
         return True
 
     def _lease_due(self, lease: Lease, t: float) -> None:
         # The timer of a claimed lease is its age; comparing the floats once more could miss it by their rounding.
         if not lease.claims and lease.granted_at + self.config.max_age_s > t:
-            self._revoke(lease, Cause.EXPIRED)
+            self._revoke(lease, LeaseEvent.EXPIRE, t)
             return
         claimed_by = lease.claims
-        self._revoke(lease, Cause.AGED_OUT)
+        self._revoke(lease, LeaseEvent.AGE, t)
         for peer in claimed_by:
             # Should Gone be lost, stating all claims again brings it to light (R20).
             self.sessions[peer].reopen = True
             self._send(self.sessions[peer], Gone([lease.token]), t)
 
+    # -- who asks ------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> LessorSnapshot:
+        """All that this half knows."""
+        timers = {
+            "leases": self._lease_timers,
+            "sessions": self._session_timers,
+            "probes": self._probe_timers,
+            "restatements": self._restate_timers,
+        }
+        return LessorSnapshot(
+            self.incarnation,
+            tuple(lease.snapshot() for lease in self.leases.values()),
+            tuple(session.snapshot() for session in self.sessions.values()),
+            {name: queue.snapshot() for name, queue in timers.items()},
+            len(self._effects),
+        )
+
     # -- how it is kept ------------------------------------------------------------------------------------------
+
+    def _live(self, token: int) -> Lease | None:
+        """The lease, while it can be renewed and dropped."""
+        lease = self.leases.get(token)
+        return None if lease is None or lease.state is LeaseState.REVOKING else lease
 
     def _set_lease_timer(self, lease: Lease) -> None:
         oldest = lease.granted_at + self.config.max_age_s
         self._lease_timers.set(lease.token, oldest if lease.claims else min(lease.deadline, oldest))
 
-    def _extend_session(self, session: Session, t: float) -> None:
-        session.resting = not session.claims
-        idle = SESSION_IDLE_S if session.resting else 0.0
-        self._set_session_timer(session, t + max(self.config.extension_s, idle))
+    def _extend_session(self, session: ConsumerSession, t: float) -> None:
+        # One that claims nothing is kept for longer: its consumer may claim again at any time.
+        idle_s = 0.0 if session.claims else self.timing.session_idle_s
+        self._set_deadline(session, t + max(self.config.extension_s, idle_s))
 
-    def _rest(self, session: Session, t: float) -> None:
-        session.resting = True
-        self._set_session_timer(session, t + SESSION_IDLE_S)
-
-    def _set_session_timer(self, session: Session, deadline: float) -> None:
+    def _set_deadline(self, session: ConsumerSession, deadline: float) -> None:
         session.deadline = deadline
+        if deadline < session.looked_at or session.peer not in self._session_timers:
+            self._look_at(session, deadline)
+
+    def _look_at(self, session: ConsumerSession, deadline: float) -> None:
+        session.looked_at = deadline
         self._session_timers.set(session.peer, deadline)
 
-    def _unclaim(self, session: Session, lease: Lease) -> None:
+    def _unclaim(self, session: ConsumerSession, lease: Lease, t: float) -> None:
         session.claims.discard(lease.token)
         session.unstated.discard(lease.token)
         lease.claims = tuple(peer for peer in lease.claims if peer != session.peer)
-        if not session.claims:
+        if session.state is ConsumerState.ACTIVE and not session.claims:
+            session.happen(ConsumerEvent.UNCLAIM)
             # Its death would free nothing. A fleet has more sessions at rest than leases out.
             self._probe_timers.discard(session.peer)
+            self._extend_session(session, t)
 
-    def _detach(self, lease: Lease) -> None:
+    def _detach(self, lease: Lease, t: float) -> None:
         self._lease_timers.discard(lease.token)
         for peer in lease.claims:
-            self._unclaim(self.sessions[peer], lease)
+            self._unclaim(self.sessions[peer], lease, t)
 
-    def _revoke(self, lease: Lease, cause: Cause) -> None:
+    def _revoke(self, lease: Lease, event: LeaseEvent, t: float) -> None:
         """No renewal is accepted from here on; the blocks are free when every worker has cleared the fence (S2)."""
-        self._detach(lease)
-        lease.enter(LeaseState.REVOKING)
+        self._detach(lease, t)
+        cause = lease.happen(event)
+        assert cause is not None
         self.counts[f"ends.{cause}"] += 1
         self._effects.append(Revoke(lease.token, cause))
 
-    def _end_session(self, peer: int) -> None:
-        session = self.sessions.pop(peer)
+    def _end_session(self, session: ConsumerSession, event: ConsumerEvent, t: float) -> None:
         for token in list(session.claims):
-            self._unclaim(session, self.leases[token])
+            self._unclaim(session, self.leases[token], t)
+        session.happen(event)
+        del self.sessions[session.peer]
         for timers in (self._session_timers, self._probe_timers, self._restate_timers):
-            timers.discard(peer)
+            timers.discard(session.peer)
         self.counts["sessions_closed"] += 1
 
-    def _send(self, session: Session, message: Welcome | Ack | Gone | Probe, t: float) -> None:
-        if session.dead:
+    def _send(self, session: ConsumerSession, message: Welcome | Ack | Gone | Probe, t: float) -> None:
+        if session.state is ConsumerState.DEAD:
             return
         self._effects.append(Send(session.peer, message))
         if session.claims:

@@ -15,14 +15,18 @@ import msgspec
 from kvlease.errors import BadMessage
 
 MAGIC = b"KVL"
+"""What every message begins with."""
 VERSION = 1
+"""Of the protocol and of its encoding: the byte after the magic."""
 MAX_MESSAGE_BYTES = 8 * 1024
-# A u64 takes at most 9 bytes in MessagePack; the rest of a message needs well under 128.
+"""The longest message, whatever the number of leases (R11): libfabric cuts notifications here."""
 TOKENS_PER_MESSAGE = (MAX_MESSAGE_BYTES - 128) // 9
+"""Tokens in one message, in all of its arrays together: a token takes at most 9 bytes, the rest well under 128."""
 MAX_ENGINE_ID_CHARS = 256
-# An address (NIXL: some 450 B, a few kilobytes with many NICs) has to fit into a Hello beside the engine's name, a
-# character of which takes at most 4 bytes.
+"""The longest name of an engine; each character takes at most 4 bytes."""
 MAX_ADDRESS_BYTES = MAX_MESSAGE_BYTES - 4 * MAX_ENGINE_ID_CHARS - 128
+"""The longest address (some 450 B, a few kilobytes with many NICs): it has to fit into a Hello beside the engine's
+name."""
 
 U64 = Annotated[int, msgspec.Meta(ge=0)]
 Token = U64
@@ -30,70 +34,84 @@ Milliseconds = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """Consumer: opens a session, or opens it again after trouble. `seq` outranks whatever the consumer sent before."""
+    """A consumer opens a session, or opens it again after trouble."""
 
     version: U64
+    """The version of the protocol that the consumer speaks."""
     incarnation: U64
+    """The consumer's own."""
     seq: U64
+    """It outranks whatever the consumer sent before."""
     engine_id: Annotated[str, msgspec.Meta(max_length=MAX_ENGINE_ID_CHARS)]
+    """The name of the consumer's engine."""
     address: Annotated[bytes, msgspec.Meta(max_length=MAX_ADDRESS_BYTES)]
+    """How the transport reaches the consumer, in the transport's own form."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """Producer: the terms for this pair. `hello_seq` says which Hello is answered, `session` what was opened."""
+    """A producer answers a Hello with the terms for this pair."""
 
     version: U64
+    """The version of the protocol that the producer speaks."""
     incarnation: U64
+    """The producer's own."""
     hello_seq: U64
+    """The `seq` of the Hello that is answered."""
     term_ms: Milliseconds
+    """The term of a grant."""
     extension_ms: Milliseconds
+    """How far a renewal reaches."""
     interval_ms: Milliseconds
+    """How often the consumer is to renew."""
     probe_ms: Milliseconds
+    """The longest silence of the producer while the consumer claims a lease."""
     session: U64 = 0
+    """The number of the session that was opened."""
 
 
 class Renew(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """Consumer: alive, and what changed since the last acknowledged `seq`. It extends every lease of the session.
-
-    `session` is the number from the Welcome: a session that a late copy of the Hello opened, after the producer had
-    forgotten the consumer, never heard the claims that this message relies on.
-    """
+    """A consumer is alive, which extends every lease of the session, and says what changed since the last `seq` that
+    was acknowledged."""
 
     seq: U64
+    """Greater than that of any message which the consumer sent before, copies included."""
     claims: list[Token]
+    """Leases that the session is to hold from now on."""
     drops: list[Token]
+    """Leases that the consumer does not want any more, claimed by it or not."""
     session: U64 = 0
+    """The number from the Welcome: a session that a late copy of the Hello opened, after the producer had forgotten the
+    consumer, never heard the claims that this message relies on."""
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """Producer: `seq` is applied; of its claims, `unknown` are not held here (R20).
-
-    `reopen` asks for a new Hello: the producer has ended claims of this session and wants all of them stated again.
-    """
+    """A producer has applied a Renew."""
 
     seq: U64
+    """That of the Renew."""
     unknown: list[Token]
+    """Of its claims, those that are not held here (R20)."""
     reopen: bool = False
+    """The producer has ended claims of this session, and asks for a new Hello and for all of them again."""
 
 
 class Gone(msgspec.Struct, frozen=True, array_like=True, tag=5):
-    """Producer: these leases ended before their consumer let go of them."""
+    """A producer has ended leases before their consumer let go of them."""
 
     tokens: list[Token]
+    """Those leases."""
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """Producer: says nothing; sent when nothing else was, so that the transport notices a dead peer (R18)."""
+    """A producer says nothing: it is sent when nothing else was, so that the transport notices a dead peer (R18)."""
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=7):
-    """Either: a graceful end, no grace needed.
-
-    A consumer's carries its `seq`: one that comes late must not end the session that was opened after it. A producer's
-    is final and carries 0, so an engine that is both knows which of its halves is meant.
-    """
+    """Either side ends the session gracefully, and no grace is needed."""
 
     seq: U64 = 0
+    """A consumer's own: a Bye that comes late must not end the session that was opened after it. A producer's Bye is
+    final and carries 0, so an engine that is both knows which of its halves is meant."""
 
 
 Message = Hello | Welcome | Renew | Ack | Gone | Probe | Bye

@@ -14,15 +14,14 @@ import msgspec
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a prompt's KV cache depends on. Two engines that serve the same model compute the same one for a prompt.
-
-    tokens: the prompt's length. digest: u64 of what it says, under which adapter and salt. media: u64 of all that is no
-    token, 0 where there is nothing of that kind (`fingerprint`).
-    """
+    """What a prompt's KV cache depends on. Two engines that serve the same model compute the same one for a prompt."""
 
     tokens: int
+    """The prompt's length, as the client sent it."""
     digest: int
+    """What it says, and under which adapter and salt, u64."""
     media: int = 0
+    """All that is no token, u64; 0 where there is nothing of that kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from kvlease.protocol import Endpoint, LeaseCard
-from kvlease.sim.chance import Chance
-from kvlease.sim.clock import Agenda
+from kvlease.sim.clock import BoundedAgenda
+from kvlease.simulation.chance import Chance
 
 FETCH_TIMEOUT_S = 2.0
 ROUND_TRIP_S = 0.005
@@ -16,7 +16,7 @@ Serve = Callable[[str, Endpoint], LeaseCard | None]
 class CardDesk:
     """Where everybody asks for cards."""
 
-    def __init__(self, agenda: Agenda, chance: Chance, serve: Serve) -> None:
+    def __init__(self, agenda: BoundedAgenda, chance: Chance, serve: Serve) -> None:
         self._agenda = agenda
         self._chance = chance
         self._serve = serve

@@ -1,47 +1,51 @@
 """Time in a run: what is to happen when, and the clocks of engines, which do not agree with it."""
 
-import heapq
 from collections.abc import Callable
 
 from kvlease.sim.safety import Violation
+from kvlease.simulation.agenda import Agenda
 
 
-class Agenda:
-    """What is to happen, in order of time; things of the same time in the order in which they were put here."""
+class BoundedAgenda:
+    """An agenda of calls without arguments, and a bound on how many of them a run may come to."""
 
     def __init__(self, most_events: int) -> None:
         """A run that comes to more events than `most_events` does not come to rest (L3)."""
-        self.now = 0.0
-        self.events = 0
+        self._agenda = Agenda()
         self._most_events = most_events
-        self._count = 0
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+
+    @property
+    def now(self) -> float:
+        """Seconds since the start."""
+        return self._agenda.now
+
+    @property
+    def events(self) -> int:
+        """How many have begun."""
+        return self._agenda.events
 
     def at(self, time: float, happen: Callable[[], None]) -> None:
         """Let it happen at `time`, or now if that is over."""
-        self._count += 1
-        heapq.heappush(self._heap, (max(time, self.now), self._count, happen))
+        self._agenda.at(time, self._happen, happen)
 
     def after(self, delay_s: float, happen: Callable[[], None]) -> None:
+        """Let it happen so many seconds from now."""
         self.at(self.now + delay_s, happen)
+
+    def _happen(self, happen: Callable[[], None]) -> None:
+        if self.events > self._most_events:
+            raise Violation("L3", f"{self.events} events, and no rest")
+        happen()
 
     def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> None:
         """Let everything happen up to `end`, or until `done` (asked after each thing)."""
-        while self._heap and self._heap[0][0] <= end:
-            self.now, _, happen = heapq.heappop(self._heap)
-            self.events += 1
-            if self.events > self._most_events:
-                raise Violation("L3", f"{self.events} events, and no rest")
-            happen()
-            if done():
-                return
-        self.now = max(self.now, end)
+        self._agenda.run_until(end, done)
 
 
 class DriftingClock:
     """A monotonic clock of one engine: it began anywhere, and may run fast or slow for a while."""
 
-    def __init__(self, agenda: Agenda, began_at: float, rate: float = 1.0) -> None:
+    def __init__(self, agenda: BoundedAgenda, began_at: float, rate: float = 1.0) -> None:
         self._agenda = agenda
         self._local = began_at
         self._true = agenda.now

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from kvlease.fence import AgentErrors, FenceTable
+from kvlease.fence import AgentErrors, FenceTable, RegisteredWords
 from kvlease.fence.words import WORD_BYTES
-from kvlease.sim.chance import Chance
-from kvlease.sim.clock import Agenda
+from kvlease.sim.clock import BoundedAgenda
+from kvlease.simulation.chance import Chance
 
 HANGING_POLL_S = 0.25
 DEATH_SHOWS_S = 0.001
@@ -37,7 +37,7 @@ class WatchedTable(FenceTable):
 
     def __init__(self, agent: "SimDataAgent", slots: int, watch: Callable[[int, int], None]) -> None:
         """`watch` gets (slot, what its word holds now)."""
-        super().__init__(agent, slots)
+        super().__init__(RegisteredWords(agent, slots))
         self._watch = watch
 
     def arm(self, slot: int, token: int) -> None:
@@ -63,7 +63,9 @@ class Region:
 class DataPlane:
     """All memories, by the name of the agent that serves them, and the reads between them."""
 
-    def __init__(self, agenda: Agenda, chance: Chance, usual_s: float, can_pass: Callable[[str, str], bool]) -> None:
+    def __init__(
+        self, agenda: BoundedAgenda, chance: Chance, usual_s: float, can_pass: Callable[[str, str], bool]
+    ) -> None:
         """`can_pass`: whether bytes from one engine's memory reach another just now."""
         self.regions: dict[str, Region] = {}
         self.read_s: dict[str, float] = {}

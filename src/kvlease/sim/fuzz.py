@@ -1,25 +1,17 @@
 """Many runs, of one seed after the other, in several processes: what came of them all together."""
 
 import itertools
-import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
-from typing import TypeVar
 
 from kvlease.sim.plan import draw_plan
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.run import Outcome, run
-
-T = TypeVar("T")
-R = TypeVar("R")
+from kvlease.simulation.processes import in_processes
 
 CHUNK = 5
 """Runs that a process is given at a time: enough to outweigh the asking, few enough to end when the time is up."""
@@ -90,7 +82,7 @@ def fuzz(
                 return
             yield range(begin, begin + CHUNK if last is None else min(begin + CHUNK, last))
 
-    for tally in in_processes(_play, chunks(), jobs, planted):
+    for tally in in_processes(_play, chunks(), jobs, partial(plant, planted)):
         total.add(tally)
         watch(total)
     total.failures.sort(key=lambda failure: failure.seed)
@@ -102,53 +94,3 @@ def _play(seeds: range) -> Tally:
     for seed in seeds:
         tally.count(run(draw_plan(seed)))
     return tally
-
-
-def in_processes(do: Callable[[T], R], things: Iterable[T], jobs: int, planted: str | None = None) -> Iterator[R]:
-    """What `do` makes of each thing, as it comes; `things` is asked for more as processes are free."""
-    if jobs == 1:
-        with plant(planted):
-            yield from map(do, things)
-        return
-    with _pool(jobs, planted) as pool:
-        coming = iter(things)
-        under_way: set[Future[R]] = {pool.submit(do, thing) for thing in itertools.islice(coming, 2 * jobs)}
-        while under_way:
-            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-            under_way |= {pool.submit(do, thing) for thing in itertools.islice(coming, len(done))}
-
-
-@contextmanager
-def _pool(jobs: int, planted: str | None) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes; all of them are gone when it is left, whatever they were doing if that is by an exception."""
-    fresh = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_begin, initargs=(planted,))
-    try:
-        yield pool
-    except BaseException:
-        children = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in children:
-            child.terminate()
-        raise
-    pool.shutdown()
-
-
-_for_life = ExitStack()
-
-
-def _begin(planted: str | None) -> None:
-    # Ctrl-C is the parent's to hear.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _for_life.enter_context(plant(planted))
-
-
-def _end_with_parent() -> None:
-    """Nobody tells a pool's process that its parent was killed: it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from kvlease.sim.fuzz import in_processes, plant
+from kvlease.sim.fuzz import plant
 from kvlease.sim.plan import draw_plan
 from kvlease.sim.planted import PLANTED
 from kvlease.sim.run import run
+from kvlease.simulation.processes import in_processes
 
 RANGES = 5
 """So many hunts for each bug, over seeds that have nothing in common."""

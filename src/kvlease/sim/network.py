@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from kvlease.errors import BadMessage, PeerGone
 from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Probe, Renew, Welcome, decode
-from kvlease.sim.chance import Chance
-from kvlease.sim.clock import Agenda
+from kvlease.sim.clock import BoundedAgenda
+from kvlease.simulation.chance import Chance
 
 USUAL_DELAY_S = 0.0005
 LONGEST_DELAY_S = 8.0
@@ -52,7 +52,7 @@ class Port:
 class SimNetwork:
     """All links and all incarnations that ever were."""
 
-    def __init__(self, agenda: Agenda, chance: Chance, arrived: Callable[[int, int, bytes], None]) -> None:
+    def __init__(self, agenda: BoundedAgenda, chance: Chance, arrived: Callable[[int, int, bytes], None]) -> None:
         """`arrived` is told of every message that gets through, as (source, target, payload)."""
         self.counts: Counter[str] = Counter()
         self.ports: dict[int, Port] = {}

@@ -5,12 +5,13 @@ kinds find (swarm testing, Groce et al. 2012). A plan can be cut down to some of
 numbers, and is still a plan: that is how a failure is shrunk, and how it is named.
 """
 
-import random
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from enum import Enum
 from operator import attrgetter
 from typing import TypeVar
+
+from kvlease.simulation.chance import Stream, stream
 
 T = TypeVar("T")
 
@@ -171,7 +172,7 @@ def _kept(what: str, of: tuple[T, ...], numbers: Collection[int] | None) -> tupl
 
 def draw_plan(seed: int) -> Plan:
     """The plan of this seed."""
-    draw = random.Random(f"plan {seed}")
+    draw = stream("plan", seed)
     producers = tuple(f"p{i}" for i in range(draw.choice((1, 1, 2, 3))))
     consumers = tuple(f"d{i}" for i in range(draw.choice((1, 2, 2, 3, 5))))
     if draw.random() < 0.15:
@@ -201,9 +202,9 @@ def draw_plan(seed: int) -> Plan:
     )
     requests = [_draw_request(draw, plan) for _ in range(draw.randint(2, 15 if full else 40))]
     # From a stream of its own: so what else there is to a seed stays what it was.
-    mixed = random.Random(f"mixed up {seed}")
+    mixed = stream("mixed up", seed)
     requests = [replace(request, mixed_up=mixed.random() < MIXED_UP) for request in requests]
-    faults = _draw_faults(draw, plan) + _draw_pauses(random.Random(f"pauses {seed}"), plan)
+    faults = _draw_faults(draw, plan) + _draw_pauses(stream("pauses", seed), plan)
     if draw.random() < 0.1:
         # A long pause in the middle, in which idle sessions end.
         requests = [replace(r, at_s=_later(r.at_s, faults_s / 2)) for r in requests]
@@ -217,7 +218,7 @@ def _later(at_s: float, pause_s: float) -> float:
     return at_s if at_s < pause_s else at_s + PAUSE_S
 
 
-def _draw_config(draw: random.Random) -> tuple[tuple[str, float], ...]:
+def _draw_config(draw: Stream) -> tuple[tuple[str, float], ...]:
     duration_s = draw.choice((1.0, 2.0, 4.0, 8.0))
     config = {"kv_lease_duration": duration_s, "kv_lease_orphan_grace": draw.choice((0.0, 0.3, 1.0, duration_s))}
     if draw.random() < 0.4:
@@ -229,7 +230,7 @@ def _draw_config(draw: random.Random) -> tuple[tuple[str, float], ...]:
     return tuple(config.items())
 
 
-def _draw_request(draw: random.Random, plan: Plan) -> UserRequest:
+def _draw_request(draw: Stream, plan: Plan) -> UserRequest:
     consumers = draw.sample(plan.consumers, min(len(plan.consumers), 2))
     duration_s = dict(plan.config)["kv_lease_duration"]
 
@@ -290,7 +291,7 @@ _LINKS = frozenset(
 _RARE = frozenset({FaultKind.AGENT_DEATH})
 
 
-def _draw_faults(draw: random.Random, plan: Plan) -> list[Fault]:
+def _draw_faults(draw: Stream, plan: Plan) -> list[Fault]:
     kinds = [
         kind for kind in FaultKind if kind is not FaultKind.PAUSE and draw.random() < (0.05 if kind in _RARE else 0.3)
     ]
@@ -300,7 +301,7 @@ def _draw_faults(draw: random.Random, plan: Plan) -> list[Fault]:
     return faults + _draw_wedged(draw, plan)
 
 
-def _draw_pauses(draw: random.Random, plan: Plan) -> list[Fault]:
+def _draw_pauses(draw: Stream, plan: Plan) -> list[Fault]:
     """From a stream of their own: so what else there is to a seed stays what it was."""
     if draw.random() < 0.7:
         return []
@@ -313,7 +314,7 @@ def _draw_pauses(draw: random.Random, plan: Plan) -> list[Fault]:
     ]
 
 
-def _draw_wedged(draw: random.Random, plan: Plan) -> list[Fault]:
+def _draw_wedged(draw: Stream, plan: Plan) -> list[Fault]:
     """Where engines that stand still are to lose their leases soon, one stands still for long enough."""
     config = dict(plan.config)
     if "kv_lease_stall_limit" not in config or draw.random() < 0.5:
@@ -323,7 +324,7 @@ def _draw_wedged(draw: random.Random, plan: Plan) -> list[Fault]:
     return [Fault(FaultKind.LONG_STEP, at_s, length_s, draw.choice(plan.consumers))]
 
 
-def _draw_fault(draw: random.Random, plan: Plan, kind: FaultKind) -> Fault:
+def _draw_fault(draw: Stream, plan: Plan, kind: FaultKind) -> Fault:
     cuts = kind in (FaultKind.CUT, FaultKind.PARTITION)
     shortest, longest = _LENGTHS_S.get(kind, (0.1, _LONGEST_CUT_S if cuts else 8.0))
     at_s = draw.uniform(0.0, plan.faults_s)

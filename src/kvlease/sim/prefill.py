@@ -2,106 +2,71 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from kvlease.fence.ledger import FenceOrders
-from kvlease.protocol import Fingerprint
-from kvlease.roles.producer import ProducerSide
-from kvlease.roles.words import WorkerWords
-from kvlease.sim.dataplane import Region, SimDataAgent, WatchedTable
+from kvlease.engine.orders import LeaseOrders, WorkerReport
+from kvlease.engine.producer import ProducerSide
+from kvlease.engine.worker import LeaseWorker
+from kvlease.fence import FenceVerifier, RegisteredWords
+from kvlease.sim.context import Context, Owner
+from kvlease.sim.dataplane import SIM_ERRORS, Region, SimDataAgent, WatchedTable
+from kvlease.sim.requests import Prefill
+from kvlease.sim.safety import Violation
 
-if TYPE_CHECKING:
-    from kvlease.sim.engine import SimEngine
-
-
-class _FinalOnly:
-    """vLLM's `RequestOutputKind`, as far as it is looked at: the client gets one answer for all siblings."""
-
-    name = "FINAL_ONLY"
-
-
-class _Sampling:
-    output_kind = _FinalOnly
-
-
-@dataclass(slots=True, eq=False)
-class Prefill:
-    """A request to compute a prompt for another engine. `request_id` and `sampling_params` are as vLLM's."""
-
-    request_id: str
-    user: int
-    prompt: Fingerprint
-    blocks_needed: int
-    steps: int
-    """That its computation takes."""
-    done: int = 0
-    begun: int = 0
-    preemptions: int = 0
-    sampling_params: Any = _Sampling
-    blocks: list[int] = field(default_factory=list)
-    token: int | None = None
-    """Of its lease; None where it has none."""
+PREEMPTED = 0.02
+"""The share of steps in which a running request's blocks are taken away."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the workers compute in a step: block to the token that is written for."""
+    """What the workers compute in a step, and what vLLM's own metadata says of requests."""
 
-    writes: dict[int, int | None]
-    prefills: tuple[tuple["Prefill", int], ...]
+    writes: dict[int, int | None] = field(default_factory=dict)
+    """Block to the token that is written for."""
+    prefills: tuple[tuple[Prefill, int], ...] = ()
     """Requests of which a step is computed, and how often each was preempted until then."""
-
-
-@dataclass(slots=True)
-class WorkerReport:
-    """Of one worker, at the end of a step."""
-
-    cleared: Counter[int] = field(default_factory=Counter)
-    released: list[str] = field(default_factory=list)
-    heartbeats: set[str] = field(default_factory=set)
+    batch: tuple[str, ...] = ()
+    """Requests that got their blocks for this step, and whose blocks are to be sent (`reqs_in_batch`)."""
+    dropped: tuple[str, ...] = ()
+    """Requests whose blocks are not to be sent after all (`reqs_not_processed`)."""
 
 
 class PrefillScheduler:
-    """Queue, block pool and the scheduler's hooks, in vLLM's order of calls."""
+    """Queue and block pool of a producer, with vLLM's order of calls into the lease's part of it."""
 
-    def __init__(self, engine: "SimEngine", workers: int) -> None:
+    def __init__(self, engine: Owner, context: Context, side: ProducerSide, workers: int) -> None:
+        self.side = side
         self.workers = workers
         self._engine = engine
-        self._world = engine.world
-        self.side = ProducerSide(
-            engine.config,
-            engine.agent,
-            workers,
-            attrgetter("prompt"),
-            draw=lambda: engine.life.getrandbits(64) | 1,
-            clock=engine.clock,
-        )
-        slots = engine.config.fence_slots or engine.world.plan.blocks
+        self._context = context
+        slots = context.config.fence_slots or context.plan.blocks
         if workers:
-            self.side.open(slots)
-            self._world.safety.producer_starts(engine.incarnation, workers)
-        self.pool = list(range(engine.world.plan.blocks))
+            side.open(slots)
+            context.safety.producer_starts(engine.incarnation, workers)
+        self.pool = list(range(context.plan.blocks))
         """Free blocks; the last is given out first, as vLLM does."""
         self.waiting: deque[Prefill] = deque()
         self.running: list[Prefill] = []
         self.held: dict[str, Prefill] = {}
         """Finished, leased, not yet freed."""
         self._aborts: set[str] = set()
+        self._batch: list[str] = []
+        self._dropped: list[str] = []
         self._released: Counter[str] = Counter()
         self._slots: dict[int, int] = {}
 
     @property
     def has_work(self) -> bool:
-        return bool(self.waiting or self.running or self.held or self.side.slots_used)
+        return bool(self.waiting or self.running or self.has_leases)
 
     @property
     def has_leases(self) -> bool:
         """What keeps a paused engine making steps."""
-        return bool(self.held or self.side.slots_used)
+        return bool(self.held or len(self.side.slots))
 
     def add(self, prefill: Prefill) -> None:
-        self.side.take_on(prefill)
+        self.side.take_on(prefill.request_id, prefill.prompt)
         self.waiting.append(prefill)
         self._engine.wake()
 
@@ -111,29 +76,35 @@ class PrefillScheduler:
 
     # -- a step --------------------------------------------------------------------------------------------------
 
-    def begin_step(self) -> tuple[FenceOrders, Work]:
+    def schedule(self, paused: bool) -> Work:
+        """The step's requests get their blocks."""
         self._carry_out_aborts()
-        if self._engine.paused_at is not None:
-            return self.side.take_orders(), Work({}, ())
-        self._maybe_preempt()
-        while self.waiting and len(self.pool) >= self.waiting[0].blocks_needed:
-            self._schedule(self.waiting.popleft())
-        computed = [prefill for prefill in self.running if prefill.begun < prefill.steps]
+        computed: list[Prefill] = []
+        if not paused:
+            self._maybe_preempt()
+            while self.waiting and len(self.pool) >= self.waiting[0].blocks_needed:
+                self._allocate(self.waiting.popleft())
+            computed = [prefill for prefill in self.running if prefill.begun < prefill.steps]
         for prefill in computed:
             prefill.begun += 1
-        writes = {block: prefill.token for prefill in computed for block in prefill.blocks}
-        return self.side.take_orders(), Work(writes, tuple((p, p.preemptions) for p in computed))
+        batch, self._batch = self._batch, []
+        dropped, self._dropped = self._dropped, []
+        return Work(
+            {block: prefill.token for prefill in computed for block in prefill.blocks},
+            tuple((prefill, prefill.preemptions) for prefill in computed),
+            tuple(batch),
+            tuple(dropped),
+        )
 
-    def _schedule(self, prefill: Prefill) -> None:
+    def _allocate(self, prefill: Prefill) -> None:
         prefill.blocks = [self.pool.pop() for _ in range(prefill.blocks_needed)]
+        self._batch.append(prefill.request_id)
         self.side.prepare(prefill.request_id)
-        ledger = self.side._ledger
-        assert ledger is not None
-        word = ledger.word(prefill.request_id)
-        if word is not None and word.token != prefill.token:
-            prefill.token = word.token
-            self._slots[word.slot] = word.token
-            self._world.safety.prepared(self._engine.incarnation, word.slot, word.token)
+        slot = self.side.slots.of(prefill.request_id)
+        if slot is not None and slot.token != prefill.token:
+            prefill.token = slot.token
+            self._slots[slot.index] = slot.token
+            self._context.safety.prepared(self._engine.incarnation, slot.index, slot.token)
         self.running.append(prefill)
 
     def _carry_out_aborts(self) -> None:
@@ -144,26 +115,26 @@ class PrefillScheduler:
     def _ends_unfinished(self, prefill: Prefill, blocks: bool) -> bool:
         if prefill.request_id not in self._aborts:
             return False
-        self.side.take_prompt(prefill.request_id)
-        if self.side.has(prefill.request_id):
-            self.side.abort(prefill.request_id)
+        self.side.abort(prefill.request_id)
+        self._dropped.append(prefill.request_id)
         if blocks:
             self._free(prefill)
-        self._world.tell(f"{self._engine.name} aborts {prefill.request_id}")
+        self._context.tell(f"{self._engine.name} aborts {prefill.request_id}")
         return True
 
     def _maybe_preempt(self) -> None:
         """Now and then the scheduler takes the blocks of a running request away, and lets it begin again."""
-        if self.running and self._engine.life.random() < 0.02:
+        if self.running and self._engine.life.random() < PREEMPTED:
             prefill = self.running.pop()
             self.pool.extend(reversed(prefill.blocks))
             prefill.blocks = []
             prefill.begun = prefill.done = 0
             prefill.preemptions += 1
             self.waiting.appendleft(prefill)
-            self._world.tell(f"{self._engine.name} preempts {prefill.request_id}")
+            self._context.tell(f"{self._engine.name} preempts {prefill.request_id}")
 
-    def end_step(self, work: Work, reports: list[WorkerReport]) -> None:
+    def finish(self, work: Work) -> None:
+        """The step's computation is done: what is complete is granted and answered."""
         for prefill, preemptions in work.prefills:
             if prefill not in self.running or prefill.preemptions != preemptions:
                 # What was computed of a request that was preempted or aborted meanwhile is thrown away, as by vLLM.
@@ -171,92 +142,103 @@ class PrefillScheduler:
             prefill.done += 1
             if prefill.done == prefill.steps:
                 self.running.remove(prefill)
-                self._finish(prefill)
-        if self.workers:
-            self._hear(reports)
+                self._answer(prefill)
 
-    def _finish(self, prefill: Prefill) -> None:
-        params, prompt = None, self.side.take_prompt(prefill.request_id)
-        if prompt is not None and self.side.has(prefill.request_id):
-            ref = self.side.grant(prefill, prompt, (prefill.blocks,))
-            params = ref.to_params()
+    def _answer(self, prefill: Prefill) -> None:
+        ref = self.side.finish(prefill.request_id, len(prefill.blocks), prefill.parent)
+        offer: dict[str, Any] | None = None
+        if ref is not None:
             self.held[prefill.request_id] = prefill
-            self._world.granted(self._engine, prefill, ref)
+            self._context.observer.granted(self._engine.name, prefill, ref)
+            offer = {"kv_lease": ref.to_params(), "remote_block_ids": list(prefill.blocks)}
         else:
+            self._dropped.append(prefill.request_id)
             self._free(prefill)
-            self._world.tell(f"{self._engine.name} offers nothing for {prefill.request_id}: no slot, or no agent")
-        offer = None if params is None else {"kv_lease": params, "remote_block_ids": list(prefill.blocks)}
-        self._world.users.prefilled(self._engine, prefill, offer)
+            self._context.tell(f"{self._engine.name} offers nothing for {prefill.request_id}: no slot, or no agent")
+        self._context.observer.prefilled(self._engine.name, prefill, offer)
 
-    def _hear(self, reports: list[WorkerReport]) -> None:
-        for report in reports:
-            # vLLM adds the reports of all workers up before it hands them over; one by one is the same.
-            self.side.hear_cleared(report.cleared)
-            self.side.hear_heartbeats(sorted(report.heartbeats))
-            self._released.update(report.released)
+    def hear(self, released: list[str]) -> None:
+        """Workers report these requests as sent, one line a worker; what all of them have reported is freed."""
         self._notice_free_slots()
+        self._released.update(released)
         for request_id in [r for r, workers in self._released.items() if workers == self.workers]:
             del self._released[request_id]
-            if (prefill := self.held.pop(request_id, None)) is not None:
-                self._free(prefill)
+            if request_id not in self.held:
+                # vLLM's scheduler asserts that it knows the request, and the engine ends.
+                raise Violation("error", f"{self._engine.name} reports {request_id} as sent, which nobody sends")
+            self._free(self.held.pop(request_id))
 
     def _notice_free_slots(self) -> None:
-        ledger = self.side._ledger
-        assert ledger is not None
+        used = self.side.slots.snapshot().used
         for slot, token in list(self._slots.items()):
-            word = ledger._by_slot.get(slot)
-            if word is None or word.token != token:
+            if used.get(slot) != token:
                 del self._slots[slot]
-                self._world.safety.slot_released(self._engine.incarnation, slot)
+                self._context.safety.slot_released(self._engine.incarnation, slot)
 
     def _free(self, prefill: Prefill) -> None:
         self.pool.extend(reversed(prefill.blocks))
         if prefill.token is not None:
-            self._world.safety.freed(self._engine.incarnation, prefill.token)
-        self._world.tell(f"{self._engine.name} frees blocks {prefill.blocks} of {prefill.request_id}")
+            self._context.safety.freed(self._engine.incarnation, prefill.token)
+        self._context.tell(f"{self._engine.name} frees blocks {prefill.blocks} of {prefill.request_id}")
 
 
 class PrefillWorker:
     """One rank of a producer: its fence words, and its part of the blocks."""
 
-    def __init__(self, engine: "SimEngine", rank: int) -> None:
+    def __init__(self, engine: Owner, context: Context, rank: int) -> None:
         self.rank = rank
         self._engine = engine
-        world = engine.world
-        slots = engine.config.fence_slots or world.plan.blocks
-        self.table = WatchedTable(SimDataAgent(world.plane, engine.name), slots, self._word_changed)
-        self.words = WorkerWords(self.table)
+        self._context = context
+        data_agent = SimDataAgent(context.plane, engine.name)
+        slots = context.config.fence_slots or context.plan.blocks
+        table = WatchedTable(data_agent, slots, self._word_changed)
+        verifier = FenceVerifier(data_agent, RegisteredWords(data_agent, 1), errors=SIM_ERRORS, clock=engine.clock)
+        self.leases = LeaseWorker(table, verifier, engine.fetch_card)
         self.agent_name = f"{engine.incarnation:x}/{rank}"
-        self._region = Region(engine.name, self.table, [None] * world.plan.blocks)
-        world.plane.regions[self.agent_name] = self._region
+        self._region = Region(engine.name, table, [None] * context.plan.blocks)
+        context.plane.regions[self.agent_name] = self._region
+        self._to_send: set[str] = set()
+        """Requests that this worker knows of, and whose blocks it has not reported (`_reqs_to_process`)."""
         self._released: list[str] = []
         self._notices: list[str] = []
-        self._heartbeats: set[str] = set()
 
-    def begin(self, orders: FenceOrders, work: Work) -> None:
-        """As `LeasedWorker.start_load_kv`, and the forward pass after it."""
-        self.words.arm(orders)
-        for word in orders.clear:
-            if self.words.clear(word.slot):
-                self._released.append(word.request_id)
+    def parts(self, orders: LeaseOrders | None, work: Work) -> list[Any]:
+        """What this worker does in a step, in this order, each at a moment of its own."""
+        host = _PrefillStep(self, work)
+        if orders is None:
+            return [host.load]
+        mine = LeaseOrders(orders.fence, {}, frozenset())
+        return [partial(self.leases.do, part, mine, host) for part in self.leases.order]
+
+    def write(self, work: Work) -> None:
+        """The forward pass: it is launched at any moment of the step."""
         for block, token in work.writes.items():
             self._region.contents[block] = token
 
-    def take_report(self) -> WorkerReport:
-        for request_id in self._notices:
-            # As `LeasedWorker.get_transfer_results`: the word goes before the report that frees the blocks.
-            if self.words.clear_request(request_id):
-                self._released.append(request_id)
+    def load(self, work: Work) -> None:
+        """As vLLM's `start_load_kv`: it hears which requests' blocks are to be sent."""
+        self._to_send.update(work.batch)
+        self._to_send.difference_update(work.dropped)
+
+    def let_go(self, request_id: str) -> None:
+        """As `WorkerLeases.let_go`."""
+        if request_id in self._to_send:
+            self._to_send.remove(request_id)
+            self._released.append(request_id)
+
+    def take_report(self) -> tuple[list[str], WorkerReport | None]:
+        """The requests that it reports as sent, and what it tells of leases."""
+        sent = [request_id for request_id in self._notices if request_id in self._to_send]
         self._notices.clear()
-        released, self._released = self._released, []
-        heartbeats, self._heartbeats = self._heartbeats, set()
-        return WorkerReport(self.words.take_cleared(), released, heartbeats)
+        self._to_send.difference_update(sent)
+        self.leases.end((), sent)
+        released, self._released = self._released + sent, []
+        return released, self.leases.take_report()
 
     def heartbeat(self, request_id: str) -> None:
-        """Of a stock consumer, as `LeasedWorker._handle_heartbeat`."""
-        if request_id in self.words:
-            self._heartbeats.add(request_id)
-            self._engine.world.facts.heartbeat(self._engine, request_id)
+        """A stock consumer's."""
+        if self.leases.hear_heartbeat(request_id):
+            self._context.observer.heartbeat(self._engine.name, request_id)
 
     def notice(self, request_id: str) -> None:
         """A stock consumer has read from this worker."""
@@ -269,8 +251,25 @@ class PrefillWorker:
         self._region.death_shows = True
 
     def _word_changed(self, slot: int, holds: int) -> None:
-        safety, producer = self._engine.world.safety, self._engine.incarnation
+        safety, producer = self._context.safety, self._engine.incarnation
         if holds:
             safety.armed(producer, self.rank, slot, holds)
         else:
             safety.cleared(producer, self.rank, slot)
+
+
+@dataclass(frozen=True, slots=True)
+class _PrefillStep:
+    """The worker in one step (`kvlease.engine.ports.HostWorker`)."""
+
+    worker: PrefillWorker
+    work: Work
+
+    def load(self) -> None:
+        self.worker.load(self.work)
+
+    def fail(self, request_id: str) -> None:
+        raise AssertionError(f"{request_id}: a producer reads nothing")
+
+    def let_go(self, request_id: str) -> None:
+        self.worker.let_go(request_id)

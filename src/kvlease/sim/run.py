@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from kvlease.fence.verifier import LOST_AFTER_S
 from kvlease.logs import silenced
-from kvlease.protocol.lessee import IDLE_S
-from kvlease.protocol.lessor import LAG_TOLERANCE_S, SESSION_IDLE_S
+from kvlease.protocol import TIMING
 from kvlease.sim.decode import RECOMPUTE_S
 from kvlease.sim.faults import LATE_S, Faults
 from kvlease.sim.plan import Plan
@@ -17,7 +16,7 @@ from kvlease.sim.users import apart_s
 from kvlease.sim.world import World
 
 LAST_EVENTS = 60
-IDLE_TURN_S = 0.9 * LAG_TOLERANCE_S
+IDLE_TURN_S = 0.9 * TIMING.lag_tolerance_s
 LOOK_S = 0.25
 """How often it is looked whether anything is stranded."""
 
@@ -78,7 +77,9 @@ def _fall_silent(world: World) -> None:
     for engine in world.engines.values():
         # Nothing happens for a long time: seldom enough to be quick, often enough to be no pause of its own.
         engine.turn_s = IDLE_TURN_S
-    world.agenda.run_until(world.agenda.now + LATE_S + IDLE_S + SESSION_IDLE_S + world.promises.recovery_s)
+    world.agenda.run_until(
+        world.agenda.now + LATE_S + TIMING.idle_s + TIMING.session_idle_s + world.promises.recovery_s
+    )
     world.stranded.check_nobody_is_known()
 
 

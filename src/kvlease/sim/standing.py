@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kvlease.protocol import Cause, Lessee, Lessor, Standing
-from kvlease.protocol.tracking import Phase
+from kvlease.protocol import Cause, LesseeSnapshot, LessorSnapshot
+from kvlease.protocol.states import ProducerState
 from kvlease.sim.safety import Violation
 from kvlease.sim.structure import LIVE
 
@@ -46,32 +46,36 @@ class Granted(NamedTuple):
     sessions: tuple[Session, ...]
 
 
-def stated(lessee: Lessee) -> tuple[Stated, ...]:
+def stated(lessee: LesseeSnapshot) -> tuple[Stated, ...]:
+    """What a consumer says of its sessions."""
     return tuple(
         Stated(
             session.producer,
             session.number,
-            session.phase is Phase.OPEN,
-            frozenset(session.leases),
-            frozenset(token for token, claimed in session.pending.items() if not claimed)
-            | frozenset(session.window.drops if session.window else ()),
+            session.state is ProducerState.OPEN,
+            frozenset(lease.token for lease in session.leases),
+            session.drops,
         )
-        for session in lessee.sessions.values()
+        for session in lessee.sessions
     )
 
 
-def granted(lessor: Lessor) -> Granted:
+def granted(lessor: LessorSnapshot) -> Granted:
+    """What a producer says of its leases."""
     return Granted(
         lessor.incarnation,
-        frozenset(token for token, lease in lessor.leases.items() if lease.state in LIVE),
-        tuple(Session(peer, session.number, frozenset(session.claims)) for peer, session in lessor.sessions.items()),
+        frozenset(lease.token for lease in lessor.leases if lease.state in LIVE),
+        tuple(Session(session.consumer, session.number, session.claims) for session in lessor.sessions),
     )
 
 
-def believed(lessee: Lessee, now: float) -> frozenset[tuple[int, int]]:
-    """The leases that a consumer believes to hold, as (producer, token)."""
+def believed(lessee: LesseeSnapshot, now: float) -> frozenset[tuple[int, int]]:
+    """The leases that a consumer believes to hold, as (producer, token): its word is `Lessee.standing`'s HELD."""
     return frozenset(
-        key for holder, key in lessee._lease_of.items() if lessee.standing(holder, now + MILLISECOND) is Standing.HELD
+        (session.producer, lease.token)
+        for session in lessee.sessions
+        for lease in session.leases
+        if lease.holders and lease.acknowledged and now + MILLISECOND < session.held_until
     )
 
 

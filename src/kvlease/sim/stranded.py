@@ -1,31 +1,31 @@
 """No block stays where nobody wants it: L1 and R25 while a run goes on, L3 when it is over."""
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from kvlease.protocol.lessee import SIBLING_LINGER_S
+from kvlease.protocol import TIMING
+from kvlease.sim.context import Context
+from kvlease.sim.engine import SimEngine
 from kvlease.sim.facts import Facts, Grant
-from kvlease.sim.promises import QUICK_S, STEPS
+from kvlease.sim.promises import QUICK_S, STEPS, Promises
 from kvlease.sim.safety import Violation
 from kvlease.sim.structure import lessee_is_empty, lessor_is_empty
-
-if TYPE_CHECKING:
-    from kvlease.sim.world import World
 
 
 class Stranded:
     """Looks for what is held too long."""
 
-    def __init__(self, world: "World", facts: Facts) -> None:
-        self._world = world
+    def __init__(self, context: Context, engines: Mapping[str, SimEngine], facts: Facts, promises: Promises) -> None:
+        self._context = context
+        self._engines = engines
         self._facts = facts
-        self._promises = world.promises
-        self._trouble = world.promises.trouble
-        self._slack_s = STEPS * world.plan.step_s + QUICK_S
+        self._promises = promises
+        self._trouble = promises.trouble
+        self._slack_s = STEPS * context.plan.step_s + QUICK_S
 
     def check(self) -> None:
         """L1: what nobody wants is free within its deadline, a tick and a step. To be called now and then."""
-        freed = self._world.safety.leases
+        freed = self._context.safety.leases
         wanted = {wish.token for wish in self._facts.wishes.values()}
         for token, grant in list(self._facts.grants.items()):
             if freed[token].freed:
@@ -33,13 +33,13 @@ class Stranded:
                 continue
             self._judge_age(token, grant)
             if token in wanted:
-                grant.wanted_at, grant.claimants_died_at = self._world.agenda.now, None
+                grant.wanted_at, grant.claimants_died_at = self._context.agenda.now, None
             else:
                 self._judge_held(token, grant)
 
     def _judge_age(self, token: int, grant: Grant) -> None:
         """R25: no lease lives longer than its maximum age, renewed or not."""
-        config, now = self._world.config, self._world.agenda.now
+        config, now = self._context.config, self._context.agenda.now
         if not grant.engine.running:
             return
         if now > max(grant.at, self._calm(grant)) + config.max_age_s * 1.02 + self._slack_s:
@@ -50,8 +50,8 @@ class Stranded:
 
     def _judge_wedged(self, token: int, grant: Grant) -> None:
         """R25: nor for an engine that makes no steps, in the middle of one or paused."""
-        config, now = self._world.config, self._world.agenda.now
-        lease = grant.engine.agent._lessor.leases.get(token)
+        config, now = self._context.config, self._context.agenda.now
+        lease = grant.engine.agent.peer.lessor.leases.get(token)
         claimants = [self._facts.engine(claimant) for claimant in lease.claims] if lease is not None else []
         wedged = [(c.name, still) for c in claimants if c is not None and c.running and (still := c.stands_still)]
         if not claimants or len(wedged) < len(claimants):
@@ -70,7 +70,7 @@ class Stranded:
         """Nobody wants it: it is over by its own deadline, sooner where that was said or a death noticed."""
         if not grant.engine.running:
             return
-        name, now = grant.engine.name, self._world.agenda.now
+        name, now = grant.engine.name, self._context.agenda.now
         if now > self._latest_end(grant):
             raise Violation("L1", f"{token:016x} holds blocks of {name}, unwanted since {grant.wanted_at:.3f}")
         if token not in self._promises.settled.causes and self._was_let_go(grant):
@@ -79,15 +79,15 @@ class Stranded:
             raise Violation("L1", f"{token:016x} holds blocks of {name} for the dead")
 
     def _latest_end(self, grant: Grant) -> float:
-        config = self._world.config
+        config = self._context.config
         longest_s = max(config.duration_s, config.extension_s, config.orphan_grace_s) * 1.02
         unwanted_since = max(grant.wanted_at, grant.at, self._calm(grant))
-        return unwanted_since + longest_s + SIBLING_LINGER_S + self._promises.recovery_s + self._steps_s(grant)
+        return unwanted_since + longest_s + TIMING.sibling_linger_s + self._promises.recovery_s + self._steps_s(grant)
 
     def _latest_end_for_the_dead(self, grant: Grant) -> float:
         if grant.claimants_died_at is None:
             return math.inf
-        config = self._world.config
+        config = self._context.config
         noticed_s = config.orphan_grace_s + 3 * config.probe_interval_s
         return max(grant.claimants_died_at, self._calm(grant)) + noticed_s + self._steps_s(grant) + QUICK_S
 
@@ -97,35 +97,35 @@ class Stranded:
             return False
         name, recovery_s = grant.engine.name, self._promises.recovery_s
         heard = [self._trouble.calm_since(name, consumer, recovery_s, at) for consumer, at in grant.let_go.items()]
-        agents = [self._world.engines[name].agent for name in (name, *grant.let_go)]
-        said_by = max(*heard, self._calm(grant)) + SIBLING_LINGER_S + 2 * QUICK_S
-        return self._world.agenda.now > said_by and all(agent.died_at is None for agent in agents)
+        agents = [self._engines[name].agent for name in (name, *grant.let_go)]
+        said_by = max(*heard, self._calm(grant)) + TIMING.sibling_linger_s + 2 * QUICK_S
+        return self._context.agenda.now > said_by and all(agent.died_at is None for agent in agents)
 
     def _calm(self, grant: Grant) -> float:
         """Since when its producer has been able to do something about it."""
         return max(self._trouble.calm_since_at(grant.engine.name), grant.engine.long_until)
 
     def _steps_s(self, grant: Grant) -> float:
-        return max(STEPS * self._world.plan.step_s, grant.engine.step_until - self._world.agenda.now)
+        return max(STEPS * self._context.plan.step_s, grant.engine.step_until - self._context.agenda.now)
 
     # -- in the end ----------------------------------------------------------------------------------------------
 
     def check_nothing_is_held(self) -> None:
         """L3: when nobody wants anything any more, every lease, slot and block is free."""
-        for engine in self._world.engines.values():
-            prefill = engine.prefill
+        for engine in self._engines.values():
+            prefill, blocks = engine.prefill, self._context.plan.blocks
             if prefill.has_work or prefill.side.held_blocks or prefill.side.active_leases:
                 raise Violation(
-                    "L3", f"{engine.name} keeps {prefill.side.active_leases} leases, {prefill.side.slots_used} slots"
+                    "L3", f"{engine.name} keeps {prefill.side.active_leases} leases, {len(prefill.side.slots)} slots"
                 )
-            if len(prefill.pool) != self._world.plan.blocks:
-                raise Violation("L3", f"{engine.name} has {len(prefill.pool)} of {self._world.plan.blocks} blocks free")
+            if len(prefill.pool) != blocks:
+                raise Violation("L3", f"{engine.name} has {len(prefill.pool)} of {blocks} blocks free")
 
     def check_nobody_is_known(self) -> None:
         """L3: when nobody has wanted anything for long, sessions and connections are no more."""
-        for engine in self._world.engines.values():
+        for engine in self._engines.values():
             if engine.agent.died_at is None:
-                lessor_is_empty(engine.agent._lessor)
-                lessee_is_empty(engine.agent._lessee)
+                lessor_is_empty(engine.agent.peer.lessor.snapshot())
+                lessee_is_empty(engine.agent.peer.lessee.snapshot())
                 if engine.transport.connected:
                     raise Violation("L3", f"{engine.name} keeps connections to {engine.transport.connected}")

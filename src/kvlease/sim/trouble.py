@@ -1,6 +1,6 @@
 """When a run's conditions were worse than a lease promises to live through."""
 
-from kvlease.sim.clock import Agenda
+from kvlease.sim.clock import BoundedAgenda
 
 NEVER = float("-inf")
 
@@ -8,7 +8,7 @@ NEVER = float("-inf")
 class Trouble:
     """Keeps the end of the latest trouble of each engine and of each pair; of what goes on, that is its planned end."""
 
-    def __init__(self, agenda: Agenda) -> None:
+    def __init__(self, agenda: BoundedAgenda) -> None:
         self._agenda = agenda
         self._engines: dict[str, float] = {}
         self._pairs: dict[tuple[str, str], float] = {}

@@ -1,18 +1,16 @@
 """Users and the router between them and the engines: prefill on P, decode on D, again elsewhere when that fails."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kvlease.protocol import Fingerprint
-from kvlease.sim.decode import Decode
+from kvlease.sim.context import Context
 from kvlease.sim.engine import PORT, SimEngine
 from kvlease.sim.plan import Plan, UserRequest
-from kvlease.sim.prefill import Prefill
-
-if TYPE_CHECKING:
-    from kvlease.sim.world import World
+from kvlease.sim.requests import Decode, Prefill
 
 TRY_AGAIN_S = 0.5
 STOCK_HEARTBEAT_S = 0.5
@@ -52,32 +50,33 @@ class _User:
 class Users:
     """Everybody who asks for something, and what they have been told."""
 
-    def __init__(self, world: "World") -> None:
-        self._world = world
-        kept = world.plan.kept_requests
-        numbers = range(len(world.plan.requests)) if kept is None else kept
+    def __init__(self, context: Context, engines: Mapping[str, SimEngine]) -> None:
+        self._context = context
+        self._engines = engines
+        kept = context.plan.kept_requests
+        numbers = range(len(context.plan.requests)) if kept is None else kept
         self.unanswered = set(numbers)
         """Users, by number, who wait for something."""
-        self._users = {n: _User(n, r) for n, r in zip(numbers, world.plan.requests, strict=True)}
+        self._users = {n: _User(n, r) for n, r in zip(numbers, context.plan.requests, strict=True)}
         self.outcomes: dict[int, str] = {}
         """Where the answer came from, by user."""
         for user in self._users.values():
-            world.agenda.at(user.request.at_s, partial(self._begin, user))
+            context.agenda.at(user.request.at_s, partial(self._begin, user))
 
     def ask_everybody(self) -> dict[int, str]:
         """A small request for every producer and every other consumer whose agents live; who is asked, by number."""
-        agents = {name for name, engine in self._world.engines.items() if engine.agent.died_at is None}
-        plan = self._world.plan
+        agents = {name for name, engine in self._engines.items() if engine.agent.died_at is None}
+        plan = self._context.plan
         pairs = [(p, d) for p in plan.producers for d in plan.consumers if p != d]
         first = max(self._users, default=0) + 1
         asked: dict[int, str] = {}
         for number, (p, d) in enumerate([pair for pair in pairs if agents.issuperset(pair)], first):
-            user = self._users[number] = _User(number, UserRequest(self._world.agenda.now, p, (d,), 1))
+            user = self._users[number] = _User(number, UserRequest(self._context.agenda.now, p, (d,), 1))
             self.unanswered.add(number)
             # One after the other at each producer and each consumer: there may be but one slot, and one seat.
             turns = max(len(plan.producers), len(plan.consumers))
             turn = 1 + (plan.producers.index(p) + plan.consumers.index(d)) % turns
-            self._world.agenda.after(turn * apart_s(plan), partial(self._begin, user))
+            self._context.agenda.after(turn * apart_s(plan), partial(self._begin, user))
             asked[number] = f"{d} reads from {p}"
         return asked
 
@@ -85,23 +84,24 @@ class Users:
 
     def _begin(self, user: _User) -> None:
         if user.request.abort_s is not None:
-            self._world.agenda.after(user.request.abort_s, lambda: self._abort(user))
+            self._context.agenda.after(user.request.abort_s, lambda: self._abort(user))
         self._ask_prefill(user)
 
     def _ask_prefill(self, user: _User) -> None:
         if user.over:
             return
-        engine = self._world.engines[user.request.producer]
+        engine = self._engines[user.request.producer]
         if not engine.alive:
-            self._world.agenda.after(TRY_AGAIN_S, lambda: self._ask_prefill(user))
+            self._context.agenda.after(TRY_AGAIN_S, lambda: self._ask_prefill(user))
             return
         user.tries += 1
         user.offer = user.truth = None
         ids = self._request_ids(user)
         user.attempts.append(_Attempt(engine, set(ids), prefill=True))
+        parent = ids[0].partition("_")[2] or None
         for request_id in ids:
-            prefill = Prefill(request_id, user.number, user.prompt, user.request.blocks, user.request.prefill_steps)
-            engine.prefill.add(prefill)
+            blocks, steps = user.request.blocks, user.request.prefill_steps
+            engine.add_prefill(Prefill(request_id, user.number, user.prompt, blocks, steps, parent))
 
     def _request_ids(self, user: _User) -> list[str]:
         parent = f"r{user.number}.{user.tries}"
@@ -125,17 +125,17 @@ class Users:
             user.truth = prefill.token
         user.offer = params
         if user.request.lost:
-            self._world.tell(f"the router forgets the reference of r{user.number}")
+            self._context.tell(f"the router forgets the reference of r{user.number}")
             self._finish(user)
             return
         ask = partial(self._ask_decode, user, 0)
         if user.request.stock and offer is not None and user.request.siblings == 1:
             ask = partial(self._read_as_stock, user, engine, prefill.request_id)
-        self._world.agenda.after(user.request.think_s, ask)
+        self._context.agenda.after(user.request.think_s, ask)
 
     def _read_as_stock(self, user: _User, engine: SimEngine, request_id: str) -> None:
         """Heartbeats while it waits, notices when it has read, and no fence: its answer is not judged."""
-        agenda, chance = self._world.agenda, self._chance(user)
+        agenda, chance = self._context.agenda, self._chance(user)
         read_at = agenda.now + user.request.busy_s
         beats = int(user.request.busy_s / STOCK_HEARTBEAT_S)
         for worker in engine.prefill_workers:
@@ -143,27 +143,30 @@ class Users:
                 # Through `later`: to a worker that is stopped they come when it goes on, to a dead one never.
                 engine.later(beat * STOCK_HEARTBEAT_S + 0.1 * chance.random(), partial(worker.heartbeat, request_id))
             engine.later(user.request.busy_s + chance.random(), partial(worker.notice, request_id))
-        self._world.tell(f"a stock consumer reads r{user.number} at {read_at:.6f}")
+        self._context.tell(f"a stock consumer reads r{user.number} at {read_at:.6f}")
         self._finish(user)
 
     def _ask_decode(self, user: _User, choice: int) -> None:
         if user.over:
             return
         names = user.request.consumers
-        alive = [name for name in (*names[choice:], *names[:choice]) if self._world.engines[name].alive]
+        alive = [name for name in (*names[choice:], *names[:choice]) if self._engines[name].alive]
         if not alive:
-            self._world.agenda.after(TRY_AGAIN_S, lambda: self._ask_decode(user, choice))
+            self._context.agenda.after(TRY_AGAIN_S, lambda: self._ask_decode(user, choice))
             return
-        engine = self._world.engines[alive[0]]
+        engine = self._engines[alive[0]]
         user.tries += 1
         ids = self._request_ids(user)
         user.attempts.append(_Attempt(engine, set(ids), prefill=False))
         params = self._offer_that_arrives(user)
         for request_id in ids:
-            engine.decode.add(Decode(request_id, user.number, user.prompt, params, user.truth, user.request.busy_s))
+            busy_s, siblings = user.request.busy_s, len(ids) > 1
+            # A copy for each, as of a client's JSON.
+            own = None if params is None else dict(params)
+            engine.add_decode(Decode(request_id, user.number, user.prompt, own, user.truth, busy_s, siblings))
         if user.request.patience_s and not user.retried and len(names) > 1:
             user.retried = True
-            self._world.agenda.after(user.request.patience_s, lambda: self._ask_decode(user, choice + 1))
+            self._context.agenda.after(user.request.patience_s, lambda: self._ask_decode(user, choice + 1))
 
     def _offer_that_arrives(self, user: _User) -> dict[str, Any] | None:
         if user.request.mangled:
@@ -183,7 +186,7 @@ class Users:
             case 0:
                 lease["token"] = f"{chance.getrandbits(64):016x}"
             case 1:
-                lease["slot"] = (int(lease["slot"]) + 1) % self._world.plan.blocks
+                lease["slot"] = (int(lease["slot"]) + 1) % self._context.plan.blocks
             case 2:
                 lease["incarnation"] = f"{chance.getrandbits(64):016x}"
             case 3:
@@ -207,7 +210,7 @@ class Users:
             if user.request.repeated and not user.retried:
                 user.retried = True
                 again_s = 2 * self._chance(user).random()
-                self._world.agenda.after(again_s, partial(self._ask_decode, user, 1))
+                self._context.agenda.after(again_s, partial(self._ask_decode, user, 1))
             else:
                 self._finish(user)
 
@@ -219,8 +222,8 @@ class Users:
 
     def _abort(self, user: _User) -> None:
         if not user.over:
-            self._world.tell(f"the client of r{user.number} goes away")
-            self._world.counts["answers.aborted"] += 1
+            self._context.tell(f"the client of r{user.number} goes away")
+            self._context.counts["answers.aborted"] += 1
             self._finish(user)
 
     def _cancel(self, user: _User) -> None:
@@ -239,10 +242,10 @@ class Users:
                 user.attempts.remove(attempt)
             if broken and not user.over and not user.attempts:
                 ask = partial(self._ask_prefill, user) if broken[0].prefill else partial(self._ask_decode, user, 1)
-                self._world.agenda.after(TRY_AGAIN_S * self._chance(user).random(), ask)
+                self._context.agenda.after(TRY_AGAIN_S * self._chance(user).random(), ask)
 
     def _chance(self, user: _User) -> random.Random:
-        return self._world.chance.of(f"user {user.number}")
+        return self._context.chance.of(f"user {user.number}")
 
     def _attempt(self, user: _User, engine: SimEngine, request_id: str) -> _Attempt | None:
         for attempt in user.attempts:

@@ -2,22 +2,24 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, LeaseRef, resolve
 from kvlease.sim.cards import CardDesk
-from kvlease.sim.chance import Chance
-from kvlease.sim.clock import Agenda
+from kvlease.sim.clock import BoundedAgenda
+from kvlease.sim.context import Context
 from kvlease.sim.dataplane import DataPlane
 from kvlease.sim.engine import SimEngine
 from kvlease.sim.facts import Facts
 from kvlease.sim.network import SimNetwork, in_words
 from kvlease.sim.plan import Plan
-from kvlease.sim.prefill import Prefill
 from kvlease.sim.promises import Promises
+from kvlease.sim.requests import Decode, Prefill
 from kvlease.sim.safety import Safety
 from kvlease.sim.stranded import Stranded
 from kvlease.sim.users import Users
+from kvlease.simulation.chance import Chance
 
 MOST_EVENTS = 1_000_000
 """A run has some ten thousand."""
@@ -28,36 +30,47 @@ class World:
 
     def __init__(self, plan: Plan, last_events: int, tell: Callable[[str], None] | None = None) -> None:
         self.plan = plan
-        self.config: LeaseConfig = resolve(dict(plan.config))[0]
+        self.config: LeaseConfig = resolve(dict(plan.config))
         self.chance = Chance(plan.seed)
-        self.names_stay = self.chance.of("names").random() < 0.5
-        """Whether a restarted engine keeps its engine id."""
         self.reads_need_the_owner = self.chance.of("memory").random() < 0.5
         """Whether the memory of a stopped process cannot be read, as over TCP."""
         self.counts: Counter[str] = Counter()
         self.last: deque[str] = deque(maxlen=last_events)
         self._tell = tell
         self._hash = hashlib.sha256()
-        self.agenda = Agenda(MOST_EVENTS)
+        self.agenda = BoundedAgenda(MOST_EVENTS)
         self.safety = Safety()
         self.network = SimNetwork(self.agenda, self.chance, self._message_arrived)
         self.plane = DataPlane(self.agenda, self.chance, plan.read_s, self._can_read)
-        self.cards = CardDesk(self.agenda, self.chance, self._serve_card)
         self.no_card: Counter[str] = Counter()
         """Engines whose side channel does not answer, by how many faults."""
-        self.facts = Facts(self)
-        self.promises = Promises(self, self.facts)
-        self.stranded = Stranded(self, self.facts)
         self.engines: dict[str, SimEngine] = {}
+        self._context = context = Context(
+            plan,
+            self.config,
+            self.chance,
+            self.agenda,
+            self.network,
+            self.plane,
+            CardDesk(self.agenda, self.chance, self._serve_card),
+            self.safety,
+            names_stay=self.chance.of("names").random() < 0.5,
+            observer=self,
+            counts=self.counts,
+            tell=self.tell,
+        )
+        self.facts = Facts(context, self.engines)
+        self.promises = Promises(context, self.engines, self.facts)
+        self.stranded = Stranded(context, self.engines, self.facts, self.promises)
         for name in dict.fromkeys((*plan.producers, *plan.consumers)):
             self.start(name)
-        self.users = Users(self)
+        self.users = Users(context, self.engines)
 
     # -- engines -------------------------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
         """An engine starts, as another incarnation than any before."""
-        engine = self.engines[name] = SimEngine(self, name)
+        engine = self.engines[name] = SimEngine(self._context, name)
         self.tell(f"{name} starts as {engine.incarnation:016x}")
 
     def crash(self, name: str, death_shows: bool) -> None:
@@ -74,10 +87,36 @@ class World:
         self.facts.engine_ended(engine, True)
         self.users.engine_ended(engine)
 
-    def granted(self, engine: SimEngine, prefill: Prefill, ref: LeaseRef) -> None:
-        self.tell(f"{engine.name} grants {ref.token:016x} in slot {ref.slot} to {prefill.request_id}: {prefill.blocks}")
-        self.safety.granted(engine.incarnation, ref.token)
-        self.facts.granted(engine, ref.token)
+    # -- what engines tell (`Observer`) --------------------------------------------------------------------------
+
+    def took_a_turn(self, engine: str) -> None:
+        self.promises.agent_took_a_turn(self.engines[engine])
+
+    def granted(self, engine: str, prefill: Prefill, ref: LeaseRef) -> None:
+        self.tell(f"{engine} grants {ref.token:016x} in slot {ref.slot} to {prefill.request_id}: {prefill.blocks}")
+        self.safety.granted(self.engines[engine].incarnation, ref.token)
+        self.facts.granted(self.engines[engine], ref.token)
+
+    def prefilled(self, engine: str, prefill: Prefill, offer: dict[str, Any] | None) -> None:
+        self.users.prefilled(self.engines[engine], prefill, offer)
+
+    def heartbeat(self, engine: str, request_id: str) -> None:
+        self.facts.heartbeat(self.engines[engine], request_id)
+
+    def wanted(self, engine: str, decode: Decode, ref: LeaseRef | None) -> None:
+        self.facts.wanted(self.engines[engine], decode, ref)
+
+    def begins_to_read(self, engine: str, holders: Iterable[str]) -> None:
+        self.promises.begins_to_read(self.engines[engine], holders)
+
+    def holds_back(self, engine: str, since: Mapping[str, float]) -> None:
+        self.promises.holds_back(self.engines[engine], since)
+
+    def let_go(self, engine: str, decode: Decode) -> None:
+        self.facts.let_go(self.engines[engine], decode)
+
+    def answered(self, engine: str, decode: Decode) -> None:
+        self.users.answered(self.engines[engine], decode)
 
     # -- what is between them ------------------------------------------------------------------------------------
 

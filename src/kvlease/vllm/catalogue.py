@@ -36,13 +36,6 @@ GAUGES: dict[str, tuple[str, str]] = {
 }
 
 VALUES: dict[str, dict[str, str]] = {
-    "lease_ends": {
-        "released": "its last consumer let go of it: it was read, or the request ended",
-        "expired": "its term passed, or its consumers' renewals stopped",
-        "orphaned": "its last consumer is dead, and nobody took over within the grace",
-        "aged_out": "it reached its maximum age",
-        "aborted": "nobody was told of it: an aborted prefill, a sibling, or a prompt of a list behind the first",
-    },
     "renewals": {"received": "as producer", "sent": "as consumer"},
     "fence_checks": {
         "intact": "the blocks were the lease's own to the end",
@@ -88,7 +81,7 @@ VALUES: dict[str, dict[str, str]] = {
         "drop": "a drop of a lease that is over",
         "token": "news of a lease that nobody wants here any more",
         "heartbeat": "a stock consumer's heartbeat for a lease that is over",
-        "ended": "word of an end that was known",
+        "cleared": "word of a clearing that was known",
     },
 }
-"""What each label can say, and what it means."""
+"""What each label can say, and what it means; for `lease_ends`, `kvlease.protocol.Cause` says it."""

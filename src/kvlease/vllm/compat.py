@@ -1,4 +1,4 @@
-"""All that depends on vLLM's version: which are tested, and where its parts live."""
+"""All that depends on vLLM's version: which are tested, and where its parts live, each of them a line of `surface`."""
 
 import logging
 import os
@@ -10,18 +10,17 @@ from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorTransferResults,
     KVConnectorWorkerMetadata,
 )
-from vllm.distributed.kv_transfer.kv_connector.v1.nixl import (
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.connector import NixlPullConnector
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import (
+    GET_META_MSG,
     NixlConnectorMetadata,
     NixlHandshakePayload,
-    NixlKVConnectorStats,
-    NixlPullConnector,
-    NixlPullConnectorScheduler,
-    NixlPullConnectorWorker,
+    ReqMeta,
 )
-from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import GET_META_MSG, ReqMeta
-from vllm.distributed.kv_transfer.kv_connector.v1.nixl.stats import NixlPromMetrics
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.pull_scheduler import NixlPullConnectorScheduler
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.pull_worker import NixlPullConnectorWorker
+from vllm.distributed.kv_transfer.kv_connector.v1.nixl.stats import NixlKVConnectorStats, NixlPromMetrics
 from vllm.utils.network_utils import make_zmq_path
-from vllm.v1.request import RequestStatus
 
 from kvlease.errors import UnsupportedEngine
 
@@ -43,7 +42,6 @@ __all__ = [
     "NixlPullConnectorScheduler",
     "NixlPullConnectorWorker",
     "ReqMeta",
-    "RequestStatus",
     "check_version",
     "log_as_vllm_does",
     "make_zmq_path",
@@ -67,11 +65,11 @@ def nixl_package() -> str:
     By way of vLLM, which before it imports NIXL sets what spares UCX a leak (`UCX_RCACHE_MAX_UNRELEASED`). Raises
     `UnsupportedEngine` where there is none.
     """
-    from vllm.distributed import nixl_utils
+    from vllm.distributed.nixl_utils import NixlWrapper
 
-    if nixl_utils.NixlWrapper is None:
+    if NixlWrapper is None:
         raise UnsupportedEngine("NIXL is not installed, or cannot be imported. Install the one that your vLLM needs.")
-    package: str = nixl_utils.NixlWrapper.__module__.partition(".")[0]
+    package: str = NixlWrapper.__module__.partition(".")[0]
     return package
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import msgspec
 import zmq
 
+from kvlease.engine.known_fences import Rank
 from kvlease.logs import bounded_logger
 from kvlease.vllm.compat import GET_META_MSG, make_zmq_path
 
@@ -21,8 +22,6 @@ POLL_MS = 1000
 MAX_QUESTION_BYTES = 1024
 NOTHING = b""
 """The answer to a question that has none: it decodes to nothing, so whoever asked does not wait for its timeout."""
-
-Rank = tuple[int, int]
 
 
 class HandshakeListener:

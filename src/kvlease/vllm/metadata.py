@@ -1,23 +1,9 @@
 """What travels between the scheduler half and the worker half of the connector, beside vLLM's own metadata."""
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from kvlease.fence.ledger import FenceOrders
-from kvlease.protocol import LeaseRef
+from kvlease.engine.orders import LeaseOrders, WorkerReport
 from kvlease.vllm.compat import KVConnectorWorkerMetadata, NixlConnectorMetadata, NixlHandshakePayload
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseOrders:
-    """Scheduler to workers, once a step."""
-
-    fence: FenceOrders
-    """Producer: the words to arm and to clear."""
-    reads: dict[str, LeaseRef]
-    """Consumer: of the requests that this step begins to read, those that are leased."""
-    hopeless: frozenset[str]
-    """Consumer: of the requests that this step begins to read, those that must not be: their load has failed."""
 
 
 class LeasedMetadata(NixlConnectorMetadata):
@@ -51,14 +37,11 @@ class LeasedHandshakePayload(NixlHandshakePayload):
 
 
 @dataclass
-class LeaseWorkerReport(KVConnectorWorkerMetadata):
-    """Workers to scheduler, in steps in which there is something to tell."""
+class LeasedWorkerReport(KVConnectorWorkerMetadata):
+    """What one worker, or all of them together, tell the scheduler about leases."""
 
-    cleared: Counter[int] = field(default_factory=Counter)
-    """Producer: slots whose words were cleared, by how many workers."""
-    heartbeats: set[str] = field(default_factory=set)
-    """Producer: leased requests that stock consumers sent heartbeats for."""
+    report: WorkerReport
 
-    def aggregate(self, other: KVConnectorWorkerMetadata) -> "LeaseWorkerReport":
-        assert isinstance(other, LeaseWorkerReport)
-        return LeaseWorkerReport(self.cleared + other.cleared, self.heartbeats | other.heartbeats)
+    def aggregate(self, other: KVConnectorWorkerMetadata) -> "LeasedWorkerReport":
+        assert isinstance(other, LeasedWorkerReport)
+        return LeasedWorkerReport(self.report | other.report)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY
 
-from kvlease.roles.producer import UNREAD
+from kvlease.engine.producer import UNREAD
 from kvlease.vllm.catalogue import COUNTERS, GAUGES
 from kvlease.vllm.compat import NixlKVConnectorStats, NixlPromMetrics
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
     from kvlease.agent.loop import LeaseAgent
-    from kvlease.roles.consumer import ConsumerSide
-    from kvlease.roles.producer import ProducerSide
+    from kvlease.engine.consumer import ConsumerSide
+    from kvlease.engine.producer import ProducerSide
 
 PERIOD_S = 0.25
 """How often the scheduler half tells, at most: a step must not get dearer for being watched."""
@@ -89,14 +89,22 @@ def _spoken(key: str) -> str:
 class SchedulerStatsFeed:
     """Turns what agent, producer and consumer have counted into increments for `LeaseStats`."""
 
-    def __init__(self, agent: "LeaseAgent", producer: "ProducerSide", consumer: "ConsumerSide") -> None:
+    def __init__(
+        self, agent: "LeaseAgent", producer: "ProducerSide", consumer: "ConsumerSide", counts: "Counter[str]"
+    ) -> None:
+        """`counts`: what vLLM's half of the scheduler counts itself, `refused.<kind>`."""
         self._agent = agent
+        self._counts = counts
         self._producer = producer
         self._consumer = consumer
         self._told: Counter[Key] = Counter()
         self._gauges: dict[Key, float] = {}
         self._next_at = 0.0
         self._told_of = 0
+
+    def hasten(self) -> None:
+        """Tell at the next call of `take`, however soon that is."""
+        self._next_at = 0.0
 
     def take(self) -> LeaseStats | None:
         """What changed since the last time; None when nothing did, or it is too soon to tell.
@@ -140,14 +148,14 @@ class SchedulerStatsFeed:
         totals["lost_leases", ""] = lessee.get("lost", 0)
         totals["unfenced_reads", ""] = self._producer.counts["unfenced_reads"]
         totals["refused", "bad_reference"] = self._consumer.bad_references
-        totals["refused", "handshake"] = self._producer.counts["refused.handshake"]
         totals["transport_failures", "send"] = report.agent.get("sends_failed", 0)
         totals["transport_failures", "connect"] = report.agent.get("connects_failed", 0)
         _collect(totals, "lease_ends", "ends.", self._producer.counts)
         _collect(totals, "declined_offers", "declined.", self._producer.counts)
         for differs, requests in self._consumer.other_prompts.items():
             totals["other_prompts", differs] = requests
-        for counts in (lessor, lessee, report.agent):
+        # A copy: another thread counts there.
+        for counts in (lessor, lessee, report.agent, dict(self._counts)):
             _collect(totals, "refused", "refused.", counts)
             _collect(totals, "late", "late.", counts)
         return totals
@@ -159,7 +167,7 @@ class SchedulerStatsFeed:
             ("held_blocks", ""): self._producer.held_blocks,
             ("sessions", "consumers"): report.consumers,
             ("sessions", "producers"): report.producers,
-            ("fence_slots_used", ""): self._producer.slots_used,
+            ("fence_slots_used", ""): len(self._producer.slots),
             ("agent_up", ""): int(report.up),
         }
 

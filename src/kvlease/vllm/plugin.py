@@ -49,7 +49,7 @@ def _let_vllm_read_the_stock_name() -> None:
     Some of these places ask `has_connector`, others compare, as frameworks do that read vLLM's configuration. So before
     anything is decided, the configuration is written the other way that means the same (decision 0016).
     """
-    from vllm.config import VllmConfig
+    from vllm.config.vllm import VllmConfig
 
     decide = VllmConfig.__post_init__
     if getattr(decide, "renames", None) == NAME:

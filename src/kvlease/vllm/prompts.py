@@ -1,15 +1,16 @@
-"""What a request of vLLM computes, and whether anybody hears of it."""
+"""What a request of vLLM computes, whose child it is, and whether anybody hears of it."""
 
 import hashlib
 import re
 from typing import TYPE_CHECKING, Any
 
 from kvlease.protocol.prompt import Fingerprint, Media, fingerprint
-from kvlease.roles.producer import answers_once
 
 if TYPE_CHECKING:
     from vllm.v1.request import Request
 
+_CHILD = re.compile(r"\d+_(.+)", re.DOTALL)
+"""vLLM names the children of a request with n > 1 by their index: "2_cmpl-…"."""
 _LISTED = re.compile(r"(?:\d+_)?cmpl-.*?-(?P<index>\d{1,6})(?:-[0-9a-f]{8})?", re.DOTALL)
 """A completion's prompt, by its place in the list, and with it vLLM's own random end of a name; before it, a sibling's
 number (n > 1)."""
@@ -56,6 +57,23 @@ def _hash_of(embeddings: Any) -> bytes | None:
     return hashlib.sha256(embeddings.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()).digest()
 
 
+def has_siblings(request_id: str) -> bool:
+    """Whether a request is one of several of its parent's (n > 1), by its name."""
+    return _CHILD.fullmatch(request_id) is not None
+
+
+def parent_of(request: "Request") -> str | None:
+    """Of a request with n > 1 whose client gets one answer for all its children, that request's name."""
+    child = _CHILD.fullmatch(request.request_id)
+    return child[1] if child is not None and _answers_once(request) else None
+
+
+def _answers_once(request: "Request") -> bool:
+    """Whether the client gets one answer when all that it asked for is done, and so one reference."""
+    kind = getattr(request.sampling_params, "output_kind", None)
+    return getattr(kind, "name", None) == "FINAL_ONLY"
+
+
 def is_answered(request: "Request") -> bool:
     """Whether the client is told of this request's blocks.
 
@@ -63,5 +81,5 @@ def is_answered(request: "Request") -> bool:
     alone (vLLM's `OpenAIServingCompletion`): nobody will ever read what was computed for the others. (A stream has
     those of each from vLLM 0.33 on.)
     """
-    listed = _LISTED.fullmatch(request.request_id) if answers_once(request) else None
+    listed = _LISTED.fullmatch(request.request_id) if _answers_once(request) else None
     return listed is None or listed["index"] == "0"

@@ -1,21 +1,58 @@
 """What kvlease reads from vLLM's configuration, and what it refuses to run with."""
 
+import math
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from kvlease.errors import UnsupportedEngine
+from kvlease.errors import ConfigError, UnsupportedEngine
 from kvlease.protocol import LeaseConfig, resolve
+from kvlease.protocol.config import DEFAULT_DURATION_S, MAX_DURATION_S, MIN_DURATION_S
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
+OLD_VARIABLE = "VLLM_NIXL_ABORT_REQUEST_TIMEOUT"
+"""vLLM's flat timeout (seconds) of the days before leases; honoured where no duration is given."""
+_PLACE = "kv_connector_extra_config"
+_DURATION = "kv_lease_duration"
 _STOCK = "use vLLM's own NixlConnector"
 
 
 def lease_config(vllm_config: "VllmConfig") -> tuple[LeaseConfig, list[str]]:
     """The settings of leases, and the warnings to log about them. Raises `ConfigError`."""
-    transfer = vllm_config.kv_transfer_config
-    return resolve(transfer.kv_connector_extra_config, os.environ)
+    return settings_of(vllm_config.kv_transfer_config.kv_connector_extra_config, os.environ)
+
+
+def settings_of(extra_config: Mapping[str, object], environment: Mapping[str, str]) -> tuple[LeaseConfig, list[str]]:
+    """The settings of leases in vLLM's `kv_connector_extra_config`, and the warnings to log about them.
+
+    `environment` is looked into for `OLD_VARIABLE` alone. Raises `ConfigError`.
+    """
+    settings, warnings = dict(extra_config), []
+    if _DURATION not in settings and (old := environment.get(OLD_VARIABLE)) is not None:
+        settings[_DURATION] = _from_old_variable(old)
+        warnings.append(
+            f"{OLD_VARIABLE}={old} sets the term of a lease, since no {_DURATION} is given. The variable is of the "
+            f'days before leases; write "{_DURATION}": {DEFAULT_DURATION_S:g} into {_PLACE}.'
+        )
+    try:
+        return resolve(settings), warnings
+    except ConfigError as e:
+        raise ConfigError(f"in {_PLACE}, {e}") from e
+
+
+def _from_old_variable(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not MIN_DURATION_S <= value <= MAX_DURATION_S:
+        raise ConfigError(
+            f"{OLD_VARIABLE} is {text!r}: it must be a number of seconds from {MIN_DURATION_S:g} to "
+            f'{MAX_DURATION_S:g}; better, unset it and write {{"{_DURATION}": {DEFAULT_DURATION_S:g}}} into {_PLACE}'
+        )
+    return value
 
 
 def refuse_unguaranteed(vllm_config: "VllmConfig") -> None:

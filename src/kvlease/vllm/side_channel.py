@@ -5,9 +5,9 @@ import zmq
 
 from kvlease.agent.fetching import ThreadedCards
 from kvlease.errors import BadMessage, CardUnavailable
-from kvlease.protocol import CARD_RANK, Endpoint, LeaseCard
-from kvlease.protocol.card import CARD_MARK, MAX_ENTRY_BYTES
+from kvlease.protocol import Endpoint, LeaseCard
 from kvlease.vllm.compat import GET_META_MSG, NixlHandshakePayload, make_zmq_path
+from kvlease.vllm.envelope import CARD_MARK, CARD_RANK, MAX_ENTRY_BYTES, card_in
 
 FETCH_TIMEOUT_MS = 2000
 
@@ -23,7 +23,7 @@ def fetch_card(endpoint: Endpoint) -> LeaseCard:
     Only for endpoints that come with a lease reference: a stock listener does not survive a rank that it does not know.
     """
     try:
-        return LeaseCard.in_entry(_ask(endpoint, msgspec.msgpack.encode((GET_META_MSG, *CARD_RANK))))
+        return card_in(_ask(endpoint, msgspec.msgpack.encode((GET_META_MSG, *CARD_RANK))))
     except (zmq.ZMQError, BadMessage, OSError, ValueError) as e:
         # ValueError: a host that is none. It comes from a router, or from a client.
         raise CardUnavailable(f"no lease card from {endpoint[0]}:{endpoint[1]}: {e}") from e

@@ -21,6 +21,17 @@ PULL_SCHEDULER = f"{NIXL}.pull_scheduler:NixlPullConnectorScheduler"
 WORKER = f"{NIXL}.base_worker:NixlBaseConnectorWorker"
 PULL_WORKER = f"{NIXL}.pull_worker:NixlPullConnectorWorker"
 BASE = f"{V1}.base:KVConnectorBase_V1"
+WORKER_META = f"{V1}.base:KVConnectorWorkerMetadata"
+METADATA = f"{NIXL}.metadata:NixlConnectorMetadata"
+HANDSHAKE = f"{NIXL}.metadata:NixlHandshakePayload"
+STATS = f"{NIXL}.stats:NixlKVConnectorStats"
+ANY_STATS = f"{V1}.metrics:KVConnectorStats"
+PROM = f"{NIXL}.stats:NixlPromMetrics"
+ANY_PROM = f"{V1}.metrics:KVConnectorPromMetrics"
+REQUEST = "vllm.v1.request:Request"
+CACHE = "vllm.v1.kv_cache_interface:KVCacheConfig"
+UTILS = "vllm.distributed.kv_transfer.kv_connector.utils"
+FACTORY = "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory"
 
 
 class Place(NamedTuple):
@@ -32,27 +43,38 @@ class Place(NamedTuple):
 
 PLACES: tuple[Place, ...] = (
     Place(f"{V1}.base:KVConnectorHandshakeMetadata"),
-    Place(f"{V1}.base:KVConnectorRole"),
-    Place(f"{V1}.base:KVConnectorTransferResults"),
-    Place(f"{V1}.base:KVConnectorWorkerMetadata"),
+    Place(f"{V1}.base:KVConnectorRole.SCHEDULER"),
+    Place(f"{V1}.base:KVConnectorTransferResults.finished_recving"),
+    Place(f"{V1}.base:KVConnectorTransferResults.finished_sending"),
+    Place(f"{WORKER_META}.aggregate", "self other"),
     Place(f"{BASE}.build_connector_worker_meta", "self"),
     Place(f"{BASE}.get_transfer_results", "self finished_req_ids"),
     Place(f"{BASE}.get_kv_connector_stats", "self"),
     Place(f"{BASE}.build_prom_metrics", "cls vllm_config metric_types labelnames per_engine_labelvalues"),
     Place(f"{NIXL}.metadata:GET_META_MSG"),
-    Place(f"{NIXL}.metadata:ReqMeta"),
-    Place(f"{NIXL}.metadata:NixlConnectorMetadata"),
-    Place(f"{NIXL}.metadata:NixlHandshakePayload"),
-    Place(f"{NIXL}.stats:NixlKVConnectorStats"),
-    Place(f"{NIXL}.stats:NixlKVConnectorStats.record_kv_expired_req", "self"),
-    Place(f"{NIXL}.stats:NixlPromMetrics.__init__", "self vllm_config metric_types labelnames per_engine_labelvalues"),
-    Place(f"{NIXL}.stats:NixlPromMetrics.observe", "self transfer_stats_data engine_idx"),
+    Place(f"{NIXL}.metadata:ReqMeta.remote"),
+    Place(f"{NIXL}.metadata:RemoteMeta.engine_id"),
+    Place(f"{NIXL}.metadata:RemoteMeta.host"),
+    Place(f"{NIXL}.metadata:RemoteMeta.port"),
+    Place(f"{HANDSHAKE}.compatibility_hash"),
+    Place(f"{HANDSHAKE}.agent_metadata_bytes"),
+    Place(f"{ANY_STATS}.data"),
+    Place(f"{STATS}.reset", "self"),
+    Place(f"{STATS}.is_empty", "self"),
+    Place(f"{STATS}.aggregate", "self other"),
+    Place(f"{STATS}.reduce", "self"),
+    Place(f"{STATS}.record_kv_expired_req", "self"),
+    Place(f"{PROM}.__init__", "self vllm_config metric_types labelnames per_engine_labelvalues"),
+    Place(f"{PROM}.observe", "self transfer_stats_data engine_idx"),
     Place(f"{NIXL}.tp_mapping:TPMapping.all_source_ranks"),
-    Place("vllm.distributed.kv_transfer.kv_connector.utils:TransferTopology.get_engine_info"),
-    Place("vllm.distributed.kv_transfer.kv_connector.utils:EngineTransferInfo.remote_block_size"),
-    Place("vllm.distributed.kv_transfer.kv_connector.utils:EngineTransferInfo.remote_physical_blocks_per_logical"),
+    Place(f"{UTILS}:TransferTopology.get_engine_info"),
+    Place(f"{UTILS}:EngineTransferInfo.remote_block_size"),
+    Place(f"{UTILS}:EngineTransferInfo.remote_physical_blocks_per_logical"),
+    Place(PULL_CONNECTOR),
     Place(f"{CONNECTOR}.__init__", "self vllm_config role kv_cache_config"),
     Place(f"{CONNECTOR}.get_transfer_results", "self finished_req_ids"),
+    Place(f"{CONNECTOR}.get_handshake_metadata", "self"),
+    Place(f"{CONNECTOR}.build_kv_connector_stats", "cls data"),
     Place(f"{CONNECTOR}.set_xfer_handshake_metadata_pp_aware", "self metadata"),
     Place(f"{SCHEDULER}.__init__", "self vllm_config engine_id kv_cache_config"),
     Place(f"{SCHEDULER}.set_xfer_handshake_metadata", "self metadata"),
@@ -77,10 +99,10 @@ PLACES: tuple[Place, ...] = (
     Place(f"{PULL_WORKER}._read_blocks_for_req", "self req_id meta"),
     Place(f"{PULL_WORKER}._get_new_notifs", "self"),
     Place("vllm.v1.outputs:KVConnectorOutput.kv_connector_worker_meta"),
+    Place("vllm.v1.outputs:KVConnectorOutput.finished_recving"),
     Place("vllm.v1.outputs:KVConnectorOutput.failed_recving"),
-    Place("vllm.v1.kv_cache_interface:KVCacheConfig.transfer_groups"),
-    Place("vllm.v1.kv_cache_interface:KVCacheConfig.num_blocks"),
-    Place("vllm.v1.request:RequestStatus"),
+    Place(f"{CACHE}.transfer_groups"),
+    Place(f"{CACHE}.num_blocks"),
     Place("vllm.lora.request:LoRARequest.lora_name"),
     Place("vllm.multimodal.inputs:MultiModalFeatureSpec.identifier"),
     Place("vllm.multimodal.inputs:MultiModalFeatureSpec.data"),
@@ -91,23 +113,31 @@ PLACES: tuple[Place, ...] = (
     Place("vllm.multimodal.inputs:PlaceholderRange.length"),
     Place("vllm.utils.network_utils:make_zmq_path", "scheme host port"),
     Place("vllm.config.vllm:VllmConfig.__post_init__", "self"),
+    Place("vllm.config.vllm:VllmConfig.kv_transfer_config"),
+    Place("vllm.config.vllm:VllmConfig.model_config"),
+    Place("vllm.config.vllm:VllmConfig.parallel_config"),
+    Place("vllm.config.kv_transfer:KVTransferConfig.kv_connector"),
+    Place("vllm.config.kv_transfer:KVTransferConfig.kv_connector_extra_config"),
+    Place("vllm.config.model:ModelConfig.has_inner_state"),
+    Place("vllm.config.model:ModelConfig.use_mla"),
+    Place("vllm.config.parallel:ParallelConfig.world_size"),
     Place("vllm.distributed.nixl_utils:NixlWrapper"),
     Place("vllm.config.kv_transfer:KVTransferConfig.get_from_extra_config", "self key default"),
-    Place("vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory._registry"),
-    Place(
-        "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory.register_connector",
-        "cls name module_path class_name",
-    ),
+    Place(f"{FACTORY}._registry"),
+    Place(f"{FACTORY}.register_connector", "cls name module_path class_name"),
 )
 ATTRIBUTES: dict[str, str] = {
+    CONNECTOR: "connector_scheduler connector_worker engine_id",
+    METADATA: "reqs_to_recv",
     SCHEDULER: "_kv_lease_duration _heartbeat_interval _reqs_need_recv _reqs_need_send _reqs_not_processed "
     "kv_cache_config",
     WORKER: "nixl_wrapper nixl_backends xfer_handshake_metadata _recving_metadata _reqs_to_process "
     "consumer_notification_counts_by_req expected_consumer_notifications_by_req _lease_extension xfer_stats "
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
-    "_handshake_lock _handshake_futures transfer_topo block_size _physical_blocks_per_logical_kv_block",
-    f"{V1}.metrics:KVConnectorPromMetrics": "_counter_cls _gauge_cls per_engine_labelvalues",
-    "vllm.v1.request:Request": "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
+    "_handshake_lock _handshake_futures transfer_topo block_size _physical_blocks_per_logical_kv_block "
+    "kv_cache_config vllm_config",
+    ANY_PROM: "_counter_cls _gauge_cls per_engine_labelvalues",
+    REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
     "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
 }
 """What a class's `__init__` sets and kvlease uses."""

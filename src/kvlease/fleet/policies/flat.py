@@ -5,14 +5,11 @@ vLLM before 0.21 (`VLLM_NIXL_ABORT_REQUEST_TIMEOUT`, 480 s by default), and most
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from kvlease.errors import ConfigError
+from kvlease.fleet.context import FleetContext
+from kvlease.fleet.leasing import Leasing
 from kvlease.fleet.policies.notices import NoticeLeasing
-
-if TYPE_CHECKING:
-    from kvlease.fleet.leasing import Leasing
-    from kvlease.fleet.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,5 +34,5 @@ class Flat:
     def settings(self) -> Mapping[str, float]:
         return {"term_s": self.term_s}
 
-    def open(self, world: "World") -> "Leasing":
-        return NoticeLeasing(world, self.term_s)
+    def open(self, context: FleetContext) -> Leasing:
+        return NoticeLeasing(context, self.term_s)

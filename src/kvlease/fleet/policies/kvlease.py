@@ -1,25 +1,20 @@
 """kvlease: the protocol's own code, one lessor on every producer and one lessee on every consumer.
 
 What is imitated is what lies around it: the wire, the agents' pauses between looks at it, the engines' steps, and the
-fence, which here is a word that a step of the producer clears (`Lease.cleared`).
+fence, which here is a word that a step of the producer clears (`FleetLease.cleared`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from kvlease.fleet.agents import ConsumerAgent, ProducerAgent
-from kvlease.fleet.decode import Consumer
-from kvlease.fleet.leasing import Verdict
-from kvlease.fleet.network import Post
-from kvlease.fleet.prefill import Producer
-from kvlease.fleet.records import Lease, Request
+from kvlease.fleet.context import FleetContext
+from kvlease.fleet.leasing import Leasing, LeasingEngine, ReadingEngine, ReadVerdict
+from kvlease.fleet.policies.agents import ConsumerAgent, FleetAgent, ProducerAgent
+from kvlease.fleet.policies.network import Post
+from kvlease.fleet.records import FleetLease, FleetRequest
 from kvlease.protocol import Fingerprint, LeaseConfig, LeaseRef, resolve
 from kvlease.protocol.messages import milliseconds
-
-if TYPE_CHECKING:
-    from kvlease.fleet.leasing import Leasing
-    from kvlease.fleet.world import World
+from kvlease.protocol.said import Grant, Track, Untrack
 
 FENCE_BYTES = 8
 _ANY_PROMPT = Fingerprint(1, 0)
@@ -37,7 +32,7 @@ class Kvlease:
 
     def config(self) -> LeaseConfig:
         """What they come to, with what is derived from them."""
-        return resolve(self.extra_config)[0]
+        return resolve(self.extra_config)
 
     @property
     def name(self) -> str:
@@ -62,68 +57,69 @@ class Kvlease:
             "probe_interval_s": config.probe_interval_s,
         }
 
-    def open(self, world: "World") -> "Leasing":
-        return FencedLeasing(world, self.config())
+    def open(self, context: FleetContext) -> Leasing:
+        return FencedLeasing(context, self.config())
 
 
 class FencedLeasing:
     """`Leasing` by lessors and lessees."""
 
-    def __init__(self, world: "World", config: LeaseConfig) -> None:
-        self._world = world
+    def __init__(self, context: FleetContext, config: LeaseConfig) -> None:
+        self._fleet = context.fleet
+        self._agenda = context.agenda
+        self._books = context.books
         self._config = config
         self._term_ms = milliseconds(config.duration_s)
-        self._post = Post(world)
-        self._lessors = [ProducerAgent(self._post, producer, config) for producer in world.producers]
-        self._lessees = [ConsumerAgent(self._post, consumer, config) for consumer in world.consumers]
+        self._post = Post(context)
+        self._lessors: dict[int, ProducerAgent] = {}
+        self._lessees: dict[int, ConsumerAgent] = {}
+        """Both by the number of the engine."""
 
-    def granted(self, lease: Lease) -> None:
-        agent = self._lessors[lease.producer.index]
-        agent.note(agent.grant, lease.token, self._world.agenda.now)
+    # -- engines come and go -----------------------------------------------------------------------------------------
 
-    def wanted(self, request: Request, consumer: Consumer) -> None:
-        lease = request.lease
-        assert lease is not None
-        # The reference has the incarnation that granted it, which may be dead by now.
-        incarnation = self._post.incarnation(lease.producer.index, lease.life)
-        ref = LeaseRef(incarnation, lease.token, 0, self._term_ms, _ANY_PROMPT)
-        agent = self._lessees[consumer.index]
-        agent.note(agent.track, (_holder(request), ref, ("producer", lease.producer.index)), self._world.agenda.now)
-
-    def unwanted(self, request: Request, lease: Lease, consumer: Consumer) -> None:  # noqa: ARG002
-        agent = self._lessees[consumer.index]
-        agent.note(agent.untrack, _holder(request), self._world.agenda.now)
-
-    def data_in(self, lease: Lease) -> bool:  # noqa: ARG002
-        workers = self._world.fleet.tensor_parallel
-        self._world.books.send("fence", workers * FENCE_BYTES, workers, self._world.agenda.now)
-        return False
-
-    def lost(self, request: Request, consumer: Consumer) -> bool:
-        return _holder(request) in self._lessees[consumer.index].lost
-
-    def verdict(self, lease: Lease) -> Verdict:
-        if lease.crashed:
-            return Verdict.FAILED
-        return Verdict.REFUSED if lease.cleared else Verdict.ACCEPTED
-
-    def died(self, engine: Producer | Consumer) -> None:
-        self._agent(engine).die()
-
-    def started(self, engine: Producer | Consumer) -> None:
-        if isinstance(engine, Producer):
+    def started(self, engine: LeasingEngine) -> None:
+        if engine.side == "producer":
             self._lessors[engine.index] = ProducerAgent(self._post, engine, self._config)
         else:
             self._lessees[engine.index] = ConsumerAgent(self._post, engine, self._config)
 
-    def stalled(self, engine: Producer | Consumer, until: float, process: bool) -> None:
+    def stalled(self, engine: LeasingEngine, until: float, process: bool) -> None:
         if process:
             self._agent(engine).stop(until)
 
-    def _agent(self, engine: Producer | Consumer) -> ProducerAgent | ConsumerAgent:
-        return self._lessors[engine.index] if isinstance(engine, Producer) else self._lessees[engine.index]
+    def died(self, engine: LeasingEngine) -> None:
+        self._agent(engine).die()
+
+    def _agent(self, engine: LeasingEngine) -> FleetAgent:
+        return self._lessors[engine.index] if engine.side == "producer" else self._lessees[engine.index]
+
+    # -- leases ------------------------------------------------------------------------------------------------------
+
+    def granted(self, lease: FleetLease) -> None:
+        self._lessors[lease.producer].say(Grant(lease.token))
+
+    def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
+        # The reference has the incarnation that granted it, which may be dead by now.
+        ref = LeaseRef(self._post.incarnation(lease.life), lease.token, 0, self._term_ms, _ANY_PROMPT)
+        self._lessees[consumer.index].say(Track(_holder(request), ref, ("producer", lease.producer)))
+
+    def unwanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:  # noqa: ARG002
+        self._lessees[consumer.index].say(Untrack(_holder(request)))
+
+    def data_in(self, lease: FleetLease) -> bool:  # noqa: ARG002
+        workers = self._fleet.tensor_parallel
+        self._books.send("fence", workers * FENCE_BYTES, workers, self._agenda.now)
+        return False
+
+    def lost(self, request: FleetRequest, consumer: ReadingEngine) -> bool:
+        return _holder(request) in self._lessees[consumer.index].lost
+
+    def verdict(self, lease: FleetLease) -> ReadVerdict:
+        if lease.crashed:
+            return ReadVerdict.FAILED
+        return ReadVerdict.REFUSED if lease.cleared else ReadVerdict.ACCEPTED
 
 
-def _holder(request: Request) -> str:
+def _holder(request: FleetRequest) -> str:
     """Another one for every engine it comes to."""
     return f"{request.number}.{request.turn}"

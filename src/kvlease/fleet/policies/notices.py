@@ -6,16 +6,11 @@ looks for what has expired, once a step. Whatever a read brought is taken for wh
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
 
-from kvlease.fleet.decode import Consumer
-from kvlease.fleet.leasing import Verdict
-from kvlease.fleet.prefill import Producer
-from kvlease.fleet.records import Lease, Request
+from kvlease.fleet.context import FleetContext
+from kvlease.fleet.leasing import HoldingEngine, LeasingEngine, ReadingEngine, ReadVerdict
+from kvlease.fleet.records import FleetLease, FleetRequest
 from kvlease.protocol import Cause
-
-if TYPE_CHECKING:
-    from kvlease.fleet.world import World
 
 ID_BYTES = 32
 """Of a request id; with the comma after it that makes the 33 B a lease that were measured."""
@@ -24,90 +19,92 @@ ID_BYTES = 32
 class NoticeLeasing:
     """Holds blocks for one term after the grant. `Leasing` for flat terms, and the ground of vLLM's lease."""
 
-    def __init__(self, world: "World", term_s: float) -> None:
-        self._world = world
+    def __init__(self, context: FleetContext, term_s: float) -> None:
+        self._fleet = context.fleet
+        self._agenda = context.agenda
+        self._books = context.books
+        self._producers: dict[int, HoldingEngine] = {}
         self._term_s = term_s
-        self._first_terms: deque[tuple[float, Lease]] = deque()
+        self._first_terms: deque[tuple[float, FleetLease]] = deque()
         """Ends of first terms, in the order of the grants, which is theirs too."""
+
+    def started(self, engine: LeasingEngine) -> None:
+        if engine.side == "producer":
+            self._producers[engine.index] = engine
 
     # -- on the producer ---------------------------------------------------------------------------------------------
 
-    def granted(self, lease: Lease) -> None:
-        agenda = self._world.agenda
-        lease.expires = agenda.now + self._term_s
+    def granted(self, lease: FleetLease) -> None:
+        lease.expires = self._agenda.now + self._term_s
         self._first_terms.append((lease.expires, lease))
         if len(self._first_terms) == 1:
-            agenda.at(lease.expires, self._look, None)
+            self._agenda.at(lease.expires, self._look, None)
 
     def _look(self, _: object) -> None:
         """At the leases whose first term is over. One event for all of them: most were read long ago."""
-        agenda, terms = self._world.agenda, self._first_terms
+        agenda, terms = self._agenda, self._first_terms
         while terms and (terms[0][1].freed or terms[0][0] <= agenda.now):
             self._due(terms.popleft()[1])
         if terms:
             agenda.at(terms[0][0], self._look, None)
 
-    def _due(self, lease: Lease) -> None:
+    def _due(self, lease: FleetLease) -> None:
         """Its deadline may be over: it is freed with the next step, unless something came before."""
-        agenda = self._world.agenda
         if lease.freed:
             return
+        agenda, producer = self._agenda, self._producers[lease.producer]
         if lease.expires > agenda.now:
             agenda.at(lease.expires, self._due, lease)
-        elif lease.producer.stalled_until > agenda.now:
+        elif producer.stalled_until > agenda.now:
             # The step hears what arrived meanwhile before it looks at deadlines.
-            agenda.at(lease.producer.stalled_until + 1e-6, self._due, lease)
+            agenda.at(producer.stalled_until + 1e-6, self._due, lease)
         else:
-            lease.producer.at_step(self._expire, lease)
+            producer.at_step(self._expire, lease)
 
-    def _expire(self, lease: Lease) -> None:
+    def _expire(self, lease: FleetLease) -> None:
         if lease.freed:
             return
-        if lease.expires > self._world.agenda.now:
+        if lease.expires > self._agenda.now:
             self._due(lease)
         else:
-            lease.producer.free(lease, Cause.EXPIRED.value)
+            self._producers[lease.producer].free(lease, Cause.EXPIRED.value)
 
-    def _noticed(self, lease: Lease) -> None:
+    def _noticed(self, lease: FleetLease) -> None:
         if not lease.freed:
-            lease.producer.free(lease, Cause.RELEASED.value)
+            self._producers[lease.producer].free(lease, Cause.RELEASED.value)
 
     # -- on the consumer ---------------------------------------------------------------------------------------------
 
-    def wanted(self, request: Request, consumer: Consumer) -> None:
+    def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         pass
 
-    def unwanted(self, request: Request, lease: Lease, consumer: Consumer) -> None:  # noqa: ARG002
+    def unwanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:  # noqa: ARG002
         if lease.wanted and not lease.crashed:
             self._send_notice(lease)
 
-    def data_in(self, lease: Lease) -> bool:
+    def data_in(self, lease: FleetLease) -> bool:
         self._send_notice(lease)
         return True
 
-    def _send_notice(self, lease: Lease) -> None:
-        world = self._world
-        workers = world.fleet.tensor_parallel
-        world.books.send("notice", workers * (ID_BYTES + 2), workers, world.agenda.now)
-        world.agenda.at(world.agenda.now + world.fleet.latency_s, self._hear_notice, lease)
+    def _send_notice(self, lease: FleetLease) -> None:
+        now, workers = self._agenda.now, self._fleet.tensor_parallel
+        self._books.send("notice", workers * (ID_BYTES + 2), workers, now)
+        self._agenda.at(now + self._fleet.latency_s, self._hear_notice, lease)
 
-    def _hear_notice(self, lease: Lease) -> None:
+    def _hear_notice(self, lease: FleetLease) -> None:
         if not lease.freed:
-            lease.producer.at_step(self._noticed, lease)
+            self._producers[lease.producer].at_step(self._noticed, lease)
 
-    def lost(self, request: Request, consumer: Consumer) -> bool:  # noqa: ARG002 - nobody ever knows
+    def lost(self, request: FleetRequest, consumer: ReadingEngine) -> bool:  # noqa: ARG002 - nobody ever knows
         return False
 
-    def verdict(self, lease: Lease) -> Verdict:  # noqa: ARG002 - nobody looks
-        return Verdict.ACCEPTED
+    def verdict(self, lease: FleetLease) -> ReadVerdict:  # noqa: ARG002 - nobody looks
+        return ReadVerdict.ACCEPTED
 
     # -- faults: the steps stand still, and there is nothing besides -------------------------------------------------
 
-    def died(self, engine: Producer | Consumer) -> None:
+    def died(self, engine: LeasingEngine) -> None:
         pass
 
-    def started(self, engine: Producer | Consumer) -> None:
-        pass
-
-    def stalled(self, engine: Producer | Consumer, until: float, process: bool) -> None:
+    def stalled(self, engine: LeasingEngine, until: float, process: bool) -> None:
         pass

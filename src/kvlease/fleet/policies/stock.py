@@ -8,17 +8,12 @@ each lease that it names to d * 2 // 3 from then. Nothing is acknowledged.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from kvlease.errors import ConfigError
-from kvlease.fleet.decode import Consumer
+from kvlease.fleet.context import FleetContext
+from kvlease.fleet.leasing import HoldingEngine, Leasing, LeasingEngine, ReadingEngine
 from kvlease.fleet.policies.notices import ID_BYTES, NoticeLeasing
-from kvlease.fleet.prefill import Producer
-from kvlease.fleet.records import Lease, Request
-
-if TYPE_CHECKING:
-    from kvlease.fleet.leasing import Leasing
-    from kvlease.fleet.world import World
+from kvlease.fleet.records import EngineLife, FleetLease, FleetRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +50,18 @@ class Stock:
         """0 below 6 s: then a heartbeat leaves with every step."""
         return self.duration_s // 6
 
-    def open(self, world: "World") -> "Leasing":
-        return HeartbeatLeasing(world, self)
+    def open(self, context: FleetContext) -> Leasing:
+        return HeartbeatLeasing(context, self)
 
 
 @dataclass(slots=True)
 class _Heart:
-    """What one consumer renews."""
+    """What one consumer renews in one of its lives."""
 
-    leases: dict[Producer, dict[Request, Lease]] = field(default_factory=dict)
-    acquainted: set[tuple[int, int]] = field(default_factory=set)
-    """Lives of producers: index and life."""
+    leases: dict[int, dict[FleetRequest, FleetLease]] = field(default_factory=dict)
+    """By the number of their producer."""
+    acquainted: set[EngineLife] = field(default_factory=set)
+    """Lives of producers."""
     last_s: float = float("-inf")
     beating: bool = False
     """A beat is planned."""
@@ -74,31 +70,36 @@ class _Heart:
 class HeartbeatLeasing(NoticeLeasing):
     """`Leasing` with heartbeats."""
 
-    def __init__(self, world: "World", policy: Stock) -> None:
-        super().__init__(world, policy.duration_s)
+    def __init__(self, context: FleetContext, policy: Stock) -> None:
+        super().__init__(context, policy.duration_s)
         self._policy = policy
-        self._hearts = [_Heart() for _ in world.consumers]
+        self._hearts: dict[int, _Heart] = {}
+        """By the number of the consumer."""
 
-    def wanted(self, request: Request, consumer: Consumer) -> None:
-        assert request.lease is not None
+    def started(self, engine: LeasingEngine) -> None:
+        super().started(engine)
+        if engine.side == "consumer":
+            self._hearts[engine.index] = _Heart()
+
+    def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         heart = self._hearts[consumer.index]
-        heart.leases.setdefault(request.lease.producer, {})[request] = request.lease
+        heart.leases.setdefault(lease.producer, {})[request] = lease
         if not heart.beating:
             heart.beating = True
-            now = self._world.agenda.now
+            now = self._agenda.now
             at = max(now + consumer.step_s / 2, heart.last_s + self._policy.interval_s)
-            self._world.agenda.at(at, self._beat, (consumer, consumer.life))
+            self._agenda.at(at, self._beat, (consumer, consumer.life))
 
-    def unwanted(self, request: Request, lease: Lease, consumer: Consumer) -> None:
+    def unwanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         heart = self._hearts[consumer.index]
         if (leases := heart.leases.get(lease.producer)) is not None and leases.pop(request, lease) and not leases:
             del heart.leases[lease.producer]
         super().unwanted(request, lease, consumer)
 
-    def _beat(self, planned: tuple[Consumer, int]) -> None:
+    def _beat(self, planned: tuple[ReadingEngine, EngineLife]) -> None:
         consumer, life = planned
-        agenda, heart = self._world.agenda, self._hearts[consumer.index]
-        if life != consumer.life:
+        agenda, heart = self._agenda, self._hearts[consumer.index]
+        if life.over:
             return
         if consumer.stands_still:
             agenda.at(consumer.stalled_until, self._beat, planned)
@@ -108,33 +109,25 @@ class HeartbeatLeasing(NoticeLeasing):
             return
         heart.last_s = agenda.now
         for producer, leases in heart.leases.items():
-            self._send_heartbeat(heart, producer, list(leases.values()))
+            self._send_heartbeat(heart, self._producers[producer], list(leases.values()))
         agenda.at(agenda.now + max(self._policy.interval_s, consumer.step_s), self._beat, planned)
 
-    def _send_heartbeat(self, heart: _Heart, producer: Producer, leases: list[Lease]) -> None:
-        world = self._world
-        life = (producer.index, producer.life)
-        if life not in heart.acquainted:
+    def _send_heartbeat(self, heart: _Heart, producer: HoldingEngine, leases: list[FleetLease]) -> None:
+        if producer.life not in heart.acquainted:
             if producer.alive:
-                heart.acquainted.add(life)
+                heart.acquainted.add(producer.life)
             return
-        workers = world.fleet.tensor_parallel
+        now, workers = self._agenda.now, self._fleet.tensor_parallel
         size = len("HB:") + len(leases) * (ID_BYTES + 1) - 1
-        world.books.send("heartbeat", workers * size, workers, world.agenda.now)
-        world.agenda.at(
-            world.agenda.now + world.fleet.latency_s, self._hear_heartbeat, (producer, producer.life, leases)
-        )
+        self._books.send("heartbeat", workers * size, workers, now)
+        self._agenda.at(now + self._fleet.latency_s, self._hear_heartbeat, (producer, producer.life, leases))
 
-    def _hear_heartbeat(self, heartbeat: tuple[Producer, int, list[Lease]]) -> None:
+    def _hear_heartbeat(self, heartbeat: tuple[HoldingEngine, EngineLife, list[FleetLease]]) -> None:
         producer, life, leases = heartbeat
-        if producer.life == life:
+        if not life.over:
             producer.at_step(self._extend, leases)
 
-    def _extend(self, leases: list[Lease]) -> None:
-        until = self._world.agenda.now + self._policy.extension_s
+    def _extend(self, leases: list[FleetLease]) -> None:
+        until = self._agenda.now + self._policy.extension_s
         for lease in leases:
             lease.expires = max(lease.expires, until)
-
-    def died(self, engine: Producer | Consumer) -> None:
-        if isinstance(engine, Consumer):
-            self._hearts[engine.index] = _Heart()

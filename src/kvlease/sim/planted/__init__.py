@@ -6,9 +6,10 @@ producers  the lessor, and the scheduler of a producer
 sessions   messages that come late, twice or not at all
 consumers  the lessee, and the scheduler of a consumer
 agents     the turn of an agent, and its transport
+steps      the order of what is done inside a step
 """
 
-from kvlease.sim.planted import agents, consumers, fences, producers, sessions
+from kvlease.sim.planted import agents, consumers, fences, producers, sessions, steps
 from kvlease.sim.planted.bug import PLANTED, Planted
 
-__all__ = ["PLANTED", "Planted", "agents", "consumers", "fences", "producers", "sessions"]
+__all__ = ["PLANTED", "Planted", "agents", "consumers", "fences", "producers", "sessions", "steps"]

@@ -3,23 +3,23 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from kvlease.engine.armed import ArmedWords
+from kvlease.engine.known_fences import Admission, KnownFences, Rank, Source
+from kvlease.engine.producer import ProducerSide
+from kvlease.engine.reads import LeasedReads
 from kvlease.fence import FenceWord, Verdict
-from kvlease.fence.ledger import FenceLedger, FenceOrders, Word
+from kvlease.fence.slots import FenceOrders, FenceSlots, Slot
 from kvlease.protocol import LeaseRef
-from kvlease.roles.fences import Admission, Rank, RemoteFences, Source
-from kvlease.roles.producer import ProducerSide
-from kvlease.roles.reads import LeasedReads
-from kvlease.roles.words import WorkerWords
-from kvlease.sim.planted.bug import Replacement, planted
+from kvlease.sim.planted.bug import Replacement, honest, planted
 
 
 @planted("S1", within_runs=10, stands_for="aws-do-eks 84, vllm 21570: reads of released blocks, all HTTP 200")
 def no_fence() -> Iterator[Replacement]:
     """What the fence says is not looked at: data that has arrived counts as the lease's own."""
-    honest = LeasedReads.verify
+    original = honest(LeasedReads, "verify")
 
     def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
-        return dict.fromkeys(honest(self, arrived), Verdict.INTACT)
+        return dict.fromkeys(original(self, arrived), Verdict.INTACT)
 
     yield LeasedReads, "verify", verify
 
@@ -28,14 +28,14 @@ def no_fence() -> Iterator[Replacement]:
 def fence_read_before_data() -> Iterator[Replacement]:
     """The fence is read as soon as the data is asked for, and not after it has come."""
 
-    honest = LeasedReads.admit
+    original = honest(LeasedReads, "admit")
 
     def admit(self: LeasedReads, request_id: str, words: Sequence[FenceWord]) -> None:
-        honest(self, request_id, words)
+        original(self, request_id, words)
         self._verifier.post(request_id, words)
         self.checking.add(request_id)
 
-    def prepare(_self: LeasedReads, _request_id: str) -> None:
+    def stage(_self: LeasedReads, _request_id: str) -> None:
         """There is nothing left to make ready."""
 
     def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
@@ -46,7 +46,7 @@ def fence_read_before_data() -> Iterator[Replacement]:
         return verdicts
 
     yield LeasedReads, "admit", admit
-    yield LeasedReads, "prepare", prepare
+    yield LeasedReads, "stage", stage
     yield LeasedReads, "verify", verify
 
 
@@ -63,10 +63,10 @@ def used_before_the_verdict() -> Iterator[Replacement]:
 @planted("S1", within_runs=1000, stands_for="vllm 52234: a failed receive fails open")
 def failed_fence_counts_as_intact() -> Iterator[Replacement]:
     """A fence that cannot be read is taken for one that was found intact."""
-    honest = LeasedReads.verify
+    original = honest(LeasedReads, "verify")
 
     def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
-        verdicts = honest(self, arrived)
+        verdicts = original(self, arrived)
         return {name: Verdict.INTACT if verdict is Verdict.FAILED else verdict for name, verdict in verdicts.items()}
 
     yield LeasedReads, "verify", verify
@@ -77,30 +77,30 @@ def failed_fence_counts_as_intact() -> Iterator[Replacement]:
 )
 def card_asked_for_without_end() -> Iterator[Replacement]:
     """A request whose producer is gone is not refused: its worker asks for the card again, and again."""
-    honest = RemoteFences.admit
+    original = honest(KnownFences, "admit")
 
     def admit(
-        self: RemoteFences,
+        self: KnownFences,
         request_id: str,
         source: Source,
         ref: LeaseRef,
         ranks: Sequence[Rank],
         come_back: Callable[[], None],
     ) -> Admission:
-        admission = honest(self, request_id, source, ref, ranks, come_back)
+        admission = original(self, request_id, source, ref, ranks, come_back)
         if admission is Admission.REFUSED:
-            return honest(self, request_id, source, ref, ranks, come_back)
+            return original(self, request_id, source, ref, ranks, come_back)
         return admission
 
-    yield RemoteFences, "admit", admit
+    yield KnownFences, "admit", admit
 
 
 @planted("S2", "S3", within_runs=10, stands_for="protocol.md, The fence, 2; MoRIIO: a live read sees reused blocks")
 def fence_cleared_after_free() -> Iterator[Replacement]:
     """A worker lets the blocks go and clears the word in its next step."""
-    honest = WorkerWords.arm
+    original = honest(ArmedWords, "arm")
 
-    def clear(self: WorkerWords, slot: int) -> bool:
+    def clear(self: ArmedWords, slot: int) -> bool:
         request_id = self._request_of.pop(slot, None)
         if request_id is None:
             return False
@@ -108,37 +108,38 @@ def fence_cleared_after_free() -> Iterator[Replacement]:
         self.__dict__.setdefault("late", []).append(slot)
         return self._latest.pop(request_id, None) == slot
 
-    def arm(self: WorkerWords, orders: FenceOrders) -> None:
+    def arm(self: ArmedWords, orders: FenceOrders) -> None:
         for slot in self.__dict__.pop("late", []):
-            assert self._table is not None
             self._table.clear(slot)
-        honest(self, orders)
+        original(self, orders)
 
-    yield WorkerWords, "clear", clear
-    yield WorkerWords, "arm", arm
+    yield ArmedWords, "clear", clear
+    yield ArmedWords, "arm", arm
 
 
 @planted("S3", "error", within_runs=100, stands_for="protocol.md, The fence, 4; vllm 56104: ranks that are not alike")
 def one_worker_clears_for_all() -> Iterator[Replacement]:
     """The first worker that reports a word as clear speaks for the others."""
 
-    def report(self: FenceLedger, cleared: Mapping[int, int]) -> list[Word]:
-        done = [self._by_slot[slot] for slot in cleared if slot in self._by_slot]
-        for word in done:
-            self._retire(word)
+    def hear_cleared(self: FenceSlots, cleared: Mapping[int, int]) -> list[Slot]:
+        done = [self._by_index[index] for index in cleared if index in self._by_index]
+        for slot in done:
+            self._retire(slot)
         return done
 
-    yield FenceLedger, "report", report
+    yield FenceSlots, "hear_cleared", hear_cleared
 
 
 @planted("S2", within_runs=10, stands_for="vllm 25808: D read before P had registered the expiry")
 def armed_after_prefill() -> Iterator[Replacement]:
     """Words are armed in the step after the grant, when the reference has left already."""
-    honest_grant, honest_orders = ProducerSide.grant, ProducerSide.take_orders
+    honest_finish, honest_orders = honest(ProducerSide, "finish"), honest(ProducerSide, "take_orders")
 
-    def grant(self: ProducerSide, *arguments: Any) -> LeaseRef:
-        ref: LeaseRef = honest_grant(self, *arguments)
-        self.__dict__.setdefault("granted", set()).add(ref.token)
+    def finish(self: ProducerSide, *arguments: Any) -> LeaseRef | None:
+        ref: LeaseRef | None = honest_finish(self, *arguments)
+        if ref is not None:
+            self.__dict__.setdefault("granted", set()).add(ref.token)
+            self.slots.has_orders = True
         return ref
 
     def take_orders(self: ProducerSide) -> FenceOrders:
@@ -148,39 +149,39 @@ def armed_after_prefill() -> Iterator[Replacement]:
         self.__dict__["waiting"] = [word for word in waiting if word.token not in granted]
         return FenceOrders(tuple(word for word in waiting if word.token in granted), orders.clear)
 
-    yield ProducerSide, "grant", grant
+    yield ProducerSide, "finish", finish
     yield ProducerSide, "take_orders", take_orders
 
 
 @planted("S3", "error", within_runs=50, stands_for="protocol.md, The fence, 4: a slot rests until all have cleared it")
 def slot_reused_early() -> Iterator[Replacement]:
     """A slot is given out again as soon as its clearing is ordered."""
-    honest_clear, honest_retire = FenceLedger.clear, FenceLedger._retire
+    honest_order, honest_retire = honest(FenceSlots, "order_clear"), honest(FenceSlots, "_retire")
 
-    def clear(self: FenceLedger, token: int) -> None:
-        word = self._by_token.get(token)
-        if word is not None and token not in self._ordered:
-            self._free.appendleft(word.slot)
-        honest_clear(self, token)
+    def order_clear(self: FenceSlots, token: int) -> None:
+        slot = self._by_token.get(token)
+        if slot is not None and token not in self._clearing:
+            self._free.appendleft(slot.index)
+        honest_order(self, token)
 
-    def retire(self: FenceLedger, word: Word) -> None:
-        honest_retire(self, word)
+    def retire(self: FenceSlots, slot: Slot) -> None:
+        honest_retire(self, slot)
         self._free.pop()
 
-    yield FenceLedger, "clear", clear
-    yield FenceLedger, "_retire", retire
+    yield FenceSlots, "order_clear", order_clear
+    yield FenceSlots, "_retire", retire
 
 
 @planted("S3", within_runs=10, stands_for="vllm 52234: a stale reference returned the previous prompt's answer")
 def token_reused() -> Iterator[Replacement]:
     """The token is the number of the slot: the next lease in it has the same."""
-    honest = FenceLedger.prepare
+    original = honest(FenceSlots, "take")
 
-    def prepare(self: FenceLedger, request_id: str) -> Word | None:
+    def take(self: FenceSlots, request_id: str) -> Slot | None:
         self.draw = lambda: self._free[0] + 1
-        return honest(self, request_id)
+        return original(self, request_id)
 
-    yield FenceLedger, "prepare", prepare
+    yield FenceSlots, "take", take
 
 
 @planted("L1", "L3", within_runs=150, stands_for="vllm 19223, 29906: what is aborted early is never given back")
@@ -196,13 +197,13 @@ def aborted_prefill_keeps_its_slot() -> Iterator[Replacement]:
 @planted("L2", "L3", within_runs=100, stands_for="vllm 49238: a restarted peer leaves poisoned state behind")
 def old_card_kept_for_ever() -> Iterator[Replacement]:
     """A producer's card is kept over its restart: nothing is read from the new one."""
-    honest = RemoteFences._learn
+    original = honest(KnownFences, "_learn")
 
-    def learn(self: RemoteFences, engine_id: str, fetched: Any) -> None:
+    def learn(self: KnownFences, engine_id: str, fetched: Any) -> None:
         known = self._known.get(engine_id)
-        honest(self, engine_id, fetched)
+        original(self, engine_id, fetched)
         if known is not None:
             self._known[engine_id] = known
             self._replaced.discard(engine_id)
 
-    yield RemoteFences, "_learn", learn
+    yield KnownFences, "_learn", learn

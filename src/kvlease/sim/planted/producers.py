@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from math import floor
 
-from kvlease.protocol import Cause, LeaseState, Lessee, Lessor, lessor
+from kvlease.engine.producer import ProducerSide
+from kvlease.protocol import LeaseState, Lessee, Lessor, lessor
+from kvlease.protocol.claims import ConsumerSession
 from kvlease.protocol.clock import ExpiryQueue
 from kvlease.protocol.effects import Send
 from kvlease.protocol.lease import Lease
-from kvlease.protocol.lessor import Session
 from kvlease.protocol.messages import Ack, Gone, Probe, Renew, Welcome
-from kvlease.protocol.tracking import Session as ConsumerSession
-from kvlease.roles.producer import ProducerSide
-from kvlease.sim.planted.bug import Replacement, planted
+from kvlease.protocol.states import ConsumerState, LeaseEvent
+from kvlease.protocol.tracking import ProducerSession
+from kvlease.sim.planted.bug import Replacement, honest, planted
 
 LONG_S = 1e9
 
@@ -19,14 +20,14 @@ LONG_S = 1e9
 @planted("S3", within_runs=25, stands_for="etcd's lessor: a renewal of an expired lease must fail")
 def renewal_while_revoking() -> Iterator[Replacement]:
     """A claim brings back a lease whose words are being cleared."""
-    honest = Lessor._claim
+    original = honest(Lessor, "_claim")
 
-    def claim(self: Lessor, session: Session, token: int) -> bool:
+    def claim(self: Lessor, session: ConsumerSession, token: int) -> bool:
         lease = self.leases.get(token)
         if lease is not None and lease.state is LeaseState.REVOKING:
             lease.state = LeaseState.GRANTED
             self._set_lease_timer(lease)
-        return honest(self, session, token)
+        return original(self, session, token)
 
     yield Lessor, "_claim", claim
 
@@ -52,10 +53,10 @@ def head_only_reaper() -> Iterator[Replacement]:
 @planted("L1", "L2", within_runs=10, stands_for="vllm 50326: a deadline of one host's clock compared on another")
 def wall_clock_on_the_wire() -> Iterator[Replacement]:
     """A renewal carries a point in its sender's time, and the producer takes it for its own."""
-    honest_renew, honest_on_renew = Lessee._renew, Lessor._on_renew
+    honest_renew, honest_on_renew = honest(Lessee, "_renew"), honest(Lessor, "_on_renew")
     stated: dict[tuple[int, int], float] = {}
 
-    def renew(self: Lessee, session: ConsumerSession, now: float) -> None:
+    def renew(self: Lessee, session: ProducerSession, now: float) -> None:
         stated[self.incarnation, self._seq + 1] = now + session.extension_s
         honest_renew(self, session, now)
 
@@ -63,7 +64,7 @@ def wall_clock_on_the_wire() -> Iterator[Replacement]:
         honest_on_renew(self, peer, message, t)
         session = self.sessions.get(peer)
         if session is not None and session.seq == message.seq and (peer, message.seq) in stated:
-            self._set_session_timer(session, stated[peer, message.seq])
+            self._set_deadline(session, stated[peer, message.seq])
 
     yield Lessee, "_renew", renew
     yield Lessor, "_on_renew", on_renew
@@ -73,10 +74,10 @@ def wall_clock_on_the_wire() -> Iterator[Replacement]:
 def released_for_all_consumers() -> Iterator[Replacement]:
     """One consumer's drop ends the lease for the others that claim it."""
 
-    def drop(self: Lessor, _session: Session, token: int) -> None:
-        lease = self.leases.get(token)
-        if lease is not None and lease.state is not LeaseState.REVOKING:
-            self._revoke(lease, Cause.RELEASED)
+    def drop(self: Lessor, _session: ConsumerSession, token: int, t: float) -> None:
+        lease = self._live(token)
+        if lease is not None:
+            self._revoke(lease, LeaseEvent.RELEASE, t)
 
     yield Lessor, "_drop", drop
 
@@ -95,10 +96,10 @@ def death_ignored() -> Iterator[Replacement]:
 def dead_consumer_keeps_the_term() -> Iterator[Replacement]:
     """What a dead consumer claimed is kept for the rest of the grant's own term."""
 
-    def orphan(self: Lessor, session: Session) -> None:
+    def orphan(self: Lessor, session: ConsumerSession, t: float) -> None:
         for token in list(session.claims):
             lease = self.leases[token]
-            self._unclaim(session, lease)
+            self._unclaim(session, lease, t)
             if not lease.claims:
                 self._lapse(lease, session.deadline)
 
@@ -108,10 +109,10 @@ def dead_consumer_keeps_the_term() -> Iterator[Replacement]:
 @planted("L1", within_runs=500, stands_for="R18; SGLang's NIXL backend: P has no timeout, and nobody asks")
 def no_probe() -> Iterator[Replacement]:
     """A producer that has nothing to say says nothing, and so never learns of a death."""
-    honest = Lessor._send
+    original = honest(Lessor, "_send")
 
-    def send(self: Lessor, session: Session, message: Welcome | Ack | Gone | Probe, t: float) -> None:
-        honest(self, session, message, t)
+    def send(self: Lessor, session: ConsumerSession, message: Welcome | Ack | Gone | Probe, t: float) -> None:
+        original(self, session, message, t)
         if isinstance(message, Probe) and self._effects and self._effects[-1] == Send(session.peer, message):
             self._effects.pop()
 
@@ -119,30 +120,31 @@ def no_probe() -> Iterator[Replacement]:
 
 
 @planted(
-    "L1", "L2", within_runs=100, stands_for="protocol.md, Deadlines: a Hello within the grace restores the session"
+    "L1", "L2", within_runs=1000, stands_for="protocol.md, Deadlines: a Hello within the grace restores the session"
 )
 def dead_once_dead_for_ever() -> Iterator[Replacement]:
     """A consumer that was reported dead by mistake is not believed that it lives."""
-    honest = Lessor._reopen
+    original = honest(Lessor, "_open")
 
-    def reopen(self: Lessor, session: Session, seq: int, t: float) -> None:
-        dead = session.dead
-        honest(self, session, seq, t)
-        session.dead = dead
+    def reopen(self: Lessor, session: ConsumerSession, seq: int, t: float) -> None:
+        state = session.state
+        original(self, session, seq, t)
+        if state is ConsumerState.DEAD:
+            session.state = state
 
-    yield Lessor, "_reopen", reopen
+    yield Lessor, "_open", reopen
 
 
 @planted("R20", within_runs=25, stands_for="R23: another consumer may claim the lease")
 def second_consumer_refused() -> Iterator[Replacement]:
     """A lease that somebody claims is not there for anybody else."""
-    honest = Lessor._claim
+    original = honest(Lessor, "_claim")
 
-    def claim(self: Lessor, session: Session, token: int) -> bool:
+    def claim(self: Lessor, session: ConsumerSession, token: int) -> bool:
         lease = self.leases.get(token)
         if lease is not None and set(lease.claims) - {session.peer}:
             return False
-        return honest(self, session, token)
+        return original(self, session, token)
 
     yield Lessor, "_claim", claim
 
@@ -150,13 +152,13 @@ def second_consumer_refused() -> Iterator[Replacement]:
 @planted("R25", within_runs=50, stands_for="inferred from vLLM's code: nothing bounds a lease's age; R25")
 def no_max_age() -> Iterator[Replacement]:
     """A lease lives as long as somebody renews it."""
-    honest = Lessor._set_lease_timer
+    original = honest(Lessor, "_set_lease_timer")
 
     def set_lease_timer(self: Lessor, lease: Lease) -> None:
         if lease.claims:
             self._lease_timers.set(lease.token, lease.granted_at + LONG_S)
         else:
-            honest(self, lease)
+            original(self, lease)
 
     yield Lessor, "_set_lease_timer", set_lease_timer
 
@@ -189,10 +191,10 @@ def grant_without_a_term() -> Iterator[Replacement]:
 def ends_kept_from_the_lessor() -> Iterator[Replacement]:
     """The lessor never hears that the words are cleared, and keeps the lease in mind."""
 
-    def ended(_self: Lessor, _token: int, _now: float) -> None:
+    def cleared(_self: Lessor, _token: int, _now: float) -> None:
         return None
 
-    yield lessor.Lessor, "ended", ended
+    yield Lessor, "cleared", cleared
 
 
 @planted("L1", "L3", within_runs=500, stands_for="vllm-backport 33: after days the transport died, and nobody noticed")

@@ -1,0 +1,72 @@
+"""When things end at a producer. `test_docs_deadlines` plays each row to a lessor, and finds the end where it says."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from docs.made.markdown import code, table
+
+
+class Deadline(NamedTuple):
+    """When something is over."""
+
+    of: str
+    """What it is that ends, or begins."""
+    at: str
+    """The formula: of moments, settings (`kv_lease_…`) and `Timing`."""
+    then: str
+    """What happens."""
+
+
+MOMENTS = {
+    "granted": "The prefill is done.",
+    "renewed": "The last Renew has arrived.",
+    "heard": "The last heartbeat of a stock consumer that names the lease has arrived.",
+    "reported": "The transport says that the consumer's process is dead.",
+    "greeted": "Another Hello of the consumer has arrived.",
+    "rested": "The last message has arrived, or the last claim has ended, by whatever cause.",
+    "spoken": "The producer has last said something to the consumer.",
+}
+"""The moments from which deadlines count."""
+
+DEADLINES = (
+    Deadline("a lease that nobody has claimed", "granted + kv_lease_duration", "it has expired"),
+    Deadline(
+        "a lease that a stock consumer keeps",
+        "max(granted + kv_lease_duration, heard + kv_lease_extension)",
+        "it has expired",
+    ),
+    Deadline(
+        "a claim whose session has fallen silent",
+        "renewed + kv_lease_extension",
+        "it is void; a lease whose term still runs is granted as before",
+    ),
+    Deadline(
+        "a lease whose sessions have all fallen silent",
+        "max(granted + kv_lease_duration, renewed + kv_lease_extension)",
+        "it has expired",
+    ),
+    Deadline(
+        "a claim that was not stated again after another Hello",
+        "greeted + kv_lease_extension",
+        "it is void; a lease whose term still runs is granted as before",
+    ),
+    Deadline(
+        "a lease whose last consumer is dead",
+        "min(renewed + kv_lease_extension, reported + kv_lease_orphan_grace)",
+        "it is orphaned, unless the same incarnation has said Hello, or another has claimed it",
+    ),
+    Deadline("any lease", "granted + kv_lease_max_age", "it has aged out, renewed or not"),
+    Deadline(
+        "a session without claims",
+        "rested + max(kv_lease_extension, session_idle_s)",
+        "it is forgotten; until then its consumer may claim again",
+    ),
+    Deadline("a silence while the consumer claims a lease", "spoken + kv_lease_probe_interval", "a Probe is sent"),
+)
+
+
+def deadlines() -> Iterator[str]:
+    """Every deadline, and the moments from which they count."""
+    yield from table(("of", "is over at", "then"), ((row.of, code(row.at), row.then) for row in DEADLINES))
+    yield ""
+    yield from table(("moment", "when"), ((code(name), when) for name, when in MOMENTS.items()))

@@ -1,0 +1,45 @@
+"""Which page has which parts, and a page with its parts as the code has them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from docs.made import constants, deadlines, messages, metrics, reference, settings, states
+
+ROOT = Path(__file__).parents[2]
+Parts = Mapping[str, Callable[[], Iterator[str]]]
+"""By name: the lines of each."""
+BEGIN, END = "<!-- {}: from the code, by `make docs` -->\n", "<!-- end of {} -->\n"
+
+PAGES: Mapping[Path, Parts] = {
+    ROOT / "README.md": {"settings": settings.in_short},
+    ROOT / "docs" / "guide.md": {
+        "settings": settings.settings,
+        "metrics": metrics.metrics,
+        "values": metrics.values,
+    },
+    ROOT / "docs" / "protocol.md": {
+        "lease": states.lease,
+        "consumer": states.consumer,
+        "producer": states.producer,
+        "deadlines": deadlines.deadlines,
+        "messages": messages.messages,
+        "fields": messages.fields,
+        "card": messages.card,
+        "reference": reference.reference,
+        "timing": constants.timing,
+        "wire": constants.wire,
+        "kept": constants.kept,
+    },
+}
+
+
+def written(text: str, parts: Parts) -> str:
+    """The page with its parts as the code has them. Raises ValueError where a part's place is missing."""
+    for name, lines in parts.items():
+        begin, end = BEGIN.format(name), END.format(name)
+        head, found, rest = text.partition(begin)
+        _, closed, tail = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"the page has no place for the part {name!r}: it lies between {begin!r} and {end!r}")
+        text = head + begin + "\n".join(lines()) + "\n" + end + tail
+    return text

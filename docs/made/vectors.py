@@ -1,0 +1,165 @@
+"""Test vectors for those who implement the protocol elsewhere: whole files of JSON.
+
+Integers are written in full, up to 2^64 - 1: read them as u64. Bytes are hex.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from docs.made.messages import KINDS, smallest
+from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef, WorkerFence
+from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, MAX_TOKENS
+from kvlease.protocol.messages import MAGIC, VERSION, Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome, encode
+from kvlease.protocol.prompt import Media, fingerprint
+
+FOLDER = Path(__file__).parents[1] / "protocol" / "vectors"
+PREFIX = MAGIC + bytes([VERSION])
+
+
+def _body(kind: type[Message], *fields: object) -> bytes:
+    """An array with the tag of a message, and whatever behind it."""
+    return msgspec.msgpack.encode([kind.__struct_config__.tag, *fields])
+
+
+WIDTHS = [1, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**64 - 1]
+"""The last of each width that MessagePack writes an integer in, and the first of the next."""
+
+MESSAGES: tuple[Message, ...] = (
+    *(smallest(kind) for kind in KINDS),
+    Hello(VERSION, 0x0123456789ABCDEF, 1, "decode-0", b"address of the agent"),
+    Hello(VERSION, 2**64 - 1, 2**53 + 1, "d\u00e9code \u2013 \U0001f300", bytes(range(256))),
+    Welcome(VERSION, 0xFEDCBA9876543210, 1, 30_000, 20_000, 5_000, 250, 7),
+    Renew(2, WIDTHS, [], 7),
+    Renew(3, [], WIDTHS, 7),
+    Renew(4, list(range(1, 17)), list(range(17, 33)), 2**64 - 1),
+    Ack(2, [], False),
+    Ack(3, WIDTHS, True),
+    Gone(WIDTHS),
+    Bye(2**64 - 1),
+)
+"""Messages to be written and read."""
+
+READ_ONLY: tuple[tuple[str, type[Message], list[Any]], ...] = (
+    ("the session is left out", Welcome, [1, 2, 3, 4, 5, 6, 7]),
+    ("the session is left out", Renew, [1, [2], [3]]),
+    ("reopen is left out", Ack, [1, [2]]),
+    ("the seq is left out", Bye, []),
+    ("a field of a newer minor version follows", Probe, ["new"]),
+    ("a field of a newer minor version follows", Renew, [1, [2], [3], 4, ["new"]]),
+)
+"""What is to be read, though nobody of this version writes it: why, the message, the array behind its tag."""
+
+REFUSED: tuple[tuple[str, bytes], ...] = (
+    ("magic", b""),
+    ("magic", b"KVM" + bytes([VERSION]) + _body(Probe)),
+    ("encoding", MAGIC + bytes([VERSION + 1]) + _body(Probe)),
+    ("body", PREFIX),
+    ("body", PREFIX + msgspec.msgpack.encode([len(KINDS) + 1])),
+    ("body", PREFIX + _body(Gone, [-1])),
+    ("body", PREFIX + _body(Gone, ["1"])),
+    ("body", PREFIX + _body(Welcome, 1, 2, 3, 0, 5, 6, 7)),
+    ("body", PREFIX + _body(Probe) + b"\x00"),
+)
+"""What is refused, and the kind under which that is counted (`kvlease:refused_total`)."""
+
+REFERENCES = (
+    LeaseRef(0x0123456789ABCDEF, 0xFEDCBA9876543210, 5, 30_000, Fingerprint(5, 0x918D9BF60AF26A20, 0)),
+    LeaseRef(0, 1, 0, 1, Fingerprint(1, 0, 0)),
+    LeaseRef(2**64 - 1, 2**64 - 1, MAX_SLOTS - 1, MAX_TERM_MS, Fingerprint(MAX_TOKENS, 2**64 - 1, 2**64 - 1)),
+)
+
+CARD = LeaseCard(
+    [VERSION],
+    0x0123456789ABCDEF,
+    b"address of the agent",
+    [WorkerFence(0, 0, 1 << 47, 8192), WorkerFence(0, 1, 4096, 64)],
+)
+
+IDS = [1, 255, 256, 70_000, 2**31]
+PROMPTS: tuple[dict[str, Any], ...] = (
+    {"token_ids": IDS, "tokens": 5},
+    {"token_ids": [], "tokens": 1},
+    {"token_ids": IDS, "tokens": 5, "adapter": "sql", "salt": "tenant"},
+    {"token_ids": IDS, "tokens": 5, "adapter": "", "salt": ""},
+    {"token_ids": None, "tokens": 3, "embeddings": bytes(range(32))},
+    {"token_ids": IDS, "tokens": 5, "media": [Media("a1b2", 1, 3), Media("\u00e9", 4, 1)]},
+    {
+        "token_ids": IDS,
+        "tokens": 5,
+        "adapter": "sql",
+        "salt": "tenant",
+        "media": [Media("a1b2", 1, 3)],
+        "embeddings": b"\x01" * 32,
+        "mask": b"\x01\x00\x01\x01\x01",
+    },
+)
+"""Prompts, as `fingerprint` takes them."""
+
+
+def messages() -> str:
+    """Messages to write and read, such as are only read, and such as are refused."""
+    both = [_message(message) | {"hex": encode(message).hex()} for message in MESSAGES]
+    read = [
+        {"why": why}
+        | _message(kind(*fields[: len(kind.__struct_fields__)]))
+        | {"hex": (PREFIX + _body(kind, *fields)).hex()}
+        for why, kind, fields in READ_ONLY
+    ]
+    refused = [{"kind": kind, "hex": payload.hex()} for kind, payload in REFUSED]
+    return _json({"write_and_read": both, "read": read, "refuse": refused})
+
+
+def cards() -> str:
+    """A lease card."""
+    return _json({"cards": [{"card": _plain(CARD), "hex": CARD.encode().hex()}]})
+
+
+def references() -> str:
+    """References, and how they stand in `kv_transfer_params`."""
+    rows = [{"reference": _plain(asdict(reference)), "kv_lease": reference.to_params()} for reference in REFERENCES]
+    return _json({"references": rows})
+
+
+def fingerprints() -> str:
+    """Prompts and their fingerprints."""
+    rows = [{"prompt": _plain(prompt), "fingerprint": asdict(fingerprint(**prompt))} for prompt in PROMPTS]
+    return _json({"fingerprints": rows})
+
+
+FILES: dict[Path, Callable[[], str]] = {
+    FOLDER / "messages.json": messages,
+    FOLDER / "cards.json": cards,
+    FOLDER / "references.json": references,
+    FOLDER / "fingerprints.json": fingerprints,
+}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    return {"message": type(message).__name__, "fields": _plain(message)}
+
+
+def _plain(value: object) -> Any:
+    """As JSON has it: bytes in hex, and whatever has fields as an object, also where it is an array on the wire."""
+    match value:
+        case bytes():
+            return value.hex()
+        case msgspec.Struct():
+            return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+        case Media():
+            return asdict(value)
+        case list():
+            return [_plain(item) for item in value]
+        case dict():
+            return {name: _plain(item) for name, item in value.items()}
+    return value
+
+
+def _json(lists: dict[str, list[dict[str, Any]]]) -> str:
+    """An object of lists, each vector in a line of its own."""
+    parts = (f'"{name}": [\n' + ",\n".join(map(json.dumps, vectors)) + "\n]" for name, vectors in lists.items())
+    return "{\n" + ",\n".join(parts) + "\n}\n"

@@ -1,0 +1,137 @@
+"""A consumer's scheduler: which requests read leased blocks, and which must not."""
+
+from collections import Counter
+from collections.abc import Collection
+
+from kvlease.engine.ports import LeaseDesk
+from kvlease.errors import brief
+from kvlease.logs import bounded_logger
+from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
+
+bounded = bounded_logger(__name__)
+
+
+class ConsumerSide:
+    """Has the leases of waiting requests renewed from the moment the scheduler knows them (R8), until they are read.
+
+    Attributes: `bad_references`: requests since the start whose reference could not be read. `other_prompts`: requests
+    since the start whose reference was made for another prompt, by what differs: length, content or media.
+    `released`: leased requests that were loaded, or ended without.
+    """
+
+    def __init__(self, desk: LeaseDesk, compares_media: bool = True) -> None:
+        """`compares_media`: False where decode engines are given stand-ins for images (`LeaseConfig.compare_media`)."""
+        self.bad_references = 0
+        self.other_prompts: Counter[str] = Counter()
+        self.released = 0
+        self._desk = desk
+        self._compares_media = compares_media
+        self._refs: dict[str, LeaseRef | None] = {}
+        """Leased requests that are not loaded yet; None for one that must not be read."""
+        self._lost: set[str] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Leased requests that are not loaded yet."""
+        return len(self._refs)
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Those of them whose lease is known to be lost."""
+        return frozenset(self._lost)
+
+    def has(self, request_id: str) -> bool:
+        """Whether the request is leased and not loaded yet."""
+        return request_id in self._refs
+
+    def ref(self, request_id: str) -> LeaseRef | None:
+        """The lease that a request waits for; None for one that has none, or must not be read."""
+        return self._refs.get(request_id)
+
+    def take_on(
+        self, request_id: str, prompt: Fingerprint, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False
+    ) -> bool:
+        """A new request with the reference to a prefill elsewhere. `endpoint`: that producer's side channel.
+
+        False: what was computed is another prompt's, and the request is to be computed here, with no mechanism at all
+        (R35). True: it is leased, and its lease is kept, or its load will fail.
+        """
+        differs = self._difference(prompt, ref.prompt)
+        if differs is not None:
+            return self._turn_away(request_id, prompt, ref.prompt, differs)
+        self.keep(request_id, ref, endpoint, siblings)
+        return True
+
+    def keep(self, request_id: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
+        """Keep the lease until the request is released, whatever its prompt is; a no-op for a request named twice."""
+        # What it is known by stays, or the lease of its first reference would be kept for ever.
+        if request_id not in self._refs:
+            self._refs[request_id] = ref
+            self._desk.track(request_id, ref, endpoint, siblings)
+
+    def refuse(self, request_id: str, why: str) -> None:
+        """A request whose reference cannot be read: without its fence nothing is read, and its load will fail."""
+        if request_id in self._refs:
+            return
+        self.bad_references += 1
+        bounded.warning("kvlease: request %s: %s; its prefill will not be read", brief(request_id), why)
+        self._refs[request_id] = None
+
+    def _difference(self, own: Fingerprint, computed: Fingerprint) -> str | None:
+        """Between a request's prompt and what was computed; None where they are the same."""
+        if own.tokens != computed.tokens:
+            return "length"
+        if own.digest != computed.digest:
+            return "content"
+        return "media" if self._compares_media and own.media != computed.media else None
+
+    def _turn_away(self, request_id: str, own: Fingerprint, computed: Fingerprint, differs: str) -> bool:
+        """What was computed is not this request's prompt. `take_on`'s answer.
+
+        The lease is left alone: whom it was made for may still come. Tokens can be computed here. Where either has
+        images or the like, this engine may have been given stand-ins for them, or none, never having been meant to need
+        them (Dynamo's `construct_qwen_decode_mm_data`): what it would compute is wrong, and its load-failure policy
+        decides.
+        """
+        if request_id in self._refs:
+            return True
+        self.other_prompts[differs] += 1
+        computable = not own.media and not computed.media
+        outcome = "it is computed here" if computable else "its prefill will not be read"
+        if differs == "media":
+            outcome += ". If this engine is given stand-ins for images, set kv_lease_compare_media to false"
+        bounded.warning(
+            "kvlease: request %s has the reference to a prefill of another prompt (%d tokens, its own has %d; they "
+            "differ in %s); %s",
+            brief(request_id), computed.tokens, own.tokens, differs, outcome,
+        )  # fmt: skip
+        if not computable:
+            self._refs[request_id] = None
+        return not computable
+
+    def release(self, request_id: str) -> None:
+        """The data is here, or nobody wants it any more; a no-op for a request that is not leased."""
+        if request_id not in self._refs:
+            return
+        if self._refs.pop(request_id) is not None:
+            self._desk.untrack(request_id)
+        self._lost.discard(request_id)
+        self.released += 1
+
+    def begin(self, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
+        """Of the requests to be read now: the references of the leased ones, and those that must not be read at all."""
+        lost = self._desk.take_lost()
+        if not request_ids and not lost:
+            return {}, frozenset()
+        self._lost.update(holder for holder in lost if holder in self._refs)
+        reads: dict[str, LeaseRef] = {}
+        unreadable: set[str] = set()
+        for request_id in request_ids:
+            if request_id not in self._refs:
+                continue
+            ref = self._refs[request_id]
+            if ref is None or request_id in self._lost:
+                unreadable.add(request_id)
+            else:
+                reads[request_id] = ref
+        return reads, frozenset(unreadable)

@@ -1,0 +1,184 @@
+"""Lease agents of the fleet: the real protocol, driven by what happens instead of by polling.
+
+A real agent takes a turn every 10 ms (`agent/loop.py`). Here it takes its turns at such times, too, but only those
+before which it heard something, or a deadline of its own was over.
+"""
+
+import math
+from typing import Any
+
+from kvlease.fleet.leasing import HoldingEngine, ReadingEngine
+from kvlease.fleet.policies.network import Post
+from kvlease.fleet.records import FleetLease
+from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, Peer, WorkerFence
+from kvlease.protocol.effects import Effect, Fetch, Lose, Revoke, Send
+from kvlease.protocol.messages import VERSION, Message
+from kvlease.protocol.said import Cleared, Progress, Said, Untrack
+
+ADDRESS = bytes(450)
+"""As long as a NIXL agent's metadata without registered memory."""
+FENCE_SLOTS = 1 << 16
+
+
+class FleetAgent:
+    """What both kinds have in common: they live, stand still, and take turns."""
+
+    def __init__(self, post: Post, engine_id: str, config: LeaseConfig) -> None:
+        self.incarnation = post.draw_incarnation()
+        self.died_at: float | None = None
+        self.stopped_until = 0.0
+        self._post = post
+        self._agenda = post.agenda
+        self._poll_s = post.fleet.agent_poll_s
+        self._phase = post.draw_phase()
+        self._peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
+        self._turn_at = math.inf
+        """When the next turn is planned."""
+        self._waiting: list[tuple[float, list[Any], Any]] = []
+        """What it hears in the first turn from a time on, and as what."""
+        self._said: list[Said] = []
+        self._arrived: list[tuple[int, Message]] = []
+        self._cards: list[tuple[Endpoint, LeaseCard | None]] = []
+
+    def die(self) -> None:
+        self.died_at = self._agenda.now
+        self._waiting.clear()
+
+    def stop(self, until: float) -> None:
+        """It stands still, with its process."""
+        self.stopped_until = max(self.stopped_until, until)
+
+    # -- what it is to hear --------------------------------------------------------------------------------------
+
+    def say(self, word: Said) -> None:
+        """Its engine leaves word."""
+        self._wait(self._agenda.now, self._said, word)
+
+    def arrive(self, at: float, sender: int, message: Message) -> None:
+        """A message arrives."""
+        self._wait(at, self._arrived, (sender, message))
+
+    def answer(self, at: float, endpoint: Endpoint, card: LeaseCard | None) -> None:
+        """A card that was asked for comes, or none."""
+        self._wait(at, self._cards, (endpoint, card))
+
+    def _wait(self, at: float, heard: list[Any], what: Any) -> None:
+        if self.died_at is None:
+            self._waiting.append((at, heard, what))
+            self._plan(at)
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    def _plan(self, due: float) -> None:
+        """A turn from `due` on, unless there is one before."""
+        if due >= self._turn_at:
+            return
+        now = self._agenda.now
+        turns = math.floor(max(due, self.stopped_until, now) / self._poll_s - self._phase) + 1
+        at = (turns + self._phase) * self._poll_s
+        if at <= now:
+            # By a rounding: that turn is this one.
+            at += self._poll_s
+        if at < self._turn_at:
+            self._turn_at = at
+            self._agenda.at(at, self._turn, at)
+
+    def _turn(self, planned: float) -> None:
+        if planned != self._turn_at or self.died_at is not None:
+            return
+        self._turn_at = math.inf
+        now = self._agenda.now
+        if self.stopped_until > now:
+            self._plan(now)
+            return
+        waiting, self._waiting = self._waiting, []
+        for at, heard, what in waiting:
+            if at <= now:
+                heard.append(what)
+            else:
+                self._wait(at, heard, what)
+        progress = self._look(now)
+        effects = self._peer.turn(now, self._said, self._arrived, self._cards, progress)
+        self._said.clear()
+        self._arrived.clear()
+        self._cards.clear()
+        for effect in effects:
+            self._do(effect, now)
+        due = self._peer.next_due()
+        if due is not None:
+            self._plan(due)
+
+    def _look(self, now: float) -> Progress | None:
+        """A turn begins. Returns what the engine is at."""
+        raise NotImplementedError
+
+    def _do(self, effect: Effect, now: float) -> None:
+        if type(effect) is Send and not self._post.send(self, effect.peer, effect.message):
+            for more in self._peer.lost(effect.peer, now):
+                self._do(more, now)
+
+
+class ProducerAgent(FleetAgent):
+    """The agent of an engine that prefills, and what its effects come to there."""
+
+    def __init__(self, post: Post, producer: HoldingEngine, config: LeaseConfig) -> None:
+        super().__init__(post, "", config)
+        self._producer = producer
+        self._stood_still = False
+        workers = [WorkerFence(0, rank, 1 << 40, FENCE_SLOTS) for rank in range(post.fleet.tensor_parallel)]
+        self.card = LeaseCard([VERSION], self.incarnation, ADDRESS, workers)
+        self.card_bytes = len(self.card.encode())
+        post.join(self)
+        post.serve(self, producer.life)
+
+    def stop(self, until: float) -> None:
+        self._look(self._agenda.now)
+        self._stood_still = True
+        super().stop(until)
+
+    def _look(self, now: float) -> None:
+        """Since it looks all the time, only what it stood still is a gap (R26). It renews nothing."""
+        if self._stood_still:
+            self._stood_still = self.stopped_until > now
+        else:
+            # The real agent would have taken a turn every 10 ms up to now.
+            self._peer.lessor.was_awake(now)
+
+    def _do(self, effect: Effect, now: float) -> None:
+        if type(effect) is Revoke:
+            lease = self._producer.leases.get(effect.token)
+            if lease is not None:
+                self._producer.at_step(self._clear, (lease, effect.cause.value))
+        super()._do(effect, now)
+
+    def _clear(self, over: tuple[FleetLease, str]) -> None:
+        """A step begins: every worker clears the word, and says so when the step ends."""
+        over[0].cleared = True
+        self._producer.at_step(self._free, over)
+
+    def _free(self, over: tuple[FleetLease, str]) -> None:
+        self._producer.free(*over)
+        self.say(Cleared(over[0].token))
+
+
+class ConsumerAgent(FleetAgent):
+    """The agent of an engine that decodes, and what its effects come to there."""
+
+    def __init__(self, post: Post, consumer: ReadingEngine, config: LeaseConfig) -> None:
+        super().__init__(post, f"consumer-{consumer.index:06d}-" + "0" * 20, config)
+        self.lost: set[str] = set()
+        """Requests whose lease is lost."""
+        self._consumer = consumer
+        post.join(self)
+
+    def _look(self, now: float) -> Progress:
+        self.lost.difference_update(word.holder for word in self._said if type(word) is Untrack)
+        # An engine that does not stand still makes steps all the time.
+        return Progress(self._consumer.stalled_since if self._consumer.stands_still else now, True)
+
+    def _do(self, effect: Effect, now: float) -> None:
+        if type(effect) is Fetch:
+            self._post.fetch(effect.endpoint, self)
+        elif type(effect) is Lose:
+            self.lost.add(effect.holder)
+        super()._do(effect, now)

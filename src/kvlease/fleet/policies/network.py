@@ -1,0 +1,104 @@
+"""The network among lease agents: who is where, how long a message takes, and how much is sent.
+
+Nothing is lost on it; `kvlease.sim` has a network that loses, repeats and reorders.
+"""
+
+from typing import Protocol
+
+from kvlease.fleet.context import FleetContext
+from kvlease.fleet.records import EngineLife
+from kvlease.protocol import Endpoint, LeaseCard
+from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome, encode
+
+
+class Party(Protocol):
+    """An agent, as the network knows it."""
+
+    @property
+    def incarnation(self) -> int: ...
+
+    @property
+    def died_at(self) -> float | None: ...
+
+    def arrive(self, at: float, sender: int, message: Message) -> None:
+        """A message arrives at a time, from this incarnation."""
+
+
+class Server(Party, Protocol):
+    """An agent of a producer, whose side channel has its card."""
+
+    @property
+    def stopped_until(self) -> float: ...
+
+    @property
+    def card(self) -> LeaseCard: ...
+
+    @property
+    def card_bytes(self) -> int: ...
+
+
+class Asker(Party, Protocol):
+    """An agent of a consumer, which asks for cards."""
+
+    def answer(self, at: float, endpoint: Endpoint, card: LeaseCard | None) -> None:
+        """What was asked of a side channel comes at a time; None where nobody answers."""
+
+
+_KINDS = {kind: kind.__name__.lower() for kind in (Hello, Welcome, Renew, Ack, Gone, Probe, Bye)}
+
+
+class Post:
+    """Carries messages between agents, and knows who they are."""
+
+    def __init__(self, context: FleetContext) -> None:
+        self.fleet = context.fleet
+        self.agenda = context.agenda
+        self._books = context.books
+        self._phases = context.chance.of("agents")
+        self._incarnations = context.chance.of("incarnations")
+        self._parties: dict[int, Party] = {}
+        """By incarnation, the dead among them."""
+        self._servers: dict[int, Server] = {}
+        """By the number of their producer."""
+        self._lives: dict[EngineLife, int] = {}
+
+    def draw_incarnation(self) -> int:
+        return self._incarnations.getrandbits(64)
+
+    def join(self, party: Party) -> None:
+        """From now on it can be reached."""
+        self._parties[party.incarnation] = party
+
+    def serve(self, server: Server, life: EngineLife) -> None:
+        """From now on the side channel of this producer has its card."""
+        self._servers[life.index] = server
+        self._lives[life] = server.incarnation
+
+    def incarnation(self, life: EngineLife) -> int:
+        """Of the agent of a producer in one of its lives."""
+        return self._lives[life]
+
+    def draw_phase(self) -> float:
+        """When an agent takes its turns, as a share of the time between two of them."""
+        return self._phases.random()
+
+    def send(self, sender: Party, peer: int, message: Message) -> bool:
+        """False when the transport says that the peer is gone."""
+        now, fleet = self.agenda.now, self.fleet
+        receiver = self._parties[peer]
+        if receiver.died_at is not None and now >= receiver.died_at + fleet.death_seen_s:
+            return False
+        self._books.send(_KINDS[type(message)], len(encode(message)), 1, now)
+        receiver.arrive(now + fleet.latency_s, sender.incarnation, message)
+        return True
+
+    def fetch(self, endpoint: Endpoint, asker: Asker) -> None:
+        """Asks the side channel of a producer for its card."""
+        now, fleet = self.agenda.now, self.fleet
+        server = self._servers[endpoint[1]]
+        served_at = max(now, server.stopped_until) + fleet.card_s
+        if server.died_at is not None or served_at > now + max(fleet.card_timeout_s, fleet.card_s):
+            asker.answer(now + fleet.card_timeout_s, endpoint, None)
+        else:
+            self._books.send("card", server.card_bytes, 2, now)
+            asker.answer(served_at, endpoint, server.card)

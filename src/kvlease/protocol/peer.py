@@ -1,0 +1,143 @@
+"""One lease agent's protocol, both halves of it, and the order in which they hear: sans-I/O.
+
+What comes in is what the engine said, what has arrived, and the time; what comes out are effects, to be carried out in
+their order. Whoever drives it (an engine's agent, a simulation, an exploration, a test) needs no more rules than that.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from kvlease.protocol.card import Endpoint, LeaseCard
+from kvlease.protocol.config import LeaseConfig
+from kvlease.protocol.effects import Connect, Disconnect, Effect
+from kvlease.protocol.lessee import Lessee, LesseeSnapshot
+from kvlease.protocol.lessor import Lessor, LessorSnapshot
+from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome
+from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Said, Track, Untrack
+from kvlease.protocol.timing import TIMING, Timing
+
+
+class PeerSnapshot(NamedTuple):
+    """What a peer knows at a moment."""
+
+    lessor: LessorSnapshot
+    lessee: LesseeSnapshot
+    links: frozenset[int]
+    """Incarnations that it is connected with."""
+
+
+class Peer:
+    """A lessor and a lessee with one name on the network. Not thread-safe: one thread owns it.
+
+    Attributes: `lessor` and `lessee`, to look at.
+    """
+
+    def __init__(
+        self,
+        config: LeaseConfig,
+        engine_id: str,
+        incarnation: int,
+        address: bytes,
+        now: float,
+        timing: Timing = TIMING,
+    ) -> None:
+        """`address`: the transport's own, for other agents; `now`: monotonic seconds."""
+        self.incarnation = incarnation
+        self.lessor = Lessor(config, incarnation, now, timing)
+        self.lessee = Lessee(engine_id, incarnation, address, config.stall_limit_s, now, timing)
+        self._links: dict[int, set[str]] = {}
+        """Which half talks to whom: both may talk to the same engine."""
+
+    def turn(
+        self,
+        now: float,
+        said: Iterable[Said] = (),
+        arrived: Iterable[tuple[int, Message]] = (),
+        cards: Iterable[tuple[Endpoint, LeaseCard | None]] = (),
+        progress: Progress | None = None,
+    ) -> list[Effect]:
+        """One turn: the engine's word, then all that arrived, then what time does. Returns what is to be done.
+
+        In this order, since a claim must not come before its grant, and nothing may end while the message that would
+        have saved it lies unread. `arrived`: (sender's incarnation, message). `cards`: answers to `Fetch`, None where
+        nobody answered. `progress`: what the engine is at, None where that is unknown. Where the transport finds a peer
+        gone, `lost` is to be called.
+        """
+        for word in said:
+            self._hear(word, now)
+        for peer, message in arrived:
+            self._receive(peer, message, now)
+        for endpoint, card in cards:
+            self.lessee.card_fetched(endpoint, card, now)
+        self.lessor.advance(now)
+        if progress is not None:
+            # Last: what is withheld goes out at once when the engine does, whatever has arrived meanwhile.
+            self.lessee.progress(progress.at, stepping=progress.stepping)
+        self.lessee.advance(now)
+        return self._take_effects()
+
+    def lost(self, peer: int, now: float) -> list[Effect]:
+        """The transport says that `peer` is dead or unreachable. Returns what is to be done."""
+        self.lessor.peer_lost(peer, now)
+        self.lessee.peer_lost(peer, now)
+        return self._take_effects()
+
+    def close(self, now: float) -> list[Effect]:
+        """The engine shuts down: Bye to all peers. Returns what is to be done, the last thing of all."""
+        self.lessor.close(now)
+        self.lessee.close()
+        return self._take_effects()
+
+    def next_due(self) -> float | None:
+        """When time does something next, if nothing comes before; None while there is nothing to wait for."""
+        dues = (self.lessor.next_due(), self.lessee.next_due())
+        return min((due for due in dues if due is not None), default=None)
+
+    def snapshot(self) -> PeerSnapshot:
+        """All that is known."""
+        return PeerSnapshot(self.lessor.snapshot(), self.lessee.snapshot(), frozenset(self._links))
+
+    def _hear(self, word: Said, now: float) -> None:
+        match word:
+            case Grant():
+                self.lessor.grant(word.token, now)
+            case Cleared():
+                self.lessor.cleared(word.token, now)
+            case Track():
+                self.lessee.track(word.holder, word.ref, word.endpoint, word.siblings, now)
+            case Untrack():
+                self.lessee.untrack(word.holder, now)
+            case Extend():
+                self.lessor.extend(word.token, now)
+            case Abort():
+                self.lessor.abort(word.token, now)
+
+    def _receive(self, peer: int, message: Message, now: float) -> None:
+        match message:
+            case Hello() | Renew():
+                self.lessor.receive(peer, message, now)
+            case Welcome() | Ack() | Gone() | Probe():
+                self.lessee.receive(peer, message, now)
+            case Bye():
+                # An engine may be our producer and our consumer at once.
+                self.lessor.receive(peer, message, now)
+                self.lessee.receive(peer, message, now)
+
+    def _take_effects(self) -> list[Effect]:
+        lessors, lessees = self.lessor.take_effects(), self.lessee.take_effects()
+        effects = [effect for effect in lessors if self._holds_for_both("lessor", effect)] if lessors else []
+        if lessees:
+            effects += [effect for effect in lessees if self._holds_for_both("lessee", effect)]
+        return effects
+
+    def _holds_for_both(self, half: str, effect: Effect) -> bool:
+        """Keeps account of links: one goes with the last half that talks over it, and no sooner."""
+        if isinstance(effect, Connect):
+            self._links.setdefault(effect.peer, set()).add(half)
+        elif isinstance(effect, Disconnect):
+            halves = self._links.get(effect.peer, set())
+            halves.discard(half)
+            if halves:
+                return False
+            self._links.pop(effect.peer, None)
+        return True

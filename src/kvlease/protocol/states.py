@@ -1,0 +1,208 @@
+"""The states of a lease and of both ends of a session, and the tables that drive them.
+
+Each table is all that can happen: an event in a state that it does not name is a bug of kvlease's, and raises
+`ImpossibleEvent`. The diagrams in docs/protocol.md are made of these tables (`make docs`), as h11 makes its manual's.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import TypeVar
+
+from kvlease.errors import ImpossibleEvent
+
+S = TypeVar("S", bound=enum.StrEnum)
+E = TypeVar("E", bound=enum.StrEnum)
+T = TypeVar("T")
+
+
+class LeaseState(enum.StrEnum):
+    """A lease's life on its producer. The lessor knows it from its grant on: before that its word is armed, but its
+    token has not left the producer, so there is nobody to hear from."""
+
+    PREPARED = "prepared"
+    """Its word is armed in every worker; its prefill is not done."""
+    GRANTED = "granted"
+    """Its reference has left the producer, and nobody claims it."""
+    CLAIMED = "claimed"
+    """At least one consumer's session holds it."""
+    REVOKING = "revoking"
+    """It is over: nobody can renew it, and every worker clears its word."""
+    ENDED = "ended"
+    """Its word is clear and its blocks are free."""
+
+
+class LeaseEvent(enum.StrEnum):
+    """What happens to a lease."""
+
+    GRANT = "grant"
+    """The prefill is done, and the reference leaves the producer."""
+    ABORT = "abort"
+    """Nobody will ever hear of it."""
+    CLAIM = "claim"
+    """A consumer's session begins to hold it."""
+    UNCLAIM = "unclaim"
+    """Its last claim is void, and the term of its grant still runs."""
+    RELEASE = "release"
+    """The last that claimed it lets go of it, or somebody who has its token and never claimed it."""
+    EXPIRE = "expire"
+    """Its term is over and nobody claims it; or its last claim is void after that."""
+    ORPHAN = "orphan"
+    """Its last consumer is dead, and the grace is over."""
+    AGE = "age"
+    """It has reached its maximum age."""
+    CLEAR = "clear"
+    """Every worker has cleared its word and let its blocks go: they were told to, or a stock consumer has told each of
+    them that it has read."""
+
+
+class Cause(enum.StrEnum):
+    """Why a lease ended; the label of `kvlease:lease_ends_total`."""
+
+    RELEASED = "released"
+    """Its last consumer let go of it: the data was read, or the request ended."""
+    EXPIRED = "expired"
+    """Its term passed, or its consumers' renewals stopped while the transport still thought them alive."""
+    ORPHANED = "orphaned"
+    """The transport reported its last consumer dead, and nobody took over within the grace (R18, R23)."""
+    ABORTED = "aborted"
+    """Nobody was told of it: its prefill was aborted, or it is a sibling's, or that of a prompt behind the first of a
+    list."""
+    AGED_OUT = "aged_out"
+    """It reached its maximum age, renewed or not (R25)."""
+
+
+LEASE: Mapping[tuple[LeaseState, LeaseEvent], tuple[LeaseState, Cause | None]] = {
+    (LeaseState.PREPARED, LeaseEvent.GRANT): (LeaseState.GRANTED, None),
+    (LeaseState.PREPARED, LeaseEvent.ABORT): (LeaseState.REVOKING, Cause.ABORTED),
+    (LeaseState.GRANTED, LeaseEvent.CLAIM): (LeaseState.CLAIMED, None),
+    (LeaseState.GRANTED, LeaseEvent.ABORT): (LeaseState.REVOKING, Cause.ABORTED),
+    (LeaseState.GRANTED, LeaseEvent.RELEASE): (LeaseState.REVOKING, Cause.RELEASED),
+    (LeaseState.GRANTED, LeaseEvent.EXPIRE): (LeaseState.REVOKING, Cause.EXPIRED),
+    (LeaseState.GRANTED, LeaseEvent.AGE): (LeaseState.REVOKING, Cause.AGED_OUT),
+    (LeaseState.GRANTED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RELEASED),
+    (LeaseState.CLAIMED, LeaseEvent.CLAIM): (LeaseState.CLAIMED, None),
+    (LeaseState.CLAIMED, LeaseEvent.UNCLAIM): (LeaseState.GRANTED, None),
+    (LeaseState.CLAIMED, LeaseEvent.RELEASE): (LeaseState.REVOKING, Cause.RELEASED),
+    (LeaseState.CLAIMED, LeaseEvent.EXPIRE): (LeaseState.REVOKING, Cause.EXPIRED),
+    (LeaseState.CLAIMED, LeaseEvent.ORPHAN): (LeaseState.REVOKING, Cause.ORPHANED),
+    (LeaseState.CLAIMED, LeaseEvent.AGE): (LeaseState.REVOKING, Cause.AGED_OUT),
+    (LeaseState.CLAIMED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RELEASED),
+    (LeaseState.REVOKING, LeaseEvent.CLEAR): (LeaseState.ENDED, None),
+}
+"""What becomes of a lease, and the cause of its end where that is decided."""
+
+
+class ConsumerState(enum.StrEnum):
+    """A session at its producer: what is known there of a consumer."""
+
+    CLOSED = "closed"
+    """Nothing is known of the consumer."""
+    RESTING = "resting"
+    """It claims nothing, and is kept for a while all the same."""
+    ACTIVE = "active"
+    """It claims leases, which live as long as it renews."""
+    DEAD = "dead"
+    """The transport has reported its process dead; only a new Hello brings it back."""
+
+
+class ConsumerEvent(enum.StrEnum):
+    """What happens to a session at its producer."""
+
+    HELLO = "hello"
+    """The consumer's Hello has come, its first or another."""
+    CLAIM = "claim"
+    """It begins to hold a lease, or has claims when it says Hello again."""
+    UNCLAIM = "unclaim"
+    """The last of its claims is gone, for whatever reason."""
+    LOST = "lost"
+    """The transport says that the consumer's process is dead."""
+    TIMEOUT = "timeout"
+    """Its deadline has passed."""
+    BYE = "bye"
+    """One of both says Bye."""
+
+
+CONSUMER: Mapping[tuple[ConsumerState, ConsumerEvent], ConsumerState] = {
+    (ConsumerState.CLOSED, ConsumerEvent.HELLO): ConsumerState.RESTING,
+    (ConsumerState.RESTING, ConsumerEvent.HELLO): ConsumerState.RESTING,
+    (ConsumerState.RESTING, ConsumerEvent.CLAIM): ConsumerState.ACTIVE,
+    (ConsumerState.RESTING, ConsumerEvent.LOST): ConsumerState.DEAD,
+    (ConsumerState.RESTING, ConsumerEvent.TIMEOUT): ConsumerState.CLOSED,
+    (ConsumerState.RESTING, ConsumerEvent.BYE): ConsumerState.CLOSED,
+    (ConsumerState.ACTIVE, ConsumerEvent.HELLO): ConsumerState.ACTIVE,
+    (ConsumerState.ACTIVE, ConsumerEvent.UNCLAIM): ConsumerState.RESTING,
+    (ConsumerState.ACTIVE, ConsumerEvent.LOST): ConsumerState.DEAD,
+    (ConsumerState.DEAD, ConsumerEvent.HELLO): ConsumerState.RESTING,
+    (ConsumerState.DEAD, ConsumerEvent.TIMEOUT): ConsumerState.CLOSED,
+    (ConsumerState.DEAD, ConsumerEvent.BYE): ConsumerState.CLOSED,
+}
+"""An active session has no timeout and no Bye of its own: its claims are let go of before (UNCLAIM)."""
+
+
+class ProducerState(enum.StrEnum):
+    """A session at its consumer: what is known there of a producer."""
+
+    CLOSED = "closed"
+    """Nothing is wanted of the producer."""
+    SEEKING = "seeking"
+    """The lease card is being fetched from the producer's side channel."""
+    GREETING = "greeting"
+    """Hello is sent, Welcome is waited for."""
+    OPEN = "open"
+    """Its leases are renewed."""
+
+
+class ProducerEvent(enum.StrEnum):
+    """What happens to a session at its consumer."""
+
+    WANT = "want"
+    """A local request wants a lease of a producer that is not known."""
+    CARD = "card"
+    """The producer's card has come."""
+    NO_CARD = "no_card"
+    """Nobody answers there, or another incarnation does."""
+    WELCOME = "welcome"
+    """The producer has answered the Hello."""
+    REOPEN = "reopen"
+    """The producer asks for a new Hello."""
+    SILENCE = "silence"
+    """No copy of what was said was answered."""
+    LOST = "lost"
+    """The transport says that the producer cannot be reached."""
+    LEAVE = "leave"
+    """Nobody here wants anything of it any more."""
+    BYE = "bye"
+    """The producer shuts down."""
+
+
+PRODUCER: Mapping[tuple[ProducerState, ProducerEvent], ProducerState] = {
+    (ProducerState.CLOSED, ProducerEvent.WANT): ProducerState.SEEKING,
+    (ProducerState.SEEKING, ProducerEvent.CARD): ProducerState.GREETING,
+    (ProducerState.SEEKING, ProducerEvent.NO_CARD): ProducerState.SEEKING,
+    (ProducerState.SEEKING, ProducerEvent.LEAVE): ProducerState.CLOSED,
+    (ProducerState.SEEKING, ProducerEvent.BYE): ProducerState.CLOSED,
+    (ProducerState.GREETING, ProducerEvent.WELCOME): ProducerState.OPEN,
+    (ProducerState.GREETING, ProducerEvent.SILENCE): ProducerState.SEEKING,
+    (ProducerState.GREETING, ProducerEvent.LOST): ProducerState.SEEKING,
+    (ProducerState.GREETING, ProducerEvent.LEAVE): ProducerState.CLOSED,
+    (ProducerState.GREETING, ProducerEvent.BYE): ProducerState.CLOSED,
+    (ProducerState.OPEN, ProducerEvent.REOPEN): ProducerState.GREETING,
+    (ProducerState.OPEN, ProducerEvent.SILENCE): ProducerState.GREETING,
+    (ProducerState.OPEN, ProducerEvent.LOST): ProducerState.SEEKING,
+    (ProducerState.OPEN, ProducerEvent.LEAVE): ProducerState.CLOSED,
+    (ProducerState.OPEN, ProducerEvent.BYE): ProducerState.CLOSED,
+}
+"""Silence leads back by one state; a producer that the transport reports lost is looked for again."""
+
+
+def after(table: Mapping[tuple[S, E], T], state: S, event: E) -> T:
+    """What a table says of an event in a state. Raises `ImpossibleEvent` where it says nothing."""
+    try:
+        return table[state, event]
+    except KeyError:
+        raise impossible(state, event) from None
+
+
+def impossible(state: enum.StrEnum, event: enum.StrEnum) -> ImpossibleEvent:
+    """The error for an event in a state for which the table has no row."""
+    return ImpossibleEvent(f"{event} cannot happen in the state {state}: no row of {type(state).__name__}")

@@ -1,0 +1,119 @@
+"""vLLM's requests, as the lease's part of an engine's scheduler knows them.
+
+Here a request of vLLM's becomes a name, a prompt and a reference, and an answer of `kvlease.engine` becomes what vLLM
+is to do with the request.
+"""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.producer import ProducerSide
+from kvlease.errors import BadReference, brief
+from kvlease.logs import bounded_logger
+from kvlease.protocol import LeaseRef
+from kvlease.vllm.params import side_channel, unusable
+from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
+
+if TYPE_CHECKING:
+    from vllm.v1.request import Request
+
+bounded = bounded_logger(__name__)
+
+
+class LeasedRequests:
+    """What is decided of each request as it comes, is scheduled and ends.
+
+    Attributes: `counts`: `refused.bad_reference`, requests since the start whose params vLLM could not have borne.
+    """
+
+    def __init__(self, producer: ProducerSide, consumer: ConsumerSide, groups: int | None) -> None:
+        """`groups`: KV cache groups of this engine; None for one that reads from others' groupings as well."""
+        self.counts: Counter[str] = Counter()
+        self._producer = producer
+        self._consumer = consumer
+        self._groups = groups
+
+    def arrive(self, request: "Request") -> bool:
+        """A new request, before anything else of vLLM looks at it. True when vLLM's own mechanism is to see it, too.
+
+        It is not for one that is leased: the agent renews for it from here on, and stock's heartbeats are for stock
+        producers.
+        """
+        params = request.kv_transfer_params
+        if not params:
+            return True
+        self._vet(request.request_id, params)
+        if params.get("do_remote_decode"):
+            self._producer.take_on(request.request_id, fingerprint_of(request))
+        if not params.get("do_remote_prefill") or "kv_lease" not in params:
+            return True
+        if self._take_on(request, params):
+            return False
+        # What was computed is another prompt's: it is computed here.
+        params["do_remote_prefill"] = False
+        return True
+
+    def _vet(self, request_id: str, params: dict[str, object]) -> None:
+        """Params that vLLM could not bear, which any client may write: such a request is computed here."""
+        if params.get("do_remote_decode") and params.get("remote_block_ids"):
+            # vLLM's way back from a decode engine, which is not supported: nobody would ever read them.
+            params["remote_block_ids"] = None
+        if params.get("do_remote_prefill") and (why := unusable(params, self._groups)) is not None:
+            self.counts["refused.bad_reference"] += 1
+            bounded.warning("kvlease: request %s: %s; it is computed here", brief(request_id), why)
+            params["do_remote_prefill"] = False
+
+    def _take_on(self, request: "Request", params: dict[str, object]) -> bool:
+        """A request with a reference. False: it is another prompt's, and is to be computed here."""
+        request_id = request.request_id
+        try:
+            ref, endpoint = LeaseRef.from_params(params["kv_lease"]), side_channel(params)
+        except BadReference as e:
+            self._consumer.refuse(request_id, str(e))
+            return True
+        siblings = has_siblings(request_id)
+        if request.abort_immediately:
+            # vLLM's way to let go of a prefill whose request it refused: its prompt is one token, and it reads nothing.
+            self._consumer.keep(request_id, ref, endpoint, siblings)
+            return True
+        return self._consumer.take_on(request_id, fingerprint_of(request), ref, endpoint, siblings)
+
+    def schedule(self, request: "Request", external_tokens: int) -> bool:
+        """The request has its blocks. True: it is leased and has all its data, so nothing is to be read.
+
+        Then no worker has to say so to the producer, either: the agent does.
+        """
+        request_id = request.request_id
+        if (request.kv_transfer_params or {}).get("do_remote_decode"):
+            self._producer.prepare(request_id)
+        if external_tokens or not self._consumer.has(request_id):
+            return False
+        self._consumer.release(request_id)
+        return True
+
+    def end_unread(self, request: "Request") -> None:
+        """A request is over. If it was never read, its lease is let go of here, and no worker has to say so.
+
+        One that ends while it is being read keeps its lease until the workers are through.
+        """
+        params = request.kv_transfer_params or {}
+        if self._consumer.has(request.request_id) and params.get("do_remote_prefill"):
+            self._consumer.release(request.request_id)
+            params["do_remote_prefill"] = False
+
+    def grant(self, request: "Request", block_ids: "tuple[list[int], ...]") -> LeaseRef | None:
+        """The prefill is done and offered: its reference. None where it has no lease, or nobody is told of it.
+
+        `block_ids`: of each KV cache group.
+        """
+        if not is_answered(request):
+            self._producer.abort(request.request_id)
+            return None
+        # Block 0 stands for what a sliding window has let go of.
+        blocks = sum(1 for group in block_ids for block in group if block)
+        return self._producer.finish(request.request_id, blocks, parent_of(request))
+
+    def abort(self, request: "Request") -> None:
+        """Nobody will hear of what was computed for this request; a no-op where it has no lease."""
+        self._producer.abort(request.request_id)

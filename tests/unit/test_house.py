@@ -1,0 +1,65 @@
+"""How the package's files lie to one another: none needs itself, however many others it asks first."""
+
+import ast
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+def modules(src: Path) -> dict[str, Path]:
+    """Every file of a source tree under the name by which it is imported."""
+    return {
+        ".".join(path.relative_to(src).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in src.rglob("*.py")
+    }
+
+
+def imported(path: Path, known: Collection[str]) -> Iterator[str]:
+    """Which of the known modules a file imports, wherever it does: in a function and for types alone, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}, line {node.lineno}: write the whole name of the module"
+            modules_or_names = (f"{node.module}.{alias.name}" for alias in node.names)
+            asked = (each if each in known else str(node.module) for each in modules_or_names)
+            yield from (module for module in asked if module in known)
+
+
+def needs(src: Path) -> dict[str, set[str]]:
+    """The modules of a source tree, and which of them each imports."""
+    known = modules(src)
+    return {module: set(imported(path, known)) for module, path in known.items()}
+
+
+def test_no_file_needs_itself() -> None:
+    """A circle is one file in several pieces: nobody can read, test or move one of them alone."""
+    found = needs(SRC)
+    assert "kvlease.cli.main" in found, "the files were not found"
+    # Raises CycleError, with the modules of a circle.
+    TopologicalSorter(found).prepare()
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import house.a",
+        "from house.a import A",
+        "from house import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.a import A",
+        "def f():\n    from house.a import A",
+    ],
+)
+def test_a_circle_is_found_however_it_is_written(back: str, tmp_path: Path) -> None:
+    house = tmp_path / "house"
+    house.mkdir()
+    for name, text in {"__init__": "", "a": "from house.b import B\n", "b": "import os\n"}.items():
+        (house / f"{name}.py").write_text(text)
+    TopologicalSorter(needs(tmp_path)).prepare()
+    (house / "b.py").write_text(back)
+    with pytest.raises(CycleError):
+        TopologicalSorter(needs(tmp_path)).prepare()
