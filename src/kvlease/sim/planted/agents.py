@@ -38,10 +38,10 @@ def network_before_engine() -> Iterator[Replacement]:
     """A turn takes the network's word before the engine's: a claim may come before its grant."""
     honest = Peer.turn
 
-    def turn(self: Peer, now: float, said: Iterable[Said], arrived: Any, cards: Any) -> list[Effect]:
+    def turn(self: Peer, now: float, said: Iterable[Said], arrived: Any, *more: Any) -> list[Effect]:
         for peer, message in arrived:
             self._receive(peer, message, now)
-        return honest(self, now, said, (), cards)
+        return honest(self, now, said, (), *more)
 
     yield Peer, "turn", turn
 
