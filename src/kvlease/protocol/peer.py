@@ -125,13 +125,14 @@ class Peer:
 
     def _take_effects(self) -> list[Effect]:
         lessors, lessees = self.lessor.take_effects(), self.lessee.take_effects()
-        effects = [effect for effect in lessors if self._holds_for_both("lessor", effect)] if lessors else []
+        effects = [effect for effect in lessors if self._account_for("lessor", effect)] if lessors else []
         if lessees:
-            effects += [effect for effect in lessees if self._holds_for_both("lessee", effect)]
+            effects += [effect for effect in lessees if self._account_for("lessee", effect)]
         return effects
 
-    def _holds_for_both(self, half: str, effect: Effect) -> bool:
-        """Keeps account of links: one goes with the last half that talks over it, and no sooner."""
+    def _account_for(self, half: str, effect: Effect) -> bool:
+        """Keeps account of who talks over a link. False for an effect that is not to be carried out: a link goes with
+        the last half that talks over it, and no sooner."""
         if isinstance(effect, Connect):
             self._links.setdefault(effect.peer, set()).add(half)
         elif isinstance(effect, Disconnect):
