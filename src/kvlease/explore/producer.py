@@ -59,7 +59,7 @@ class Step:
 
 
 class Worker:
-    """A worker, and what it knows of requests (`kvlease.engine.ports.HostWorker`)."""
+    """A worker, and what it knows of requests."""
 
     def __init__(self, slots: int, blocks: int, note: Any) -> None:
         self.table = WatchedTable(slots, note)
@@ -68,22 +68,28 @@ class Worker:
         """By block, the token of the lease it was written for; 0 for what is nobody's."""
         self.to_send: set[str] = set()
         """Requests that it knows of, and whose blocks it has not reported (vLLM's `_reqs_to_process`)."""
-        self.batch: str | None = None
-        self.dropped: tuple[str, ...] = ()
         self.released: list[str] = []
 
+
+@dataclass(frozen=True, slots=True)
+class WorkerStep:
+    """A worker in one step (`kvlease.engine.ports.HostWorker`)."""
+
+    worker: Worker
+    step: Step
+
     def load(self) -> None:
-        if self.batch is not None:
-            self.to_send.add(self.batch)
-        self.to_send.difference_update(self.dropped)
+        if self.step.prefill is not None:
+            self.worker.to_send.add(self.step.prefill)
+        self.worker.to_send.difference_update(self.step.dropped)
 
     def fail(self, request_id: str) -> None:
         raise AssertionError(f"{request_id}: a producer reads nothing")
 
     def let_go(self, request_id: str) -> None:
-        if request_id in self.to_send:
-            self.to_send.remove(request_id)
-            self.released.append(request_id)
+        if request_id in self.worker.to_send:
+            self.worker.to_send.remove(request_id)
+            self.worker.released.append(request_id)
 
 
 class ProducerEngine:
@@ -125,12 +131,11 @@ class ProducerEngine:
     def part(self, number: int) -> tuple[Any, ...]:
         """A worker carries out the next part of its step; the last of them ends with its report."""
         step, worker = self._step(), self.workers[number]
-        part = step.parts[step.done[number]]
-        worker.batch, worker.dropped = step.prefill, step.dropped
+        host = WorkerStep(worker, step)
         if step.orders is None:
-            worker.load()
+            host.load()
         else:
-            worker.leases.do(part, step.orders, worker)
+            worker.leases.do(step.parts[step.done[number]], step.orders, host)
         step.done[number] += 1
         if step.done[number] == len(step.parts):
             self._report(worker, step)
