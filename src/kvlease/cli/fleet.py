@@ -71,7 +71,11 @@ def add_fleet(commands: Any) -> None:
         examples=("kvlease fleet compare", "kvlease fleet plan --producers 8 --consumers 16 --stall 5"),
     ).add_to(commands)
     actions = fleet.add_subparsers(title="commands", metavar="COMMAND")
+    _add_compare(actions)
+    _add_plan(actions)
 
+
+def _add_compare(actions: Any) -> None:
     compare = Command(
         "compare",
         _compare,
@@ -102,6 +106,8 @@ def add_fleet(commands: Any) -> None:
     )
     add_common(compare, "out/compare", "the usual share of what the fleet can do")
 
+
+def _add_plan(actions: Any) -> None:
     plan = Command(
         "plan",
         _plan,
