@@ -49,7 +49,7 @@ test: export FUZZ = --minutes 0.5 --seed 1
 sim: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
 	$(BIN)/kvlease sim fuzz --minutes $(MINUTES) $(SIM)
 
-explore: $(VENV)/.dev ## small worlds explored completely: every order of everything that can happen (4 min)
+explore: $(VENV)/.dev ## small worlds explored completely: every order of everything that can happen (5 min)
 	$(BIN)/kvlease explore
 
 fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach

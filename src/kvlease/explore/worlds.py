@@ -27,7 +27,7 @@ WORLDS: Mapping[str, Chosen] = {
     ),
     "fine": Chosen(
         Bounds(beats=1, faults=0, sizes=(2, 2), fine=True),
-        "the same, with every block, word and worker an action of its own",
+        "the same, with every block, word, worker and part of a step an action of its own",
         4,
     ),
     "together": Chosen(Bounds(beats=1, faults=0, sizes=(2, 1)), "two leases at a time, no faults", 10),
