@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 MINUTES ?= 1
 VENV   := .venv
-CODE   := src tests benchmarks docs requirements
+CODE   := src proof tests docs requirements
 BIN    := $(VENV)/bin
 # --progress-bar on: a newcomer watches three gigabytes arrive.
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
@@ -14,23 +14,23 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check docs format unit fuzz engine matrix frameworks contract upstream clean
+.PHONY: help demo bench chaos explore test check docs format planted simulate fuzz-bytes engine matrix frameworks contract upstream clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
-	$(BIN)/kvlease demo $(DEMO)
+	$(BIN)/python -m proof demo $(DEMO)
 
 bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the same run (some 70 minutes; BENCH=--short: minutes)
-	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m proof bench $(BENCH)
 
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
-	$(BIN)/kvlease chaos $(or $(CHAOS),--connector kvlease --connector stock)
+	$(BIN)/python -m proof chaos $(or $(CHAOS),--connector kvlease --connector stock)
 
 # Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.
 test: check ## everything: make check, all layers in short, the tests on real engines (under 20 min)
-	@$(MAKE) --no-print-directory -j2 -Oline fuzz planted sim
+	@$(MAKE) --no-print-directory -j2 -Oline fuzz-bytes planted simulate
 	@$(MAKE) --no-print-directory engine
 
 check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
@@ -46,14 +46,14 @@ planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted i
 test: export SIM = --seed 0
 test: export FUZZ = --minutes 0.5 --seed 1
 
-sim: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
-	$(BIN)/kvlease sim fuzz --minutes $(MINUTES) $(SIM)
+simulate: $(VENV)/.dev ## MINUTES (1) of simulated runs with faults, each of another seed
+	$(BIN)/python -m proof simulate fuzz --minutes $(MINUTES) $(SIM)
 
 explore: $(VENV)/.dev ## small worlds explored completely: every order of everything that can happen (5 min)
-	$(BIN)/kvlease explore
+	$(BIN)/python -m proof explore
 
-fuzz: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
-	$(BIN)/python tests/hostile/fuzz.py $(or $(FUZZ),--minutes $(MINUTES))
+fuzz-bytes: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
+	$(BIN)/python -m proof fuzz-bytes $(or $(FUZZ),--minutes $(MINUTES))
 
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
 	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide)" -v
@@ -66,11 +66,11 @@ frameworks: $(VENV)/.frameworks ## what Dynamo and Ray Serve LLM make of a conne
 	$(BIN)/pytest -q tests/frameworks
 
 contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)
-	$(BIN)/python tests/contract $(VLLM)
+	$(BIN)/python -m tests.contract $(VLLM)
 
 upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out $(NEWEST),$(JUDGED))) ## vLLM's own tests of connectors, with kvlease in stock's place (VLLM=0.31: those of one minor; STOCK=1)
 	@for minor in $(JUDGED); do \
-		PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$$minor $(BIN)/python tests/upstream/run.py $$minor $(if $(STOCK),--stock) $(UPSTREAM) || exit 1; \
+		PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$$minor $(BIN)/python -m tests.upstream.run $$minor $(if $(STOCK),--stock) $(UPSTREAM) || exit 1; \
 	done
 
 docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code
@@ -94,7 +94,7 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
-	@echo "== atheris for make fuzz (seconds, 35 MB)"
+	@echo "== atheris for make fuzz-bytes (seconds, 35 MB)"
 	$(PIP) -r requirements/fuzz.txt
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""`python tests/contract [MINOR] [--accept]`: what kvlease would have to do for a vLLM, from its text, in seconds.
+"""`python -m tests.contract [MINOR] [--accept]`: what kvlease would have to do for a vLLM, from its text, in seconds.
 
 Without a minor: the vLLM that is installed, and those beside it. Exit status 1 where there is anything to do.
 """
@@ -10,17 +10,15 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from installed import folders
-from judge import Found, accepted_minors, judge
-from text import Text
+from tests.contract.installed import folders
+from tests.contract.judge import Found, accepted_minors, judge
+from tests.contract.text import Text
 
 DOWNLOADS = Path("out/contract")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python tests/contract", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.contract", description=__doc__)
     parser.add_argument("minor", nargs="?", help="such as 0.34: that release is fetched")
     parser.add_argument("--accept", action="store_true", help="somebody has read it all: keep what was found as known")
     chosen = parser.parse_args()

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from text import Text, attributes, digest, parameters
-
 from kvlease.vllm.surface import (
     ATTRIBUTES,
     BASE,
@@ -25,6 +23,7 @@ from kvlease.vllm.surface import (
     SCHEDULER,
     WORKER,
 )
+from tests.contract.text import Text, attributes, digest, parameters
 
 ACCEPTED = Path(__file__).with_name("accepted")
 SCHED = "vllm.v1.core.sched.scheduler:Scheduler"

@@ -5,12 +5,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from installed import folders
-from judge import BODIES, Found, accepted_minors, judge
-from text import Text, file_of
 
 from kvlease.errors import UnsupportedEngine
 from kvlease.vllm import surface
+from tests.contract.installed import folders
+from tests.contract.judge import BODIES, Found, accepted_minors, judge
+from tests.contract.text import Text, file_of
 
 VLLMS = folders()
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from installed import folders
-from text import Text
 
 from kvlease.vllm import surface
 from kvlease.vllm.surface import ATTRIBUTES, PLACES
+from tests.contract.installed import folders
+from tests.contract.text import Text
 
 ROOM = Path(surface.__file__).parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in sorted(ROOM.glob("*.py")) if path.stem != "surface"}

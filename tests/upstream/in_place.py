@@ -16,10 +16,10 @@ import kvlease.vllm
 import kvlease.vllm.connector
 import kvlease.vllm.in_scheduler
 from kvlease.agent.loop import LeaseAgent
-from kvlease.agent.memory import MemoryNetwork, MemoryTransport
 from kvlease.engine.worker import LeaseWorker
 from kvlease.fence import CAPACITY, AgentErrors, FenceTable, FenceVerifier, RegisteredWords
 from kvlease.protocol import WorkerFence, resolve
+from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from kvlease.vllm.connector import LeasedNixlConnector
 from kvlease.vllm.in_scheduler import SchedulerLeases
 from kvlease.vllm.in_worker import WorkerLeases

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
 import vllm
 
 MINOR = ".".join(vllm.__version__.split(".")[:2])

@@ -1,4 +1,4 @@
-"""`python tests/upstream/run.py MINOR [--stock] [pytest's arguments]`: vLLM's own tests, kvlease in stock's place.
+"""`python -m tests.upstream.run MINOR [--stock] [pytest's arguments]`: vLLM's own tests, kvlease in stock's place.
 
 The vLLM of that minor is the one that PYTHONPATH finds. Exit status 0: what is not listed in `cannot.toml` passes, and
 what is listed fails.
@@ -11,10 +11,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-from fetch import fetch_tests
-from hub import make_hub
-
-from kvlease.cluster.ports import free_port
+from proof.realengines.ports import free_port
+from tests.upstream.fetch import fetch_tests
+from tests.upstream.hub import make_hub
 
 HERE = Path(__file__).parent.resolve()
 HOME = Path(".venv/upstream").resolve()
@@ -24,7 +23,7 @@ OPTIONS = ("-q", "-rfE", "--tb=short", "--timeout=120", "-p", "no:cacheprovider"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python tests/upstream/run.py", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.upstream.run", description=__doc__)
     parser.add_argument("minor", help="such as 0.32")
     parser.add_argument(
         "--stock", action="store_true", help="vLLM's connector stays where it is: what passes here at all"

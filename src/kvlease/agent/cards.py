@@ -8,7 +8,8 @@ from kvlease.protocol import Endpoint, LeaseCard
 class CardSource(Protocol):
     """Fetches cards without making the agent wait: asked now, answered later.
 
-    Implementations: `kvlease.agent.fetching.ThreadedCards`, over what fetches one card; `MemoryCards`.
+    Implementations: `kvlease.agent.fetching.ThreadedCards`, over what fetches one card;
+    `kvlease.testing.cards.MemoryCards`.
     """
 
     def ask(self, endpoint: Endpoint) -> None:
@@ -22,21 +23,3 @@ class CardSource(Protocol):
     def close(self) -> None:
         """Stop fetching; what is still under way is given up."""
         ...
-
-
-class MemoryCards:
-    """Cards kept in a dict, for our tests and for users' tests; answered at the next call of `answers`."""
-
-    def __init__(self, served: dict[Endpoint, LeaseCard]) -> None:
-        self.served = served
-        self._asked: list[Endpoint] = []
-
-    def ask(self, endpoint: Endpoint) -> None:
-        self._asked.append(endpoint)
-
-    def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:
-        asked, self._asked = self._asked, []
-        return [(endpoint, self.served.get(endpoint)) for endpoint in asked]
-
-    def close(self) -> None:
-        self._asked.clear()

@@ -1,7 +1,7 @@
 """Lease messages as NIXL notifications, over whatever network NIXL's backend finds between two engines.
 
-What NIXL 1.5.1 with UCX was seen to do, over shared memory and over TCP; `tests/engine/test_nixl_transport.py` holds
-on to the parts that the lease agent relies on:
+What NIXL 1.5.1 with UCX was seen to do, over shared memory and over TCP; `tests/realengines/test_nixl_transport.py`
+holds on to the parts that the lease agent relies on:
 
 - Nothing moves without `receive`: it is what makes progress, for what was sent as much as for what arrives. The first
   message to a peer needs some calls of it on both sides.

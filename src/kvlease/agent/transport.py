@@ -11,7 +11,7 @@ from typing import Protocol
 class Transport(Protocol):
     """Small messages between lease agents. Used by one thread only, the agent's.
 
-    Implementations: `kvlease.agent.nixl.NixlTransport` (NIXL notifications), `kvlease.agent.memory.MemoryTransport`.
+    Implementations: `kvlease.agent.nixl.NixlTransport` (NIXL notifications), `kvlease.testing.network.MemoryTransport`.
     """
 
     foreign: int

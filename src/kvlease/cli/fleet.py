@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kvlease.fleet.traffic.source import Source
 
 PARTS = ("rich", "matplotlib", "jinja2")
+INSTALL = "pip install 'kvlease[fleet]'"
 
 DEFAULT_REQUESTS = 100_000
 DEFAULT_SAMPLE = 15_000
@@ -89,6 +90,7 @@ def _add_compare(actions: Any) -> None:
             "--policy kvlease",
         ),
         parts=PARTS,
+        install=INSTALL,
         errors=Exit.BAD_ARGUMENTS,
     ).add_to(actions)
     compare.add_argument(
@@ -119,6 +121,7 @@ def _add_plan(actions: Any) -> None:
             "kvlease fleet plan --trace conversation_trace.jsonl --producer-blocks 50000",
         ),
         parts=PARTS,
+        install=INSTALL,
         errors=Exit.BAD_ARGUMENTS,
     ).add_to(actions)
     plan.add_argument(

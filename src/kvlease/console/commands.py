@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from kvlease import __version__
 from kvlease.console.exits import Exit
 from kvlease.errors import KvLeaseError
 
@@ -43,10 +44,6 @@ class Command:
     def add_to(self, commands: Any) -> argparse.ArgumentParser:
         """Adds it to argparse's subparsers. The result wants its arguments."""
         return self._set_up(commands.add_parser(self.name, help=self.summary, **self._texts()))
-
-    def alone(self) -> argparse.ArgumentParser:
-        """A parser of its own. The result wants its arguments."""
-        return self._set_up(argparse.ArgumentParser(prog=self.name, **self._texts()))
 
     def _texts(self) -> dict[str, Any]:
         examples = "examples:\n" + "\n".join(f"  {example}" for example in self.examples) if self.examples else ""
@@ -86,6 +83,27 @@ class Command:
                 return _refuse(prog, error)
             print(f"\n{prog} could not go on: {error}")
             return self.errors
+
+
+def run_program(
+    prog: str, description: str, add: Sequence[Callable[[Any], object]], arguments: Sequence[str] | None = None
+) -> int:
+    """Runs one of a program's commands and returns the process's exit status (argparse exits with 2 on bad arguments).
+
+    Each of `add` adds a command to argparse's subparsers; without a command the program shows its help.
+    """
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"kvlease {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for add_one in add:
+        add_one(commands)
+    chosen = parser.parse_args(arguments)
+    if not hasattr(chosen, "run"):
+        parser.print_help()
+        return Exit.OK
+    return int(chosen.run(chosen))
 
 
 def _refuse(prog: str, error: KvLeaseError) -> Exit:

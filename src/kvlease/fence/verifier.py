@@ -1,7 +1,7 @@
 """The consumer's side of the fence: after a request's data has arrived, are the leases that it was read under alive?
 
 One 8-byte READ per producer worker, over the agent that read the data. What NIXL 1.5.1 with UCX was seen to do, and
-what follows from it here (`tests/engine/test_nixl_fence.py`):
+what follows from it here (`tests/realengines/test_nixl_fence.py`):
 
 - `initialize_xfer` for each read costs 4 µs, and 3 µs more than one made of prepared lists, which take 0.2 s to prepare
   for a table of 16,384 slots. So no list is prepared.

@@ -1,6 +1,6 @@
 """The network among lease agents: who is where, how long a message takes, and how much is sent.
 
-Nothing is lost on it; `kvlease.sim` has a network that loses, repeats and reorders.
+Nothing is lost on it; `proof.simulate` has a network that loses, repeats and reorders.
 """
 
 from typing import Protocol

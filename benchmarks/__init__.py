@@ -1,1 +1,0 @@
-"""What a lease costs, beside what vLLM's own mechanism costs in the same run. `python -m benchmarks --help`."""

@@ -1,0 +1,99 @@
+"""The churn without threads, network and passing time: what the protocol's own code takes.
+
+Both agents are stepped by hand in a time of their own, over the in-memory transport, encoding and all.
+"""
+
+import time
+
+from kvlease.agent.core import AgentCore
+from kvlease.testing.cards import MemoryCards
+from kvlease.testing.network import MemoryNetwork, MemoryTransport
+from proof.bench.churn.engines import CONFIG, CONSUMER, PRODUCER, Consumer, Producer, Stranded, producer_cards
+
+STEP_S = 0.01
+"""Of the engines; the agents have a turn after it and one in the middle of the next."""
+BATCH = 50
+"""Leases granted in a step: 5,000 a second."""
+HOLD_S = (0.1, 0.1)
+SETTLE_STEPS = 1000
+
+
+class Books:
+    """Both engines and their agents."""
+
+    def __init__(self, hold_s: tuple[float, float] = HOLD_S) -> None:
+        self.now = 1000.0
+        self.agents_s = 0.0
+        """Processor time of the agents' turns."""
+        network = MemoryNetwork()
+
+        def agent(engine_id: str, incarnation: int, cards: MemoryCards) -> AgentCore:
+            return AgentCore(
+                CONFIG,
+                engine_id,
+                lambda own: MemoryTransport(network, own),
+                cards,
+                incarnation=incarnation,
+                clock=lambda: self.now,
+            )
+
+        self.producer_agent = agent("producer", PRODUCER, MemoryCards({}))
+        self.consumer_agent = agent("consumer", CONSUMER, producer_cards(self.producer_agent.address))
+        self.producer = Producer(self.producer_agent)
+        self.consumer = Consumer(self.consumer_agent, hold_s)
+
+    def step(self, count: int = 0) -> None:
+        """`count` leases are granted and tracked, and whatever is over is let go of."""
+        self.consumer.step(self.producer.step(count), self.now)
+        start = time.thread_time()
+        for _ in range(2):
+            self.turn()
+        self.agents_s += time.thread_time() - start
+
+    def turn(self) -> None:
+        """Each agent has its turn."""
+        self.consumer_agent.turn(self.now)
+        self.producer_agent.turn(self.now)
+        self.now += STEP_S / 2
+
+    def churn(self, leases: int) -> None:
+        """So many, at 5,000 a second."""
+        for _ in range(leases // BATCH):
+            self.step(BATCH)
+
+    def settle(self) -> None:
+        """Until nothing is out. Raises `Stranded`."""
+        for _ in range(SETTLE_STEPS):
+            self.step()
+            if self.producer.calls.leases == self.producer.granted:
+                # Once more, for what the engine has said of the last ones.
+                self.step()
+                return
+        raise Stranded(f"{self.producer.granted - self.producer.calls.leases} leases did not end")
+
+    @property
+    def spent_s(self) -> float:
+        """Processor time of the engines' calls and of the agents' turns."""
+        return self.producer.calls.seconds + self.consumer.calls.seconds + self.agents_s
+
+
+def warm_books(leases: int = 2000) -> Books:
+    """Books through which leases have gone already: the session is open, and the interpreter's caches are warm."""
+    books = Books()
+    books.churn(leases)
+    books.settle()
+    return books
+
+
+class OurBooks:
+    """What is timed, beside `churn_stock.StockBooks`."""
+
+    def __init__(self) -> None:
+        self.books = warm_books()
+
+    def spend(self, leases: int) -> float:
+        """Processor seconds that so many leases take."""
+        before = self.books.spent_s
+        self.books.churn(leases)
+        self.books.settle()
+        return self.books.spent_s - before

@@ -1,0 +1,184 @@
+"""Processor time of a process in which an engine and its lease agent run, second by second."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from kvlease.agent.loop import LeaseAgent
+from proof.bench.churn.engines import Calls, Stranded
+
+WINDOW_S = 1.0
+STEP_S = 0.01
+"""Of an engine: it grants, and takes on, what has come since the last one."""
+WARM_UP_S = 1.5
+"""Left out of the figures: a session is opened, connections are made."""
+DRAIN_S = 20.0
+"""By when all leases have to be over once no more are granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How many leases a second, for how long, and how long nothing is done afterwards."""
+
+    rate: float
+    busy_s: float
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What about a second took, in seconds."""
+
+    wall_s: float
+    leases: int
+    calls_s: float
+    """Processor time of the engine's calls."""
+    agent_s: float
+    """Processor time of the agent's thread."""
+    process_s: float
+    """Processor time of the whole process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one of the two engines and its agent took."""
+
+    windows: list[Window]
+    """Under load."""
+    idle: list[Window]
+    """Afterwards: the session is open, and nothing happens."""
+    leases: int
+    """That were granted, kept and let go."""
+    claims: int
+    """That reached the producer's lessor: a consumer that is through before it could send one sends the drop alone."""
+    grown_kib: int
+    """Resident memory that its process gained under load, from the end of the warm-up on."""
+    own_process: bool
+    """Not shared with the other side."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    wall_s: float
+    leases: int
+    calls_s: float
+    agent_s: float
+    process_s: float
+
+    def since(self, earlier: "_Reading") -> Window:
+        return Window(
+            self.wall_s - earlier.wall_s,
+            self.leases - earlier.leases,
+            self.calls_s - earlier.calls_s,
+            self.agent_s - earlier.agent_s,
+            self.process_s - earlier.process_s,
+        )
+
+
+class Meter:
+    """Reads the clocks of an agent's thread and of this process."""
+
+    def __init__(self, agent: LeaseAgent, calls: Calls) -> None:
+        thread = agent.thread_id
+        assert thread is not None, "the agent has to be started"
+        self._clock = time.pthread_getcpuclockid(thread)
+        self._agent = agent
+        self._calls = calls
+        self._last: _Reading | None = None
+        self.windows: list[Window] = []
+
+    @property
+    def leases(self) -> int:
+        """That were over up to now."""
+        return self._calls.leases
+
+    @property
+    def claims(self) -> int:
+        return self._agent.report().lessor.get("claims", 0)
+
+    def look(self) -> None:
+        """Close a window when one is over; the first call opens the first one."""
+        if self._last is None:
+            self._last = self._read()
+        elif time.monotonic() - self._last.wall_s >= WINDOW_S:
+            reading = self._read()
+            self.windows.append(reading.since(self._last))
+            self._last = reading
+
+    def take(self) -> list[Window]:
+        """The windows since the last call; the one that is not full is dropped."""
+        windows, self.windows, self._last = self.windows, [], None
+        return windows
+
+    def _read(self) -> _Reading:
+        return _Reading(
+            time.monotonic(),
+            self._calls.leases,
+            self._calls.seconds,
+            time.clock_gettime(self._clock),
+            time.process_time(),
+        )
+
+
+def resident_kib() -> int:
+    return int(psutil.Process().memory_info().rss) // 1024
+
+
+class Pace:
+    """An open loop: so many a second are due, whatever became of the earlier ones."""
+
+    def __init__(self, rate: float) -> None:
+        self._rate = rate
+        self._start = time.monotonic()
+        self._done = 0
+
+    def due(self) -> int:
+        due = int((time.monotonic() - self._start) * self._rate) - self._done
+        self._done += due
+        return due
+
+
+def churn(step: Callable[[bool], None], over: Callable[[], bool], meters: Sequence[Meter], plan: Plan) -> list[Side]:
+    """Load, then quiet; what each meter saw. `step` is told whether more may be granted, `over` says that none is left.
+
+    Raises `Stranded` when they are not over in the end.
+    """
+    _steps(WARM_UP_S, lambda: step(True))
+    before = resident_kib()
+    _watched(plan.busy_s, lambda: step(True), meters)
+    grown = resident_kib() - before
+    busy = [meter.take() for meter in meters]
+    deadline = time.monotonic() + DRAIN_S
+    while not over():
+        if time.monotonic() > deadline:
+            raise Stranded(f"leases that were let go are not over {DRAIN_S:g} s later")
+        _steps(STEP_S, lambda: step(False))
+    counts = [(meter.leases, meter.claims) for meter in meters]
+    _watched(plan.idle_s, lambda: step(False), meters)
+    alone = len(meters) == 1
+    return [
+        Side(load, meter.take(), *count, grown, alone) for load, meter, count in zip(busy, meters, counts, strict=True)
+    ]
+
+
+def _watched(seconds: float, step: Callable[[], None], meters: Sequence[Meter]) -> None:
+    def watched() -> None:
+        step()
+        for meter in meters:
+            meter.look()
+
+    # A little longer, so that the last window is a full one.
+    _steps(seconds + 2 * STEP_S, watched)
+
+
+def _steps(seconds: float, step: Callable[[], None]) -> None:
+    """Call `step` every `STEP_S` for so long."""
+    at = time.monotonic()
+    end = at + seconds
+    while at < end:
+        step()
+        # What took too long is not caught up with: the next step does more instead.
+        at = max(at + STEP_S, time.monotonic())
+        time.sleep(max(0.0, at - time.monotonic()))

@@ -1,0 +1,141 @@
+"""What leases take of memory, and how often memory is asked for."""
+
+import gc
+import secrets
+import tempfile
+import tracemalloc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from kvlease.agent.core import AgentCore
+from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
+from proof.bench.churn.books import BATCH, HOLD_S, Books, warm_books
+from proof.bench.churn.engines import PRODUCER, SIDE_CHANNEL, Consumer, Producer, Stranded
+from proof.bench.frame.errors import require
+
+TURNS = 10_000
+"""Within which every claim is with the producer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Bytes of Python's memory for each of many leases."""
+
+    producer: float
+    consumer: float
+    peak: float
+    """Of both together, while they were granted and claimed."""
+
+
+def space(leases: int) -> Space:
+    """Of so many leases that are out and claimed.
+
+    What an engine keeps anyhow is not counted: the names of the requests.
+    """
+    books = warm_books()
+    holders = [f"cmpl-{number:08x}" for number in range(leases)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        _claim(books, holders)
+        gc.collect()
+        both, peak = tracemalloc.get_traced_memory()
+        # The engine's half that names it holds it, too.
+        del books.consumer, books.consumer_agent
+        gc.collect()
+        producer, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return Space((producer - before) / leases, (both - producer) / leases, (peak - before) / leases)
+
+
+def _claim(books: Books, holders: list[str]) -> None:
+    claims_before = _claims(books)
+    for number, holder in enumerate(holders, start=1):
+        token = secrets.randbits(64) | 1
+        books.producer_agent.grant(token)
+        # The consumer reads the token from its request: an integer of its own.
+        books.consumer_agent.track(
+            holder, LeaseRef(PRODUCER, int(f"{token:x}", 16), 0, 30_000, Fingerprint(1, 0)), SIDE_CHANNEL
+        )
+        if number % BATCH == 0:
+            books.turn()
+            books.turn()
+    for _ in range(TURNS):
+        if _claims(books) - claims_before == len(holders):
+            return
+        books.turn()
+    raise Stranded(f"of {len(holders)} leases, {_claims(books) - claims_before} were claimed after {TURNS} turns")
+
+
+def _claims(books: Books) -> int:
+    return books.producer_agent.report().lessor.get("claims", 0)
+
+
+def left_behind(leases: int) -> float:
+    """Bytes a lease that are not given back when all of so many are over; so many were over before."""
+    books = warm_books()
+    tracemalloc.start()
+    try:
+        before = _after_churn(books, leases)
+        return (_after_churn(books, leases) - before) / leases
+    finally:
+        tracemalloc.stop()
+
+
+def _after_churn(books: Books, leases: int) -> int:
+    books.churn(leases)
+    books.settle()
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+def allocations(leases: int) -> float:
+    """How often a lease asks for memory, from its grant to its end, on both sides. Raises `CannotRun`."""
+    require("memray")
+    return (_asked(warm_books(), leases) - _asked(_nobodys_books(), leases)) / leases
+
+
+def _asked(books: Books, leases: int) -> int:
+    from memray import AllocatorType, FileReader, Tracker
+
+    freeing = {AllocatorType.FREE, AllocatorType.PYMALLOC_FREE, AllocatorType.MUNMAP}
+
+    with tempfile.TemporaryDirectory() as directory:
+        record = Path(directory) / "record"
+        gc.collect()
+        with Tracker(record, trace_python_allocators=True):
+            books.churn(leases)
+        # The count in memray's own summary has what was given back in it, too.
+        return sum(1 for each in FileReader(record).get_allocation_records() if each.allocator not in freeing)
+
+
+class _Nobody:
+    """An agent that does nothing: what is left is what the engines of this benchmark ask for themselves."""
+
+    def grant(self, token: int) -> None: ...
+
+    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None: ...
+
+    def untrack(self, holder: str) -> None: ...
+
+    def progress(self) -> None: ...
+
+    def turn(self, now: float) -> None: ...
+
+    def take_revoked(self) -> list[object]:
+        return []
+
+    def take_lost(self) -> list[object]:
+        return []
+
+
+def _nobodys_books() -> Books:
+    books = Books()
+    nobody = cast(AgentCore, _Nobody())
+    books.producer_agent = books.consumer_agent = nobody
+    books.producer, books.consumer = Producer(nobody), Consumer(nobody, HOLD_S)
+    books.churn(BATCH)
+    return books

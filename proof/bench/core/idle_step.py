@@ -1,0 +1,152 @@
+"""An engine step in which the connector has nothing to do, for stock and for kvlease, with leases out.
+
+The calls, and their order, are those of vLLM 0.32: `Scheduler.schedule`, `KVConnectorModelRunnerMixin` in the worker,
+`Scheduler.update_from_output`.
+"""
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from kvlease.protocol import WorkerFence
+from proof.bench.core.leased import CONFIG, PRODUCER, Agent
+from proof.bench.core.stock import (
+    SilentNixl,
+    bare_connector,
+    bare_scheduler,
+    bare_worker,
+    cache_config,
+    engine_config,
+    furnish,
+    held,
+)
+
+BLOCKS_OF_A_REQUEST = 8
+SHORT_PROMPT: dict[str, Any] = {
+    "prompt_token_ids": [1],
+    "num_prompt_tokens": 1,
+    "prompt_embeds": None,
+    "prompt_is_token_ids": None,
+    "lora_request": None,
+    "cache_salt": None,
+    "mm_features": [],
+}
+"""Of every request here; what the fingerprint of a long one costs is a benchmark of its own (`prompt`)."""
+
+
+class Engine:
+    """The two connectors of an engine with one worker, each with its half, and what a step does with them."""
+
+    def __init__(self, connector: Any, scheduler_half: Any, worker_half: Any) -> None:
+        from vllm.v1.outputs import KVConnectorOutput
+
+        self.scheduler_half, self.worker_half = scheduler_half, worker_half
+        self._scheduler = bare_connector(connector, scheduler=scheduler_half)
+        self._worker = bare_connector(connector, worker=worker_half)
+        self._output: Callable[..., Any] = KVConnectorOutput
+
+    def build(self) -> Any:
+        """The scheduler's part at the beginning of a step: the metadata."""
+        return self._scheduler.build_connector_meta(None)
+
+    def work(self, metadata: Any) -> Any:
+        """The worker's part."""
+        worker, output = self._worker, self._output()
+        worker.bind_connector_metadata(metadata)
+        worker.start_load_kv(None)
+        worker.wait_for_save()
+        results = worker.get_transfer_results(set())
+        output.finished_sending = results.finished_sending
+        output.finished_recving = results.finished_recving
+        output.failed_recving = results.failed_recving
+        output.invalid_block_ids = worker.get_block_ids_with_load_errors()
+        output.kv_connector_stats = worker.get_kv_connector_stats()
+        output.kv_cache_events = worker.get_kv_connector_kv_cache_events()
+        output.kv_connector_worker_meta = worker.build_connector_worker_meta()
+        worker.clear_connector_metadata()
+        return output
+
+    def update(self, output: Any) -> None:
+        """The scheduler's part at the end of a step."""
+        self._scheduler.update_connector_output(output)
+        self._scheduler.get_kv_connector_stats()
+
+    def step(self) -> None:
+        self.update(self.work(self.build()))
+
+    def prefill(self, ids: Sequence[str]) -> None:
+        """Requests whose prefill has been done for another engine: from now on their blocks are out."""
+        from vllm.v1.request import RequestStatus
+
+        for request_id in ids:
+            request: Any = SimpleNamespace(
+                request_id=request_id,
+                kv_transfer_params={"do_remote_decode": True},
+                abort_immediately=False,
+                status=RequestStatus.FINISHED_LENGTH_CAPPED,
+                num_computed_tokens=BLOCKS_OF_A_REQUEST * 16,
+                sampling_params=None,
+                **SHORT_PROMPT,
+            )
+            self.scheduler_half.on_new_request(request)
+            self.scheduler_half.update_state_after_alloc(request, None, 0)
+            delayed, _ = self.scheduler_half.request_finished(request, (list(range(1, BLOCKS_OF_A_REQUEST + 1)),))
+            assert delayed
+        self.step()
+
+
+def stock_engine(ids: Sequence[str]) -> Engine:
+    """vLLM's, with these requests out."""
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnector
+
+    engine = Engine(NixlPullConnector, bare_scheduler(), bare_worker(SilentNixl()))
+    engine.prefill(ids)
+    assert len(held(engine.worker_half)) == len(ids)
+    return engine
+
+
+class LeasedEngine(Engine):
+    """kvlease's, with what it keeps in its scheduler and in its worker.
+
+    Attributes: `agent`, which has no thread: who measures takes its turns.
+    """
+
+    def __init__(self, slots: int) -> None:
+        """`slots`: leases that can be out."""
+        from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
+
+        from kvlease.vllm.connector import LeasedNixlConnector
+        from kvlease.vllm.in_scheduler import SchedulerLeases
+        from kvlease.vllm.in_worker import WorkerLeases, open_fence
+        from kvlease.vllm.metrics import LeaseStats
+        from kvlease.vllm.scheduler import LeasedScheduler
+        from kvlease.vllm.worker import LeasedWorker
+
+        class Scheduler(LeasedScheduler):
+            def __init__(self, lease: SchedulerLeases) -> None:
+                NixlPullConnectorScheduler.__init__(self, engine_config(), "engine", cache_config())
+                self._lease = lease
+
+        class Worker(LeasedWorker):
+            def __init__(self) -> None:
+                furnish(self, SilentNixl())
+                self.xfer_stats = LeaseStats()
+                self.leases = self._lease = WorkerLeases(self, open_fence(self, slots))
+
+        self.agent = Agent("prefill", PRODUCER, {})
+        self.leases = SchedulerLeases(self.agent.core, CONFIG, workers=1, groups=1)
+        self.leases.open([WorkerFence(0, 0, 4096, slots)])
+        worker = Worker()
+        self.armed = worker.leases.step.words
+        super().__init__(LeasedNixlConnector, Scheduler(self.leases), worker)
+
+
+def leased_engine(ids: Sequence[str]) -> LeasedEngine:
+    """kvlease's, with these requests leased."""
+    engine = LeasedEngine(slots=len(ids) + 1)
+    engine.prefill(ids)
+    engine.agent.turn()
+    engine.step()
+    assert engine.agent.core.report().leases == len(ids)
+    assert all(request_id in engine.armed for request_id in ids)
+    return engine

@@ -1,0 +1,92 @@
+"""Producer: what the hooks add to an engine step, with n leases out and nothing to do.
+
+Ours is the whole of what vLLM calls in the connector during a step, both halves, less the same with stock's connector
+while nothing is out: measured in turn, subtracted round by round. Stock is its sweep over n deadlines.
+"""
+
+import pickle
+
+from proof.bench.core.idle_step import Engine, LeasedEngine, leased_engine, stock_engine
+from proof.bench.core.stock import reaper, request_ids, require_vllm
+from proof.bench.frame.figures import Effort, Result, Row
+from proof.bench.frame.growth import DECISIVE, growth_curves, growth_goals
+from proof.bench.frame.pairs import Timing, Work, alone, compare, paired, rounds, timing
+from proof.bench.frame.progress import say
+
+SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
+LIMIT_US = 2.0
+
+
+def run(effort: Effort) -> Result:
+    require_vllm()
+    amount = timing(effort)
+    added = {leases: _measure(leases, amount) for leases in SIZES[effort]}
+    say("its parts")
+    engine = leased_engine(request_ids(DECISIVE))
+    stock = stock_engine([])
+    return Result(
+        name="step",
+        title="what an engine step costs more with leases out and nothing to do",
+        rows=[*added.values(), *_parts(engine, stock, amount), *_beside_the_step(engine, amount)],
+        goals=growth_goals(added, LIMIT_US, " added"),
+        curves=[growth_curves(added, "leases out", "µs added to a step", LIMIT_US)],
+        notes=[
+            "kvlease: everything that vLLM calls in the connector in a step, in scheduler and worker, less the same of "
+            "stock's connector with nothing out. Stock: its sweep alone",
+            "the last two rows do not belong to every step: the agent has its turns in a thread of its own, and the "
+            "metrics are told four times a second at most",
+        ],
+    )
+
+
+def _measure(leases: int, amount: Timing) -> Row:
+    say(f"{leases:,} leases")
+    ids = request_ids(leases)
+    leased = leased_engine(ids)
+    idle, stock = stock_engine([]), stock_engine(ids)
+    reap = reaper(stock.worker_half)
+    sweep = Work(lambda: reap(set()))
+    ours_us, base_us, sweep_us = rounds([Work(leased.step), Work(idle.step), sweep], amount)
+    added_us = [a - b for a, b in zip(ours_us, base_us, strict=True)]
+    return paired(f"added, {leases:,} leases out", "µs", added_us, sweep_us)
+
+
+def _parts(leased: Engine, stock: Engine, amount: Timing) -> list[Row]:
+    """Of the step with the decisive number of leases; stock's with nothing out."""
+    ours_meta, stock_meta = leased.build(), stock.build()
+    ours_out, stock_out = leased.work(ours_meta), stock.work(stock_meta)
+    return [
+        compare("whole step, stock with nothing out", Work(leased.step), Work(stock.step), amount),
+        compare("of it: scheduler, before", Work(leased.build), Work(stock.build), amount),
+        compare("of it: worker", Work(lambda: leased.work(ours_meta)), Work(lambda: stock.work(stock_meta)), amount),
+        compare(
+            "of it: scheduler, after",
+            Work(lambda: leased.update(ours_out)),
+            Work(lambda: stock.update(stock_out)),
+            amount,
+        ),
+        compare(
+            "pickled to another process and back (TP > 1)",
+            Work(lambda: _travel(ours_meta)),
+            Work(lambda: _travel(stock_meta)),
+            amount,
+        ),
+    ]
+
+
+def _beside_the_step(leased: LeasedEngine, amount: Timing) -> list[Row]:
+    feed = leased.leases.stats
+
+    def tell() -> None:
+        feed.hasten()
+        feed.take()
+
+    return [
+        alone(f"the agent's turn, nothing arrives, {DECISIVE:,} leases", Work(leased.agent.turn), amount),
+        alone("metrics told", Work(tell), amount),
+    ]
+
+
+def _travel(metadata: object) -> object:
+    """As vLLM's message queue does it, without the queue."""
+    return pickle.loads(pickle.dumps(metadata, protocol=pickle.HIGHEST_PROTOCOL))

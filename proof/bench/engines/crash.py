@@ -1,0 +1,93 @@
+"""Prefill throughput of P in the minute after D's crash, with its KV memory full: 480 s flat, stock, kvlease."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from proof.bench.engines.crash_report import FLAT, OURS, STOCK, Runs, curves, goals, notes, rows
+from proof.bench.engines.crash_scenario import CrashRun, CrashScenario
+from proof.bench.engines.failover import crash
+from proof.bench.engines.pair import Cores, choose_cores, started
+from proof.bench.frame.figures import Effort, Result
+from proof.bench.frame.progress import say
+from proof.realengines.engine import Engine
+from proof.realengines.model import build_model
+from proof.realengines.spec import Connector, EngineSpec, Role
+
+SCENARIO = CrashScenario()
+_SHORT = replace(SCENARIO, settle_s=6.0, before_s=8.0, after_s=15.0)
+_CONNECTORS: dict[str, Connector] = {FLAT: "stock", STOCK: "stock", OURS: "kvlease"}
+
+
+@dataclass(frozen=True)
+class Amount:
+    """What is played, and how many crashes with each way to hold blocks."""
+
+    scenario: CrashScenario
+    crashes: dict[str, int]
+
+
+AMOUNTS = {
+    Effort.SHORT: Amount(_SHORT, {OURS: 1}),
+    # With a flat timeout there is nothing to see twice: nothing happens for eight minutes.
+    Effort.FULL: Amount(SCENARIO, {OURS: 3, STOCK: 2, FLAT: 1}),
+}
+
+
+def run(effort: Effort) -> Result:
+    """Raises CannotRun on a machine of one core, EngineError where something else fails than the D that is killed."""
+    cores, model, amount = choose_cores(), build_model("llama"), AMOUNTS[effort]
+    runs: Runs = {arm: _crashes(arm, count, amount.scenario, model, cores) for arm, count in amount.crashes.items()}
+    return Result(
+        name="crash",
+        title="Prefill throughput of P after D's crash, with KV memory full",
+        rows=rows(runs),
+        goals=goals(runs),
+        curves=curves(runs),
+        notes=notes(runs, amount.scenario),
+    )
+
+
+def _crashes(arm: str, count: int, scenario: CrashScenario, model: Path, cores: Cores) -> list[CrashRun]:
+    runs: list[CrashRun] = []
+    with started(_specs(arm, scenario, model, cores)) as (producer, *decoders):
+        for number in range(count):
+            say(f"crash: {arm}, {number + 1} of {count}")
+            if number:
+                # The one that took over has its place; the one that died comes back as its stand-by.
+                decoders.reverse()
+                _restart(decoders[1])
+            runs.append(asyncio.run(crash(scenario, producer, decoders)))
+            back_s = runs[-1].back_after_s
+            say(f"crash: P back at its rate {'not at all' if back_s is None else f'after {back_s:.2f} s'}")
+    return runs
+
+
+def _restart(engine: Engine) -> None:
+    engine.start()
+    engine.wait_ready()
+
+
+def _specs(arm: str, scenario: CrashScenario, model: Path, cores: Cores) -> Sequence[EngineSpec]:
+    duration_s = scenario.flat_s if arm == FLAT else scenario.lease_s
+
+    def spec(name: str, role: Role, core: int, num_blocks: int, seats: int) -> EngineSpec:
+        return EngineSpec(
+            name=name,
+            model=model,
+            role=role,
+            connector=_CONNECTORS[arm],
+            # Stock takes whole seconds.
+            extra_config={"kv_lease_duration": int(duration_s)},
+            num_blocks=num_blocks,
+            max_num_seqs=seats,
+            max_model_len=scenario.max_model_len,
+            prefix_caching=False,
+            cores=(core,),
+        )
+
+    return [
+        spec("P", "kv_producer", cores.producer, scenario.producer_blocks, 2 * scenario.clients),
+        *(spec(name, "kv_consumer", cores.decoder, scenario.decoder_blocks, scenario.seats) for name in ("D1", "D2")),
+    ]

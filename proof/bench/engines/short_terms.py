@@ -1,0 +1,108 @@
+"""The shortest lease that lives ten minutes on two saturated cores without one false expiry, kvlease against stock.
+
+Terms are tried from the shortest up, each with engines of its own: a term that is too short shows it soon.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from proof.bench.engines.pair import Cores, choose_cores, started
+from proof.bench.engines.pauses import Second, launcher, read
+from proof.bench.engines.queue import Life, Queue, live
+from proof.bench.engines.terms import WHATS, Trial, curves, goals, notes, rows
+from proof.bench.frame.figures import Effort, Result
+from proof.bench.frame.progress import say
+from proof.realengines.model import build_model
+from proof.realengines.spec import Connector, EngineSpec, Role
+
+QUEUE = Queue()
+_MAX_AGE_S = 86_400
+"""By default a lease ends, renewed or not, at twenty times its term: at 20 s for a term of 1 s."""
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How long a lease has to live, and which terms, in seconds, are tried in this order until one does."""
+
+    lives_s: float
+    terms: dict[Connector, Sequence[float]] = field(default_factory=dict)
+
+
+AMOUNTS = {
+    Effort.SHORT: Amount(30.0, {"kvlease": (1.0,), "stock": (6,)}),
+    # Stock takes whole seconds; kvlease nothing below 1 s.
+    Effort.FULL: Amount(600.0, {"kvlease": (1.0, 1.5, 2.0, 3.0, 5.0), "stock": (1, 2, 3, 4, 5, 6, 8, 12)}),
+}
+
+
+def run(effort: Effort) -> Result:
+    """Raises CannotRun on a machine of one core, EngineError where an engine fails for another reason than a lease."""
+    cores, model, amount = choose_cores(), build_model("llama"), AMOUNTS[effort]
+    trials: dict[Connector, list[Trial]] = {
+        connector: _until_one_lives(connector, terms, amount.lives_s, model, cores)
+        for connector, terms in amount.terms.items()
+    }
+    return Result(
+        name="short-terms",
+        title=f"The shortest lease that lives {amount.lives_s:g} s on two saturated cores",
+        rows=rows(trials),
+        goals=goals(trials, amount.lives_s),
+        curves=curves(trials),
+        notes=notes(trials, QUEUE),
+    )
+
+
+def _until_one_lives(
+    connector: Connector, terms: Sequence[float], lives_s: float, model: Path, cores: Cores
+) -> list[Trial]:
+    trials: list[Trial] = []
+    for term_s in terms:
+        say(f"short-terms: {connector}, term {term_s:g} s, for {lives_s:g} s")
+        trials.append(_try(connector, term_s, lives_s, model, cores))
+        life = trials[-1].life
+        say(f"short-terms: lived {life.lived_s:.0f} s, {life.leases} leases, {life.false_expiries} expired falsely")
+        if trials[-1].lives:
+            break
+    return trials
+
+
+def _try(connector: Connector, term_s: float, lives_s: float, model: Path, cores: Cores) -> Trial:
+    with TemporaryDirectory(prefix="kvlease-probe-") as probes:
+        directory = Path(probes)
+        with started(_specs(connector, term_s, model, cores, directory)) as (producer, decoder):
+            life = asyncio.run(live(connector, producer, decoder, QUEUE, lives_s))
+        seconds = {(engine, what): _seconds(directory, engine, what, life) for engine in ("P", "D") for what in WHATS}
+    return Trial(connector, term_s, life, seconds)
+
+
+def _seconds(directory: Path, engine: str, what: str, life: Life) -> list[Second]:
+    return read(directory, engine, what, life.began, life.began + life.lived_s)
+
+
+def _specs(connector: Connector, term_s: float, model: Path, cores: Cores, probes: Path) -> list[EngineSpec]:
+    extra: dict[str, float] = {"kv_lease_duration": term_s}
+    if connector == "kvlease":
+        extra["kv_lease_max_age"] = _MAX_AGE_S
+
+    def spec(name: str, role: Role, core: int, num_blocks: int, seats: int) -> EngineSpec:
+        return EngineSpec(
+            name=name,
+            model=model,
+            role=role,
+            connector=connector,
+            extra_config=extra,
+            num_blocks=num_blocks,
+            max_num_seqs=seats,
+            max_model_len=QUEUE.max_model_len,
+            prefix_caching=False,
+            cores=(core,),
+            launcher=launcher(probes, name),
+        )
+
+    return [
+        spec("P", "kv_producer", cores.producer, QUEUE.producer_blocks, 16),
+        spec("D", "kv_consumer", cores.decoder, QUEUE.decoder_blocks, QUEUE.seats),
+    ]

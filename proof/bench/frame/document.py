@@ -1,0 +1,68 @@
+"""A benchmark's JSON: what it found, on what, when."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from proof.bench.frame.errors import CannotRun
+from proof.bench.frame.figures import Curves, Effort, Goal, Result, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One run of one benchmark, as `out/bench/<name>.json` has it."""
+
+    name: str
+    title: str
+    effort: Effort
+    at: str
+    """When it began, UTC, as ISO 8601 has it."""
+    took_s: float
+    commit: str
+    machine: Mapping[str, str]
+    rows: Sequence[Row]
+    goals: Sequence[Goal]
+    curves: Sequence[Curves]
+    notes: Sequence[str]
+    sides: tuple[str, str] = ("kvlease", "stock")
+
+    @classmethod
+    def of(
+        cls, result: Result, *, effort: Effort, at: str, took_s: float, commit: str, machine: Mapping[str, str]
+    ) -> "Document":
+        return cls(
+            name=result.name,
+            title=result.title,
+            effort=effort,
+            at=at,
+            took_s=round(took_s, 1),
+            commit=commit,
+            machine=machine,
+            rows=result.rows,
+            goals=result.goals,
+            curves=result.curves,
+            sides=result.sides,
+            notes=result.notes,
+        )
+
+    @property
+    def missed(self) -> list[Goal]:
+        return [goal for goal in self.goals if goal.met is False]
+
+
+def read(path: Path) -> Document:
+    """Raises `CannotRun` for a file that no benchmark of this version has written."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Document)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise CannotRun(
+            f"{path} was not written by a benchmark of this version ({e}): remove it or run it again"
+        ) from e
+
+
+def read_all(directory: Path, order: Sequence[str]) -> list[Document]:
+    """Those of the benchmarks in `order` that have been run. Raises `CannotRun`."""
+    paths = [directory / f"{name}.json" for name in order]
+    return [read(path) for path in paths if path.is_file()]

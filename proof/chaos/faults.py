@@ -1,0 +1,100 @@
+"""What the faults of a schedule do to the engines, and how they are undone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from proof.chaos.outcome import Answered
+from proof.chaos.scene import DECODER_NAMES, Scene
+from proof.chaos.schedule import Fault
+from proof.chaos.traffic import Traffic
+from proof.realengines.engine import Engine
+from proof.realengines.network import DIRECTIONS, Direction, Network
+
+T = TypeVar("T")
+
+KEPT_NAME = "chaos-p"
+"""The engine id under which P is started again as another incarnation."""
+HANGS_S = 3.0
+"""How long the worker of a decode engine hangs that is then killed with its clients."""
+
+
+async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]:
+    """Lets a fault happen and undoes it, whatever happens meanwhile. Returns what P computed during it by itself."""
+    decoder = scene.decoders[fault.decoder]
+    match fault.kind:
+        case "kill-d" | "restart-d":
+            await _start_again(scene, traffic, decoder, fault)
+        case "kill-p" | "restart-p":
+            scene.set_term(fault.next_term_s, KEPT_NAME if fault.keeps_name else None)
+            await _start_again(scene, traffic, scene.producer, fault)
+        case "stop-d":
+            await _undone(decoder.pause, lambda: asyncio.sleep(fault.lasts_s), decoder.resume)
+        case "stop-p":
+            await _undone(scene.producer.pause, lambda: asyncio.sleep(fault.lasts_s), scene.producer.resume)
+        case "stall-d":
+            return await _undone(decoder.pause, lambda: _reuse(traffic, fault), decoder.resume)
+        case "long-step":
+            return await _undone(decoder.pause_worker, lambda: _reuse(traffic, fault), decoder.resume_worker)
+        case "abort-all":
+            traffic.abort_all()
+        case "cut" | "cut-one-way" | "loss" | "slow":
+            return await _on_link(_network_of(scene), traffic, fault)
+    return []
+
+
+async def _start_again(scene: Scene, traffic: Traffic, engine: Engine, fault: Fault) -> None:
+    await scene.count(engine)
+    if fault.takes_clients:
+        await _leave_orphans(traffic, engine)
+    await scene.end(engine, gracefully=fault.kind.startswith("restart"))
+    await asyncio.sleep(fault.lasts_s)
+    await scene.start(engine)
+
+
+async def _leave_orphans(traffic: Traffic, engine: Engine) -> None:
+    """Its worker hangs, so that requests come and are not read; then all of it stands still, and all clients go.
+
+    Otherwise it would hear of the aborts and drop its leases; and were it killed first, the clients would hear of that
+    and go to the other decode engine, which would take the leases over.
+    """
+    engine.pause_worker()
+    await asyncio.sleep(HANGS_S)
+    engine.pause()
+    traffic.abort_all()
+
+
+async def _reuse(traffic: Traffic, fault: Fault) -> list[Answered]:
+    """Waits; then P uses whatever it has taken back: who reads late now, reads what is another's."""
+    await asyncio.sleep(fault.lasts_s)
+    return await traffic.use_free_blocks()
+
+
+async def _on_link(network: Network, traffic: Traffic, fault: Fault) -> list[Answered]:
+    name = DECODER_NAMES[fault.decoder]
+
+    def harm() -> None:
+        if fault.kind == "slow":
+            network.slow(name, fault.kbit_per_s)
+        else:
+            network.lose(name, fault.loss if fault.kind == "loss" else 1.0, _directions(fault))
+
+    return await _undone(harm, lambda: _reuse(traffic, fault), lambda: network.heal(name))
+
+
+async def _undone(harm: Callable[[], None], meanwhile: Callable[[], Awaitable[T]], undo: Callable[[], None]) -> T:
+    try:
+        await asyncio.to_thread(harm)
+        return await meanwhile()
+    finally:
+        # Not in a thread: it has to happen on an interruption, too.
+        undo()
+
+
+def _directions(fault: Fault) -> Sequence[Direction]:
+    return DIRECTIONS if fault.way == "both" else (fault.way,)
+
+
+def _network_of(scene: Scene) -> Network:
+    assert scene.network is not None, "a fault of the network was drawn where there is none"
+    return scene.network

@@ -1,0 +1,89 @@
+"""What a run leaves behind: nothing, it is promised."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+
+from proof.chaos.outcome import Leftovers
+from proof.chaos.scene import MARK, Scene
+from proof.realengines.engine import Engine
+from proof.realengines.network import NAMESPACES
+from proof.realengines.processes import mapped
+from proof.realengines.router import completion
+
+SESSIONS_GONE_WITHIN_S = 120.0
+"""A session without claims is kept for 60 s; twice that, since engines tell only in a step."""
+
+_NUDGE_EVERY_S = 5.0
+_GAUGES = ("kvlease:active_leases", "kvlease:held_blocks", "kvlease:fence_slots_used", "kvlease:sessions")
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def shared_memory() -> set[str]:
+    """The names of all shared memory there is now."""
+    return {entry.name for entry in _SHARED_MEMORY.iterdir()}
+
+
+async def gauges_at_rest(scene: Scene) -> dict[str, float]:
+    """kvlease's gauges of all engines, by engine, once nothing is left; or what they are when they should be 0.
+
+    An engine tells in its steps, so each is asked to compute something now and then.
+    """
+    asked = await asyncio.gather(*(asyncio.to_thread(_at_rest, engine) for engine in scene.engines))
+    return {name: value for gauges in asked for name, value in gauges.items()}
+
+
+def _at_rest(engine: Engine) -> dict[str, float]:
+    deadline = time.monotonic() + SESSIONS_GONE_WITHIN_S
+    while True:
+        gauges = _gauges(engine)
+        if not any(gauges.values()) or time.monotonic() > deadline:
+            return gauges
+        time.sleep(_NUDGE_EVERY_S)
+        engine.ask(completion("Nothing is left, is it?", max_tokens=2))
+
+
+def _gauges(engine: Engine) -> dict[str, float]:
+    try:
+        metrics = engine.metrics()
+    except httpx.HTTPError as error:
+        return {f"{engine.spec.name}: no metrics ({error!r})": 1.0}
+    return {f"{engine.spec.name}: {gauge}": metrics.value(gauge) for gauge in _GAUGES}
+
+
+def left_behind(
+    gauges: dict[str, float], killed: list[str], mark: str, memory_before: set[str], namespaces: list[str]
+) -> Leftovers:
+    """What there still is when all engines have ended and the network was removed."""
+    return Leftovers(
+        gauges=gauges,
+        processes=[f"process {pid}" for pid in _marked(mark)],
+        shared_memory=_unused(shared_memory() - memory_before),
+        namespaces=[name for name in namespaces if (NAMESPACES / name).exists()],
+        killed=killed,
+    )
+
+
+def _unused(names: set[str]) -> list[str]:
+    """Those of them that no living process has mapped: what is in use is of somebody else on this machine."""
+    paths = sorted(str(_SHARED_MEMORY / name) for name in names)
+    if not paths:
+        return []
+    in_use = {path for pid in psutil.pids() for path in mapped(pid)}
+    return [path for path in paths if path not in in_use]
+
+
+def _marked(mark: str) -> list[int]:
+    """Processes with this run's mark in their environment."""
+    return [pid for pid in psutil.pids() if _environment(pid).get(MARK) == mark]
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """None of a process that has ended or is somebody else's."""
+    try:
+        return dict(psutil.Process(pid).environ())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return {}

@@ -1,0 +1,122 @@
+"""What a scenario found out: plain data, from which the table, the plot and the report are made."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, Metrics
+from proof.realengines.spec import Connector
+
+if TYPE_CHECKING:
+    # At runtime it would need httpx, and the command must be able to say that the demo's libraries are missing.
+    from proof.realengines.router import Answer
+
+ScenarioName = Literal["stall", "long-step", "queue", "crash"]
+
+# In the order in which they are played: the crash leaves no D to go on with.
+SCENARIOS: tuple[ScenarioName, ...] = ("stall", "long-step", "queue", "crash")
+
+LOST_CAUSES = ("expired", "orphaned", "aged_out")
+"""The ends of a lease, by cause, that take blocks from a consumer which had not read them yet."""
+
+_OK = 200
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Answers compared with the right ones. `wrong`: HTTP 200 and other tokens; `failed`: any other status."""
+
+    right: int
+    wrong: int
+    failed: int
+    statuses: Mapping[int, int]
+
+    @property
+    def total(self) -> int:
+        """How many answers there were."""
+        return self.right + self.wrong + self.failed
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened, `at_s` seconds after the fault. `decides`: D begins to read what P has then."""
+
+    at_s: float
+    what: str
+    decides: bool = False
+
+
+@dataclass(frozen=True)
+class HeldSeries:
+    """The blocks in use on one P over time, in seconds after the fault."""
+
+    label: str
+    points: Sequence[tuple[float, int]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the engines counted. `leases_lost`: ended by P although their consumer had not read the blocks yet."""
+
+    leases_lost: int = 0
+    fence_checks: Mapping[str, int] = field(default_factory=dict)
+    lease_ends: Mapping[str, int] = field(default_factory=dict)
+
+    def since(self, earlier: "Counts") -> "Counts":
+        """What was added after an earlier reading of the same engines."""
+        return Counts(
+            self.leases_lost - earlier.leases_lost,
+            _added(self.fence_checks, earlier.fence_checks),
+            _added(self.lease_ends, earlier.lease_ends),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One scenario with one connector. What it does not measure is None or empty.
+
+    `freed_after_s`: seconds from the crash until the blocks were free, by P ("grace 1 s", ...).
+    """
+
+    scenario: ScenarioName
+    connector: Connector
+    lease_s: float
+    answers: Tally | None = None
+    counts: Counts | None = None
+    freed_after_s: Mapping[str, float] = field(default_factory=dict)
+    held: Sequence[HeldSeries] = ()
+    events: Sequence[Event] = ()
+    took_s: float = 0.0
+
+
+def tally(answers: "Sequence[Answer]", right: Sequence[tuple[int, ...]]) -> Tally:
+    """Compares answers with the right ones, token by token, in order. Raises ValueError if they are not as many."""
+    pairs = list(zip(answers, right, strict=True))
+    answered = [(answer.token_ids, expected) for answer, expected in pairs if answer.status == _OK]
+    correct = sum(given == expected for given, expected in answered)
+    return Tally(
+        right=correct,
+        wrong=len(answered) - correct,
+        failed=len(pairs) - len(answered),
+        statuses=dict(Counter(answer.status for answer in answers)),
+    )
+
+
+def read_counts(connector: Connector, producer: Metrics, decoder: Metrics) -> Counts:
+    """What both engines have counted since they started."""
+    if connector == "stock":
+        return Counts(leases_lost=round(producer.value(STOCK_EXPIRED)))
+    return Counts(
+        leases_lost=round(sum(producer.value(LEASE_ENDS, cause=cause) for cause in LOST_CAUSES)),
+        fence_checks=_whole(decoder.by_label(FENCE_CHECKS, "verdict")),
+        lease_ends=_whole(producer.by_label(LEASE_ENDS, "cause")),
+    )
+
+
+def _whole(counters: Mapping[str, float]) -> dict[str, int]:
+    return {name: round(value) for name, value in counters.items()}
+
+
+def _added(now: Mapping[str, int], earlier: Mapping[str, int]) -> dict[str, int]:
+    return {name: value - earlier.get(name, 0) for name, value in now.items() if value != earlier.get(name, 0)}

@@ -1,0 +1,92 @@
+"""What kvlease promises, scenario by scenario, and whether it was kept.
+
+Every figure is a number where less is better, and a promise is an upper limit. A figure is also taken for stock vLLM,
+to be shown beside; nothing is promised for it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from proof.demo.outcome import Outcome, ScenarioName
+from proof.realengines.spec import Connector
+
+DEFAULT_GRACE_LABEL = "grace 1 s"
+NO_GRACE_LABEL = "grace 0 s"
+STOCK_LABEL = "stock"
+
+Unit = Literal["s", "of answers", "of leases"]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One figure of one scenario. `limit` is exclusive for seconds and inclusive for counts."""
+
+    scenario: ScenarioName
+    figure: str
+    unit: Unit
+    limit: float
+    measure: Callable[[Outcome], float | None]
+
+    @property
+    def limit_text(self) -> str:
+        """The promise in words."""
+        return f"under {self.limit:g} s" if self.unit == "s" else "none"
+
+    def is_kept(self, value: float) -> bool:
+        """Whether a measured value is within the limit."""
+        return value < self.limit if self.unit == "s" else value <= self.limit
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A promise beside what was measured. None: not played with this connector."""
+
+    promise: Promise
+    stock: Outcome | None
+    kvlease: Outcome | None
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether kvlease kept it; None where kvlease was not played."""
+        if self.kvlease is None:
+            return None
+        value = self.promise.measure(self.kvlease)
+        # A figure that could not be taken is no figure that was kept.
+        return value is not None and self.promise.is_kept(value)
+
+
+def _freed_after(label: str) -> Callable[[Outcome], float | None]:
+    return lambda outcome: outcome.freed_after_s.get(STOCK_LABEL if outcome.connector == "stock" else label)
+
+
+def _not_right(outcome: Outcome) -> float | None:
+    # The policy is to recompute: a request that fails is as little an answer as a wrong one.
+    return None if outcome.answers is None else outcome.answers.wrong + outcome.answers.failed
+
+
+def _lost(outcome: Outcome) -> float | None:
+    return None if outcome.counts is None else outcome.counts.leases_lost
+
+
+PROMISES: tuple[Promise, ...] = (
+    Promise("stall", "wrong answers after the stall", "of answers", 0, _not_right),
+    Promise("long-step", "leases lost in the long step", "of leases", 0, _lost),
+    Promise("long-step", "wrong answers after the long step", "of answers", 0, _not_right),
+    Promise("queue", "leases lost in the long queue", "of leases", 0, _lost),
+    Promise("queue", "wrong answers after the long queue", "of answers", 0, _not_right),
+    Promise(
+        "crash", "P's blocks free after the crash, default grace of 1 s", "s", 2.5, _freed_after(DEFAULT_GRACE_LABEL)
+    ),
+    Promise("crash", "P's blocks free after the crash, no grace", "s", 1.0, _freed_after(NO_GRACE_LABEL)),
+)
+
+
+def judge(outcomes: Sequence[Outcome]) -> list[Verdict]:
+    """Every promise about a scenario that was played, in the order of the table."""
+    played: dict[tuple[ScenarioName, Connector], Outcome] = {(o.scenario, o.connector): o for o in outcomes}
+    verdicts = [
+        Verdict(promise, played.get((promise.scenario, "stock")), played.get((promise.scenario, "kvlease")))
+        for promise in PROMISES
+    ]
+    return [verdict for verdict in verdicts if verdict.stock or verdict.kvlease]

@@ -1,0 +1,79 @@
+"""A lease agent of the explored world: `AgentCore`, one turn at a time."""
+
+from typing import Any
+
+from kvlease.agent.core import AgentCore
+from kvlease.protocol import LeaseCard
+from proof.explore.scale import CONFIG, IN_BEATS
+from proof.explore.wire import AskedCards, Clock, Wire
+from proof.promises.structure import check_lessee, check_lessor
+
+
+class Agent:
+    """The agent of one engine. An input is a tuple that begins with the name of a method here."""
+
+    def __init__(self, name: str, incarnation: int, now: float) -> None:
+        self.clock = Clock(now)
+        self.wire = Wire(incarnation)
+        self.cards = AskedCards()
+        self.core = AgentCore(
+            CONFIG, name, self._open, self.cards, incarnation=incarnation, timing=IN_BEATS, clock=self.clock
+        )
+        # Its engine is in a step all the time. What a pause changes is the simulator's concern.
+        self.core.progress()
+
+    def _open(self, incarnation: int) -> Wire:
+        assert incarnation == self.wire.incarnation
+        return self.wire
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
+    def turn(self, gone: frozenset[int], *said: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A turn after the engine left word, perhaps none."""
+        for name, *arguments in said:
+            getattr(self.core, name)(*arguments)
+        return self._step(gone)
+
+    def hear(self, gone: frozenset[int], sender: int, payload: bytes) -> tuple[Any, ...]:
+        """A turn in which a message has arrived."""
+        self.wire.inbox.append((sender, payload))
+        return self._step(gone)
+
+    def answer(self, gone: frozenset[int], endpoint: tuple[str, int], card: bytes | None) -> tuple[Any, ...]:
+        """A turn in which a card has come, or none."""
+        self.cards.answered.append((endpoint, None if card is None else LeaseCard.decode(card)))
+        return self._step(gone)
+
+    def suspect(self, gone: frozenset[int], peer: int) -> tuple[Any, ...]:
+        """The transport takes `peer` for dead; that shows when something is sent to it, a Probe perhaps."""
+        self.wire.suspect(peer)
+        return self._step(gone)
+
+    def bye(self, gone: frozenset[int]) -> tuple[Any, ...]:
+        """The engine shuts down."""
+        self.wire.gone = gone
+        self.core.say_bye()
+        return self._outcome(0, 0)
+
+    def take(self) -> tuple[Any, ...]:
+        """The engine takes what its agent has for it."""
+        return tuple(self.core.take_revoked()), tuple(self.core.take_lost())
+
+    # -- what comes of it ----------------------------------------------------------------------------------------
+
+    def _step(self, gone: frozenset[int]) -> tuple[Any, ...]:
+        self.wire.gone = gone
+        before = self.core.snapshot()
+        self.core.turn(self.clock.now)
+        seen = self.core.snapshot()
+        check_lessor(seen.peer.lessor)
+        check_lessee(seen.peer.lessee, IN_BEATS)
+        return self._outcome(len(before.revoked), len(before.lost))
+
+    def _outcome(self, revoked: int, lost: int) -> tuple[Any, ...]:
+        """(messages, cards asked for, leases revoked, holders whose lease is lost): what is new in each."""
+        sent, self.wire.outbox = self.wire.outbox, []
+        asked, self.cards.asked = self.cards.asked, []
+        self.wire.gone = frozenset()
+        seen = self.core.snapshot()
+        return tuple(sent), tuple(asked), seen.revoked[revoked:], seen.lost[lost:]

@@ -1,0 +1,195 @@
+"""A consumer's engine in the explored world: one worker that reads a lease's blocks one by one from each worker of the
+producer, and then the fence words.
+"""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, cast
+
+from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.known_fences import Admission, Source
+from kvlease.engine.producer import ProducerSide
+from kvlease.engine.scheduler import LeaseScheduler
+from kvlease.engine.worker import LeaseWorker
+from kvlease.fence import FenceTable, Verdict
+from kvlease.fence.words import WORD_BYTES
+from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
+from proof.explore.scale import CONFIG, Bounds, prompt
+from proof.explore.wire import CardPromise, Clock, DataPlane, Desk, ListedWords, new_verifier
+
+ENDPOINT: Endpoint = ("p", 5600)
+ENGINE = "prefill"
+_CAPACITY = 8
+
+
+@dataclass(slots=True)
+class Task:
+    """A request of a user at this consumer."""
+
+    ref: LeaseRef
+    blocks: tuple[int, ...]
+    own: int
+    """The token of the lease on its own prompt."""
+    stage: str = "waiting"
+    """waiting: in the scheduler's queue. asking: for the producer's card. reading: blocks. fencing: words."""
+    aborted: bool = False
+    read: list[int] = field(default_factory=list)
+    """By worker of the producer, how many blocks were read."""
+    contents: list[int] = field(default_factory=list)
+
+
+class ConsumerEngine:
+    """An input is a tuple that begins with the name of a method here."""
+
+    def __init__(self, incarnation: int, bounds: Bounds, now: float) -> None:
+        self.clock = Clock(now)
+        self.facts: list[tuple[Any, ...]] = []
+        self.desk = Desk(incarnation)
+        self.leases = LeaseScheduler(
+            self.desk, ProducerSide(CONFIG, self.desk, 0, clock=self.clock), ConsumerSide(self.desk)
+        )
+        self.plane = DataPlane()
+        self.landing = ListedWords(_CAPACITY)
+        # No read of a word is lost for good here, so the verifier's own deadline is nobody's concern.
+        self.verifier = new_verifier(self.plane, self.landing, Clock(0.0))
+        self.worker = LeaseWorker(FenceTable(ListedWords(1)), self.verifier, self._fetch)
+        self.workers = range(bounds.workers)
+        self.tasks: dict[str, Task] = {}
+        self.promises: list[CardPromise] = []
+        """Of cards that are asked for, oldest first."""
+        self._asker = ""
+
+    # -- inputs --------------------------------------------------------------------------------------------------
+
+    def take_on(self, number: int, ref: LeaseRef, blocks: tuple[int, ...], own: int) -> tuple[Any, ...]:
+        """The request for prompt `number` comes with a reference; `own` is the token of its own lease."""
+        holder, as_it_came = f"r{number}", LeaseRef.from_params(ref.to_params())
+        if self.leases.consumer.take_on(holder, prompt(number), as_it_came, ENDPOINT):
+            self.tasks[holder] = Task(ref, blocks, own, read=[0 for _ in self.workers])
+        return self._outcome()
+
+    def begin(self, holder: str, lost: tuple[str, ...]) -> tuple[Any, ...]:
+        """The request is scheduled: its blocks are to be read, unless its lease is known to be lost."""
+        self.desk.lost = list(lost)
+        orders = self.leases.begin_step([holder])
+        assert orders is not None
+        self.worker.step(orders, _Begin(self, holder))
+        return self._outcome()
+
+    def card(self, card: bytes | None) -> tuple[Any, ...]:
+        """The card that was asked for first has come, or none."""
+        promise = self.promises.pop(0)
+        promise.card = None if card is None else LeaseCard.decode(card)
+        self.admit(promise.holder)
+        return self._outcome()
+
+    def read(self, holder: str, worker: int, content: int | None) -> tuple[Any, ...]:
+        """The next block has come from a worker of the producer; None where the producer is dead."""
+        task = self.tasks[holder]
+        if content is None:
+            self.over(holder)
+            return self._outcome()
+        task.contents.append(content)
+        task.read[worker] += 1
+        if all(count == len(task.blocks) for count in task.read):
+            self._fact("read_ended", holder, task.ref.token)
+            task.stage = "fencing"
+            self._verify(holder)
+        return self._outcome()
+
+    def fence(self, holder: str, index: int, word: int | None) -> tuple[Any, ...]:
+        """The fence read that was posted as number `index` of those under way ends."""
+        read = self.plane.reads[index]
+        if word is None:
+            read.state = "LOST"
+        else:
+            self.landing[read.local // WORD_BYTES] = word
+            read.state = "DONE"
+        if holder in self.tasks:
+            self._verify(holder)
+        else:
+            self.worker.verify([])
+        return self._outcome()
+
+    def abort(self, holder: str) -> tuple[Any, ...]:
+        """The user goes away. A request that is being read keeps its lease until its worker is through."""
+        task = self.tasks[holder]
+        if task.stage == "waiting":
+            self.over(holder)
+        else:
+            task.aborted = True
+        return self._outcome()
+
+    # -- how it is done ------------------------------------------------------------------------------------------
+
+    def admit(self, holder: str) -> None:
+        """Hands are shaken: may its blocks be read?"""
+        task = self.tasks.get(holder)
+        if task is None:
+            return
+        agents = {(0, worker): f"{task.ref.incarnation:x}.{worker}" for worker in self.workers}
+        self._asker = holder
+        admission = self.worker.admit(holder, Source(ENGINE, ENDPOINT), agents, partial(self._read, task), _come_back)
+        self._asker = ""
+        if admission is Admission.WAIT:
+            task.stage = "asking"
+        elif admission is Admission.REFUSED:
+            if self.worker.fences.take_replaced(ENGINE):
+                self.worker.fences.drop(ENGINE)
+            self.over(holder)
+
+    def _read(self, task: Task) -> None:
+        task.stage = "reading"
+
+    def _fetch(self, endpoint: Endpoint) -> "Future[LeaseCard]":
+        assert endpoint == ENDPOINT
+        self.promises.append(CardPromise(self._asker))
+        return cast("Future[LeaseCard]", self.promises[-1])
+
+    def _verify(self, holder: str) -> None:
+        """As `LeasedWorker._pop_done_transfers`: what is neither held back nor failed is used."""
+        verdicts, held_back = self.worker.verify([holder])
+        if holder in held_back:
+            return
+        task = self.tasks[holder]
+        if verdicts.get(holder, Verdict.INTACT) is Verdict.INTACT and not task.aborted:
+            self._fact("used", holder, task.own, task.ref.token, tuple(task.contents))
+        self.over(holder)
+
+    def over(self, holder: str) -> None:
+        """Read, failed or aborted: the lease is let go of."""
+        del self.tasks[holder]
+        self.worker.end([holder], ())
+        self.leases.hear([holder], None)
+        self._fact("forgotten", holder)
+
+    def _fact(self, name: str, *arguments: object) -> None:
+        self.facts.append((name, self.desk.incarnation, *arguments))
+
+    def _outcome(self) -> tuple[Any, ...]:
+        """(facts, what the agent is told)."""
+        facts, self.facts = self.facts, []
+        said, self.desk.said = self.desk.said, []
+        return tuple(facts), tuple(said)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """The worker in the step that begins to read a request (`kvlease.engine.ports.HostWorker`)."""
+
+    engine: ConsumerEngine
+    holder: str
+
+    def load(self) -> None:
+        self.engine.admit(self.holder)
+
+    def fail(self, request_id: str) -> None:
+        self.engine.over(request_id)
+
+    def let_go(self, request_id: str) -> None:
+        raise AssertionError(f"{request_id}: a consumer holds no blocks for others")
+
+
+def _come_back() -> None:
+    """Nobody calls it: see `CardPromise`."""

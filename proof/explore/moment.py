@@ -1,0 +1,167 @@
+"""A state that is being changed by an action: its parts can be told things, and what they say is passed on."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from kvlease.protocol import LeaseCard, WorkerFence
+from kvlease.protocol.messages import VERSION
+from proof.explore.cell import NOBODY, Cells
+from proof.explore.consumer import ENDPOINT
+from proof.explore.lenses import Lenses
+from proof.explore.scale import BEAT_S, START_S
+from proof.explore.state import Item, Outside, State, Table
+
+PRODUCER = -1
+"""Who is meant where consumers are named by their numbers."""
+PRODUCERS = (0x101, 0x102, 0x103, 0x104)
+"""Incarnations of the producer, one after the other."""
+_NOBODY: frozenset[int] = frozenset()
+CONSUMERS = (0xD1, 0xD2, 0xD4)
+
+
+class Tables:
+    """What the numbers in a `State` stand for, but for parts."""
+
+    def __init__(self) -> None:
+        self.outside = Table()
+        self.flying = Table()
+
+
+class Moment:
+    """Made from a state, changed, and made into a state again."""
+
+    def __init__(self, state: State, cells: Cells, lenses: Lenses, tables: Tables) -> None:
+        self._cells, self._lenses, self._tables = cells, lenses, tables
+        self.beat = state.beat
+        self.outside: Outside = tables.outside[state.outside]
+        self.flying: list[Item] = list(tables.flying[state.flying])
+        self.books, self.agent, self.engine = state.books, state.agent, state.engine
+        self.consumers = list(state.consumers)
+        self.lost: list[tuple[int, str]] = []
+        """(consumer, holder) of losses that were told in this action."""
+
+    def state(self) -> State:
+        return State(
+            self.beat,
+            self._tables.outside.number(self.outside),
+            self._tables.flying.number(tuple(sorted(self.flying))),
+            self.books,
+            self.agent,
+            self.engine,
+            tuple(self.consumers),
+        )
+
+    @property
+    def now(self) -> float:
+        return START_S + self.beat * BEAT_S
+
+    # -- who there is --------------------------------------------------------------------------------------------
+
+    @property
+    def incarnation(self) -> int:
+        """The producer's."""
+        return PRODUCERS[self.outside.restarts]
+
+    @property
+    def living(self) -> Sequence[int]:
+        everybody = range(len(self.consumers) // 2)
+        return [d for d in everybody if d not in self.outside.dead] if self.outside.dead else everybody
+
+    def runs(self, who: int) -> bool:
+        return who not in self.outside.frozen and who not in self.outside.dead
+
+    def agent_of(self, who: int) -> int:
+        return self.agent if who == PRODUCER else self.consumers[2 * who]
+
+    def gone(self, who: int) -> frozenset[int]:
+        """Incarnations whose death shows to `who`."""
+        if who == PRODUCER:
+            if not self.outside.dead:
+                return _NOBODY
+            dead = (d for d in self.outside.dead if d not in self.outside.unseen)
+            return frozenset(CONSUMERS[d] for d in dead)
+        return frozenset(PRODUCERS[: self.outside.restarts]) if self.outside.restarts else _NOBODY
+
+    def distinct(self) -> list[Item]:
+        """What is on its way; of equal things, one."""
+        return self.flying if len(self.flying) < 2 else sorted(set(self.flying))
+
+    def card(self, workers: int, slots: int) -> bytes:
+        """What the producer's side channel serves."""
+        fences = [WorkerFence(0, worker, 0, slots) for worker in range(workers)]
+        return LeaseCard([VERSION], self.incarnation, self.incarnation.to_bytes(8, "little"), fences).encode()
+
+    def change(self, **fields: Any) -> None:
+        self.outside = self.outside._replace(**fields)
+
+    # -- telling parts -------------------------------------------------------------------------------------------
+
+    def tell_agent(self, who: int, name: str, *arguments: Any) -> None:
+        """An agent's turn; what it sends is on its way, what it asks too."""
+        if self.agent_of(who) == NOBODY:
+            return
+        number, (sent, asked, revoked, lost) = self._cells.run(
+            self.agent_of(who), self.now, (name, self.gone(who), *arguments)
+        )
+        own = self.incarnation if who == PRODUCER else CONSUMERS[who]
+        for peer, payload in sent:
+            if self._lives(peer):
+                self.flying.append(Item("message", peer, own, payload))
+        for endpoint in asked:
+            assert endpoint == ENDPOINT
+            self.flying.append(Item("card", who, 0, b""))
+        if who == PRODUCER:
+            self.agent = number
+            self.note(("revoked", effect.token, effect.cause) for effect in revoked)
+        else:
+            self.consumers[2 * who] = number
+            sessions = self._lenses.stated(number)
+            self.books, _ = self._cells.run(self.books, 0.0, ("look", CONSUMERS[who], sessions))
+            self.lost += [(who, holder) for holder in lost]
+
+    def take(self, who: int) -> tuple[Any, ...]:
+        """What the engine takes from its agent: (revoked, lost)."""
+        number, taken = self._cells.run(self.agent_of(who), self.now, ("take",))
+        if who == PRODUCER:
+            self.agent = number
+        else:
+            self.consumers[2 * who] = number
+        return tuple(taken)
+
+    def tell_producer(self, name: str, *arguments: Any) -> Any:
+        """The producer's engine does something; returns what it offers."""
+        self.engine, (facts, said, offer) = self._cells.run(self.engine, self.now, (name, *arguments))
+        self.note(facts)
+        if said:
+            self.tell_agent(PRODUCER, "turn", *said)
+        return offer
+
+    def tell_consumer(self, d: int, name: str, *arguments: Any) -> None:
+        """A consumer's engine does something."""
+        asking = self._lenses.asking(self.consumers[2 * d + 1])
+        self.consumers[2 * d + 1], (facts, said) = self._cells.run(
+            self.consumers[2 * d + 1], self.now, (name, *arguments)
+        )
+        new = self._lenses.asking(self.consumers[2 * d + 1]) - asking + (name == "card")
+        self.flying += [Item("fences", d, 0, b"")] * new
+        self.note(facts)
+        if said:
+            self.tell_agent(d, "turn", *said)
+
+    def note(self, facts: Any) -> None:
+        facts = tuple(facts)
+        if facts:
+            self.books, _ = self._cells.run(self.books, 0.0, ("note", facts))
+
+    def drop_letters(self, matches: Callable[[Item], bool]) -> None:
+        self.flying = [item for item in self.flying if not matches(item)]
+
+    def _lives(self, peer: int) -> bool:
+        return peer == self.incarnation or any(peer == CONSUMERS[d] for d in self.living)
+
+
+def receiver(item: Item) -> int:
+    """Whose it is: the producer, or a consumer's number."""
+    if item.kind != "message":
+        return item.to
+    return CONSUMERS.index(item.to) if item.to in CONSUMERS else PRODUCER

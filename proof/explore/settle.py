@@ -1,0 +1,158 @@
+"""What becomes of a state when nothing goes wrong any more (L1, L2, L3, R20, R25).
+
+Each question is put to a state by playing on from it without faults, in one fair order: everything that can happen
+within the beat, then the next beat. That order is not all orders; but it begins in every state that is asked about, so
+whatever the explored orders have led to is among what has to come right.
+"""
+
+from collections.abc import Callable
+
+from kvlease.protocol import Cause
+from proof.explore.actions import Action
+from proof.explore.moment import CONSUMERS, PRODUCER
+from proof.explore.scale import CONFIG
+from proof.explore.state import State
+from proof.explore.world import World
+from proof.promises.safety import Violation
+from proof.promises.standing import NOT_TOLD, believed
+from proof.promises.structure import lessee_is_empty, lessor_is_empty
+
+PEACE_BEATS = 24
+"""Longer than any session lives without a claim, with every retry before that."""
+ENGINE = frozenset({"load", "read", "fence"})
+"""What a consumer's engine does."""
+
+
+class Settling:
+    """Asks the questions. `path` is what was played on the way to an answer, for whoever has to tell of it."""
+
+    def __init__(self, world: World) -> None:
+        self.asked = 0
+        self.path: list[Action] = []
+        self._world = world
+        self._good: set[tuple[tuple[object, ...], State]] = set()
+        """States from which a question is known to be answered well."""
+
+    def ask_all(self, state: State) -> None:
+        """Raises `Violation` of L1, L2, L3, R20 or R25, or whatever else is broken on the way."""
+        self.asked += 1
+        for question in (self.converges, self.is_given_back, self.is_kept, self.is_told):
+            self.path = []
+            question(state)
+
+    def converges(self, state: State) -> None:
+        """The faults stop; requests are read to their end. Nothing is left of anything (L3)."""
+        last = state.beat + PEACE_BEATS
+        self._play(("L3",), self._in_peace(state), lambda s: s.beat >= last or self._is_empty(s), lambda _: True)
+
+    def is_given_back(self, state: State) -> None:
+        """All consumers vanish at this moment, unseen: the blocks are free when the last deadline has passed (L1)."""
+        moment = self._world.moment(self._in_peace(state))
+        for d in moment.living:
+            self._world.let_vanish(moment, d)
+        # Nobody asks any more what was offered: so, many states lead to one question.
+        moment.change(offers=(), doubted=())
+        deadline = state.beat + round(max(CONFIG.duration_s, CONFIG.extension_s))
+        over = lambda now: now.beat > deadline or self._has_all_back(now)  # noqa: E731
+        self._play(("L1", deadline), moment.state(), over, lambda _: True)
+
+    def is_kept(self, state: State) -> None:
+        """Engines of consumers do nothing: what they hold is kept until its age ends it, however long that is (L2)."""
+        moment = self._world.moment(state)
+        lenses = self._world.lenses
+        if moment.outside.frozen or moment.outside.restarts:
+            return
+        held = {
+            token
+            for d in moment.living
+            if d not in moment.outside.doubted
+            and all(session.is_open for session in lenses.stated(moment.consumers[2 * d]))
+            for _, token in believed(lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot(), moment.now)
+        }
+        if not held:
+            return
+        last = state.beat + 3
+
+        def over(now: State) -> bool:
+            causes: dict[int, Cause] = lenses.settled(now.books).causes
+            for token in held & causes.keys():
+                if causes[token] not in NOT_TOLD:
+                    raise Violation("L2", f"{token:x} was held by a consumer that lives, and ended: {causes[token]}")
+            return now.beat >= last
+
+        self._play(("L2", last, *sorted(held)), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
+
+    def is_told(self, state: State) -> None:
+        """Engines of consumers do nothing: the leases' age ends them all (R25), and all consumers hear of it (R20)."""
+        last = state.beat + PEACE_BEATS
+        over = lambda now: now.beat > last or (self._has_all_back(now) and self._all_know(now))  # noqa: E731
+        self._play(("R20",), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
+
+    # -- how it is played ----------------------------------------------------------------------------------------
+
+    def _play(
+        self, question: tuple[object, ...], state: State, over: Callable[[State], bool], may: Callable[[Action], bool]
+    ) -> None:
+        passed: list[tuple[tuple[object, ...], State]] = []
+        while not over(state):
+            if (question, state) in self._good:
+                break
+            passed.append((question, state))
+            action = next(action for action in self._world.actions_in_peace(state) if may(action))
+            self.path.append(action)
+            state = self._world.after(state, action)
+        else:
+            self._conclude(question[0], state)
+        self._good.update(passed)
+
+    def _conclude(self, rule: object, state: State) -> None:
+        if rule == "L3":
+            self._check_empty(state)
+        elif rule == "L1" and not self._has_all_back(state):
+            raise Violation("L1", "all consumers are gone, all deadlines have passed, and blocks or slots are not free")
+
+        elif rule == "R20":
+            if not self._has_all_back(state):
+                raise Violation("R25", "every lease is past its maximum age, and blocks or slots are not free")
+            if not self._all_know(state):
+                raise Violation("R20", "a consumer was never told that its lease is lost")
+
+    def _all_know(self, state: State) -> bool:
+        """Whether no living consumer wants a lease any more that it does not know to be lost."""
+        lenses, moment = self._world.lenses, self._world.moment(state)
+        return not any(lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot().holders for d in moment.living)
+
+    def _in_peace(self, state: State) -> State:
+        moment = self._world.moment(state)
+        moment.change(faults=0, frozen=(), touched=True)
+        return moment.state()
+
+    def _has_all_back(self, state: State) -> bool:
+        engine = self._world.lenses.part(state.engine)
+        return (
+            len(engine.free) == self._world.bounds.blocks
+            and not engine.side.slots
+            and not engine.side.active_leases
+            and engine.step is None
+        )
+
+    def _is_empty(self, state: State) -> bool:
+        try:
+            self._check_empty(state)
+        except Violation:
+            return False
+        return True
+
+    def _check_empty(self, state: State) -> None:
+        lenses, moment = self._world.lenses, self._world.moment(state)
+        if moment.flying or not self._has_all_back(state):
+            raise Violation("L3", f"blocks or slots are not free, or something is on its way: {moment.flying}")
+        for who in (PRODUCER, *moment.living):
+            agent = lenses.part(moment.agent_of(who))
+            known = agent.core.snapshot().peer
+            lessor_is_empty(known.lessor)
+            lessee_is_empty(known.lessee)
+            if known.links or agent.wire.reachable:
+                raise Violation("L3", f"{who} keeps links to {sorted(agent.wire.reachable)}")
+            if who != PRODUCER and lenses.tasks(moment.consumers[2 * who + 1]):
+                raise Violation("L3", f"{CONSUMERS[who]:x} keeps requests")

@@ -1,0 +1,15 @@
+"""Bugs that are planted in the product's code to see whether the proofs find them.
+
+bug        what a planted bug is
+fences     words, slots, tokens, and what a consumer's worker makes of them
+producers  the lessor, and the scheduler of a producer
+sessions   messages that come late, twice or not at all
+consumers  the lessee, and the scheduler of a consumer
+agents     the turn of an agent, and its transport
+steps      the order of what is done inside a step
+"""
+
+from proof.planted import agents, consumers, fences, producers, sessions, steps
+from proof.planted.bug import PLANTED, Planted
+
+__all__ = ["PLANTED", "Planted", "agents", "consumers", "fences", "producers", "sessions", "steps"]

@@ -1,0 +1,62 @@
+"""What a planted bug is, and the book of all of them.
+
+A planted bug replaces methods of the product's own code, so that a promise no longer holds. A simulation that does not
+find it would not find its like either.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+Replacement = tuple[object, str, object]
+"""(class or module, name in it, what stands there instead)"""
+Replacements = Callable[[], Iterable[Replacement]]
+
+
+def honest(owner: type, name: str) -> Any:
+    """What stands under this name while nothing is planted. By its name as text, as a replacement names it: what a bug
+    cuts into is nobody's promise."""
+    return getattr(owner, name)
+
+
+PLANTED: dict[str, "Planted"] = {}
+"""By name, in the order in which the modules of this package define them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """`apply` plants it for as long as the context lasts, in this process."""
+
+    name: str
+    what: str
+    """In one sentence: what goes on instead."""
+    stands_for: str
+    """The threads, or the rule of the design, that it is a case of."""
+    rules: frozenset[str]
+    """The promises that it breaks: a run has to fail under one of them."""
+    within_runs: int | None
+    """It has to be found in so many runs, whatever seed they begin with. None: chance meets it too seldom to be waited
+    for; the explorer has to find it (`tests/proof/explore/`)."""
+    replacements: Replacements
+
+    @contextmanager
+    def apply(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            for owner, name, instead in list(self.replacements()):
+                stack.enter_context(patch.object(owner, name, instead))
+            yield
+
+
+def planted(*rules: str, within_runs: int | None, stands_for: str) -> Callable[[Replacements], Replacements]:
+    """Enter the decorated function as a planted bug: its name, its first line, and what it yields."""
+
+    def enter(replacements: Replacements) -> Replacements:
+        name = replacements.__name__
+        what = (replacements.__doc__ or "").split("\n", 1)[0]
+        assert name not in PLANTED, name
+        PLANTED[name] = Planted(name, what, stands_for, frozenset(rules), within_runs, replacements)
+        return replacements
+
+    return enter

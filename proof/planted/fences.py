@@ -1,0 +1,209 @@
+"""Planted in words, slots and tokens, and in what a consumer's worker makes of them."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+from kvlease.engine.armed import ArmedWords
+from kvlease.engine.known_fences import Admission, KnownFences, Rank, Source
+from kvlease.engine.producer import ProducerSide
+from kvlease.engine.reads import LeasedReads
+from kvlease.fence import FenceWord, Verdict
+from kvlease.fence.slots import FenceOrders, FenceSlots, Slot
+from kvlease.protocol import LeaseRef
+from proof.planted.bug import Replacement, honest, planted
+
+
+@planted("S1", within_runs=10, stands_for="aws-do-eks 84, vllm 21570: reads of released blocks, all HTTP 200")
+def no_fence() -> Iterator[Replacement]:
+    """What the fence says is not looked at: data that has arrived counts as the lease's own."""
+    original = honest(LeasedReads, "verify")
+
+    def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
+        return dict.fromkeys(original(self, arrived), Verdict.INTACT)
+
+    yield LeasedReads, "verify", verify
+
+
+@planted("S1", within_runs=150, stands_for="TensorRT-LLM: a timeout that races a transfer; protocol.md, The fence, 3")
+def fence_read_before_data() -> Iterator[Replacement]:
+    """The fence is read as soon as the data is asked for, and not after it has come."""
+
+    original = honest(LeasedReads, "admit")
+
+    def admit(self: LeasedReads, request_id: str, words: Sequence[FenceWord]) -> None:
+        original(self, request_id, words)
+        self._verifier.post(request_id, words)
+        self.checking.add(request_id)
+
+    def stage(_self: LeasedReads, _request_id: str) -> None:
+        """There is nothing left to make ready."""
+
+    def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
+        early: dict[str, Verdict] = self.__dict__.setdefault("early", {})
+        early.update((str(request_id), verdict) for request_id, verdict in self._verifier.settle().items())
+        verdicts = {request_id: early.pop(request_id) for request_id in sorted(arrived) if request_id in early}
+        self.checking -= verdicts.keys()
+        return verdicts
+
+    yield LeasedReads, "admit", admit
+    yield LeasedReads, "stage", stage
+    yield LeasedReads, "verify", verify
+
+
+@planted("S1", "error", within_runs=10, stands_for="protocol.md, The fence, 3: only then is the load reported as done")
+def used_before_the_verdict() -> Iterator[Replacement]:
+    """A request goes on while its fence is still being read."""
+
+    def held_back(_self: LeasedReads, _arrived: Collection[str]) -> set[str]:
+        return set()
+
+    yield LeasedReads, "held_back", held_back
+
+
+@planted("S1", within_runs=1000, stands_for="vllm 52234: a failed receive fails open")
+def failed_fence_counts_as_intact() -> Iterator[Replacement]:
+    """A fence that cannot be read is taken for one that was found intact."""
+    original = honest(LeasedReads, "verify")
+
+    def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
+        verdicts = original(self, arrived)
+        return {name: Verdict.INTACT if verdict is Verdict.FAILED else verdict for name, verdict in verdicts.items()}
+
+    yield LeasedReads, "verify", verify
+
+
+@planted(
+    "L3", within_runs=100, stands_for="vllm 46283, 46289, 54714: a consumer waits for ever for KV that will not come"
+)
+def card_asked_for_without_end() -> Iterator[Replacement]:
+    """A request whose producer is gone is not refused: its worker asks for the card again, and again."""
+    original = honest(KnownFences, "admit")
+
+    def admit(
+        self: KnownFences,
+        request_id: str,
+        source: Source,
+        ref: LeaseRef,
+        ranks: Sequence[Rank],
+        come_back: Callable[[], None],
+    ) -> Admission:
+        admission = original(self, request_id, source, ref, ranks, come_back)
+        if admission is Admission.REFUSED:
+            return original(self, request_id, source, ref, ranks, come_back)
+        return admission
+
+    yield KnownFences, "admit", admit
+
+
+@planted("S2", "S3", within_runs=10, stands_for="protocol.md, The fence, 2; MoRIIO: a live read sees reused blocks")
+def fence_cleared_after_free() -> Iterator[Replacement]:
+    """A worker lets the blocks go and clears the word in its next step."""
+    original = honest(ArmedWords, "arm")
+
+    def clear(self: ArmedWords, slot: int) -> bool:
+        request_id = self._request_of.pop(slot, None)
+        if request_id is None:
+            return False
+        self.cleared[slot] += 1
+        self.__dict__.setdefault("late", []).append(slot)
+        return self._latest.pop(request_id, None) == slot
+
+    def arm(self: ArmedWords, orders: FenceOrders) -> None:
+        for slot in self.__dict__.pop("late", []):
+            self._table.clear(slot)
+        original(self, orders)
+
+    yield ArmedWords, "clear", clear
+    yield ArmedWords, "arm", arm
+
+
+@planted("S3", "error", within_runs=100, stands_for="protocol.md, The fence, 4; vllm 56104: ranks that are not alike")
+def one_worker_clears_for_all() -> Iterator[Replacement]:
+    """The first worker that reports a word as clear speaks for the others."""
+
+    def hear_cleared(self: FenceSlots, cleared: Mapping[int, int]) -> list[Slot]:
+        done = [self._by_index[index] for index in cleared if index in self._by_index]
+        for slot in done:
+            self._retire(slot)
+        return done
+
+    yield FenceSlots, "hear_cleared", hear_cleared
+
+
+@planted("S2", within_runs=10, stands_for="vllm 25808: D read before P had registered the expiry")
+def armed_after_prefill() -> Iterator[Replacement]:
+    """Words are armed in the step after the grant, when the reference has left already."""
+    honest_finish, honest_orders = honest(ProducerSide, "finish"), honest(ProducerSide, "take_orders")
+
+    def finish(self: ProducerSide, *arguments: Any) -> LeaseRef | None:
+        ref: LeaseRef | None = honest_finish(self, *arguments)
+        if ref is not None:
+            self.__dict__.setdefault("granted", set()).add(ref.token)
+            self.slots.has_orders = True
+        return ref
+
+    def take_orders(self: ProducerSide) -> FenceOrders:
+        orders = honest_orders(self)
+        waiting = [*self.__dict__.get("waiting", ()), *orders.arm]
+        granted = self.__dict__.get("granted", set())
+        self.__dict__["waiting"] = [word for word in waiting if word.token not in granted]
+        return FenceOrders(tuple(word for word in waiting if word.token in granted), orders.clear)
+
+    yield ProducerSide, "finish", finish
+    yield ProducerSide, "take_orders", take_orders
+
+
+@planted("S3", "error", within_runs=50, stands_for="protocol.md, The fence, 4: a slot rests until all have cleared it")
+def slot_reused_early() -> Iterator[Replacement]:
+    """A slot is given out again as soon as its clearing is ordered."""
+    honest_order, honest_retire = honest(FenceSlots, "order_clear"), honest(FenceSlots, "_retire")
+
+    def order_clear(self: FenceSlots, token: int) -> None:
+        slot = self._by_token.get(token)
+        if slot is not None and token not in self._clearing:
+            self._free.appendleft(slot.index)
+        honest_order(self, token)
+
+    def retire(self: FenceSlots, slot: Slot) -> None:
+        honest_retire(self, slot)
+        self._free.pop()
+
+    yield FenceSlots, "order_clear", order_clear
+    yield FenceSlots, "_retire", retire
+
+
+@planted("S3", within_runs=10, stands_for="vllm 52234: a stale reference returned the previous prompt's answer")
+def token_reused() -> Iterator[Replacement]:
+    """The token is the number of the slot: the next lease in it has the same."""
+    original = honest(FenceSlots, "take")
+
+    def take(self: FenceSlots, request_id: str) -> Slot | None:
+        self.draw = lambda: self._free[0] + 1
+        return original(self, request_id)
+
+    yield FenceSlots, "take", take
+
+
+@planted("L1", "L3", within_runs=150, stands_for="vllm 19223, 29906: what is aborted early is never given back")
+def aborted_prefill_keeps_its_slot() -> Iterator[Replacement]:
+    """The word of a prefill that was aborted is never cleared, and its slot never free again."""
+
+    def abort(_self: ProducerSide, _request_id: str) -> None:
+        return None
+
+    yield ProducerSide, "abort", abort
+
+
+@planted("L2", "L3", within_runs=100, stands_for="vllm 49238: a restarted peer leaves poisoned state behind")
+def old_card_kept_for_ever() -> Iterator[Replacement]:
+    """A producer's card is kept over its restart: nothing is read from the new one."""
+    original = honest(KnownFences, "_learn")
+
+    def learn(self: KnownFences, engine_id: str, fetched: Any) -> None:
+        known = self._known.get(engine_id)
+        original(self, engine_id, fetched)
+        if known is not None:
+            self._known[engine_id] = known
+            self._replaced.discard(engine_id)
+
+    yield KnownFences, "_learn", learn

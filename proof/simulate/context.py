@@ -1,0 +1,92 @@
+"""What an engine of a run lives in, and whom it tells what it does.
+
+Everything goes down as this one frozen object, and comes up through `Observer`: engines know neither judges nor users.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, LeaseRef
+from kvlease.simulation.chance import Chance
+from proof.promises.safety import Safety
+from proof.simulate.cards import CardDesk
+from proof.simulate.clock import BoundedAgenda
+from proof.simulate.dataplane import DataPlane
+from proof.simulate.network import SimNetwork
+from proof.simulate.plan import Plan
+from proof.simulate.requests import Decode, Prefill
+
+
+class Observer(Protocol):
+    """Hears what engines do, as it happens. `engine` is the name of the one that does it."""
+
+    def took_a_turn(self, engine: str) -> None:
+        """Its agent took a turn in which something happened."""
+
+    def granted(self, engine: str, prefill: Prefill, ref: LeaseRef) -> None:
+        """It granted a lease on a prefill that is done."""
+
+    def prefilled(self, engine: str, prefill: Prefill, offer: dict[str, Any] | None) -> None:
+        """It answers a prefill, with what it offers."""
+
+    def heartbeat(self, engine: str, request_id: str) -> None:
+        """A stock consumer's heartbeat came to one of its workers."""
+
+    def wanted(self, engine: str, decode: Decode, ref: LeaseRef | None) -> None:
+        """Its scheduler took a leased request on; no `ref`: one that must not be read."""
+
+    def begins_to_read(self, engine: str, holders: Iterable[str]) -> None:
+        """These leased requests are read from this step on."""
+
+    def holds_back(self, engine: str, since: Mapping[str, float]) -> None:
+        """These requests, whose data came at these times, still wait for their fence."""
+
+    def let_go(self, engine: str, decode: Decode) -> None:
+        """A request is loaded, or over."""
+
+    def answered(self, engine: str, decode: Decode) -> None:
+        """It answers a request."""
+
+
+class Owner(Protocol):
+    """An engine, as its own scheduler's and workers' parts know it."""
+
+    name: str
+    incarnation: int
+    life: random.Random
+    """What chance has in store for it."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Its own clock, in seconds."""
+
+    def wake(self) -> None:
+        """There is work; a no-op where the engine is stepping anyway."""
+
+    def fetch_card(self, endpoint: Endpoint) -> "Future[LeaseCard]":
+        """Begin to fetch a card; the future may raise `CardUnavailable`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The world, as far as an engine knows it."""
+
+    plan: Plan
+    config: LeaseConfig
+    chance: Chance
+    agenda: BoundedAgenda
+    network: SimNetwork
+    plane: DataPlane
+    cards: CardDesk
+    safety: Safety
+    names_stay: bool
+    """Whether a restarted engine keeps its engine id."""
+    observer: Observer
+    counts: Counter[str]
+    """What happened: answers.<how>, verdicts.<verdict>, and so on."""
+    tell: Callable[[str], None]
+    """Enters a line into the run's trace."""

@@ -1,0 +1,189 @@
+"""One-sided reads between the workers' memories: they take time, see each block at a moment of its own, and may hang.
+
+What NIXL was seen to do: a read of a process that died fails soon; one across a cut link, or of a machine that
+vanished, neither ends nor fails; one of a stopped process goes on over shared memory and waits over TCP.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from kvlease.fence import AgentErrors, FenceTable, RegisteredWords
+from kvlease.fence.words import WORD_BYTES
+from kvlease.simulation.chance import Chance
+from proof.simulate.clock import BoundedAgenda
+
+HANGING_POLL_S = 0.25
+DEATH_SHOWS_S = 0.001
+DATA_ERRORS = 0.1
+"""A request reads many blocks, and its fence only when all of them came."""
+
+
+class SimDisconnected(Exception):
+    """The peer of a read is dead."""
+
+
+class SimReadError(Exception):
+    """A read cannot be made."""
+
+
+SIM_ERRORS = AgentErrors((SimDisconnected, SimReadError), SimDisconnected)
+
+
+class WatchedTable(FenceTable):
+    """A fence table that tells what was done to its words, whatever the code under test makes of it."""
+
+    def __init__(self, agent: "SimDataAgent", slots: int, watch: Callable[[int, int], None]) -> None:
+        """`watch` gets (slot, what its word holds now)."""
+        super().__init__(RegisteredWords(agent, slots))
+        self._watch = watch
+
+    def arm(self, slot: int, token: int) -> None:
+        super().arm(slot, token)
+        self._watch(slot, self.word(slot))
+
+    def clear(self, slot: int) -> None:
+        super().clear(slot)
+        self._watch(slot, self.word(slot))
+
+
+@dataclass(slots=True)
+class Region:
+    """The memory of one producer worker: fence words, and for each block the token of the lease it was written for."""
+
+    engine: str
+    table: WatchedTable
+    contents: list[int | None]
+    alive: bool = True
+    death_shows: bool = True
+
+
+class DataPlane:
+    """All memories, by the name of the agent that serves them, and the reads between them."""
+
+    def __init__(
+        self, agenda: BoundedAgenda, chance: Chance, usual_s: float, can_pass: Callable[[str, str], bool]
+    ) -> None:
+        """`can_pass`: whether bytes from one engine's memory reach another just now."""
+        self.regions: dict[str, Region] = {}
+        self.read_s: dict[str, float] = {}
+        """How long reads of an engine take, where that is unusual."""
+        self.errors: dict[str, float] = {}
+        """With which probability reads of an engine fail."""
+        self._usual_s = usual_s
+        self._agenda = agenda
+        self._chance = chance
+        self._can_pass = can_pass
+
+    def read_blocks(
+        self, reader: str, agent: str, blocks: Sequence[int], done: Callable[[list[int | None] | None], None]
+    ) -> None:
+        """Copy these blocks; `done` gets what they held, each at a moment of its own, or None where it failed."""
+        found: list[int | None] = [None] * len(blocks)
+        left = len(blocks)
+        failed = False
+
+        def saw(index: int, region: Region | None) -> None:
+            nonlocal left, failed
+            left -= 1
+            failed = failed or region is None
+            if region is not None:
+                found[index] = region.contents[blocks[index]]
+            if left == 0:
+                done(None if failed else found)
+
+        for index in range(len(blocks)):
+            self._touch(reader, agent, partial(saw, index), DATA_ERRORS)
+
+    def read_word(self, reader: str, agent: str, address: int, done: Callable[[int | None], None]) -> None:
+        """Copy one word; None where the peer is dead. Raises `SimReadError` for what is not in its table."""
+        region = self.regions.get(agent)
+        if region is None:
+            raise SimReadError(f"there is no agent {agent}")
+        base, slots = region.table.address
+        if not base <= address < base + slots * WORD_BYTES or address % WORD_BYTES:
+            raise SimReadError(f"{address:#x} is not in the fence table of {agent}")
+        slot = (address - base) // WORD_BYTES
+        self._touch(reader, agent, lambda region: done(None if region is None else region.table.word(slot)))
+
+    def _touch(self, reader: str, agent: str, see: Callable[[Region | None], None], errors: float = 1.0) -> None:
+        """Look at a memory at some moment of a read that begins now. `errors`: the share of a fault's that it meets."""
+        probability = errors * self.errors.get(reader, 0.0)
+        if probability and self._chance.of(f"errors of {reader}").random() < probability:
+            self._agenda.after(DEATH_SHOWS_S, lambda: see(None))
+            return
+        read_s = self.read_s.get(reader, self._usual_s)
+        moment_s = read_s * self._chance.of(f"reads of {reader}").random()
+        self._agenda.after(moment_s, lambda: self._look(reader, agent, see))
+
+    def _look(self, reader: str, agent: str, see: Callable[[Region | None], None]) -> None:
+        region = self.regions.get(agent)
+        if region is None or (not region.alive and region.death_shows):
+            self._agenda.after(DEATH_SHOWS_S, lambda: see(None))
+        elif not region.alive or not self._can_pass(region.engine, reader):
+            self._agenda.after(HANGING_POLL_S, lambda: self._look(reader, agent, see))
+        else:
+            see(region)
+
+
+class _WordRead:
+    """What a verifier holds of a read under way."""
+
+    def __init__(self, local: int, remote: int, agent: str) -> None:
+        self.local, self.remote, self.agent = local, remote, agent
+        self.state = "INIT"
+
+    def end(self, value: int | None) -> None:
+        if value is None:
+            self.state = "LOST"
+            return
+        ctypes.c_uint64.from_address(self.local).value = value
+        self.state = "DONE"
+
+
+class SimDataAgent:
+    """A worker's `kvlease.fence.DataAgent`: reads fence words of other workers over the `DataPlane`."""
+
+    def __init__(self, plane: DataPlane, engine: str) -> None:
+        self.alive = True
+        self._plane = plane
+        self._engine = engine
+
+    def get_reg_descs(self, descs: Any, mem_type: str) -> Any:
+        del mem_type
+        return descs
+
+    def register_memory(self, reg_list: Any, *, backends: list[str]) -> Any:
+        del backends
+        return reg_list
+
+    def deregister_memory(self, dereg_list: Any) -> None: ...
+
+    def get_xfer_descs(self, descs: Any, mem_type: str) -> Any:
+        del mem_type
+        [(address, length, _)] = descs
+        assert length == WORD_BYTES
+        return address
+
+    def initialize_xfer(self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str) -> _WordRead:
+        assert operation == "READ"
+        return _WordRead(local_descs, remote_descs, remote_agent)
+
+    def transfer(self, handle: _WordRead) -> str:
+        handle.state = "PROC"
+        self._plane.read_word(self._engine, handle.agent, handle.remote, lambda value: self._land(handle, value))
+        return handle.state
+
+    def check_xfer_state(self, handle: _WordRead) -> str:
+        if handle.state == "LOST":
+            raise SimDisconnected(handle.agent)
+        return handle.state
+
+    def release_xfer_handle(self, handle: _WordRead) -> None: ...
+
+    def _land(self, handle: _WordRead, value: int | None) -> None:
+        # The memory of a dead worker is no more.
+        if self.alive:
+            handle.end(value)

@@ -1,0 +1,261 @@
+"""Letting a plan's faults strike, and end."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING
+
+from proof.simulate.network import GHOST_S, LONGEST_DELAY_S, Link
+from proof.simulate.plan import Fault, FaultKind
+
+if TYPE_CHECKING:
+    from proof.simulate.world import World
+
+
+class Faults:
+    """Strikes at the time that the plan has for each fault, and ends it again."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        for fault in world.plan.faults:
+            world.agenda.at(fault.at_s, partial(self._strike, fault))
+
+    def _strike(self, fault: Fault) -> None:
+        self._world.tell(f"fault: {fault}")
+        self._world.counts[f"faults.{fault.kind.value}"] += 1
+        end = _STRIKES[fault.kind](self._world, fault)
+        if end is not None:
+            self._world.agenda.after(fault.for_s, lambda: self._end(fault, end))
+
+    def _end(self, fault: Fault, end: Callable[[], None]) -> None:
+        self._world.tell(f"over: {fault}")
+        end()
+
+
+End = Callable[[], None] | None
+
+
+def _rough(world: "World", fault: Fault, tail_s: float = 0.0) -> None:
+    world.promises.trouble.between(fault.engine, fault.other, world.agenda.now + fault.for_s + tail_s)
+
+
+def _hard(world: "World", fault: Fault, tail_s: float = 0.0) -> None:
+    world.promises.trouble.of_engine(fault.engine, world.agenda.now + fault.for_s + tail_s)
+
+
+def _link(world: "World", fault: Fault) -> Link:
+    return world.network.link(fault.engine, fault.other)
+
+
+def _loss(world: "World", fault: Fault) -> End:
+    _rough(world, fault)
+    return _set(_link(world, fault), loss=fault.amount)
+
+
+def _repeat(world: "World", fault: Fault) -> End:
+    # No trouble: repetition is to be harmless.
+    return _set(_link(world, fault), repeat=fault.amount)
+
+
+def _delay(world: "World", fault: Fault) -> End:
+    _rough(world, fault, LONGEST_DELAY_S)
+    return _set(_link(world, fault), delay_s=fault.amount)
+
+
+def _set(link: Link, **fields: float) -> End:
+    """These have the values that are given until the fault is over."""
+
+    def put(values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            setattr(link, name, value)
+
+    put(fields)
+    return lambda: put(dict.fromkeys(fields, 0.0))
+
+
+def _clog(world: "World", fault: Fault) -> End:
+    _rough(world, fault)
+    link = _link(world, fault)
+    link.clogged += 1
+
+    def end() -> None:
+        link.clogged -= 1
+        if not link.clogged:
+            world.network.unclog(fault.engine, fault.other)
+
+    return end
+
+
+def _cut(world: "World", fault: Fault) -> End:
+    _rough(world, fault)
+    link = _link(world, fault)
+    link.cut += 1
+
+    def end() -> None:
+        link.cut -= 1
+
+    return end
+
+
+def _partition(world: "World", fault: Fault) -> End:
+    _rough(world, fault)
+    links = [world.network.link(fault.engine, fault.other), world.network.link(fault.other, fault.engine)]
+    for link in links:
+        link.cut += 1
+
+    def end() -> None:
+        for link in links:
+            link.cut -= 1
+
+    return end
+
+
+def _crash(world: "World", fault: Fault) -> End:
+    engine = world.engines[fault.engine]
+    if not engine.alive:
+        return None
+    world.crash(fault.engine, death_shows=fault.amount == 0)
+
+    def end() -> None:
+        # The host answers again: connections to the old process break.
+        world.network.ports[engine.incarnation].death_shows = True
+        for worker in engine.prefill_workers:
+            worker.death_is_seen()
+        world.start(fault.engine)
+
+    return end
+
+
+def _restart(world: "World", fault: Fault) -> End:
+    if not world.engines[fault.engine].alive:
+        return None
+    world.shut_down(fault.engine)
+    return lambda: world.start(fault.engine)
+
+
+def _freeze(world: "World", fault: Fault) -> End:
+    _hard(world, fault)
+    engine = world.engines[fault.engine]
+    until = max(engine.frozen_until, world.agenda.now + fault.for_s)
+    engine.frozen_s += until - max(engine.frozen_until, world.agenda.now)
+    engine.frozen_until = until
+    return None
+
+
+def _slow_loop(world: "World", fault: Fault) -> End:
+    # The last slow turn may come as late as that.
+    _hard(world, fault, fault.amount)
+    engine = world.engines[fault.engine]
+    engine.turn_s = fault.amount
+
+    def end() -> None:
+        engine.turn_s = world.plan.turn_s
+
+    return end
+
+
+def _long_step(world: "World", fault: Fault) -> End:
+    engine = world.engines[fault.engine]
+    # No trouble, unless it is so long that its agent stops renewing for it, as it should (R25).
+    if fault.for_s > 0.9 * world.config.stall_limit_s:
+        _hard(world, fault)
+    engine.long_until = max(engine.long_until, world.agenda.now + fault.for_s)
+    return None
+
+
+def _pause(world: "World", fault: Fault) -> End:
+    _hard(world, fault)
+    engine = world.engines[fault.engine]
+    engine.pause()
+    return engine.resume
+
+
+def _clock(world: "World", fault: Fault) -> End:
+    engine = world.engines[fault.engine]
+    engine.clock.run_at(1.0 + fault.amount)
+    return lambda: engine.clock.run_at(1.0)
+
+
+def _false_death(world: "World", fault: Fault) -> End:
+    engine, other = world.engines[fault.engine], world.engines[fault.other]
+    world.promises.trouble.doubt(fault.engine, fault.other)
+    engine.transport.doubt(other.incarnation)
+    return None
+
+
+def _echo(world: "World", fault: Fault) -> End:
+    # No trouble: what is late is to be harmless.
+    world.network.echo(fault.engine, fault.other, fault.amount)
+    return None
+
+
+def _malformed(world: "World", fault: Fault) -> End:
+    source, target = world.engines[fault.other], world.engines[fault.engine]
+    chance = world.chance.of("malformed bytes")
+    size = chance.choice((0, 3, 4, 20, 300, 9000))
+    prefix = chance.choice((b"", b"KVL\x01", b"KVL\x02"))
+    world.network.deliver(source.incarnation, target.incarnation, prefix + chance.randbytes(size))
+    return None
+
+
+def _slow_read(world: "World", fault: Fault) -> End:
+    world.plane.read_s[fault.engine] = fault.amount
+
+    def end() -> None:
+        world.plane.read_s.pop(fault.engine, None)
+
+    return end
+
+
+def _read_error(world: "World", fault: Fault) -> End:
+    world.plane.errors[fault.engine] = fault.amount
+
+    def end() -> None:
+        world.plane.errors.pop(fault.engine, None)
+
+    return end
+
+
+def _no_card(world: "World", fault: Fault) -> End:
+    _hard(world, fault)
+    world.no_card[fault.engine] += 1
+
+    def end() -> None:
+        world.no_card[fault.engine] -= 1
+
+    return end
+
+
+def _agent_death(world: "World", fault: Fault) -> End:
+    engine = world.engines[fault.engine]
+    if engine.alive:
+        engine.kill_agent()
+        # What it has granted is taken back one term later.
+        until = world.agenda.now + world.config.duration_s
+        world.promises.trouble.of_engine(fault.engine, until)
+    return None
+
+
+_STRIKES: dict[FaultKind, Callable[["World", Fault], End]] = {
+    FaultKind.LOSS: _loss,
+    FaultKind.REPEAT: _repeat,
+    FaultKind.DELAY: _delay,
+    FaultKind.CLOG: _clog,
+    FaultKind.CUT: _cut,
+    FaultKind.PARTITION: _partition,
+    FaultKind.CRASH: _crash,
+    FaultKind.RESTART: _restart,
+    FaultKind.FREEZE: _freeze,
+    FaultKind.SLOW_LOOP: _slow_loop,
+    FaultKind.LONG_STEP: _long_step,
+    FaultKind.PAUSE: _pause,
+    FaultKind.CLOCK: _clock,
+    FaultKind.FALSE_DEATH: _false_death,
+    FaultKind.ECHO: _echo,
+    FaultKind.MALFORMED: _malformed,
+    FaultKind.SLOW_READ: _slow_read,
+    FaultKind.READ_ERROR: _read_error,
+    FaultKind.NO_CARD: _no_card,
+    FaultKind.AGENT_DEATH: _agent_death,
+}
+LATE_S = GHOST_S + LONGEST_DELAY_S
+"""After the last fault, this long old messages may still arrive."""

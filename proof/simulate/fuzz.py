@@ -1,0 +1,96 @@
+"""Many runs, of one seed after the other, in several processes: what came of them all together."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from time import monotonic
+
+from kvlease.simulation.processes import in_processes
+from proof.planted import PLANTED
+from proof.simulate.plan import draw_plan
+from proof.simulate.run import Outcome, run
+
+CHUNK = 5
+"""Runs that a process is given at a time: enough to outweigh the asking, few enough to end when the time is up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The run of this seed broke this rule."""
+
+    seed: int
+    rule: str
+    text: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of some runs."""
+
+    runs: int = 0
+    events: int = 0
+    simulated_s: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: list[Failure] = field(default_factory=list)
+
+    def count(self, outcome: Outcome) -> None:
+        self.runs += 1
+        self.events += outcome.events
+        self.simulated_s += outcome.simulated_s
+        self.counts += outcome.counts
+        if outcome.violation is not None:
+            self.failures.append(Failure(outcome.seed, outcome.violation.rule, outcome.violation.text))
+
+    def add(self, other: "Tally") -> None:
+        self.runs += other.runs
+        self.events += other.events
+        self.simulated_s += other.simulated_s
+        self.counts += other.counts
+        self.failures += other.failures
+
+
+def plant(name: str | None) -> AbstractContextManager[None]:
+    """The planted bug of this name in this process, or none."""
+    return nullcontext() if name is None else PLANTED[name].apply()
+
+
+def fuzz(
+    first: int,
+    *,
+    runs: int | None = None,
+    seconds: float | None = None,
+    jobs: int = 1,
+    planted: str | None = None,
+    failures: int = 1,
+    watch: Callable[[Tally], None] = lambda _: None,
+) -> Tally:
+    """Play the seeds from `first` on: so many runs, or for so long, whichever is over sooner, or until so many fail.
+
+    `watch` sees the sum from time to time. Failures come in the order of their seeds.
+    """
+    total = Tally()
+    until = None if seconds is None else monotonic() + seconds
+
+    def chunks() -> Iterator[range]:
+        last = None if runs is None else first + runs
+        for begin in itertools.count(first, CHUNK):
+            late = until is not None and monotonic() >= until
+            if late or (last is not None and begin >= last) or len(total.failures) >= failures:
+                return
+            yield range(begin, begin + CHUNK if last is None else min(begin + CHUNK, last))
+
+    for tally in in_processes(_play, chunks(), jobs, partial(plant, planted)):
+        total.add(tally)
+        watch(total)
+    total.failures.sort(key=lambda failure: failure.seed)
+    return total
+
+
+def _play(seeds: range) -> Tally:
+    tally = Tally()
+    for seed in seeds:
+        tally.count(run(draw_plan(seed)))
+    return tally

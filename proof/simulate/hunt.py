@@ -1,0 +1,115 @@
+"""How many runs it takes to find each planted bug."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from kvlease.simulation.processes import in_processes
+from proof.planted import PLANTED
+from proof.simulate.fuzz import plant
+from proof.simulate.plan import draw_plan
+from proof.simulate.run import run
+
+RANGES = 5
+"""So many hunts for each bug, over seeds that have nothing in common."""
+RANGE_SEEDS = 1_000_000
+UNSTATED_RUNS = 1000
+"""After which a hunt is given up for a bug that the simulator need not find."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hunt:
+    """For one planted bug, from one seed on."""
+
+    name: str
+    first_seed: int
+    max_runs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Quarry:
+    """What a hunt brought home."""
+
+    hunt: Hunt
+    runs: int | None
+    """Runs up to and with the one that found it; None where none did."""
+    rule: str = ""
+    """The promise that it broke."""
+    text: str = ""
+    strays: tuple[str, ...] = ()
+    """Rules that are not the bug's own and were broken before."""
+
+
+def hunt_down(hunt: Hunt) -> Quarry:
+    """Play one seed after the other with the bug planted, until a run breaks one of the bug's own rules."""
+    bug = PLANTED[hunt.name]
+    strays: list[str] = []
+    with plant(hunt.name):
+        for number in range(hunt.max_runs):
+            violation = run(draw_plan(hunt.first_seed + number)).violation
+            if violation is None:
+                continue
+            if violation.rule in bug.rules:
+                return Quarry(hunt, number + 1, violation.rule, violation.text, tuple(strays))
+            strays.append(violation.rule)
+    return Quarry(hunt, None, strays=tuple(strays))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Of one planted bug over all hunts for it."""
+
+    name: str
+    quarries: tuple[Quarry, ...]
+
+    @property
+    def found(self) -> bool:
+        """By every hunt."""
+        return all(quarry.runs is not None for quarry in self.quarries)
+
+    @property
+    def in_time(self) -> bool:
+        """By every hunt, within the runs that are stated for it, if any are."""
+        within = PLANTED[self.name].within_runs
+        if within is None:
+            return True
+        return all(quarry.runs is not None and quarry.runs <= within for quarry in self.quarries)
+
+    @property
+    def median_runs(self) -> float:
+        """Infinite where most hunts found nothing."""
+        return median(float("inf") if quarry.runs is None else quarry.runs for quarry in self.quarries)
+
+    @property
+    def most_runs(self) -> float:
+        return max(float("inf") if quarry.runs is None else quarry.runs for quarry in self.quarries)
+
+    @property
+    def rules(self) -> list[str]:
+        return sorted({quarry.rule for quarry in self.quarries if quarry.rule})
+
+
+def scores(
+    names: Iterable[str],
+    *,
+    ranges: int = RANGES,
+    max_runs: int | None = None,
+    jobs: int = 1,
+    watch: Callable[[Quarry], None] = lambda _: None,
+) -> list[Score]:
+    """Hunt for each of these bugs, from `ranges` seeds on that lie far apart; at most `max_runs` runs, or as stated
+    (`UNSTATED_RUNS` for those that are the explorer's to find)."""
+    hunts = [
+        Hunt(name, number * RANGE_SEEDS, max_runs or PLANTED[name].within_runs or UNSTATED_RUNS)
+        for name in names
+        for number in range(ranges)
+    ]
+    found: dict[Hunt, Quarry] = {}
+    for quarry in in_processes(hunt_down, hunts, jobs):
+        found[quarry.hunt] = quarry
+        watch(quarry)
+    return [Score(name, _of(name, hunts, found)) for name in dict.fromkeys(hunt.name for hunt in hunts)]
+
+
+def _of(name: str, hunts: Sequence[Hunt], found: dict[Hunt, Quarry]) -> tuple[Quarry, ...]:
+    return tuple(found[hunt] for hunt in hunts if hunt.name == name)

@@ -1,0 +1,164 @@
+"""The promises about standing, judged while a run goes on: L2, S4, R18, R20, R22 and R26.
+
+A promise has its conditions: L2 holds for a consumer whose agent runs and whose messages pass. `Trouble` keeps account
+of when they did not. Each bound below is what the protocol needs, by its own constants, and a margin that is said.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from kvlease.fence.verifier import LOST_AFTER_S
+from kvlease.protocol import TIMING, Cause, Standing
+from proof.promises.safety import Violation
+from proof.promises.standing import Settled, believed, check_beliefs, check_loss, granted, stated
+from proof.promises.structure import check_lessee, check_lessor
+from proof.simulate.cards import FETCH_TIMEOUT_S
+from proof.simulate.context import Context
+from proof.simulate.engine import SimEngine
+from proof.simulate.facts import Facts, Wish
+from proof.simulate.trouble import Trouble
+
+QUICK_S = 1.0
+"""From tracking a lease to its claim at the producer, when nothing is wrong: a card, a Hello, a Renew, some turns."""
+PAUSE_TOLERANCE = 0.3
+"""Of a producer's own pauses, this share may count: each is forgiven but for the lag tolerance."""
+STEPS = 3
+"""After a lease is over: the step that runs, the one that clears the words, and one that was about to begin."""
+
+
+class Promises:
+    """Looks into the agents where a promise speaks of what they believe."""
+
+    def __init__(self, context: Context, engines: Mapping[str, SimEngine], facts: Facts) -> None:
+        self.trouble = Trouble(context.agenda)
+        self.settled = Settled()
+        self._context = context
+        self._engines = engines
+        self._facts = facts
+        config = context.config
+        self._extension_s = config.extension_s
+        self.recovery_s = (
+            config.extension_s
+            + 2 * TIMING.tries * TIMING.retry_s
+            + TIMING.backoff_max_s
+            + FETCH_TIMEOUT_S
+            + 4 * QUICK_S
+        )
+        """The longest way back into a session: no copy of a renewal, then of a Hello, was answered; then the longest
+        pause, a card that nobody serves, and a fresh start."""
+        self._seen: set[tuple[int, int | str]] = set()
+        """(incarnation, token or holder) of the ends and losses that were judged."""
+
+    def agent_took_a_turn(self, engine: SimEngine) -> None:
+        """After a turn in which anything happened."""
+        seen = engine.agent.snapshot()
+        check_lessor(seen.peer.lessor)
+        check_lessee(seen.peer.lessee)
+        for revoked in seen.revoked:
+            if self._is_news(engine, revoked.token):
+                self.settled.revoked(revoked.token, revoked.cause)
+                self._context.counts[f"ends.{revoked.cause}"] += 1
+                self._context.tell(f"{engine.name} ends lease {revoked.token:016x}: {revoked.cause}")
+                self._judge_end(engine, revoked.token, revoked.cause)
+        for holder in seen.lost:
+            if self._is_news(engine, holder):
+                self._context.tell(f"{engine.name} gives {holder}'s lease up")
+                self._judge_loss(engine, holder)
+        self.settled.look(engine.incarnation, stated(seen.peer.lessee))
+        self.settled.check(granted(seen.peer.lessor))
+        self._check_beliefs(engine)
+
+    def _is_news(self, engine: SimEngine, what: int | str) -> bool:
+        key = (engine.incarnation, what)
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+    def _judge_end(self, producer: SimEngine, token: int, cause: Cause) -> None:
+        """L2: while a consumer lives, wants it and is heard, only age ends a lease; and R24, no other consumer."""
+        if cause is Cause.AGED_OUT:
+            return
+        now = self._context.agenda.now
+        grant = self._facts.grants.get(token)
+        if cause is Cause.EXPIRED and grant is not None:
+            paused_s = producer.frozen_s - grant.frozen_s
+            if now - grant.at < self._context.config.duration_s / 1.02 + paused_s * (1 - PAUSE_TOLERANCE):
+                raise Violation(
+                    "R26", f"{token:016x} expired after {now - grant.at:.3f} s, {paused_s:.3f} of them a pause"
+                )
+        for (_, holder), wish in self._facts.wishes.items():
+            if wish.token != token or wish.producer != producer.incarnation or wish.engine.agent.died_at is not None:
+                continue
+            if wish.engine.agent.peer.lessee.standing(holder, wish.engine.clock()) is Standing.LOST:
+                continue
+            if cause is Cause.ORPHANED:
+                self._judge_orphan(producer, wish)
+            since = self.trouble.calm_since(producer.name, wish.engine.name, self.recovery_s, wish.since)
+            if now - since > QUICK_S + 4 * self._context.plan.turn_s:
+                raise Violation("L2", f"{token:016x} {cause}, wanted by {holder} at {wish.engine.name}, who was heard")
+
+    def _judge_orphan(self, producer: SimEngine, wish: Wish) -> None:
+        """A Hello within the grace proves a report of death false (R18)."""
+        consumer, token = wish.engine, wish.token
+        hello_at = self._facts.said_hello.get((producer.incarnation, consumer.incarnation), float("-inf"))
+        # The report comes with the next message to it: a probe, at the latest.
+        doubted_at = self.trouble.doubted_at(producer.name, consumer.name)
+        reported_by = doubted_at + 2 * self._context.config.probe_interval_s
+        if (
+            wish.since < doubted_at
+            and hello_at > reported_by + QUICK_S
+            and self._context.agenda.now > hello_at + 2 * producer.turn_s
+        ):
+            raise Violation(
+                "L2", f"{token:016x} orphaned; {consumer.name} said Hello at {hello_at:.3f} after the report"
+            )
+
+    def _judge_loss(self, consumer: SimEngine, holder: str) -> None:
+        """R20: what a consumer is told of a lease's loss is true."""
+        wish = self._facts.wishes.get((consumer.incarnation, holder))
+        producer = self._facts.with_agent(wish.producer) if wish is not None else None
+        if wish is not None and producer is not None:
+            check_loss(consumer.incarnation, wish.token, granted(producer.agent.peer.lessor.snapshot()))
+
+    def begins_to_read(self, consumer: SimEngine, holders: Iterable[str]) -> None:
+        """A lease that is known to be lost is not read at all (R20)."""
+        for holder in holders:
+            if (consumer.incarnation, holder) in self._seen:
+                raise Violation("R20", f"{consumer.name} begins to read {holder}, whose lease it has given up")
+
+    def holds_back(self, consumer: SimEngine, since: Mapping[str, float]) -> None:
+        """A read whose fence cannot be read is given up in good time (L3)."""
+        calm = max(self.trouble.calm_since_at(consumer.name), consumer.long_until)
+        for holder, at in since.items():
+            if self._context.agenda.now > max(at, calm) + LOST_AFTER_S * 1.02 + STEPS * self._context.plan.step_s:
+                raise Violation("L3", f"{holder} waits for its fence since {at:.3f}")
+
+    def _check_beliefs(self, consumer: SimEngine) -> None:
+        """Where nobody was told of a death, perhaps falsely, a moment ago."""
+        beliefs = believed(consumer.agent.peer.lessee.snapshot(), consumer.clock())
+        for incarnation in sorted({producer for producer, _ in beliefs}):
+            producer = self._facts.with_agent(incarnation)
+            doubted_s = self._extension_s + self.recovery_s
+            if producer is not None and not self.trouble.doubted(producer.name, consumer.name, doubted_s):
+                held = granted(producer.agent.peer.lessor.snapshot())
+                check_beliefs(beliefs, consumer.incarnation, held, self.settled.causes)
+
+    def check_losses_are_known(self) -> None:
+        """R20, R22: a consumer learns that the incarnation it waits for is no more, when its successor can be asked."""
+        now = self._context.agenda.now
+        for (_, holder), wish in self._facts.wishes.items():
+            if (
+                not wish.engine.running
+                or wish.engine.agent.died_at is not None
+                or self._facts.engine(wish.producer) is not None
+            ):
+                continue
+            port = self._context.network.ports.get(wish.producer)
+            successor = self._engines.get(port.engine) if port is not None else None
+            if successor is None or not successor.running:
+                continue
+            since = max(wish.since, successor.started_at)
+            calm = self.trouble.calm_since(successor.name, wish.engine.name, self.recovery_s, since)
+            standing = wish.engine.agent.peer.lessee.standing(holder, wish.engine.clock())
+            if now > max(calm, since + self.recovery_s) + QUICK_S and standing is not Standing.LOST:
+                raise Violation("R20", f"{holder} waits for {wish.token:016x} of a {successor.name} that is no more")

@@ -1,0 +1,95 @@
+"""A run in words: what it played, what came of it, and how to play it again."""
+
+from collections.abc import Collection, Iterator
+
+from kvlease.console.origin import commit
+from proof.simulate.plan import Plan, UserRequest
+from proof.simulate.run import Outcome
+from proof.simulate.shrink import Shrunk
+
+NOTHING = "none"
+"""How an empty choice of faults or requests is written on a command line."""
+
+
+def replay_command(
+    seed: int,
+    faults: Collection[int] | None = None,
+    requests: Collection[int] | None = None,
+    planted: str | None = None,
+) -> str:
+    """The command that plays this run again; None stands for all faults, or all requests."""
+    words = ["python -m proof simulate replay", str(seed)]
+    if faults is not None:
+        words += ["--faults", _numbers(faults)]
+    if requests is not None:
+        words += ["--requests", _numbers(requests)]
+    if planted is not None:
+        words += ["--planted", planted]
+    return " ".join(words)
+
+
+def _numbers(numbers: Collection[int]) -> str:
+    return ",".join(str(number) for number in sorted(numbers)) or NOTHING
+
+
+def plan_in_words(plan: Plan) -> Iterator[str]:
+    """Line by line: the engines, and the faults and requests with their numbers in the whole plan."""
+    yield (
+        f"producers {', '.join(plan.producers)} of {plan.producer_workers} workers and {plan.blocks} blocks, "
+        f"consumers {', '.join(plan.consumers)} of {plan.consumer_workers} workers and {plan.seats} seats; "
+        f"a step takes {plan.step_s:g} s, a turn {plan.turn_s:g} s"
+    )
+    yield "settings: " + (", ".join(f"{key} {value:g}" for key, value in plan.config) or "the defaults")
+    yield f"faults, over by {plan.faults_s:.3f} s:"
+    numbers = plan.kept_faults if plan.kept_faults is not None else range(len(plan.faults))
+    yield from (f"  {number}: {fault}" for number, fault in zip(numbers, plan.faults, strict=True))
+    yield "requests:"
+    numbers = plan.kept_requests if plan.kept_requests is not None else range(len(plan.requests))
+    yield from (
+        f"  {number}: {request_in_words(request)}" for number, request in zip(numbers, plan.requests, strict=True)
+    )
+
+
+def request_in_words(request: UserRequest) -> str:
+    said = [f"at {request.at_s:.3f} s by {request.producer}, then {' or '.join(request.consumers)}"]
+    said += [f"{request.blocks} blocks"]
+    said += [f"n = {request.siblings}"] if request.siblings > 1 else []
+    said += [f"passed on after {request.think_s:.3f} s"] if request.think_s else []
+    said += [f"asked again after {request.patience_s:.3f} s"] if request.patience_s else []
+    said += [f"aborted after {request.abort_s:.3f} s"] if request.abort_s is not None else []
+    said += [f"decodes for {request.busy_s:.3f} s"] if request.busy_s else []
+    said += ["the router dies with the reference"] if request.lost else []
+    said += ["the reference arrives mangled"] if request.mangled else []
+    return ", ".join(said)
+
+
+def verdict_in_words(outcome: Outcome) -> str:
+    """In one line."""
+    kept = "every promise was kept"
+    said = f"{outcome.violation.rule} is broken: {outcome.violation.text}" if outcome.violation else kept
+    return (
+        f"{said} ({outcome.events} events in {outcome.simulated_s:.1f} simulated seconds, digest {outcome.digest[:16]})"
+    )
+
+
+def tested_in_words(seed: int, planted: str | None) -> str:
+    """What was played, and of what code."""
+    return f"seed {seed}, commit {commit()}" + (f", with {planted} planted" if planted else "")
+
+
+def failure_in_words(whole: Plan, shrunk: Shrunk, planted: str | None = None) -> Iterator[str]:
+    """All that somebody needs to understand a failure: the seed, the commit, what is left of the plan, the last events
+    and the command that plays it again."""
+    assert shrunk.outcome.violation is not None
+    yield verdict_in_words(shrunk.outcome)
+    yield tested_in_words(whole.seed, planted)
+    yield (
+        f"cut down from {len(whole.faults)} faults and {len(whole.requests)} requests to {len(shrunk.faults)} and "
+        f"{len(shrunk.requests)} in {shrunk.runs} runs" + ("" if shrunk.minimal else ", which were all it was given")
+    )
+    yield from plan_in_words(shrunk.plan)
+    yield "the last events:"
+    yield from (f"  {event}" for event in shrunk.outcome.last)
+    yield "to see it again:"
+    yield f"  {replay_command(whole.seed, shrunk.faults, shrunk.requests, planted)}"
+    yield f"  {replay_command(whole.seed, planted=planted)}"

@@ -1,0 +1,70 @@
+"""What the commands of the simulator show: sums, and the table of planted bugs."""
+
+from collections.abc import Iterator, Sequence
+
+from kvlease.console.tables import Cell, Table
+from proof.planted import PLANTED
+from proof.simulate.fuzz import Tally
+from proof.simulate.hunt import Quarry, Score
+
+GROUPS = {
+    "faults": "faults by kind",
+    "answers": "answers by how they came",
+    "ends": "leases by the cause of their end",
+    "verdicts": "fence checks by verdict",
+}
+"""Prefixes of `Outcome.counts`, and what they are called."""
+
+
+def sum_in_words(tally: Tally, took_s: float) -> str:
+    """In one line."""
+    rate = tally.runs / took_s if took_s else 0.0
+    return (
+        f"{tally.runs:,} runs, {rate:.1f}/s, {tally.events:,} events, {tally.simulated_s / 3600:,.1f} simulated hours, "
+        f"{len(tally.failures)} failures"
+    )
+
+
+def tables(tally: Tally) -> Iterator[Table]:
+    """What happened in all runs together, a table for each of `GROUPS` that has anything."""
+    for prefix, title in GROUPS.items():
+        found = {
+            name.removeprefix(f"{prefix}."): count
+            for name, count in sorted(tally.counts.items())
+            if name.startswith(f"{prefix}.")
+        }
+        if found:
+            yield Table(("", ""), [(name, f"{count:,}") for name, count in found.items()], title)
+
+
+def quarry_in_words(quarry: Quarry) -> str:
+    hunt = quarry.hunt
+    if quarry.runs is None:
+        return f"{hunt.name}: not found in {hunt.max_runs} runs from seed {hunt.first_seed}"
+    return f"{hunt.name}: {quarry.rule} in run {quarry.runs} from seed {hunt.first_seed}"
+
+
+def planted_table(scores: Sequence[Score]) -> Table:
+    """A line for each planted bug."""
+    ranges = len(scores[0].quarries) if scores else 0
+    return Table(
+        ("planted bug", "breaks", "median run", "worst run", "stated"),
+        [_scored(score) for score in scores],
+        title=f"planted bugs, each hunted over {ranges} ranges of seeds",
+        texts=2,
+    )
+
+
+def _scored(score: Score) -> list[str | Cell]:
+    stated = PLANTED[score.name].within_runs
+    return [
+        Cell(score.name, "" if score.in_time else "bad"),
+        ", ".join(score.rules) or "nothing",
+        _runs(score.median_runs),
+        _runs(score.most_runs),
+        "explorer" if stated is None else str(stated),
+    ]
+
+
+def _runs(number: float) -> str:
+    return "not found" if number == float("inf") else f"{number:g}"

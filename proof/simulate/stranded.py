@@ -1,0 +1,131 @@
+"""No block stays where nobody wants it: L1 and R25 while a run goes on, L3 when it is over."""
+
+import math
+from collections.abc import Mapping
+
+from kvlease.protocol import TIMING
+from proof.promises.safety import Violation
+from proof.promises.structure import lessee_is_empty, lessor_is_empty
+from proof.simulate.context import Context
+from proof.simulate.engine import SimEngine
+from proof.simulate.facts import Facts, Grant
+from proof.simulate.promises import QUICK_S, STEPS, Promises
+
+
+class Stranded:
+    """Looks for what is held too long."""
+
+    def __init__(self, context: Context, engines: Mapping[str, SimEngine], facts: Facts, promises: Promises) -> None:
+        self._context = context
+        self._engines = engines
+        self._facts = facts
+        self._promises = promises
+        self._trouble = promises.trouble
+        self._slack_s = STEPS * context.plan.step_s + QUICK_S
+
+    def check(self) -> None:
+        """L1: what nobody wants is free within its deadline, a tick and a step. To be called now and then."""
+        freed = self._context.safety.leases
+        wanted = {wish.token for wish in self._facts.wishes.values()}
+        for token, grant in list(self._facts.grants.items()):
+            if freed[token].freed:
+                del self._facts.grants[token]
+                continue
+            self._judge_age(token, grant)
+            if token in wanted:
+                grant.wanted_at, grant.claimants_died_at = self._context.agenda.now, None
+            else:
+                self._judge_held(token, grant)
+
+    def _judge_age(self, token: int, grant: Grant) -> None:
+        """R25: no lease lives longer than its maximum age, renewed or not."""
+        config, now = self._context.config, self._context.agenda.now
+        if not grant.engine.running:
+            return
+        if now > max(grant.at, self._calm(grant)) + config.max_age_s * 1.02 + self._slack_s:
+            raise Violation(
+                "R25", f"{token:016x} was granted at {grant.at:.3f} and is held: max age {config.max_age_s:g} s"
+            )
+        self._judge_wedged(token, grant)
+
+    def _judge_wedged(self, token: int, grant: Grant) -> None:
+        """R25: nor for an engine that makes no steps, in the middle of one or paused."""
+        config, now = self._context.config, self._context.agenda.now
+        lease = grant.engine.agent.peer.lessor.leases.get(token)
+        claimants = [self._facts.engine(claimant) for claimant in lease.claims] if lease is not None else []
+        wedged = [(c.name, still) for c in claimants if c is not None and c.running and (still := c.stands_still)]
+        if not claimants or len(wedged) < len(claimants):
+            return
+        # What is wrong with the wedged engine itself is no excuse.
+        renewed_until = [
+            max(since, self._trouble.calm_between(grant.engine.name, name)) + may_s * 1.02
+            for name, (since, may_s) in wedged
+        ]
+        longest_s = (config.extension_s + config.renew_interval_s) * 1.02
+        if now > max(*renewed_until, grant.at + config.duration_s, self._calm(grant)) + longest_s + self._slack_s:
+            name, (since, _) = wedged[0]
+            raise Violation("R25", f"{token:016x} is held for {name}, which stands still since {since:.3f}")
+
+    def _judge_held(self, token: int, grant: Grant) -> None:
+        """Nobody wants it: it is over by its own deadline, sooner where that was said or a death noticed."""
+        if not grant.engine.running:
+            return
+        name, now = grant.engine.name, self._context.agenda.now
+        if now > self._latest_end(grant):
+            raise Violation("L1", f"{token:016x} holds blocks of {name}, unwanted since {grant.wanted_at:.3f}")
+        if token not in self._promises.settled.causes and self._was_let_go(grant):
+            raise Violation("L1", f"{token:016x} is held, and {', '.join(grant.let_go)} let go of it")
+        if now > self._latest_end_for_the_dead(grant):
+            raise Violation("L1", f"{token:016x} holds blocks of {name} for the dead")
+
+    def _latest_end(self, grant: Grant) -> float:
+        config = self._context.config
+        longest_s = max(config.duration_s, config.extension_s, config.orphan_grace_s) * 1.02
+        unwanted_since = max(grant.wanted_at, grant.at, self._calm(grant))
+        return unwanted_since + longest_s + TIMING.sibling_linger_s + self._promises.recovery_s + self._steps_s(grant)
+
+    def _latest_end_for_the_dead(self, grant: Grant) -> float:
+        if grant.claimants_died_at is None:
+            return math.inf
+        config = self._context.config
+        noticed_s = config.orphan_grace_s + 3 * config.probe_interval_s
+        return max(grant.claimants_died_at, self._calm(grant)) + noticed_s + self._steps_s(grant) + QUICK_S
+
+    def _was_let_go(self, grant: Grant) -> bool:
+        """All that wanted it live, have let go of it, and had the time and the means to say so."""
+        if not grant.let_go or grant.abandoned:
+            return False
+        name, recovery_s = grant.engine.name, self._promises.recovery_s
+        heard = [self._trouble.calm_since(name, consumer, recovery_s, at) for consumer, at in grant.let_go.items()]
+        agents = [self._engines[name].agent for name in (name, *grant.let_go)]
+        said_by = max(*heard, self._calm(grant)) + TIMING.sibling_linger_s + 2 * QUICK_S
+        return self._context.agenda.now > said_by and all(agent.died_at is None for agent in agents)
+
+    def _calm(self, grant: Grant) -> float:
+        """Since when its producer has been able to do something about it."""
+        return max(self._trouble.calm_since_at(grant.engine.name), grant.engine.long_until)
+
+    def _steps_s(self, grant: Grant) -> float:
+        return max(STEPS * self._context.plan.step_s, grant.engine.step_until - self._context.agenda.now)
+
+    # -- in the end ----------------------------------------------------------------------------------------------
+
+    def check_nothing_is_held(self) -> None:
+        """L3: when nobody wants anything any more, every lease, slot and block is free."""
+        for engine in self._engines.values():
+            prefill, blocks = engine.prefill, self._context.plan.blocks
+            if prefill.has_work or prefill.side.held_blocks or prefill.side.active_leases:
+                raise Violation(
+                    "L3", f"{engine.name} keeps {prefill.side.active_leases} leases, {len(prefill.side.slots)} slots"
+                )
+            if len(prefill.pool) != blocks:
+                raise Violation("L3", f"{engine.name} has {len(prefill.pool)} of {blocks} blocks free")
+
+    def check_nobody_is_known(self) -> None:
+        """L3: when nobody has wanted anything for long, sessions and connections are no more."""
+        for engine in self._engines.values():
+            if engine.agent.died_at is None:
+                lessor_is_empty(engine.agent.peer.lessor.snapshot())
+                lessee_is_empty(engine.agent.peer.lessee.snapshot())
+                if engine.transport.connected:
+                    raise Violation("L3", f"{engine.name} keeps connections to {engine.transport.connected}")

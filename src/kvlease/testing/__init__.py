@@ -1,0 +1,7 @@
+"""Fakes for tests: kvlease's own, and those of whoever builds on it. None needs a network, a GPU or another process.
+
+network      a network inside one process, with faults, and a `Transport` on it
+cards        lease cards from a dict
+data_agent   an agent of the data plane whose reads end when the test says so
+benches      one half of the protocol, with time that passes only in the test
+"""

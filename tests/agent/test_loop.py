@@ -1,0 +1,259 @@
+"""The lease agent on the in-memory transport: the loop, and the thread around it."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from kvlease.agent.loop import LeaseAgent
+from kvlease.errors import UnsupportedEngine
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
+from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
+from kvlease.testing.cards import MemoryCards
+from kvlease.testing.network import MemoryNetwork, MemoryTransport
+
+CONFIG = resolve({"kv_lease_duration": 6, "kv_lease_orphan_grace": 1})
+P, D, D2 = 0xA, 0xD, 0xD2
+SIDE_CHANNEL: Endpoint = ("p.example", 5600)
+
+
+@dataclass
+class World:
+    """Agents on one network, stepped by hand in a time of their own."""
+
+    network: MemoryNetwork = field(default_factory=MemoryNetwork)
+    served: dict[Endpoint, LeaseCard] = field(default_factory=dict)
+    agents: dict[int, LeaseAgent] = field(default_factory=dict)
+    now: float = 100.0
+
+    def agent(self, incarnation: int) -> LeaseAgent:
+        agent = LeaseAgent(
+            CONFIG,
+            f"engine-{incarnation:x}",
+            lambda own: MemoryTransport(self.network, own),
+            MemoryCards(self.served),
+            incarnation=incarnation,
+            clock=lambda: self.now,
+        )
+        self.agents[incarnation] = agent
+        return agent
+
+    def producer(self) -> LeaseAgent:
+        agent = self.agent(P)
+        self.served[SIDE_CHANNEL] = LeaseCard([VERSION], P, agent.address, [])
+        return agent
+
+    def kill(self, incarnation: int) -> None:
+        self.network.kill(incarnation)
+        del self.agents[incarnation]
+
+    def run(self, seconds: float, tick_s: float = 0.02) -> None:
+        """Let the time pass, and every engine make steps in it."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += tick_s
+            for agent in self.agents.values():
+                agent.progress()
+                agent.turn(self.now)
+
+
+def ref(token: int) -> LeaseRef:
+    return LeaseRef(P, token, 0, milliseconds(CONFIG.duration_s), Fingerprint(1, 0))
+
+
+def claimed(world: World, token: int = 7) -> tuple[LeaseAgent, LeaseAgent]:
+    """P and D, with one lease of P claimed by D."""
+    p, d = world.producer(), world.agent(D)
+    p.grant(token)
+    d.track("r", ref(token), SIDE_CHANNEL)
+    world.run(0.5)
+    assert p.report().lessor["claims"] == 1
+    return p, d
+
+
+def test_a_lease_is_kept_for_many_terms_and_released_at_once() -> None:
+    world = World()
+    p, d = claimed(world)
+    world.run(10 * CONFIG.duration_s)
+    assert p.take_revoked() == []
+    assert not p.progress()
+    d.untrack("r")
+    world.run(0.1)
+    assert p.progress(), "a step hears that there is word"
+    assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.RELEASED)]
+    assert not p.progress()
+
+
+def test_r18_a_dead_consumer_is_noticed_in_under_a_second_and_its_lease_taken_back_after_the_grace() -> None:
+    world = World()
+    p, _ = claimed(world)
+    world.kill(D)
+    world.run(CONFIG.probe_interval_s + 0.1)
+    assert p.report().lessor["deaths"] == 1
+    assert p.take_revoked() == []
+    world.run(CONFIG.orphan_grace_s + 0.1)
+    assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.ORPHANED)]
+
+
+def test_r23_another_consumer_takes_over_within_the_grace() -> None:
+    world = World()
+    p, _ = claimed(world)
+    world.kill(D)
+    world.run(CONFIG.probe_interval_s + 0.1)
+    world.agent(D2).track("again", ref(7), SIDE_CHANNEL)
+    world.run(3 * CONFIG.duration_s)
+    assert p.take_revoked() == []
+
+
+def test_r20_a_consumer_hears_what_the_producer_does_not_hold() -> None:
+    world = World()
+    world.producer()
+    d = world.agent(D)
+    d.track("late", ref(99), SIDE_CHANNEL)
+    world.run(0.5)
+    assert d.progress()
+    assert d.take_lost() == ["late"]
+    assert not d.progress()
+
+
+def test_r22_a_restarted_producer_honours_no_old_lease() -> None:
+    world = World()
+    _, d = claimed(world)
+    world.kill(P)
+    again = world.agent(0xA2)
+    world.served[SIDE_CHANNEL] = LeaseCard([VERSION], 0xA2, again.address, [])
+    world.run(10)
+    assert d.take_lost() == ["r"]
+    assert d.report().producers == 0
+
+
+class WordyTransport(MemoryTransport):
+    """On a host with more network devices than fit into a Hello."""
+
+    @property
+    def address(self) -> bytes:
+        return bytes(MAX_ADDRESS_BYTES + 1)
+
+
+def test_r11_an_address_that_fits_into_no_message_stops_the_engine_at_start() -> None:
+    network = MemoryNetwork()
+    with pytest.raises(UnsupportedEngine, match="UCX_NET_DEVICES"):
+        LeaseAgent(CONFIG, "engine", lambda own: WordyTransport(network, own), MemoryCards({}))
+
+
+def test_r14_malformed_messages_are_counted_and_harm_nobody() -> None:
+    world = World()
+    p, _ = claimed(world)
+    stranger = MemoryTransport(world.network, 0xBAD)
+    stranger.connect(P, p.address)
+    for payload in (b"", b"junk", b"KVL\x01\xff", b"KVL\x63", b"K" * 9000):
+        stranger.send(P, payload)
+    world.run(2 * CONFIG.duration_s)
+    report = p.report()
+    assert {k: v for k, v in report.agent.items() if k.startswith("refused")} == {
+        "refused.magic": 2,
+        "refused.body": 1,
+        "refused.encoding": 1,
+        "refused.size": 1,
+        "refused.sender": 0,
+    }
+    assert p.take_revoked() == []
+
+
+def test_an_unreachable_producer_is_looked_for_and_found() -> None:
+    world = World()
+    d = world.agent(D)
+    d.track("r", ref(7), SIDE_CHANNEL)
+    world.run(3)
+    p = world.producer()
+    p.grant(7)
+    world.run(3)
+    assert p.report().lessor["claims"] == 1
+
+
+def test_an_engine_that_is_both_keeps_its_link_until_both_sides_are_through() -> None:
+    """kv_both: A reads from B and B from A; the end of one relation does not cut the other."""
+    world = World()
+    p, d = claimed(world)
+    back: Endpoint = ("d.example", 5600)
+    world.served[back] = LeaseCard([VERSION], D, d.address, [])
+    d.grant(70)
+    p.track("back", LeaseRef(D, 70, 0, 6000, Fingerprint(1, 0)), back)
+    world.run(1)
+    d.untrack("r")
+    world.run(60)
+    assert d.take_revoked() == []
+    assert p.report().consumers == 0
+    p.untrack("back")
+    world.run(0.2)
+    assert [r.token for r in d.take_revoked()] == [70]
+    assert "sends_failed" not in p.report().agent.keys() | d.report().agent.keys(), "the link was there all the time"
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    ticker = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        ticker.wait(0.01)
+    raise AssertionError("it did not come to it within ten seconds")
+
+
+def test_the_thread_runs_the_loop_and_says_bye() -> None:
+    network = MemoryNetwork()
+    served: dict[Endpoint, LeaseCard] = {}
+
+    def start(incarnation: int) -> LeaseAgent:
+        agent = LeaseAgent(
+            CONFIG,
+            "engine",
+            lambda own: MemoryTransport(network, own),
+            MemoryCards(served),
+            incarnation=incarnation,
+        )
+        agent.start()
+        return agent
+
+    p, d = start(P), start(D)
+    served[SIDE_CHANNEL] = LeaseCard([VERSION], P, p.address, [])
+    p.grant(7)
+    d.track("r", ref(7), SIDE_CHANNEL)
+    wait_for(lambda: p.report().lessor.get("claims") == 1)
+    d.close()
+    # A graceful end needs no grace.
+    wait_for(lambda: p.report().consumers == 0)
+    assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.RELEASED)]
+    p.close()
+
+
+def _bug(now: float) -> None:
+    raise ZeroDivisionError(now)
+
+
+def test_a_bug_in_the_thread_is_logged_and_leaves_the_engine_alive(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = MemoryNetwork()
+    agent = LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), incarnation=P)
+    agent.start()
+    monkeypatch.setattr(agent.peer.lessor, "advance", _bug)
+    wait_for(lambda: "the lease agent died" in caplog.text)
+    assert agent.died_at is not None
+    assert not agent.report().up
+    assert "ZeroDivisionError" in caplog.text
+    # What the engine goes on to say goes unheard, and harms nothing.
+    agent.grant(7)
+    assert agent.progress(), "each step looks after what the agent cannot take back any more"
+    assert agent.take_revoked() == []
+    assert agent.snapshot().said == 0
+    agent.close()
+
+
+def test_r12_a_dead_agent_keeps_no_word_that_it_will_not_hear() -> None:
+    agent = World().producer()
+    agent.grant(7)
+    assert agent.snapshot().said == 1
+    agent.die()
+    agent.grant(8)
+    assert agent.snapshot().said == 0

@@ -1,0 +1,214 @@
+"""The sequence of a worker's step: what it makes sure of, and what each other order breaks (S1, S2)."""
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from itertools import permutations
+
+import pytest
+
+from kvlease.engine.known_fences import Admission, Source
+from kvlease.engine.orders import LeaseOrders
+from kvlease.engine.worker import LeaseWorker, Part
+from kvlease.fence import FenceTable, FenceVerifier, RegisteredWords, Verdict
+from kvlease.fence.slots import FenceOrders, Slot
+from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, WorkerFence
+from kvlease.testing.data_agent import FAKE_ERRORS, FakeDataAgent
+
+P = Source("P", ("p", 1))
+PROMPT = Fingerprint(tokens=64, digest=7)
+OLD, NEW, ABORTED = Slot("old", 0, 10), Slot("new", 1, 11), Slot("aborted", 2, 12)
+REF = LeaseRef(7, 1, 0, 1000, PROMPT)
+
+
+class Host:
+    """An engine's worker: it knows what it sends from the steps' own news, as vLLM's does (`HostWorker`)."""
+
+    def __init__(self, *, in_order: Sequence[Part] = LeaseWorker.order) -> None:
+        self.agent = FakeDataAgent()
+        self.table = FenceTable(RegisteredWords(self.agent, 4))
+        verifier = FenceVerifier(self.agent, RegisteredWords(self.agent, 4), errors=FAKE_ERRORS, settle_us=0.0)
+        self.leases = LeaseWorker(self.table, verifier, self._fetch)
+        self._order = in_order
+        self.sends = {"old", "aborted"}
+        """Requests whose blocks it holds for others."""
+        self.beginning: list[str] = []
+        """Requests that the step begins to read."""
+        self.forgotten: list[str] = []
+        """Prefills that were aborted, as the step says."""
+        self.let_go_of: list[str] = []
+        self.failed: list[str] = []
+        self.read: list[tuple[str, bool]] = []
+        """What it has begun to read, and whether it will be fenced."""
+
+    def _fetch(self, endpoint: Endpoint) -> Future[LeaseCard]:
+        """The fence of another engine, whose words are this one's own here."""
+        future: Future[LeaseCard] = Future()
+        assert endpoint == P.endpoint
+        future.set_result(LeaseCard([1], REF.incarnation, b"", [WorkerFence(0, 0, *self.table.address)]))
+        return future
+
+    def step(self, orders: LeaseOrders) -> None:
+        for part in self._order:
+            self.leases.do(part, orders, self)
+
+    def load(self) -> None:
+        self.sends.difference_update(self.forgotten)
+        for request_id in self.beginning:
+            if request_id not in self.failed:
+                self._begin(request_id)
+
+    def _begin(self, request_id: str) -> None:
+        if self.leases.reads.ref(request_id) is None:
+            self.read.append((request_id, False))
+            return
+        for _ in range(2):
+            # Asked again when the card has come.
+            admission = self.leases.admit(
+                request_id, P, {(0, 0): "P0"}, lambda: self.read.append((request_id, True)), lambda: None
+            )
+            if admission is not Admission.WAIT:
+                return
+
+    def fail(self, request_id: str) -> None:
+        self.failed.append(request_id)
+
+    def let_go(self, request_id: str) -> None:
+        if request_id in self.sends:
+            self.sends.remove(request_id)
+            self.let_go_of.append(request_id)
+
+
+def armed_at_first(**settings: Sequence[Part]) -> Host:
+    host = Host(**settings)
+    host.leases.words.arm(FenceOrders(arm=(OLD,)))
+    return host
+
+
+def full_step(host: Host) -> LeaseOrders:
+    """All at once: a prefill begins and one ends; one was aborted before its first step; a leased request is to be
+    read, and one that is known to be lost is not."""
+    host.beginning = ["leased", "lost"]
+    host.forgotten = ["aborted"]
+    fence = FenceOrders(arm=(NEW, ABORTED), clear=(OLD, ABORTED))
+    return LeaseOrders(fence, {"leased": REF}, frozenset({"lost"}))
+
+
+def outcome(host: Host) -> tuple[list[int], list[str], list[tuple[str, bool]], list[str]]:
+    words = [host.table.word(slot.index) for slot in (OLD, NEW, ABORTED)]
+    return words, host.let_go_of, host.read, host.failed
+
+
+RIGHT = ([0, NEW.token, 0], ["old"], [("leased", True)], ["lost"])
+
+
+def test_a_step_arms_reads_under_leases_and_lets_go_of_what_is_over() -> None:
+    host = armed_at_first()
+    host.leases.step(full_step(host), host)
+    assert outcome(host) == RIGHT
+    report = host.leases.take_report()
+    assert report is not None
+    assert report.cleared == {OLD.index: 1, ABORTED.index: 1}
+    assert host.leases.take_report() is None
+
+
+@pytest.mark.parametrize("order", list(permutations(Part)), ids=lambda order: "-".join(part.value for part in order))
+def test_any_other_order_is_seen(order: tuple[Part, ...]) -> None:
+    """Load before arm: a leased request is read without its fence, and a lost one is read. Clear before load: blocks
+    are reported that nobody sends. Clear before arm: a word is left armed over freed blocks."""
+    host = armed_at_first(in_order=order)
+    host.step(full_step(host))
+    at = {part: order.index(part) for part in Part}
+    words, let_go_of, read, _ = outcome(host)
+    arm_first, load_first = at[Part.ARM] < at[Part.LOAD], at[Part.LOAD] < at[Part.CLEAR]
+    assert read == ([("leased", True)] if arm_first else [("leased", False), ("lost", False)])
+    assert (words == RIGHT[0]) == (at[Part.ARM] < at[Part.CLEAR])
+    assert ("aborted" in let_go_of) == (not load_first and at[Part.ARM] < at[Part.CLEAR])
+    assert (outcome(host) == RIGHT) == (order == LeaseWorker.order)
+
+
+def test_s2_a_word_is_cleared_before_its_blocks_are_let_go_of() -> None:
+    class Watching(Host):
+        def let_go(self, request_id: str) -> None:
+            assert self.table.word(OLD.index) == 0
+            super().let_go(request_id)
+
+    host = Watching()
+    host.leases.words.arm(FenceOrders(arm=(OLD,)))
+    host.step(LeaseOrders(FenceOrders(clear=(OLD,)), {}, frozenset()))
+    assert host.let_go_of == ["old"]
+
+
+def test_s2_a_stock_consumers_notice_clears_the_word_before_the_report() -> None:
+    host = armed_at_first()
+    host.leases.end(received=(), sent={"old"})
+    assert host.table.word(OLD.index) == 0
+    report = host.leases.take_report()
+    assert report is not None
+    assert report.cleared == {OLD.index: 1}
+
+
+def reading(host: Host) -> None:
+    host.beginning = ["leased"]
+    host.step(LeaseOrders(FenceOrders(), {"leased": REF}, frozenset()))
+    assert host.read == [("leased", True)]
+
+
+def test_s1_data_is_held_back_until_its_fence_is_read() -> None:
+    """And what is not leased is not."""
+    host = Host()
+    reading(host)
+    arrived = {"leased", "stock"}
+    assert host.leases.verify(arrived) == ({}, {"leased"})
+    assert host.leases.verify(arrived) == ({}, {"leased"})
+    host.agent.reads[-1].finish()
+    assert host.leases.verify(arrived) == ({"leased": Verdict.REVOKED}, set()), "nobody has armed that word"
+    host.leases.end(received={"leased"}, sent=())
+    assert host.leases.reads.ref("leased") is None
+
+
+def test_s1_the_fence_is_read_after_the_data_has_arrived() -> None:
+    """It is made ready as the read begins, when nobody waits for it, and not posted."""
+    host = Host()
+    host.leases.words.arm(FenceOrders(arm=(Slot("theirs", 0, REF.token),)))
+    reading(host)
+    assert [read.state for read in host.agent.reads] == ["INIT"]
+    host.leases.words.clear(0)
+    host.leases.verify({"leased"})
+    host.agent.reads[-1].finish()
+    verdicts, _ = host.leases.verify({"leased"})
+    assert verdicts == {"leased": Verdict.REVOKED}, "what held when the read of the data began vouches for nothing"
+
+
+def test_what_is_admitted_of_no_lease_is_a_mistake() -> None:
+    host = Host()
+    with pytest.raises(AssertionError, match="stock is not leased"):
+        host.leases.admit("stock", P, {(0, 0): "P0"}, lambda: None, lambda: None)
+
+
+def test_a_stock_heartbeat_is_told_once_and_only_of_what_is_leased() -> None:
+    host = armed_at_first()
+    assert [host.leases.hear_heartbeat(name) for name in ("old", "stock", "old")] == [True, False, True]
+    report = host.leases.take_report()
+    assert report is not None
+    assert report.heartbeats == {"old"}
+    assert host.leases.take_report() is None
+
+
+def test_whoever_reads_while_an_engine_goes_down_finds_no_word() -> None:
+    host = armed_at_first()
+    host.leases.close()
+    assert host.table.word(OLD.index) == 0
+    assert host.agent.registered == []
+
+
+def test_an_engine_that_shuts_down_twice_asks_nothing_of_nixl_the_second_time() -> None:
+    """vLLM shuts a worker down again when it is collected, and has let go of its peers by then."""
+    host = Host()
+    host.beginning = ["r"]
+    host.step(LeaseOrders(FenceOrders(arm=(Slot("held", 0, REF.token),)), {"r": REF}, frozenset()))
+    host.leases.verify(["r"])
+    (under_way,) = host.agent.reads
+    assert under_way.state == "PROC"
+    host.leases.close()
+    under_way.fail(AssertionError("asked after the engine had let go of its peer"))
+    host.leases.close()

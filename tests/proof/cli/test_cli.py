@@ -1,0 +1,190 @@
+"""`python -m proof`: what it refuses, and how it says so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvlease.console import commands
+from kvlease.errors import KvLeaseError
+from proof.chaos.schedule import CLIENTS, FAULTS, NETWORK_FAULTS, Schedule
+from proof.cli import chaos, demo
+from proof.cli.main import main
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as exit_info:
+        main(arguments)
+    assert exit_info.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "demo" in capsys.readouterr().out
+
+
+def test_the_demos_help_names_scenarios_results_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--help"])
+    text = capsys.readouterr().out
+    for word in ("stall", "long-step", "queue", "crash", "demo.json", "demo.png", "exit status"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--scenario", "flood"], ["'flood'", "'crash'", "'long-step'", "'queue'", "'stall'"]),
+        (["--only", "other"], ["'other'", "'stock'", "'kvlease'"]),
+        (["--lease-s", "soon"], ["'soon'", "from 1 to 60", "such as 6"]),
+        (["--lease-s", "0.5"], ["0.5", "from 1 to 60"]),
+        (["--lease-s", "nan"], ["nan", "from 1 to 60"]),
+        (["--model", "nowhere"], ["'nowhere'", "config.json"]),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_is_allowed(
+    arguments: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(["demo", *arguments], capsys)
+    for part in named:
+        assert part in message
+
+
+def test_the_help_of_chaos_names_faults_clients_results_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["chaos", "--help"])
+    text = capsys.readouterr().out
+    for word in (*FAULTS, *CLIENTS, "chaos.json", "namespaces", "exit status"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--seed", "x"], ["--seed: 'x'", "whole number from 0 to", "such as 4"]),
+        (["--faults", "0"], ["--faults: '0'", "whole number from 1 to", "such as 40"]),
+        (["--requests", "3"], ["--requests: '3'", "whole number from 4 to", "such as 500"]),
+        (["--connector", "other"], ["'other'", "'stock'", "'kvlease'"]),
+    ],
+)
+def test_a_bad_argument_of_chaos_is_named_with_what_is_allowed(
+    arguments: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(["chaos", *arguments], capsys)
+    for part in named:
+        assert part in message
+
+
+def test_too_few_requests_for_the_faults_are_refused_with_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chaos", "--requests", "30", "--faults", "10"]) == 2
+    message = capsys.readouterr().err
+    assert "--requests 30 is too few for --faults 10: give --requests 40 or more, or --faults 7 or less" in message
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(KeyboardInterrupt(), 130, "ended"), (KvLeaseError("engine p died"), 3, "engine p died")],
+)
+def test_whatever_ends_chaos_ends_in_a_sentence(
+    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
+    monkeypatch.setattr(chaos, "_play_and_report", fail)
+    assert main(["chaos"]) == status
+    assert said in capsys.readouterr().out
+
+
+def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    drawn: list[Schedule] = []
+
+    async def play(_: Any, schedule: Schedule, *__: Any) -> Any:
+        drawn.append(schedule)
+        raise KvLeaseError("enough")
+
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
+    monkeypatch.setattr("proof.chaos.play.play", play)
+    (tmp_path / "config.json").touch()
+    assert main(["chaos", "--seed", "1", "--model", str(tmp_path)]) == 3
+    (schedule,) = drawn
+    assert not NETWORK_FAULTS & {which.fault.kind for which in schedule.rounds}
+    assert capsys.readouterr().out.count("making network namespaces takes root") == 1
+
+
+def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What would be played with these arguments."""
+    seen: dict[str, Any] = {}
+
+    def record(chosen: Any, connectors: Any, scenarios: Any) -> int:
+        seen.update(vars(chosen), connectors=list(connectors), scenarios=list(scenarios))
+        return 0
+
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
+    monkeypatch.setattr(demo, "_play_and_report", record)
+    assert main(["demo", *arguments]) == 0
+    return seen
+
+
+def test_everything_is_played_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = played([], monkeypatch)
+    assert seen["connectors"] == ["stock", "kvlease"]
+    assert seen["scenarios"] == ["stall", "long-step", "queue", "crash"]
+    assert (seen["lease_s"], seen["out"], seen["model"]) == (6.0, Path("out"), None)
+
+
+def test_what_is_chosen_is_played_in_the_usual_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    seen = played(
+        [
+            "--scenario",
+            "crash",
+            "--scenario",
+            "stall",
+            "--only",
+            "kvlease",
+            "--lease-s",
+            "4.5",
+            "--model",
+            str(tmp_path),
+        ],
+        monkeypatch,
+    )
+    assert seen["connectors"] == ["kvlease"]
+    assert seen["scenarios"] == ["stall", "crash"]
+    assert (seen["lease_s"], seen["model"]) == (4.5, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [(KeyboardInterrupt(), 130, "ended"), (KvLeaseError("engine p died"), 3, "engine p died")],
+)
+def test_whatever_ends_the_play_ends_in_a_sentence(
+    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
+    monkeypatch.setattr(demo, "_play_and_report", fail)
+    assert main(["demo"]) == status
+    assert said in capsys.readouterr().out
+
+
+def test_missing_parts_are_named_with_the_command_that_installs_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "find_spec", lambda name: None if name == "vllm" else object())
+    assert main(["demo"]) == 3
+    output = capsys.readouterr().out
+    assert "vllm" in output
+    assert "make demo" in output

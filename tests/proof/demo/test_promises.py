@@ -1,0 +1,79 @@
+"""What kvlease promises, and when a promise counts as broken."""
+
+from typing import Any
+
+import pytest
+
+from proof.demo.outcome import SCENARIOS, Counts, Outcome, ScenarioName, Tally
+from proof.demo.promises import PROMISES, Verdict, judge
+from proof.realengines.spec import Connector
+
+ALL_RIGHT = Tally(right=6, wrong=0, failed=0, statuses={200: 6})
+ALL_WRONG = Tally(right=0, wrong=6, failed=0, statuses={200: 6})
+
+
+def outcome(scenario: ScenarioName, connector: Connector = "kvlease", **figures: Any) -> Outcome:
+    return Outcome(scenario, connector, 6.0, **figures)
+
+
+def good(scenario: ScenarioName) -> Outcome:
+    return outcome(
+        scenario,
+        answers=ALL_RIGHT,
+        counts=Counts(),
+        freed_after_s={"grace 1 s": 1.3, "grace 0 s": 0.3},
+    )
+
+
+def broken(*outcomes: Outcome) -> list[str]:
+    return [verdict.promise.figure for verdict in judge(outcomes) if verdict.kept is False]
+
+
+def test_every_scenario_has_a_promise() -> None:
+    assert {promise.scenario for promise in PROMISES} == set(SCENARIOS)
+
+
+def test_nothing_is_broken_when_everything_is_right() -> None:
+    assert broken(*map(good, SCENARIOS)) == []
+
+
+@pytest.mark.parametrize("scenario", ["stall", "long-step", "queue"])
+@pytest.mark.parametrize("answers", [ALL_WRONG, Tally(right=5, wrong=0, failed=1, statuses={200: 5, 500: 1})])
+def test_one_wrong_or_failed_answer_breaks_a_promise(scenario: ScenarioName, answers: Tally) -> None:
+    assert len(broken(outcome(scenario, answers=answers, counts=Counts()))) == 1
+
+
+@pytest.mark.parametrize("scenario", ["long-step", "queue"])
+def test_one_lost_lease_breaks_a_promise(scenario: ScenarioName) -> None:
+    assert len(broken(outcome(scenario, answers=ALL_RIGHT, counts=Counts(leases_lost=1)))) == 1
+
+
+def test_leases_may_be_lost_in_a_stall_as_long_as_no_answer_is_wrong() -> None:
+    assert broken(outcome("stall", answers=ALL_RIGHT, counts=Counts(leases_lost=6))) == []
+
+
+@pytest.mark.parametrize(("with_grace_s", "without_s", "count"), [(2.49, 0.99, 0), (2.5, 0.5, 1), (2.5, 1.0, 2)])
+def test_the_crash_has_a_limit_for_each_grace(with_grace_s: float, without_s: float, count: int) -> None:
+    freed = {"grace 1 s": with_grace_s, "grace 0 s": without_s}
+    assert len(broken(outcome("crash", freed_after_s=freed))) == count
+
+
+def test_a_figure_that_was_not_taken_is_a_promise_not_kept() -> None:
+    assert len(broken(outcome("crash"))) == 2
+
+
+def test_stock_promises_nothing() -> None:
+    verdicts = judge([outcome("stall", "stock", answers=ALL_WRONG)])
+    assert [verdict.kept for verdict in verdicts] == [None]
+
+
+def test_scenarios_that_were_not_played_are_not_judged() -> None:
+    assert judge([]) == []
+    assert {verdict.promise.scenario for verdict in judge([good("queue")])} == {"queue"}
+
+
+def test_both_crash_figures_of_stock_are_its_only_one() -> None:
+    stock = outcome("crash", "stock", freed_after_s={"stock": 24.8})
+    verdicts = judge([stock, good("crash")])
+    assert verdicts == [Verdict(p, stock, good("crash")) for p in PROMISES if p.scenario == "crash"]
+    assert [verdict.promise.measure(stock) for verdict in verdicts] == [24.8, 24.8]

@@ -1,0 +1,78 @@
+"""Bugs that are planted in the product's code are found by exploration, on the shortest way there is."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from kvlease.logs import silenced
+from proof.explore.scale import Bounds
+from proof.explore.search import Limits, Search
+from proof.planted import PLANTED
+
+REUSED_SLOT = Bounds(beats=2, faults=1, sizes=(1, 1), slots=1, kinds=("abort_prefill",))
+"""Steps do not overlap here. So what a step orders to be cleared is cleared when the next one begins; what is ordered
+between two steps, since a prefill was aborted, is not."""
+
+
+def one_lease(*faults: str, beats: int = 2) -> Bounds:
+    return Bounds(beats=beats, faults=1 if faults else 0, sizes=(1,), kinds=faults)
+
+
+FOUND = {
+    # name: a world in which it shows, the promise that is seen to be broken, actions to the state from which it is
+    "no_fence": (Bounds(beats=2, faults=0, sizes=(2,)), "S1", 6),
+    "fence_cleared_after_free": (one_lease(), "S3", 1),
+    "armed_after_prefill": (one_lease(), "S2", 2),
+    "slot_reused_early": (REUSED_SLOT, "S3", 3),
+    "aborted_prefill_keeps_its_slot": (one_lease("abort_prefill"), "L3", 2),
+    "renewal_while_revoking": (one_lease(), "S3", 5),
+    "released_for_all_consumers": (one_lease("hand_again"), "L2", 4),
+    "claims_not_restated": (one_lease("consumer_suspects", "producer_suspects"), "L2", 7),
+    "unknown_tokens_ignored": (one_lease(), "L2", 5),
+    "no_retransmission": (one_lease("lose"), "L2", 7),
+    "failed_sends_ignored": (one_lease("consumer_suspects", "producer_suspects"), "R20", 6),
+    "aborted_before_schedule_kept": (one_lease("abort"), "L3", 4),
+    "ends_kept_from_the_lessor": (one_lease(), "L3", 1),
+    "grant_without_a_term": (one_lease(), "L1", 1),
+    "stale_seq_applied": (one_lease("hold"), "L2", 7),
+    "used_before_the_verdict": (Bounds(beats=2, faults=0, sizes=(2,)), "S1", 6),
+    "fence_read_before_data": (one_lease(), "L2", 9),
+    "restart_of_the_producer_unnoticed": (one_lease("restart", beats=1), "R20", 4),
+    "no_max_age": (one_lease(beats=1), "R25", 3),
+    "second_consumer_refused": (one_lease("hand_again", beats=1), "R20", 4),
+    "no_prompt_check": (Bounds(beats=1, faults=1, sizes=(1, 1), kinds=("mix_up",)), "S5", 5),
+    "ack_of_any_seq_settles": (one_lease("lose", "hold"), "S4", 11),
+    "head_only_reaper": (Bounds(beats=1, faults=0, sizes=(1, 1)), "L1", 10),
+    "held_from_the_answer_on": (one_lease("freeze", beats=3), "L2", 13),
+}
+
+
+def test_what_the_simulator_need_not_find_is_found_here() -> None:
+    assert {name for name, bug in PLANTED.items() if bug.within_runs is None} <= FOUND.keys()
+
+
+QUICK = ("no_fence", "slot_reused_early", "grant_without_a_term")
+"""For `make check`; all of them are in `make test`."""
+
+
+@pytest.fixture(autouse=True)
+def unheard() -> Iterator[None]:
+    with silenced():
+        yield
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.sim) for name in FOUND]
+)
+def test_a_planted_bug_is_found(name: str) -> None:
+    bounds, rule, actions = FOUND[name]
+    with PLANTED[name].apply():
+        found = Search(bounds, limits=Limits(states=20_000)).run()
+    assert found.violation is not None
+    assert (found.violation.rule, len(found.way)) == (rule, actions)
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("bounds", dict.fromkeys(bounds for bounds, _, _ in FOUND.values()), ids=str)
+def test_without_it_nothing_is_found(bounds: Bounds) -> None:
+    assert Search(bounds, limits=Limits(states=1_000)).run().violation is None

@@ -1,0 +1,138 @@
+"""The explorer sees all that can happen, and nothing is lost by what it takes together."""
+
+from collections.abc import Iterator
+from unittest.mock import patch
+
+import pytest
+
+from kvlease.fence.table import FenceTable
+from kvlease.logs import silenced
+from proof.explore import actions
+from proof.explore.canonical import form
+from proof.explore.moment import CONSUMERS, Moment
+from proof.explore.scale import Bounds
+from proof.explore.search import Limits, Search, way
+from proof.explore.state import State
+from proof.explore.world import World
+from proof.explore.worlds import SETS, WORLDS
+
+SMALL = Bounds(beats=1, faults=0, sizes=(2,))
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    with silenced():
+        yield
+
+
+def test_a_tiny_world_keeps_every_promise() -> None:
+    found = Search(WORLDS["tiny"].bounds).run()
+    assert found.violation is None
+    assert found.complete
+    assert found.settled == found.states > 500
+    assert found.transitions > found.states
+
+
+def test_the_same_world_has_the_same_states() -> None:
+    one, other = Search(SMALL).run(), Search(SMALL).run()
+    assert (one.states, one.transitions, one.depth) == (other.states, other.transitions, other.depth)
+
+
+def test_an_exploration_that_is_cut_off_says_so() -> None:
+    found = Search(WORLDS["fault"].bounds, limits=Limits(states=50)).run()
+    assert not found.complete
+    assert found.violation is None
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", SETS["short"])
+def test_a_world_keeps_every_promise(name: str) -> None:
+    world = WORLDS[name]
+    found = Search(world.bounds, settle_every=world.settle_every).run()
+    assert found.violation is None, found.way
+    assert found.complete
+
+
+def all_states(world: World) -> list[State]:
+    seen = [world.start()]
+    known = set(seen)
+    for state in seen:
+        for action in world.actions(state):
+            if (after := world.after(state, action)) not in known:
+                known.add(after)
+                seen.append(after)
+    return seen
+
+
+def at_rest(world: World, state: State) -> tuple[object, ...] | None:
+    """What can be told of a state in which no step and no read is half done; None for others."""
+    moment = world.moment(state)
+    step = world.lenses.stepping(state.engine)
+    requests = [world.lenses.requests(engine) for engine in state.consumers[1::2]]
+    if step.next or any(r.begun or r.stage == "fencing" for those in requests for r in those):
+        return None
+    agents = [form(world.cells.part(number)) for number in (state.agent, *state.consumers[::2])]
+    causes = tuple(world.lenses.settled(state.books).causes.items())
+    return (state.beat, moment.outside, tuple(moment.flying), step, *agents, *requests, causes)
+
+
+@pytest.mark.sim
+def test_fine_steps_lead_to_the_same_states_at_rest() -> None:
+    found = []
+    for fine in (False, True):
+        world = World(Bounds(beats=1, faults=0, sizes=(2,), fine=fine))
+        states = all_states(world)
+        found.append((len(states), {rest for state in states if (rest := at_rest(world, state))}))
+    (few, together), (many, apart) = found
+    assert few < many
+    assert together == apart
+
+
+def nameless(world: World, state: State) -> tuple[object, ...]:
+    """What can be told of a state without saying which consumer is which."""
+    moment = world.moment(state)
+    held = world.lenses.granted(state.agent)
+    consumers = sorted(
+        (
+            d in moment.outside.dead,
+            world.lenses.requests(moment.consumers[2 * d + 1]) if moment.consumers[2 * d + 1] else (),
+            sorted(claims for consumer, _, claims in held.sessions if consumer == CONSUMERS[d]),
+            sum(item.to == CONSUMERS[d] for item in moment.flying),
+        )
+        for d in range(world.bounds.consumers)
+    )
+    return state.beat, str(consumers), held.live, world.lenses.stepping(state.engine), moment.outside.faults
+
+
+@pytest.mark.sim
+def test_consumers_are_alike_but_for_their_names() -> None:
+    bounds = Bounds(beats=1, faults=1, sizes=(1,), kinds=("crash",))
+    told_apart = World(bounds)
+    with patch.object(actions, "_told_apart", lambda moment: moment.living):
+        everything = {nameless(told_apart, state) for state in all_states(told_apart)}
+    reduced = World(bounds)
+    states = all_states(reduced)
+    assert {nameless(reduced, state) for state in states} == everything
+
+
+def test_the_same_way_leads_to_the_same_place() -> None:
+    world, other = World(SMALL), World(SMALL)
+    numbers = [0] * 8
+    assert way(world, numbers) == way(other, numbers)
+
+
+def test_words_of_the_world_are_kept_by_the_rules_of_the_product() -> None:
+    world = World(SMALL)
+    engine = world.cells.part(world.start().engine)
+    tables = [worker.table for worker in engine.workers]
+    assert all(isinstance(table, FenceTable) for table in tables)
+    tables[0].arm(0, 7)
+    with pytest.raises(RuntimeError, match="cannot be armed"):
+        tables[0].arm(0, 8)
+
+
+def test_a_moment_is_made_into_the_state_that_it_was_made_from() -> None:
+    world = World(SMALL)
+    for state in all_states(world):
+        moment: Moment = world.moment(state)
+        assert moment.state() == state

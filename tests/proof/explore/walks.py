@@ -1,0 +1,93 @@
+"""Walks through explored worlds, for tests of what the explorer stands on."""
+
+import pickle
+import random
+from collections.abc import Iterator, Mapping
+
+from proof.explore.canonical import form
+from proof.explore.cell import Cells
+from proof.explore.scale import Bounds
+from proof.explore.state import State
+from proof.explore.words import in_words
+from proof.explore.world import World
+
+
+class UnsharedCells(Cells):
+    """Never takes two parts for one: each is the very object that its inputs made of it."""
+
+    def add(self, part: object) -> int:
+        self._pickles.append(pickle.dumps(part, pickle.HIGHEST_PROTOCOL))
+        return len(self._pickles) - 1
+
+
+class CarelessCells(Cells):
+    """Takes two parts for one although a field differs."""
+
+    left_out: Mapping[str, frozenset[str]]
+
+    def add(self, part: object) -> int:
+        key = form(part, self.left_out)
+        if key not in self._numbers:
+            self._numbers[key] = len(self._pickles)
+            self._pickles.append(pickle.dumps(part, pickle.HIGHEST_PROTOCOL))
+        return self._numbers[key]
+
+
+def careless(bounds: Bounds, owner: str, left_out: str) -> World:
+    """A world that does not look at one field of one class."""
+    world = World(bounds)
+    cells = CarelessCells()
+    cells.left_out = {owner: frozenset({left_out})}
+    world.cells.__class__ = CarelessCells
+    world.cells.__dict__.update(cells.__dict__)
+    return world
+
+
+def unshared(bounds: Bounds) -> World:
+    """A world without a memory of parts."""
+    world = World(bounds)
+    world.cells.__class__ = UnsharedCells
+    return world
+
+
+def roam(world: World, states: int) -> None:
+    """See the first so many states, breadth first, so that the world knows the parts of many ways."""
+    seen = [world.start()]
+    known = set(seen)
+    for state in seen:
+        for action in world.actions(state):
+            if (after := world.after(state, action)) not in known:
+                known.add(after)
+                seen.append(after)
+        if len(seen) > states:
+            return
+
+
+def forms(world: World, state: State) -> list[bytes]:
+    """The normal form of every part."""
+    numbers = (state.books, state.agent, state.engine, *state.consumers)
+    return [form(world.cells.part(number)) for number in numbers if number]
+
+
+def everything(world: World, state: State) -> tuple[object, ...]:
+    """A state without the numbers, which mean nothing in another world."""
+    return (
+        state.beat,
+        world.tables.outside[state.outside],
+        world.tables.flying[state.flying],
+        *forms(world, state),
+        [in_words(action) for action in world.actions(state)],
+    )
+
+
+def walk_beside(shared: World, alone: World, seed: int, steps: int) -> Iterator[tuple[object, object]]:
+    """The same random walk in two worlds; yields both states after each action."""
+    chance = random.Random(seed)
+    one, other = shared.start(), alone.start()
+    for _ in range(steps):
+        actions = shared.actions(one)
+        if not actions:
+            return
+        action = actions[chance.randrange(len(actions))]
+        one, other = shared.after(one, action), alone.after(other, action)
+        yield everything(shared, one), everything(alone, other)

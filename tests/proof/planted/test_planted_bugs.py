@@ -1,0 +1,70 @@
+"""The simulator can fail: every planted bug is found, under a promise that it breaks, in the runs stated for it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kvlease.simulation.processes import in_processes
+from proof.planted import PLANTED
+from proof.simulate.fuzz import plant
+from proof.simulate.hunt import Hunt, Quarry, hunt_down
+from proof.simulate.plan import draw_plan
+from proof.simulate.run import run
+from proof.simulate.shrink import shrink
+
+HUNTED = {name: bug.within_runs for name, bug in PLANTED.items() if bug.within_runs is not None}
+RELIABILITY = Path(__file__).parents[3] / "docs" / "reliability.md"
+
+
+@pytest.fixture(scope="module")
+def quarries(request: pytest.FixtureRequest) -> dict[str, Quarry]:
+    """What the hunts for all bugs of this session bring home, one process a core."""
+    tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    names = [str(test.callspec.params["name"]) for test in tests if test.originalname == "test_it_is_found"]
+    hunts = [Hunt(name, 0, HUNTED[name]) for name in names]
+    return {quarry.hunt.name: quarry for quarry in in_processes(hunt_down, hunts, len(os.sched_getaffinity(0)))}
+
+
+@pytest.mark.sim
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", HUNTED)
+def test_it_is_found(name: str, quarries: dict[str, Quarry]) -> None:
+    bug, quarry = PLANTED[name], quarries[name]
+    assert quarry.runs is not None, f"{name} was not found in {bug.within_runs} runs: {bug.what}"
+    assert not quarry.strays, f"{name} breaks what it is not said to break: {quarry.strays}"
+
+
+@pytest.mark.sim
+@pytest.mark.parametrize("name", ["no_fence", "tracked_from_scheduling_only"])
+def test_what_is_left_of_it_still_fails_and_not_without_any_one_fault(name: str) -> None:
+    quarry = hunt_down(Hunt(name, 0, HUNTED[name]))
+    assert quarry.runs is not None
+    whole = draw_plan(quarry.runs - 1)
+    with plant(name):
+        shrunk = shrink(whole, quarry.rule)
+        again = run(whole.keeping(requests=shrunk.requests, faults=shrunk.faults))
+        assert again.digest == shrunk.outcome.digest
+        assert again.violation is not None
+        assert again.violation.rule == quarry.rule
+        for fault in shrunk.faults:
+            fewer = whole.keeping(requests=shrunk.requests, faults=set(shrunk.faults) - {fault})
+            violation = run(fewer).violation
+            assert violation is None or violation.rule != quarry.rule
+
+
+def test_nothing_is_planted_afterwards() -> None:
+    for name in PLANTED:
+        before = [getattr(owner, at) for owner, at, _ in PLANTED[name].replacements()]
+        with plant(name):
+            assert before != [getattr(owner, at) for owner, at, _ in PLANTED[name].replacements()]
+        assert before == [getattr(owner, at) for owner, at, _ in PLANTED[name].replacements()]
+
+
+def test_the_manual_has_every_one_of_them_and_no_other() -> None:
+    text = RELIABILITY.read_text()
+    for name, bug in PLANTED.items():
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{name}`")), None)
+        assert row is not None, f"docs/reliability.md has no row for {name}"
+        assert (str(bug.within_runs) if bug.within_runs is not None else "explorer") in row
+        assert ", ".join(sorted(bug.rules)) in row

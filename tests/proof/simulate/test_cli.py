@@ -1,0 +1,179 @@
+"""`python -m proof simulate`: what it refuses, what it says, and that the command it prints replays the failure."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from kvlease.console import commands
+from kvlease.console.origin import commit
+from proof.cli.main import main
+from proof.planted import PLANTED
+from proof.simulate import report
+from proof.simulate.plan import draw_plan
+
+EASY = "token_reused"
+"""A planted bug that nearly every run finds."""
+
+
+@pytest.fixture(autouse=True)
+def _leave_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
+
+
+def said(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    status = main(shlex.split(arguments))
+    return status, capsys.readouterr().out
+
+
+def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as exit_info:
+        main(shlex.split(arguments))
+    assert exit_info.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ("simulate fuzz --runs 0", ["'0'", "whole number from 1"]),
+        ("simulate fuzz --runs many", ["'many'", "whole number"]),
+        ("simulate fuzz --minutes 0", ["'0'", "number of minutes"]),
+        ("simulate fuzz --minutes nan", ["'nan'", "number of minutes"]),
+        ("simulate fuzz --seed -1", ["--seed"]),
+        ("simulate fuzz --jobs 0", ["'0'"]),
+        ("simulate fuzz --planted nothing", ["'nothing'", "no_fence"]),
+        ("simulate replay", ["SEED"]),
+        ("simulate replay 1 --faults 1,x", ["'1,x'", "such as 3,7", "none"]),
+        ("simulate planted nothing", ["'nothing'", "no_fence"]),
+    ],
+)
+def test_a_bad_argument_is_named_with_what_is_allowed(
+    arguments: str, named: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = refused(arguments, capsys)
+    for part in named:
+        assert part in message
+
+
+def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = said("simulate", capsys)
+    assert status == 0
+    for word in ("fuzz", "replay", "planted", "exit status"):
+        assert word in text
+
+
+def test_a_fault_that_the_plan_does_not_have_is_a_bad_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "replay", "0", "--faults", "9999"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("python -m proof simulate replay: ")
+    assert "no fault 9999" in message
+
+
+def test_runs_that_keep_every_promise_end_in_sums(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = said("simulate fuzz --runs 3 --seed 0 --jobs 1", capsys)
+    assert status == 0, text
+    assert "seeds from 0 on, commit " in text
+    for word in ("3 runs", "events", "simulated hours", "0 failures", "answers by how they came"):
+        assert word in text
+
+
+def test_processes_share_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = said("simulate fuzz --runs 6 --seed 0 --jobs 2", capsys)
+    assert status == 0, text
+    assert "6 runs" in text
+    alone = said("simulate fuzz --runs 6 --seed 0 --jobs 1", capsys)[1]
+    assert _events(alone) == _events(text)
+
+
+def _events(text: str) -> str:
+    # The last line has the sum of all; lines of progress come before.
+    found: list[str] = re.findall(r"([\d,]+) events", text)
+    return found[-1]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        # It has ended since it was listed, as the command that asks for the commit does.
+        return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_whatever_ends_it_no_process_is_left(how: signal.Signals) -> None:
+    command = [sys.executable, "-m", "proof", "simulate", "fuzz", "--minutes", "5", "--jobs", "2"]
+    fuzz = psutil.Popen(command, stdout=subprocess.PIPE, text=True)
+    while len(workers := [child for child in fuzz.children() if _is_worker(child)]) < 2:
+        time.sleep(0.05)
+    fuzz.send_signal(how)
+    said = fuzz.communicate(timeout=60)[0]
+    if how == signal.SIGINT:
+        assert fuzz.returncode == 130
+        assert "interrupted" in said
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
+
+
+def test_a_failure_says_all_that_is_needed_and_its_command_replays_it(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = said(f"simulate fuzz --runs 20 --seed 0 --jobs 1 --planted {EASY}", capsys)
+    assert status == 1, text
+    assert f"commit {commit()}, with {EASY} planted" in text
+    for word in ("is broken: ", "the last events:", "cut down from", "requests:"):
+        assert word in text
+    found = re.search(r"^  python -m proof (simulate replay \d+ --faults .*)$", text, re.MULTILINE)
+    assert found is not None, text
+    broken = re.search(r"^(\w+) is broken: .*$", text, re.MULTILINE)
+    assert broken is not None
+    status, again = said(f"{found[1]} --quiet", capsys)
+    assert status == 1
+    assert broken[0] in again, "the same rule, the same fact, the same digest"
+
+
+def test_a_replay_tells_what_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = said("simulate replay 0", capsys)
+    assert status == 0, text
+    plan = draw_plan(0)
+    for fault in plan.faults:
+        assert str(fault) in text
+    assert text.count("grants") >= 1
+    assert "every promise was kept" in text
+
+
+def test_planted_bugs_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = said(f"simulate planted {EASY} --ranges 2 --jobs 1", capsys)
+    assert status == 0, text
+    assert "1 of 1 found" in text
+    status, text = said("simulate planted no_fence --runs 1 --ranges 1 --jobs 1 --list", capsys)
+    assert status == 0
+    assert PLANTED["no_fence"].what in text
+
+
+def test_a_bug_that_is_not_found_is_a_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    late = "failed_fence_counts_as_intact"
+    status, text = said(f"simulate planted {late} --runs 1 --ranges 1 --jobs 1", capsys)
+    assert status == 1, text
+    assert "0 of 1 found" in text
+
+
+def test_without_rich_it_says_what_is_missing() -> None:
+    script = """
+import sys
+for name in ("httpx", "psutil", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
+    sys.modules[name] = None
+from proof.cli.main import main
+sys.exit(main(["simulate", "fuzz"]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert "pip install rich" in done.stdout
+
+
+def test_a_choice_of_nothing_can_be_written() -> None:
+    assert report.replay_command(7, (), (2, 0)) == "python -m proof simulate replay 7 --faults none --requests 0,2"
+    assert report.replay_command(7, planted="no_fence") == "python -m proof simulate replay 7 --planted no_fence"

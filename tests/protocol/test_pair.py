@@ -1,0 +1,100 @@
+"""Two halves that are right by themselves, and what has come of them together (S4, L3, R24; the rest is simulated)."""
+
+from kvlease.protocol import Cause, Fingerprint, LeaseRef, Standing
+from kvlease.protocol.messages import Bye, Hello, Renew
+from kvlease.protocol.said import Grant, Track, Untrack
+from tests.protocol.peers_by_hand import CONFIG, TIMING, Peers
+
+P, D, D2 = 0xA, 0xD1, 0xD2
+
+
+def claimed(*consumers: int, token: int = 1) -> Peers:
+    peers = Peers(P, D, D2)
+    lease(peers, *consumers, token=token)
+    return peers
+
+
+def lease(peers: Peers, *consumers: int, token: int) -> None:
+    """P grants it, and these claim it."""
+    peers[P].said.append(Grant(token))
+    ref = LeaseRef(P, token, 0, 6000, Fingerprint(1, 0))
+    for consumer in consumers:
+        peers[consumer].said.append(Track(f"r{token}", ref, peers.endpoint(P)))
+    peers.run(1)
+    for consumer in consumers:
+        assert standing(peers, consumer, token) is Standing.HELD
+
+
+def standing(peers: Peers, consumer: int, token: int = 1) -> Standing | None:
+    return peers[consumer].peer.lessee.standing(f"r{token}", peers.now)
+
+
+def test_s4_a_late_bye_does_not_end_the_session_opened_after_it() -> None:
+    peers = claimed(D)
+    peers[D].said.append(Untrack("r1"))
+    peers.run(10)
+    assert not peers[P].peer.lessor.sessions, "it has said Bye"
+    lease(peers, D, token=2)
+    peers.echo(Bye)
+    peers.run(0.1)
+    assert peers[P].peer.lessor.leases[2].claims == (D,)
+    peers.run(2 * CONFIG.duration_s)
+    assert standing(peers, D, 2) is Standing.HELD
+    peers[D].said.append(Untrack("r2"))
+    peers.nothing_is_left()
+
+
+def test_s4_a_late_hello_after_a_false_report_of_death_opens_no_session_that_the_consumer_trusts() -> None:
+    peers = claimed(D)
+    peers.report_dead(D, at=P)
+    peers.run(0.6)
+    assert peers.settled.causes == {1: Cause.ORPHANED}
+    peers.echo(Hello)
+    peers.run(0.1)
+    assert D in peers[P].peer.lessor.sessions
+    peers.run(5)
+    assert peers[D].lost == ["r1"]
+    peers[D].said.append(Untrack("r1"))
+    peers.nothing_is_left()
+
+
+def test_l3_a_consumer_that_slept_through_a_lapse_states_its_claims_again() -> None:
+    peers = claimed(D)
+    peers[D].asleep_until = peers.now + CONFIG.extension_s + 0.5
+    peers.run(CONFIG.extension_s + 0.1)
+    assert peers[P].peer.lessor.leases[1].claims == (), "its claim is void, the grant's own term runs"
+    peers.run(2 * CONFIG.duration_s)
+    assert peers[P].peer.lessor.leases[1].claims == (D,)
+    assert standing(peers, D) is Standing.HELD
+    peers[D].said.append(Untrack("r1"))
+    peers.nothing_is_left()
+
+
+def test_r24_two_consumers_of_one_lease_do_not_free_under_each_other() -> None:
+    peers = claimed(D, D2)
+    peers[D].said.append(Untrack("r1"))
+    peers.run(0.2)
+    for _ in range(2):
+        peers.echo(Renew)
+        peers.run(CONFIG.duration_s)
+        assert peers[P].peer.lessor.leases[1].claims == (D2,)
+        assert standing(peers, D2) is Standing.HELD
+    peers[D2].said.append(Untrack("r1"))
+    peers.run(0.2)
+    assert peers.settled.causes == {1: Cause.RELEASED}
+    peers.echo(Renew)
+    peers.nothing_is_left()
+
+
+def test_the_link_of_two_that_lease_from_each_other_goes_with_the_last_half_that_needs_it() -> None:
+    peers = claimed(D)
+    peers[D].said.append(Grant(2))
+    peers[P].said.append(Track("r2", LeaseRef(D, 2, 0, 6000, Fingerprint(1, 0)), peers.endpoint(D)))
+    peers.run(1)
+    peers[D].said.append(Untrack("r1"))
+    peers.run(TIMING.idle_s + TIMING.session_idle_s)
+    assert not peers[D].peer.lessee.sessions, "as a consumer it is through"
+    assert peers[D].transport.peers == peers[D].peer.snapshot().links == {P}
+    assert standing(peers, P, 2) is Standing.HELD
+    peers[P].said.append(Untrack("r2"))
+    peers.nothing_is_left()

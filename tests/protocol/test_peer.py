@@ -1,0 +1,86 @@
+"""The order in which both halves of an engine hear, and what they share."""
+
+from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef, Peer, resolve
+from kvlease.protocol.clock import TICK_S
+from kvlease.protocol.effects import Connect, Disconnect, Effect, Revoke, Send
+from kvlease.protocol.messages import VERSION, Ack, Bye, Hello, Message, Renew, Welcome
+from kvlease.protocol.said import Grant, Progress, Track
+from kvlease.protocol.states import ConsumerState, ProducerState
+from kvlease.testing.benches import D, P, sent
+
+CONFIG = resolve({"kv_lease_duration": 6, "kv_lease_extension": 2})
+BEGIN = 100.0
+
+
+def producer() -> Peer:
+    return Peer(CONFIG, "prefill", P, b"address of P", BEGIN)
+
+
+def hello(seq: int = 1) -> Hello:
+    return Hello(VERSION, D, seq, "decode", b"address of D")
+
+
+def heard(peer: Peer, now: float, *messages: Message, grants: int | None = None) -> list[Effect]:
+    """A turn in which these messages have come from D."""
+    return peer.turn(now, [] if grants is None else [Grant(grants)], [(D, message) for message in messages])
+
+
+def test_a_claim_that_comes_with_its_grant_is_not_unknown() -> None:
+    peer = producer()
+    (welcome,) = sent(heard(peer, BEGIN, hello()), Welcome)
+    (ack,) = sent(heard(peer, BEGIN, Renew(2, [1], [], welcome.session), grants=1), Ack)
+    assert ack.unknown == []
+
+
+def test_nothing_ends_while_the_message_that_saves_it_lies_unread() -> None:
+    peer = producer()
+    (welcome,) = sent(heard(peer, BEGIN, hello(), grants=1), Welcome)
+    heard(peer, BEGIN, Renew(2, [1], [], welcome.session))
+    for ticks in range(round(CONFIG.extension_s / TICK_S)):
+        heard(peer, BEGIN + ticks * TICK_S)
+    assert peer.lessor.sessions[D].deadline < BEGIN + CONFIG.extension_s + TICK_S
+    effects = heard(peer, BEGIN + CONFIG.extension_s + TICK_S, Renew(3, [], [], welcome.session))
+    assert peer.snapshot().lessor.leases[0].claims == (D,)
+    assert not [effect for effect in effects if isinstance(effect, Revoke)]
+
+
+def test_what_time_does_next_is_what_either_half_waits_for() -> None:
+    peer = producer()
+    assert peer.next_due() is None
+    heard(peer, BEGIN, grants=1)
+    assert peer.next_due() == peer.lessor.next_due()
+
+
+def test_a_peer_that_is_lost_is_lost_to_both_halves_and_the_link_goes_once() -> None:
+    peer = producer()
+    place = ("d.example", 5600)
+    assert Connect(D, b"address of D") in heard(peer, BEGIN, hello())
+    peer.turn(BEGIN, [Track("r", LeaseRef(D, 1, 0, 6000, Fingerprint(1, 0)), place)])
+    peer.turn(BEGIN, cards=[(place, LeaseCard([VERSION], D, b"address of D", []))])
+    assert peer.lessee.sessions[D].state is ProducerState.GREETING
+    assert peer.snapshot().links == {D}
+    assert peer.lost(D, BEGIN) == [Disconnect(D)]
+    assert peer.lessor.sessions[D].state is ConsumerState.DEAD
+    assert peer.lessee.sessions[D].state is ProducerState.SEEKING
+    assert peer.snapshot().links == set()
+
+
+def test_an_engine_that_shuts_down_says_bye_to_all() -> None:
+    peer = producer()
+    heard(peer, BEGIN, hello())
+    assert Send(D, Bye()) in peer.close(BEGIN)
+
+
+def test_what_was_withheld_goes_out_in_the_turn_in_which_the_engine_goes_on_whatever_arrives_in_it() -> None:
+    """R25: an answer that comes in the same turn does not put the renewal off to its next interval."""
+    peer, place = Peer(CONFIG, "decode", D, b"address of D", BEGIN), ("p.example", 5600)
+    peer.turn(BEGIN, [Track("r", LeaseRef(P, 1, 0, 6000, Fingerprint(1, 0)), place)], progress=Progress(BEGIN, True))
+    (hello,) = sent(peer.turn(BEGIN, cards=[(place, LeaseCard([VERSION], P, b"address of P", []))]), Hello)
+    welcome = Welcome(VERSION, P, hello.seq, 6000, 2000, 500, 250, session=1)
+    (first,) = sent(peer.turn(BEGIN, arrived=[(P, welcome)], progress=Progress(BEGIN, False)), Renew)
+    (copy,) = sent(peer.turn(BEGIN + 0.26), Renew)
+    peer.turn(BEGIN + 0.3, arrived=[(P, Ack(first.seq, []))])
+    assert sent(peer.turn(BEGIN + 0.55), Renew) == [], "paused: nothing is renewed for it"
+    goes_on = BEGIN + 0.6
+    effects = peer.turn(goes_on, arrived=[(P, Ack(copy.seq, []))], progress=Progress(goes_on, True))
+    assert len(sent(effects, Renew)) == 1

@@ -1,0 +1,84 @@
+"""What a failed test on real engines says of them, and of the machine: nobody can ask either afterwards."""
+
+import re
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import psutil
+
+from proof.realengines.engine import Engine
+from proof.realengines.metrics import Sample
+
+STANDSTILL_S = 0.5
+POLL_S = 0.05
+LINES = 15
+READY = "Application startup complete."
+"""What an engine logs once a start: the same dozen warnings come before it, whatever is tested."""
+_TELLING = re.compile(r"^E\d{4} |UCX +ERROR| (WARNING|ERROR) ")
+
+
+def account_of(engine: Engine) -> str:
+    """Its metrics of kvlease that are not 0, and what it warned of after its start, or in it if it never was ready."""
+    try:
+        ours = [s for s in engine.metrics().samples if s.name.startswith("kvlease:")]
+        metrics = "; ".join(_spoken(s) for s in ours if s.value and not s.name.endswith("_created"))
+    except httpx.HTTPError as e:
+        metrics = f"no metrics: {e!r}"
+    log = engine.log_path.read_text(errors="replace") if engine.log_path.exists() else ""
+    telling = [line[:240] for line in log.rpartition(READY)[2].splitlines() if _TELLING.search(line)]
+    return "\n".join([metrics, *telling[-LINES:]])
+
+
+def _spoken(sample: Sample) -> str:
+    labels = (value for key, value in sample.labels.items() if key not in ("engine", "model_name"))
+    return " ".join([sample.name.removeprefix("kvlease:"), *labels, f"{sample.value:g}"])
+
+
+class StandstillWatch:
+    """Notes when this process was not run for longer than anything here takes: its machine stood still, or starved it.
+
+    With it, the processor time that the host took from the machine, and the time somebody waited for disk or memory.
+    """
+
+    def __init__(self) -> None:
+        self._gaps: list[str] = []
+        self._began = time.monotonic()
+        self._pressure: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._run, name="standstill-watch", daemon=True)
+
+    def begin(self) -> None:
+        """Forget what was before: a test begins."""
+        if not self._thread.is_alive():
+            self._thread.start()
+        self._gaps.clear()
+        self._began = time.monotonic()
+        self._pressure = _pressure()
+
+    def __str__(self) -> str:
+        waited = {name: total - self._pressure.get(name, 0.0) for name, total in _pressure().items()}
+        pressure = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in waited.items())
+        return f"{time.monotonic() - self._began:.0f} s into the test; stood still: {self._gaps or 'never'}; {pressure}"
+
+    def _run(self) -> None:
+        while True:
+            slept_at = time.monotonic()
+            time.sleep(POLL_S)
+            gap_s = time.monotonic() - slept_at
+            if gap_s > STANDSTILL_S:
+                self._gaps.append(f"{gap_s:.1f} s after {slept_at - self._began:.0f} s")
+
+
+def _pressure() -> dict[str, float]:
+    """Seconds since the machine started, where its kernel tells."""
+    totals = {}
+    for resource in ("cpu", "io", "memory"):
+        path = Path("/proc/pressure") / resource
+        # psutil knows nothing of pressure.
+        # Not every kernel keeps it, and one that was told not to has the file all the same, and cannot read it.
+        with suppress(OSError):
+            if match := re.search(r"some .*total=(\d+)", path.read_text()):
+                totals[f"waited for {resource}"] = int(match[1]) / 1e6
+    return totals | {"stolen by the host": psutil.cpu_times().steal}

@@ -1,0 +1,79 @@
+import runpy
+import signal
+from collections.abc import Generator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from proof.realengines.engine import Engine
+from proof.realengines.model import build_model
+from tests.realengines.account import StandstillWatch, account_of
+from tests.realengines.pairs import Pair, consumer, live_engines, producer, running
+
+watch = StandstillWatch()
+
+
+def pytest_report_collectionfinish() -> str:
+    """Which vLLM it is: `make matrix` runs the same tests with several."""
+    found = find_spec("vllm")
+    if found is None or found.origin is None:
+        return "vLLM: none"
+    folder = Path(found.origin).parent
+    return f"vLLM: {runpy.run_path(str(folder / '_version.py'))['__version__']}, in {folder}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def end_like_ctrl_c() -> Iterator[None]:
+    """Whoever ends the tests with SIGTERM, a supervisor that gives up for one, is to end the engines as well."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(autouse=True)
+def watched() -> None:
+    watch.begin()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test says what its engines have to say, and whether the machine stood still under it."""
+    report = yield
+    if report.failed and live_engines:
+        report.sections.append(("the machine", str(watch)))
+        report.sections += [(f"engine {engine.spec.name}", account_of(engine)) for engine in live_engines]
+    return report
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    return build_model("llama")
+
+
+@pytest.fixture(scope="session")
+def hybrid_model() -> Path:
+    return build_model("hybrid")
+
+
+@pytest.fixture(scope="session")
+def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
+    """The plain pair: kvlease on both sides, one worker each. For modules that leave it as they found it."""
+    # An engine id that outlives a restart is the hardest case for old references. Logprobs are compiled when they are
+    # first asked for, which takes longer than all other tests of prompts.
+    uncompiled = {"TORCHDYNAMO_DISABLE": "1"}
+    pair = Pair(
+        Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model, extra_env=uncompiled), logs)
+    )
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that share a pair come last, so that there is one pair of engines at a time on the two cores."""
+    items.sort(key=lambda item: "shared_pair" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engines")

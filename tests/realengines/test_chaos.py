@@ -1,0 +1,30 @@
+"""A short run of `python -m proof chaos`, through its command; the long form is `make chaos`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from proof.cli.main import main
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
+
+SEED = 1367
+"""With a network: a killed decode engine, a cut, a stalled decode engine. The term is short: nothing here depends on a
+lease that lives on."""
+REQUESTS, FAULTS = 24, 3
+
+
+def test_faults_under_traffic_cost_no_answer_and_leave_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """R19, R12: every answer is right or says it is none, all blocks come free, no engine dies, nothing is left."""
+    arguments = ["--seed", str(SEED), "--requests", str(REQUESTS), "--faults", str(FAULTS), "--out", str(tmp_path)]
+    status = main(["chaos", *arguments])
+    said = capsys.readouterr().out
+    assert status == 0, said
+    (run,) = json.loads((tmp_path / "chaos.json").read_text())["runs"]
+    assert run["broken"] == {}
+    assert sum(run["requests"].values()) == REQUESTS
+    assert run["requests"].get("right", 0) >= REQUESTS / 2, said
+    assert all(fault["free_s"] <= fault["bound_s"] for fault in run["faults"])

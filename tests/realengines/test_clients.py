@@ -1,0 +1,78 @@
+"""Clients that leave, at any moment of their request's life: nothing is stranded, and what comes next is right."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from proof.realengines.prompts import draw_prompts
+from proof.realengines.router import completion, open_client
+from tests.realengines.pairs import Pair, Scene, begin
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
+
+MOMENTS = 12
+ANSWER_TOKENS = 48
+
+
+@pytest.fixture(scope="module")
+def pair(shared_pair: Pair) -> Pair:
+    return shared_pair
+
+
+def test_a_client_leaves_in_every_phase(pair: Pair) -> None:
+    """vllm 41269, 29906, 19223: during its prefill, between, while it is read, while it decodes. P frees at once, and
+    not when the term is over; the same prompt is read and answered rightly afterwards."""
+
+    async def scene(s: Scene) -> None:
+        prompts = draw_prompts(MOMENTS + 1, seed=200, shortest=2000, longest=2400)
+
+        async def live(prompt: str) -> None:
+            reference = await s.router.prefill(prompt)
+            await s.router.decode(reference, ANSWER_TOKENS)
+
+        began = time.monotonic()
+        await live(prompts.pop())
+        whole_s = time.monotonic() - began
+        for moment, prompt in enumerate(prompts):
+            request = begin(live(prompt))
+            # It is the time that has to pass: the phases are those of a request that is let live.
+            await asyncio.sleep(whole_s * moment / MOMENTS)
+            request.cancel()
+            with suppress(asyncio.CancelledError, httpx.TransportError):
+                await request
+        await s.wait_drained()
+        await s.reuse_blocks()
+        for prompt in prompts[:: MOMENTS // 3]:
+            reference = await s.router.prefill(prompt)
+            await s.check([reference], [await s.router.decode(reference, 8)])
+
+    before = pair.lease_ends()
+    pair.play(scene)
+    pair.wait_drained()
+    pair.wait_no_slot_used()
+    after = pair.lease_ends()
+    ended = {cause: after[cause] - before.get(cause, 0) for cause in after if after[cause] != before.get(cause, 0)}
+    # Of a client that leaves between P's answer and D's question nobody hears: its lease alone may have to run out.
+    assert ended.get("expired", 0) <= 1, ended
+    assert ended["released"] > MOMENTS / 3
+
+
+def test_a_request_that_d_refuses_lets_go_of_its_prefill(pair: Pair) -> None:
+    """vllm 41269: vLLM tells the connector by a request of its own, whose prompt is one token, not the one computed."""
+
+    async def scene(s: Scene) -> None:
+        reference = await s.router.prefill(draw_prompts(1, seed=201)[0])
+        unknown = completion(reference.prompt, 8) | {
+            "model": "no such model",
+            "kv_transfer_params": dict(reference.kv_transfer_params),
+        }
+        async with open_client() as client:
+            refused = await client.post(f"{pair.d.url}/v1/completions", json=unknown)
+        assert refused.status_code == httpx.codes.NOT_FOUND
+        await s.wait_drained()
+
+    with pair.counting(ends={"released": 1}, checks={}):
+        pair.play(scene)

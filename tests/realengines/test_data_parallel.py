@@ -1,0 +1,98 @@
+"""Data parallelism of 2 on P and on D: four engine cores, each with its lease agent; and one of them is killed."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proof.realengines.engine import Engine
+from proof.realengines.metrics import LEASE_ENDS
+from proof.realengines.prompts import draw_prompts
+from tests.realengines.pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, read_late, running
+
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]
+
+RANKS = 2
+SEATS = 4
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, logs: Path) -> Iterator[Pair]:
+    pair = Pair(
+        Engine(producer(model, name="P-dp2", data_parallel_size=RANKS), logs),
+        Engine(consumer(model, name="D-dp2", data_parallel_size=RANKS), logs),
+    )
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def test_fresh_reads_are_right_between_all_cores(pair: Pair) -> None:
+    """R1: each core of P grants, and whichever core of D gets a reference reads from the right one."""
+
+    async def scene(s: Scene) -> None:
+        prompts = draw_prompts(8, seed=240, longest=800)
+        references = await gather([s.router.prefill(prompt) for prompt in prompts])
+        await s.check(references, await gather([s.router.decode(reference, TOKENS) for reference in references]))
+
+    with pair.counting(ends={"released": 8}, checks={"intact": 8}):
+        pair.play(scene)
+    assert len(pair.p.metrics().by_label(LEASE_ENDS, "engine")) == RANKS
+
+
+def test_late_read_is_never_wrong(pair: Pair) -> None:
+    """S1: the core that granted has given the blocks to others."""
+
+    async def scene(s: Scene) -> None:
+        reference, answer = await read_late(s, seed=241)
+        await s.check([reference], [answer])
+
+    intact = pair.fence_checks().get("intact", 0)
+    with pair.counting(ends={"expired": 1}):
+        pair.play(scene)
+    assert pair.fence_checks().get("intact", 0) == intact
+
+
+def test_a_killed_core_of_the_consumer_gives_the_blocks_back_at_once(pair: Pair) -> None:
+    """R18: vLLM ends the other core with it. No lease of either is waited for until its term is over."""
+
+    async def scene(s: Scene) -> None:
+        claims = pair.p.metrics().value("kvlease:claims_total")
+        async with s.busy(pair.d, SEATS):
+            references = await s.prefill(draw_prompts(4, seed=242, longest=800))
+            decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
+            await s.wait(pair.p, lambda m: m.value("kvlease:claims_total") >= claims + 4, "asked by D to hold them")
+            pair.d.kill_core(1)
+            await s.wait_drained()
+            await asyncio.gather(*decodes, return_exceptions=True)
+
+    before = pair.lease_ends()
+    try:
+        pair.play(scene)
+    finally:
+        pair.d.kill()
+        pair.d.start()
+        pair.d.wait_ready()
+    pair.wait_no_slot_used()
+    after = pair.lease_ends()
+    assert after.get("orphaned", 0) > before.get("orphaned", 0)
+    assert after.get("expired", 0) == before.get("expired", 0)
+
+
+def test_a_killed_core_of_the_producer_costs_no_answer(pair: Pair) -> None:
+    """R22: what waited on either core of P is computed on D, rightly; D lives."""
+
+    async def scene(s: Scene) -> None:
+        prompts = draw_prompts(4, seed=243, longest=800)
+        for prompt in prompts:
+            await s.right(prompt)
+        async with s.busy(pair.d, SEATS):
+            references = await s.prefill(prompts)
+            decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
+            await s.wait_waiting(pair.d, 4)
+            pair.p.kill_core(0)
+            await asyncio.to_thread(pair.p.kill)
+        await s.check(references, await gather(decodes))
+
+    pair.play(scene)
+    assert pair.d.is_alive()

@@ -1,0 +1,176 @@
+"""The halves of the connector beside vLLM's own, made as an engine makes them but for a model and a network."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kvlease.agent.loop import LeaseAgent
+from kvlease.protocol import WorkerFence
+from kvlease.testing.cards import MemoryCards
+from kvlease.testing.network import MemoryNetwork, MemoryTransport
+from proof.bench.core.idle_step import SHORT_PROMPT
+from proof.bench.core.stock import SilentNixl, cache_config, engine_config, furnish
+
+pytestmark = [pytest.mark.engine, pytest.mark.essential]
+
+
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lease agents talk over no network."""
+    from kvlease.vllm import scheduler
+
+    def open_agent(_: Any, config: Any, engine_id: str) -> LeaseAgent:
+        return LeaseAgent(config, engine_id, lambda own: MemoryTransport(MemoryNetwork(), own), MemoryCards({}))
+
+    monkeypatch.setattr(scheduler, "open_agent", open_agent)
+
+
+def config() -> Any:
+    """vLLM's, of a plain engine."""
+    plain = engine_config()
+    plain.model_config = SimpleNamespace(use_mla=False, has_inner_state=False)
+    plain.cache_config.mamba_cache_mode = "none"
+    vars(plain.parallel_config).update(world_size=1, prefill_context_parallel_size=1)
+    vars(plain.kv_transfer_config).update(
+        engine_id="engine", kv_role="kv_producer", kv_connector="NixlConnector", kv_connector_extra_config={}
+    )
+    return plain
+
+
+@pytest.fixture
+def scheduler(in_memory: None) -> Iterator[Any]:
+    """kvlease's half of an engine with one worker and room for eight leases."""
+    from kvlease.vllm.scheduler import LeasedScheduler
+
+    del in_memory
+
+    class Half(LeasedScheduler):
+        def __init__(self) -> None:
+            super().__init__(config(), "engine", cache_config())
+            self.leases = self._lease
+            self.leases.open([WorkerFence(0, 0, 4096, 8)])
+            self.deadlines, self.withdrawn = self._reqs_need_send, self._reqs_not_processed
+
+    half = Half()
+    yield half
+    half.shutdown()
+
+
+def prefilled(scheduler: Any, request_id: str, output: str | None = None) -> tuple[bool, dict[str, Any]]:
+    """What is answered to a request whose prefill has been done for another engine."""
+    from vllm.v1.request import RequestStatus
+
+    kind = None if output is None else SimpleNamespace(output_kind=SimpleNamespace(name=output))
+    request = SimpleNamespace(
+        request_id=request_id,
+        kv_transfer_params={"do_remote_decode": True},
+        abort_immediately=False,
+        status=RequestStatus.FINISHED_LENGTH_CAPPED,
+        num_computed_tokens=16,
+        sampling_params=kind,
+        **SHORT_PROMPT,
+    )
+    scheduler.on_new_request(request)
+    scheduler.update_state_after_alloc(request, None, 0)
+    held, offer = scheduler.request_finished(request, ([1],))
+    return held, offer
+
+
+def test_a_leased_request_has_no_deadline_in_vllm(scheduler: Any) -> None:
+    """vLLM's worker looks at every request that has one in every step: 160 us with ten thousand."""
+    held, offer = prefilled(scheduler, "r")
+    assert held
+    assert offer["do_remote_prefill"]
+    assert "kv_lease" in offer
+    assert scheduler.deadlines == {}
+
+
+def test_a_prompt_of_a_list_that_nobody_is_told_of_is_answered_as_any_without_a_lease(scheduler: Any) -> None:
+    """And vLLM has its blocks back at once."""
+    first_held, first = prefilled(scheduler, "cmpl-1-0-0a1b2c3d", "FINAL_ONLY")
+    held, second = prefilled(scheduler, "cmpl-1-1-0a1b2c3d", "FINAL_ONLY")
+    assert (first_held, held) == (True, False)
+    assert "kv_lease" in first
+    assert "kv_lease" not in second
+    assert (second["do_remote_prefill"], second["remote_block_ids"], second["remote_num_tokens"]) == (False, [[]], 0)
+    assert second.keys() == first.keys() - {"kv_lease"}
+    assert scheduler.deadlines == {}
+    assert scheduler.withdrawn == {"cmpl-1-1-0a1b2c3d"}
+    assert scheduler.leases.step.producer.active_leases == 1
+
+
+def test_without_a_free_slot_nothing_is_offered_and_nothing_is_held(scheduler: Any) -> None:
+    answers = [prefilled(scheduler, f"r{number}") for number in range(9)]
+    assert [held for held, _ in answers] == [True] * 8 + [False]
+    *_, (_, last) = answers
+    assert last["do_remote_prefill"] is False
+    assert scheduler.withdrawn == {"r8"}
+    assert scheduler.deadlines == {}
+
+
+@pytest.mark.usefixtures("in_memory")
+def test_a_scheduler_half_keeps_one_attribute_on_vllms() -> None:
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
+
+    from kvlease.vllm.scheduler import LeasedScheduler
+
+    stock = NixlPullConnectorScheduler(config(), "engine", cache_config())
+    leased = LeasedScheduler(config(), "engine", cache_config())
+    try:
+        assert vars(leased).keys() - vars(stock).keys() == {"_lease"}
+        assert vars(stock).keys() <= vars(leased).keys()
+    finally:
+        leased.shutdown()
+
+
+def test_a_worker_half_keeps_one_attribute_on_vllms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the start of an engine to the end of a step."""
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorWorker
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import NixlConnectorMetadata
+
+    from kvlease.vllm.worker import LeasedWorker
+
+    def made(self: Any, vllm_config: Any, engine_id: str, kv_cache_config: Any) -> None:
+        furnish(self, SilentNixl())
+        self.vllm_config, self.engine_id, self.kv_cache_config = vllm_config, engine_id, kv_cache_config
+
+    base = NixlPullConnectorWorker.__mro__[1]
+    monkeypatch.setattr(base, "__init__", made)
+    monkeypatch.setattr(base, "register_kv_caches", lambda *_: None)
+    stock, leased = (kind(config(), "engine", cache_config()) for kind in (NixlPullConnectorWorker, LeasedWorker))
+    assert vars(leased).keys() == vars(stock).keys()
+    for worker in (stock, leased):
+        worker.register_kv_caches({})
+        worker.start_load_kv(NixlConnectorMetadata())
+        worker.get_transfer_results()
+    leased.take_report()
+    assert vars(leased).keys() - vars(stock).keys() == {"_lease"}
+
+
+@pytest.mark.usefixtures("in_memory")
+def test_the_connector_keeps_nothing_on_vllms() -> None:
+    from vllm.distributed.kv_transfer.kv_connector.v1.base import KVConnectorRole
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnector
+
+    from kvlease.vllm.connector import LeasedNixlConnector
+
+    stock, leased = (
+        kind(config(), KVConnectorRole.SCHEDULER, cache_config()) for kind in (NixlPullConnector, LeasedNixlConnector)
+    )
+    try:
+        assert vars(leased).keys() == vars(stock).keys()
+    finally:
+        leased.shutdown()
+
+
+def test_a_setting_that_cannot_be_is_refused_with_where_it_stands() -> None:
+    from kvlease.errors import ConfigError
+    from kvlease.vllm.scheduler import LeasedScheduler
+
+    wrong = config()
+    wrong.kv_transfer_config.kv_connector_extra_config = {"kv_lease_duration": 0}
+    said = r"^in kv_connector_extra_config, kv_lease_duration is 0: .*\{\"kv_lease_duration\": 30\}$"
+    with pytest.raises(ConfigError, match=said):
+        LeasedScheduler(wrong, "engine", cache_config())

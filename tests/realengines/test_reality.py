@@ -1,0 +1,18 @@
+"""The simulation of a fleet is believed where it agrees with engines: one crash, played by both."""
+
+import pytest
+
+from proof.bench.engines.pair import choose_cores
+from proof.bench.reality.measure import SCENE, play_both
+from proof.bench.reality.scene import Bounds, apart
+from proof.realengines.model import build_model
+
+pytestmark = pytest.mark.engine
+
+ON_A_BUSY_MACHINE = Bounds(answered=0.4, block_s=0.6, left=0.7, free_after_s=3.0)
+"""Twice those of the benchmark: it measures the engines' speed before the scene, and others may come in between."""
+
+
+def test_the_simulation_agrees_with_real_engines_about_a_crash() -> None:
+    real, simulated = play_both(SCENE, "kvlease", build_model("llama"), choose_cores())
+    assert apart(real, simulated, ON_A_BUSY_MACHINE) == [], f"real {real}, simulated {simulated}"

@@ -1,0 +1,25 @@
+"""What `proof/realengines/serve.py` changes in vLLM, where no engine shows it."""
+
+import os
+
+import pytest
+
+from proof.realengines import serve
+
+pytestmark = pytest.mark.engine
+
+
+def test_processes_that_wait_for_each_other_do_not_yield(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0010: the flag is vLLM's own, and a vLLM without it would go on yielding and say nothing."""
+    from vllm.distributed import utils
+    from vllm.distributed.device_communicators import shm_broadcast
+
+    yields: list[None] = []
+    monkeypatch.setattr(os, "sched_yield", lambda: yields.append(None))
+    monkeypatch.setattr(utils, "USE_SCHED_YIELD", True)
+    shm_broadcast.sched_yield()
+    assert len(yields) == 1
+
+    serve.sleep_instead_of_yielding()
+    shm_broadcast.sched_yield()
+    assert len(yields) == 1

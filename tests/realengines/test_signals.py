@@ -1,0 +1,54 @@
+"""R38: nothing goes silent. What stock's operators watch counts on, and what kvlease cannot guard is told."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proof.realengines.engine import Engine
+from proof.realengines.metrics import STOCK_EXPIRED
+from proof.realengines.prompts import draw_prompts
+from tests.realengines.pairs import TOKENS, UNFENCED_READS, Pair, Scene, consumer, producer, running
+
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, logs: Path) -> Iterator[Pair]:
+    # A short term on P: what is read here is read at once.
+    settings = {"extra_config": {"kv_lease_duration": 2}}
+    pair = Pair(Engine(producer(model, **settings), logs), Engine(consumer(model), logs))
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def test_vllms_own_counter_of_expiries_counts_on(pair: Pair) -> None:
+    """vllm 32340: alerts that operators have on it fire as before, and the engine's log says it."""
+
+    async def scene(s: Scene) -> None:
+        await s.prefill(draw_prompts(1, seed=61, longest=400))
+        await s.wait_drained()
+        await s.right("one more request")
+
+    before = pair.p.metrics().value(STOCK_EXPIRED)
+    with pair.counting(ends={"expired": 1}):
+        pair.play(scene)
+    pair.p.wait_for_metrics(lambda m: m.value(STOCK_EXPIRED) == before + 1, "told of the expiry")
+    assert "unread: its lease has expired" in pair.p.log_path.read_text()
+
+
+def test_a_router_that_drops_the_lease_is_told_of(pair: Pair) -> None:
+    """smg 1622: D reads as from stock, right and unfenced; P can tell, by the notice that it gets."""
+
+    async def scene(s: Scene) -> None:
+        whole = await s.router.prefill(draw_prompts(1, seed=62, longest=400)[0])
+        params = {name: value for name, value in whole.kv_transfer_params.items() if name != "kv_lease"}
+        reference = dataclasses.replace(whole, kv_transfer_params=params)
+        await s.check([reference], [await s.router.decode(reference, TOKENS)])
+
+    before = pair.p.metrics().value(UNFENCED_READS)
+    with pair.counting(ends={"released": 1}):
+        pair.play(scene)
+    pair.p.wait_for_metrics(lambda m: m.value(UNFENCED_READS) == before + 1, "told of the unfenced read")
+    pair.wait_no_slot_used()

@@ -1,0 +1,71 @@
+"""R9: a stock decode engine reads from kvlease. What stock does there is not better, and nothing is worse.
+
+It and test_stock_producer.py are two modules, so that there is one pair of engines at a time on the two cores.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proof.realengines.engine import Engine
+from tests.realengines.pairs import (
+    UNFENCED_READS,
+    Pair,
+    Scene,
+    consumer,
+    producer,
+    read_fresh,
+    read_late,
+    running,
+    wait_in_queue,
+)
+
+TOO_LATE = "Potentially invalid KV blocks"
+
+pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, logs: Path) -> Iterator[Pair]:
+    pair = Pair(Engine(producer(model), logs), Engine(consumer(model, name="D-stock", connector="stock"), logs))
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def test_stock_consumer_reads_and_releases(pair: Pair) -> None:
+    """It knows no fence and no lease agent: its completion notice ends the lease, and its slot is given back."""
+
+    async def scene(s: Scene) -> None:
+        await read_fresh(s, seed=41)
+
+    before = pair.p.metrics().value(UNFENCED_READS)
+    with pair.counting(ends={"released": 3}):
+        pair.play(scene)
+    pair.p.wait_for_metrics(lambda m: m.value(UNFENCED_READS) == before + 3, "told of its unfenced reads")
+    pair.wait_no_slot_used()
+
+
+def test_stock_consumer_renews_by_heartbeat(pair: Pair) -> None:
+    """Its heartbeats name requests; they reach the lessor, and leases outlive their term in its queue."""
+
+    async def scene(s: Scene) -> None:
+        await wait_in_queue(s, seed=42, terms=1.5)
+
+    with pair.counting(ends={"released": 2}):
+        pair.play(scene)
+    pair.wait_drained()
+    pair.wait_no_slot_used()
+
+
+def test_a_stock_consumer_that_reads_late_is_told_of_by_vllms_own_line(pair: Pair) -> None:
+    """R38: nothing saves it from a wrong answer, as on stock; the line by which operators learn of one is there."""
+
+    async def scene(s: Scene) -> None:
+        await read_late(s, seed=43)
+        # vLLM's worker hears notices in its steps, and P has nothing else to do.
+        await s.right("one more request")
+
+    with pair.counting(ends={"expired": 1}):
+        pair.play(scene)
+    pair.p.wait_until(lambda: TOO_LATE in pair.p.log_path.read_text(), "told of the late read")

@@ -1,0 +1,32 @@
+"""R9: kvlease reads from a stock prefill engine. What stock does there is not better, and nothing is worse."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proof.realengines.engine import Engine
+from proof.realengines.metrics import STOCK_EXPIRED
+from tests.realengines.pairs import Pair, Scene, consumer, producer, read_fresh, running, wait_in_queue
+
+pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, logs: Path) -> Iterator[Pair]:
+    pair = Pair(Engine(producer(model, name="P-stock", connector="stock"), logs), Engine(consumer(model), logs))
+    with running(pair.p, pair.d):
+        yield pair
+
+
+def test_stock_producer_is_read_from(pair: Pair) -> None:
+    """No card, no kv_lease: the stock mechanism runs, completion notices and heartbeats included."""
+
+    async def scene(s: Scene) -> None:
+        await read_fresh(s, seed=43)
+        await wait_in_queue(s, seed=44, terms=1.5)
+
+    pair.play(scene)
+    pair.wait_drained()
+    assert pair.p.metrics().value(STOCK_EXPIRED) == 0
+    assert pair.fence_checks() == {}

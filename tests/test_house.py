@@ -1,0 +1,105 @@
+"""How the package's files lie to one another: none needs itself, however many others it asks first."""
+
+import ast
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SRC = ROOT / "src"
+FLOORS = (
+    "kvlease",
+    "kvlease.errors kvlease.logs",
+    "kvlease.protocol kvlease.simulation kvlease.console",
+    "kvlease.fence kvlease.fleet",
+    "kvlease.agent kvlease.engine kvlease.testing kvlease.cli",
+    "kvlease.vllm",
+    "proof",
+    "proof.promises proof.planted proof.realengines",
+    "proof.simulate proof.explore proof.hostile proof.chaos proof.demo",
+    "proof.bench",
+    "proof.cli",
+    "proof.__main__",
+)
+"""The rooms, from the ground up: each needs rooms below its own floor alone."""
+
+
+def modules(src: Path) -> dict[str, Path]:
+    """Every file of a source tree under the name by which it is imported."""
+    return {
+        ".".join(path.relative_to(src).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in src.rglob("*.py")
+    }
+
+
+def imported(path: Path, known: Collection[str]) -> Iterator[str]:
+    """Which of the known modules a file imports, wherever it does: in a function and for types alone, too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}, line {node.lineno}: write the whole name of the module"
+            modules_or_names = (f"{node.module}.{alias.name}" for alias in node.names)
+            asked = (each if each in known else str(node.module) for each in modules_or_names)
+            yield from (module for module in asked if module in known)
+
+
+def needs(src: Path) -> dict[str, set[str]]:
+    """The modules of a source tree, and which of them each imports."""
+    known = modules(src)
+    return {module: set(imported(path, known)) for module, path in known.items()}
+
+
+def product_and_proof() -> dict[str, set[str]]:
+    known = modules(SRC) | {f"proof.{name}": path for name, path in modules(ROOT / "proof").items()}
+    known["proof"] = known.pop("proof.__init__")
+    return {module: set(imported(path, known)) for module, path in known.items()}
+
+
+def test_no_file_needs_itself() -> None:
+    """A circle is one file in several pieces: nobody can read, test or move one of them alone."""
+    found = product_and_proof()
+    assert {"kvlease.cli.main", "proof.cli.main"} <= set(found), "the files were not found"
+    # Raises CycleError, with the modules of a circle.
+    TopologicalSorter(found).prepare()
+
+
+def room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def test_every_room_needs_those_below_it_alone() -> None:
+    """So the product needs nothing of the proof, and the protocol nothing of anybody."""
+    floor = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
+    found = product_and_proof()
+    assert {room(module) for module in found} == set(floor), "FLOORS are not the rooms that there are"
+    up = [
+        f"{module} needs {other}"
+        for module, others in found.items()
+        for other in others
+        if room(other) != room(module) and floor[room(other)] >= floor[room(module)]
+    ]
+    assert up == []
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "import house.a",
+        "from house.a import A",
+        "from house import a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.a import A",
+        "def f():\n    from house.a import A",
+    ],
+)
+def test_a_circle_is_found_however_it_is_written(back: str, tmp_path: Path) -> None:
+    house = tmp_path / "house"
+    house.mkdir()
+    for name, text in {"__init__": "", "a": "from house.b import B\n", "b": "import os\n"}.items():
+        (house / f"{name}.py").write_text(text)
+    TopologicalSorter(needs(tmp_path)).prepare()
+    (house / "b.py").write_text(back)
+    with pytest.raises(CycleError):
+        TopologicalSorter(needs(tmp_path)).prepare()

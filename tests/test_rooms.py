@@ -1,0 +1,48 @@
+"""What is vLLM's stays in `kvlease/vllm`, and what is NIXL's where it is spoken to: another engine inherits neither."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "src" / "kvlease"
+ROOMS = ("protocol", "fence", "agent", "engine")
+AN_EXAMPLE = re.compile(r"\(vllm \d+(, \d+)*\)|, as vLLM does\b")
+"""A thread that a rule comes from; what one engine does, for an example."""
+
+WORDS = {
+    "vllm": re.compile("vllm", re.IGNORECASE),
+    "its params": re.compile(r"kv_transfer|kv_connector|\b(do_)?remote_|compatibility_hash|extra_config"),
+    "nixl": re.compile("nixl", re.IGNORECASE),
+}
+AT_HOME = {"nixl": ("agent/nixl.py", "fence/"), "its params": ("agent/nixl.py",), "vllm": ()}
+"""NIXL's own names begin with `remote_`, too."""
+ALLOWED = {
+    ("agent/transport.py", "Implementations: `kvlease.agent.nixl.NixlTransport` (NIXL notifications)"),
+    ("agent/transport.py", "opaque (for NIXL: the agent's metadata, some 450 B)"),
+    ("fence/words.py", "local_descs: Any, remote_descs: Any, remote_agent: str"),
+}
+"""What stands elsewhere all the same. It only gets less."""
+
+
+def lines() -> Iterator[tuple[str, str]]:
+    for room in ROOMS:
+        for path in sorted((ROOT / room).rglob("*.py")):
+            for line in path.read_text().splitlines():
+                yield str(path.relative_to(ROOT)), AN_EXAMPLE.sub("", line)
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_what_is_one_engines_is_not_in_the_rooms_of_all(what: str) -> None:
+    found = [
+        (name, line.strip())
+        for name, line in lines()
+        if WORDS[what].search(line) and not name.startswith(AT_HOME[what])
+    ]
+    assert [(name, line) for name, line in found if not any(n == name and t in line for n, t in ALLOWED)] == []
+
+
+def test_what_is_allowed_is_still_there() -> None:
+    everything = list(lines())
+    assert [entry for entry in ALLOWED if not any(n == entry[0] and entry[1] in line for n, line in everything)] == []

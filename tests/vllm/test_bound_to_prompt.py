@@ -1,0 +1,310 @@
+"""R35: what was computed for one prompt is never read for another (vllm 54707, 50559, 50558)."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kvlease.agent.core import AgentCore
+from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.producer import ProducerSide
+from kvlease.protocol import Fingerprint, LeaseRef, resolve
+from kvlease.testing.cards import MemoryCards
+from kvlease.testing.network import MemoryNetwork, MemoryTransport
+from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
+from kvlease.vllm.requests import LeasedRequests
+
+CONFIG = resolve({})
+COMPUTED = Fingerprint(tokens=96, digest=0xF00)
+SIDE_CHANNEL = ("p", 5600)
+
+
+def agent() -> AgentCore:
+    network = MemoryNetwork()
+    return AgentCore(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), clock=lambda: 1.0)
+
+
+def reference(computed: Fingerprint = COMPUTED) -> LeaseRef:
+    return LeaseRef(1, 2, 3, 4000, computed)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "differs"),
+    [
+        (Fingerprint(tokens=97, digest=0xF00), "length"),
+        (Fingerprint(tokens=95, digest=0xF01), "length"),
+        (Fingerprint(tokens=96, digest=0xF01), "content"),
+    ],
+)
+def test_the_reference_to_another_prompt_is_computed_here_and_counted(prompt: Fingerprint, differs: str) -> None:
+    core = agent()
+    side = ConsumerSide(core)
+    assert not side.take_on("r", prompt, reference(), SIDE_CHANNEL)
+    assert side.other_prompts == {differs: 1}
+    assert not side.has("r")
+    core.turn(1.0)
+    # It is left to whom it was made for: not claimed here, and so not dropped either.
+    assert core.report().producers == 0
+
+
+IMAGE = Fingerprint(tokens=96, digest=0xF00, media=0xCA7)
+
+
+@pytest.mark.parametrize(
+    ("computed", "own", "differs"),
+    [
+        (IMAGE, Fingerprint(96, 0xF00, media=0xD06), "media"),
+        # Its router took the image away: this engine's prompt has the places of an image, and nothing in them.
+        (IMAGE, COMPUTED, "media"),
+        (COMPUTED, IMAGE, "media"),
+        (COMPUTED, Fingerprint(97, 0xF00, media=0xCA7), "length"),
+        (IMAGE, Fingerprint(96, 0xF01, media=0xCA7), "content"),
+        (IMAGE, Fingerprint(32, 0xF01), "length"),
+    ],
+)
+def test_what_may_be_a_stand_in_for_an_image_is_not_computed_from(
+    computed: Fingerprint, own: Fingerprint, differs: str
+) -> None:
+    """Dynamo gives its decode workers noise in the place of images: they are in the KV cache already."""
+    side = ConsumerSide(agent())
+    assert side.take_on("r", own, reference(computed), SIDE_CHANNEL)
+    assert side.begin(["r"]) == ({}, frozenset({"r"})), "it goes the way of a load that has failed"
+    assert side.other_prompts == {differs: 1}
+    side.release("r")
+    assert not side.has("r")
+
+
+def test_where_media_are_known_to_be_stand_ins_the_prefill_is_read() -> None:
+    side = ConsumerSide(agent(), compares_media=False)
+    assert side.take_on("r", Fingerprint(96, 0xF00, media=0xD06), reference(), SIDE_CHANNEL)
+    assert set(side.begin(["r"])[0]) == {"r"}
+    assert side.other_prompts == {}
+
+
+def test_of_a_list_only_the_prompt_that_was_computed_is_read() -> None:
+    side = ConsumerSide(agent())
+    assert side.take_on("cmpl-1-0", COMPUTED, reference(), SIDE_CHANNEL)
+    assert not side.take_on("cmpl-1-1", Fingerprint(96, 0xB), reference(), SIDE_CHANNEL)
+    reads, unreadable = side.begin(["cmpl-1-0", "cmpl-1-1"])
+    assert (set(reads), unreadable) == ({"cmpl-1-0"}, frozenset())
+
+
+# -- the same, of vLLM's requests ------------------------------------------------------------------------------------
+
+
+def asked(**fields: Any) -> Any:
+    plain = {
+        "request_id": "r",
+        "abort_immediately": False,
+        "sampling_params": None,
+        "prompt_token_ids": [5, 6, 7],
+        "num_prompt_tokens": 3,
+        "lora_request": None,
+        "cache_salt": None,
+        "mm_features": [],
+        "prompt_embeds": None,
+        "prompt_is_token_ids": None,
+    }
+    return SimpleNamespace(**plain | fields)
+
+
+def waiting(computed: Fingerprint, **fields: Any) -> Any:
+    """A request of vLLM's with the reference to what was computed for another, or for it."""
+    host, port = SIDE_CHANNEL
+    offer = {
+        "do_remote_prefill": True,
+        "remote_engine_id": "P",
+        "remote_request_id": "r",
+        "remote_block_ids": [[1]],
+        "remote_host": host,
+        "remote_port": port,
+        "kv_lease": reference(computed).to_params(),
+    }
+    return asked(kv_transfer_params=offer, **fields)
+
+
+def engine(core: AgentCore) -> tuple[LeasedRequests, ProducerSide, ConsumerSide]:
+    producer, consumer = ProducerSide(CONFIG, core, 1), ConsumerSide(core)
+    producer.open(slots=2)
+    return LeasedRequests(producer, consumer, groups=1), producer, consumer
+
+
+def test_what_was_computed_for_another_prompt_goes_to_vllm_as_if_nothing_had_been() -> None:
+    """It computes the prompt, and no mechanism of its own looks for blocks elsewhere."""
+    requests, _, consumer = engine(agent())
+    request = waiting(COMPUTED)
+    assert requests.arrive(request)
+    assert request.kv_transfer_params["do_remote_prefill"] is False
+    assert consumer.other_prompts == {"length": 1}
+
+
+def test_a_request_with_what_was_computed_for_it_is_none_of_vllms_mechanism() -> None:
+    requests, _, consumer = engine(agent())
+    request = waiting(fingerprint_of(asked()))
+    assert not requests.arrive(request)
+    assert request.kv_transfer_params["do_remote_prefill"] is True
+    assert consumer.has("r")
+
+
+def test_a_request_that_reads_nothing_lets_go_of_its_lease_whatever_its_prompt() -> None:
+    """vLLM lets go of a refused request's prefill with one of its own, whose prompt is a single token (R12, L1)."""
+    core = agent()
+    requests, _, consumer = engine(core)
+    request = waiting(COMPUTED, abort_immediately=True, prompt_token_ids=[0], num_prompt_tokens=1)
+    assert not requests.arrive(request)
+    assert consumer.has("r")
+    requests.end_unread(request)
+    assert not consumer.has("r")
+    assert request.kv_transfer_params["do_remote_prefill"] is False, "no worker has to say so"
+    assert consumer.other_prompts == {}
+    core.turn(1.0)
+    assert core.report().producers == 1, "it is on its way to say so"
+
+
+def test_the_reference_says_what_came_and_not_what_was_left_of_it() -> None:
+    """vLLM takes the last token off a Mamba model's prompt before it is computed."""
+    requests, _, _ = engine(agent())
+    request = asked(kv_transfer_params={"do_remote_decode": True})
+    came = fingerprint_of(request)
+    assert requests.arrive(request)
+    request.prompt_token_ids, request.num_prompt_tokens = [5, 6], 2
+    assert not requests.schedule(request, 0)
+    ref = requests.grant(request, ([1],))
+    assert ref is not None
+    assert ref.prompt == came
+
+
+def test_blocks_that_a_sliding_window_let_go_of_are_not_held() -> None:
+    """vLLM puts block 0 in their place."""
+    requests, producer, _ = engine(agent())
+    request = asked(kv_transfer_params={"do_remote_decode": True})
+    requests.arrive(request)
+    requests.schedule(request, 0)
+    requests.grant(request, ([0, 0, 3], [4, 5]))
+    assert producer.held_blocks == 3
+
+
+def test_a_prompt_of_a_list_that_nobody_is_told_of_is_not_granted_and_its_slot_comes_back() -> None:
+    requests, producer, _ = engine(agent())
+    request = asked(
+        request_id="cmpl-1-1",
+        sampling_params=SimpleNamespace(output_kind=SimpleNamespace(name="FINAL_ONLY")),
+        kv_transfer_params={"do_remote_decode": True},
+    )
+    requests.arrive(request)
+    requests.schedule(request, 0)
+    (armed,) = producer.take_orders().arm
+    assert requests.grant(request, ([1],)) is None
+    assert producer.counts == {"ends.aborted": 1}
+    assert producer.take_orders().clear == (armed,)
+    assert producer.active_leases == 0
+
+
+def test_r12_nothing_is_kept_of_a_request_that_has_ended() -> None:
+    """Its name may come again, and has no prompt then."""
+    side = ProducerSide(CONFIG, agent(), 1)
+    side.open(slots=2)
+    for aborted in (False, True):
+        side.take_on("r", COMPUTED)
+        if aborted:
+            side.abort("r")
+        else:
+            side.finish("r", 1)
+        side.prepare("r")
+        assert side.finish("r", 1) is None, "its prompt is not known"
+    assert len(side.slots) == 2, "of those that nobody is told of; their words are to be cleared"
+    assert {slot.request_id for slot in side.take_orders().clear} == {"r"}
+
+
+def named(request_id: str, output: str) -> Any:
+    params = SimpleNamespace(output_kind=SimpleNamespace(name=output))
+    return SimpleNamespace(request_id=request_id, sampling_params=params)
+
+
+@pytest.mark.parametrize(
+    ("request_id", "answered"),
+    [
+        ("cmpl-3f2a-0-0a1b2c3d", True),
+        ("cmpl-3f2a-1-0a1b2c3d", False),
+        ("cmpl-3f2a-12-0a1b2c3d", False),
+        # A sibling (n > 1) of either.
+        ("2_cmpl-3f2a-0-0a1b2c3d", True),
+        ("2_cmpl-3f2a-1-0a1b2c3d", False),
+        # Without vLLM's random end; with one that is digits alone; with a name that the client chose.
+        ("cmpl-3f2a-0", True),
+        ("cmpl-3f2a-1", False),
+        ("cmpl-3f2a-1-12345678", False),
+        ("cmpl-3f2a-0-12345678", True),
+        ("cmpl-my-request-3-0-0a1b2c3d", True),
+        ("cmpl-my-request-3-0", True),
+        ("cmpl-a\nb-1-0a1b2c3d", False),
+        # A UUID in which the last group has no letter, of a frontend that puts no place after it.
+        ("cmpl-0198c0de-aaaa-7bbb-8ccc-123456789012-deadbeef", True),
+        # Requests that are no completions.
+        ("chatcmpl-3f2a-1", True),
+        ("chatcmpl-3f2a-0a1b2c3d", True),
+        ("3f2a-1", True),
+        ("", True),
+    ],
+)
+def test_only_the_first_prompt_of_a_list_is_answered_with_a_reference(request_id: str, answered: bool) -> None:
+    assert is_answered(named(request_id, "FINAL_ONLY")) is answered
+    assert is_answered(named(request_id, "DELTA")), "a stream has a reference for each"
+
+
+@pytest.mark.parametrize(
+    ("request_id", "siblings"),
+    [
+        ("0_cmpl-3f2a-0-0a1b2c3d", True),
+        ("12_my request", True),
+        ("2_a\nb", True),
+        # Names that a client chose, and of requests with n = 1.
+        ("cmpl-3f2a-0-0a1b2c3d", False),
+        ("a_1_cmpl-3f2a", False),
+        ("-1_cmpl-3f2a", False),
+        ("1_", False),
+        ("", False),
+    ],
+)
+def test_a_child_of_several_is_known_by_its_name(request_id: str, siblings: bool) -> None:
+    """Others come for the same lease at the consumer; at the producer one answer may be for all of them."""
+    assert has_siblings(request_id) is siblings
+    parent = request_id.partition("_")[2] if siblings else None
+    assert parent_of(named(request_id, "FINAL_ONLY")) == parent
+    assert parent_of(named(request_id, "DELTA")) is None, "a stream has a reference for each"
+
+
+def test_siblings_of_two_requests_have_their_own_parents() -> None:
+    """Each one's lease ends that of the one before it, and nobody else's."""
+    one, two = named("0_a", "FINAL_ONLY"), named("0_1_a", "FINAL_ONLY")
+    assert (parent_of(one), parent_of(two)) == ("a", "1_a")
+
+
+def picture(identifier: str, offset: int = 1) -> Any:
+    place = SimpleNamespace(offset=offset, length=1)
+    return SimpleNamespace(identifier=identifier, mm_position=place, data=None)
+
+
+def adapter(name: str, path: str = "/a") -> Any:
+    return SimpleNamespace(lora_name=name, lora_path=path)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        asked(prompt_token_ids=[5, 6, 8]),
+        asked(prompt_token_ids=[5, 6, 7, 8], num_prompt_tokens=4),
+        asked(lora_request=adapter("sql")),
+        asked(cache_salt="tenant"),
+        asked(mm_features=[picture("a")]),
+        asked(prompt_is_token_ids=[True, False, True]),
+    ],
+)
+def test_all_that_a_cache_depends_on_tells_two_requests_apart(other: Any) -> None:
+    assert fingerprint_of(other) != fingerprint_of(asked())
+
+
+def test_the_same_picture_elsewhere_is_another_prompt_and_the_same_adapter_elsewhere_is_not() -> None:
+    assert fingerprint_of(asked(mm_features=[picture("a")])) != fingerprint_of(asked(mm_features=[picture("a", 2)]))
+    here, there = adapter("sql", "/mnt/a"), adapter("sql", "/mnt/b")
+    assert fingerprint_of(asked(lora_request=here)) == fingerprint_of(asked(lora_request=there))
