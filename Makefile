@@ -37,7 +37,7 @@ check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pytest -q -m "not engine and not sim"
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -m sim

@@ -330,4 +330,4 @@ sys.exit(main(["fleet", "{command}"]))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 3, done.stderr
-    assert "pip install rich matplotlib jinja2" in done.stdout
+    assert "`pip install 'kvlease[fleet]'` installs it" in done.stdout
