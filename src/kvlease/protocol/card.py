@@ -11,7 +11,7 @@ from kvlease.protocol.messages import MAX_ADDRESS_BYTES, U64, VERSION
 Endpoint = tuple[str, int]
 """Host and port of an engine's side channel."""
 MAX_CARD_BYTES = 1 << 18
-"""The longest card, in bytes: one with as many workers and versions as are allowed is shorter."""
+"""The longest card: one with as many workers and versions as are allowed is shorter."""
 MAX_WORKERS = 4096
 """The most workers of one engine."""
 MAX_VERSIONS = 64
