@@ -19,7 +19,7 @@ class Transport(Protocol):
 
     @property
     def address(self) -> bytes:
-        """The bytes that a peer needs to connect to this agent; opaque (for NIXL, the agent's metadata, some 450 B)."""
+        """The bytes that a peer needs to connect to this agent; opaque (for NIXL: the agent's metadata, some 450 B)."""
         ...
 
     def connect(self, peer: int, address: bytes) -> None:

@@ -81,8 +81,8 @@ class ProducerSide:
     def take_on(self, request_id: str, prompt: Fingerprint) -> None:
         """Takes a new request, whose blocks another engine is to read.
 
-        Its prompt is noted now: an engine may later cut it short where the reader is to compute the last tokens, as
-        vLLM does for Mamba.
+        Its prompt is noted now: an engine may later cut it short, as vLLM does for Mamba, where the reader computes the
+        last tokens.
         """
         self._prompts[request_id] = prompt
 

@@ -25,8 +25,8 @@ TOKENS_PER_MESSAGE = (MAX_MESSAGE_BYTES - 128) // 9
 MAX_ENGINE_ID_CHARS = 256
 """The longest name of an engine, in characters of at most 4 bytes."""
 MAX_ADDRESS_BYTES = MAX_MESSAGE_BYTES - 4 * MAX_ENGINE_ID_CHARS - 128
-"""The longest address in bytes, which has to fit into a Hello beside the engine's name. (NIXL's take some 450 B, with
-many NICs a few kilobytes.)"""
+"""The longest address, which has to fit into a Hello beside the engine's name (some 450 B, a few kilobytes with many
+NICs)."""
 
 U64 = Annotated[int, msgspec.Meta(ge=0)]
 Token = U64

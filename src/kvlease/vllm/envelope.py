@@ -13,7 +13,7 @@ CARD_RANK = (-1, -1)
 CARD_MARK = "kvlease-card"
 """The mark in a card's entry, where a stock entry has its compatibility hash."""
 MAX_ENTRY_BYTES = MAX_CARD_BYTES + 1024
-"""The longest entry of a handshake listener, in bytes, that is read as a card."""
+"""The longest entry of a handshake listener that is read as a card."""
 
 
 class _Entry(msgspec.Struct):
