@@ -1,10 +1,10 @@
-"""What crosses the wire between lease agents, and how it is written down (R6, R11).
+"""The messages between lease agents, and their encoding (R6, R11).
 
-MessagePack, each message a tagged array, prefixed with three magic bytes and the version of the encoding. Durations are
-whole milliseconds, rounded up; no clock reading ever travels. Trailing fields of a newer minor version are ignored.
+A message is a tagged array in MessagePack, prefixed with three magic bytes and the version of the encoding. Durations
+are whole milliseconds, rounded up; no clock reading is ever sent. Trailing fields of a newer minor version are ignored.
 
-A message is at most `MAX_MESSAGE_BYTES`, whatever the number of leases: libfabric cuts notifications at 8 KiB, and what
-grows with the number of leases is sent in parts of `TOKENS_PER_MESSAGE`.
+It is at most `MAX_MESSAGE_BYTES` long, whatever the number of leases: libfabric cuts notifications at 8 KiB, and lists
+that grow with the number of leases are sent in parts of `TOKENS_PER_MESSAGE`.
 """
 
 import math
@@ -15,18 +15,18 @@ import msgspec
 from kvlease.errors import BadMessage
 
 MAGIC = b"KVL"
-"""What every message begins with."""
+"""The bytes that every message begins with."""
 VERSION = 1
-"""Of the protocol and of its encoding: the byte after the magic."""
+"""The version of the protocol and of its encoding: the byte after the magic."""
 MAX_MESSAGE_BYTES = 8 * 1024
 """The longest message, whatever the number of leases (R11): libfabric cuts notifications here."""
 TOKENS_PER_MESSAGE = (MAX_MESSAGE_BYTES - 128) // 9
-"""Tokens in one message, in all of its arrays together: a token takes at most 9 bytes, the rest well under 128."""
+"""The most tokens in one message, in all of its arrays together: a token takes at most 9 bytes, the rest under 128."""
 MAX_ENGINE_ID_CHARS = 256
-"""The longest name of an engine; each character takes at most 4 bytes."""
+"""The longest name of an engine, in characters of at most 4 bytes."""
 MAX_ADDRESS_BYTES = MAX_MESSAGE_BYTES - 4 * MAX_ENGINE_ID_CHARS - 128
-"""The longest address (some 450 B, a few kilobytes with many NICs): it has to fit into a Hello beside the engine's
-name."""
+"""The longest address, which has to fit into a Hello beside the engine's name (some 450 B, a few kilobytes with many
+NICs)."""
 
 U64 = Annotated[int, msgspec.Meta(ge=0)]
 Token = U64
