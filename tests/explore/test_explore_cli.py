@@ -1,4 +1,4 @@
-"""`kvlease explore`: figures, exit statuses, replay."""
+"""The command `kvlease explore`: figures, exit statuses, replay."""
 
 import json
 from pathlib import Path
