@@ -1,4 +1,4 @@
-"""The command line: what it refuses, and how it says so."""
+"""The command line refuses what it cannot do, and says why."""
 
 import subprocess
 import sys
@@ -128,7 +128,7 @@ def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(
 
 
 def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What would be played with these arguments."""
+    """The choices that the demo would play with these arguments."""
     seen: dict[str, Any] = {}
 
     def record(chosen: Any, connectors: Any, scenarios: Any) -> int:
@@ -199,7 +199,7 @@ def test_missing_parts_are_named_with_the_command_that_installs_them(
 
 
 def test_an_installed_package_needs_msgspec_alone() -> None:
-    """`pip install kvlease` brings nothing else: the protocol imports, and the command answers with a sentence."""
+    """`pip install kvlease` brings msgspec alone: the protocol imports, and the command answers with a sentence."""
     script = """
 import sys
 for name in ("httpx", "psutil", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):

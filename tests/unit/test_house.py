@@ -1,4 +1,4 @@
-"""How the package's files lie to one another: none needs itself, however many others it asks first."""
+"""The imports of the package's files have no circle: no file needs itself, directly or through others."""
 
 import ast
 from collections.abc import Collection, Iterator
@@ -11,7 +11,7 @@ SRC = Path(__file__).parents[2] / "src"
 
 
 def modules(src: Path) -> dict[str, Path]:
-    """Every file of a source tree under the name by which it is imported."""
+    """Every file of a source tree by the name under which it is imported."""
     return {
         ".".join(path.relative_to(src).with_suffix("").parts).removesuffix(".__init__"): path
         for path in src.rglob("*.py")
@@ -19,7 +19,7 @@ def modules(src: Path) -> dict[str, Path]:
 
 
 def imported(path: Path, known: Collection[str]) -> Iterator[str]:
-    """Which of the known modules a file imports, wherever it does: in a function and for types alone, too."""
+    """The known modules that a file imports anywhere, also inside functions and for types alone."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -37,10 +37,10 @@ def needs(src: Path) -> dict[str, set[str]]:
 
 
 def test_no_file_needs_itself() -> None:
-    """A circle is one file in several pieces: nobody can read, test or move one of them alone."""
+    """Files in a circle are one file in several pieces: nobody can read, test or move one of them alone."""
     found = needs(SRC)
     assert "kvlease.cli.main" in found, "the files were not found"
-    # Raises CycleError, with the modules of a circle.
+    # It raises CycleError with the modules of a circle.
     TopologicalSorter(found).prepare()
 
 
