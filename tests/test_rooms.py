@@ -1,4 +1,4 @@
-"""What is vLLM's stays in `kvlease/vllm`, and what is NIXL's where it is spoken to: another engine inherits neither."""
+"""All that is vLLM's is in `kvlease/vllm`, and NIXL's own where it is called: another engine inherits neither."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1] / "src" / "kvlease"
 ROOMS = ("protocol", "fence", "agent", "engine")
 AN_EXAMPLE = re.compile(r"\(vllm \d+(, \d+)*\)|, as vLLM does\b")
-"""A thread that a rule comes from; what one engine does, for an example."""
+"""Mentions of vLLM that are allowed: a thread that a rule comes from, and the example of what one engine does."""
 
 WORDS = {
     "vllm": re.compile("vllm", re.IGNORECASE),
@@ -17,13 +17,13 @@ WORDS = {
     "nixl": re.compile("nixl", re.IGNORECASE),
 }
 AT_HOME = {"nixl": ("agent/nixl.py", "fence/"), "its params": ("agent/nixl.py",), "vllm": ()}
-"""NIXL's own names begin with `remote_`, too."""
+"""The files that may say each word. NIXL's own names begin with `remote_`, too."""
 ALLOWED = {
     ("agent/transport.py", "Implementations: `kvlease.agent.nixl.NixlTransport` (NIXL notifications)"),
     ("agent/transport.py", "opaque (for NIXL: the agent's metadata, some 450 B)"),
     ("fence/words.py", "local_descs: Any, remote_descs: Any, remote_agent: str"),
 }
-"""What stands elsewhere all the same. It only gets less."""
+"""The exceptions: a file and a part of the line that says such a word. They may only become fewer."""
 
 
 def lines() -> Iterator[tuple[str, str]]:

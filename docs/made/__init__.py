@@ -8,5 +8,5 @@
     markdown   tables
 
 A part is a function that yields the lines between two marks on a page. What is said there is said in the code: names,
-values and types are the code's own, and a meaning is the docstring of what it explains.
+values and types are the code's own, and a meaning is the docstring of the thing that it explains.
 """

@@ -20,23 +20,23 @@ from docs.made.meanings import documented, meanings
 from kvlease.protocol import TIMING, Timing
 
 UNITS = {"S": "s", "MS": "ms", "US": "µs", "BYTES": "B", "CHARS": "characters"}
-"""What the end of a name says about its value."""
+"""The unit of a constant's value, by the last part of its name."""
 HEAD = ("name", "value", "meaning")
 
 
 def timing() -> Iterator[str]:
-    """How long the protocol waits and how much it keeps."""
+    """The protocol's waits and bounds: the fields of `Timing`."""
     said = documented(Timing)
     return table(HEAD, (_row(field.name, getattr(TIMING, field.name), said[field.name]) for field in fields(Timing)))
 
 
 def wire() -> Iterator[str]:
-    """What bounds messages, cards and references, and what they are marked with."""
+    """The bounds and the marks of messages, cards and references."""
     return _constants(kvlease.protocol.messages, kvlease.protocol.card, kvlease.protocol.lease, kvlease.vllm.envelope)
 
 
 def kept() -> Iterator[str]:
-    """What is neither on the wire nor in `Timing`: of clocks, agents and the fence."""
+    """The constants of clocks, agents and the fence, which are neither on the wire nor in `Timing`."""
     return _constants(
         kvlease.protocol.clock,
         kvlease.protocol.tracking,

@@ -1,4 +1,4 @@
-"""When things end at a producer. `test_docs_deadlines` plays each row to a lessor, and finds the end where it says."""
+"""The deadlines of a producer. `test_docs_deadlines` plays each row to a lessor, which has to end things by then."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -7,14 +7,14 @@ from docs.made.markdown import code, table
 
 
 class Deadline(NamedTuple):
-    """When something is over."""
+    """One deadline of a producer."""
 
     of: str
-    """What it is that ends, or begins."""
+    """The thing that ends, or begins."""
     at: str
-    """The formula: of moments, settings (`kv_lease_…`) and `Timing`."""
+    """The formula, made of moments, settings (`kv_lease_…`) and fields of `Timing`."""
     then: str
-    """What happens."""
+    """The thing that happens at the deadline."""
 
 
 MOMENTS = {

@@ -1,4 +1,4 @@
-"""What names mean: the docstrings below attributes, which Python drops when it runs, read from the source."""
+"""The meanings of names: docstrings below attributes, read from the source, since Python drops them when it runs."""
 
 import ast
 import inspect
@@ -20,7 +20,7 @@ def meanings(owner: type | ModuleType) -> dict[str, str]:
 
 
 def documented(owner: type | ModuleType) -> dict[str, str]:
-    """The same of the public names. Raises ValueError where one has no docstring."""
+    """The meanings of the public names alone. Raises ValueError where one has no docstring."""
     found = {name: meaning for name, meaning in meanings(owner).items() if not name.startswith("_")}
     if silent := [name for name, meaning in found.items() if not meaning]:
         raise ValueError(f"{owner.__name__}: no docstring below {', '.join(silent)}; write what each means")
@@ -33,7 +33,7 @@ def meaning(owner: type) -> str:
 
 
 def without_requirements(text: str) -> tuple[str, str]:
-    """A meaning, and apart from it the requirements that it names: "R18, R23"."""
+    """A meaning without the requirements that it names, and these beside it, as "R18, R23"."""
     return _REQUIREMENTS.sub("", text), ", ".join(_REQUIREMENTS.findall(text))
 
 

@@ -1,4 +1,4 @@
-"""What crosses the wire, and the card: types and sizes, from the structs that encode them (`kvlease.protocol`)."""
+"""The messages and the card: types and sizes, from the structs that encode them (`kvlease.protocol`)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
@@ -42,7 +42,7 @@ def smallest(kind: type) -> Any:
 
 
 def largest(kind: type, tokens: int = TOKENS_PER_MESSAGE) -> Any:
-    """A message or a card with the most bytes. Where arrays have no bound of their own, they have `tokens` together."""
+    """A message or a card with the most bytes. Arrays without a bound of their own have `tokens` elements together."""
     given = _struct(kind).fields
     unbounded = sum(_is_unbounded(field.type) for field in given) or 1
     return kind(*(_largest(field.type, tokens // unbounded) for field in given))

@@ -1,4 +1,4 @@
-"""What an engine tells on /metrics (`kvlease.vllm.catalogue`)."""
+"""The metrics that an engine shows on /metrics (`kvlease.vllm.catalogue`)."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def metrics() -> Iterator[str]:
 
 
 def values() -> Iterator[str]:
-    """What each label can say."""
+    """The values of each label."""
     rows = (
         (code(name), code(value), said)
         for name, values in ({"lease_ends": _causes()} | VALUES).items()

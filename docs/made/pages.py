@@ -1,4 +1,4 @@
-"""Which page has which parts, and a page with its parts as the code has them."""
+"""The pages, the parts that each one has, and the text of a page with its parts as the code has them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from docs.made import constants, deadlines, messages, metrics, reference, settin
 
 ROOT = Path(__file__).parents[2]
 Parts = Mapping[str, Callable[[], Iterator[str]]]
-"""By name: the lines of each."""
+"""The parts of a page: the name of each, and the function that yields its lines."""
 BEGIN, END = "<!-- {}: from the code, by `make docs` -->\n", "<!-- end of {} -->\n"
 
 PAGES: Mapping[Path, Parts] = {

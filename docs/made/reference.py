@@ -1,4 +1,4 @@
-"""What a reference to a lease consists of, as it travels in `kv_transfer_params` (`kvlease.protocol.lease`)."""
+"""The keys of a reference to a lease, as it travels in `kv_transfer_params` (`kvlease.protocol.lease`)."""
 
 from collections.abc import Iterator
 

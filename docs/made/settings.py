@@ -1,4 +1,4 @@
-"""What an operator may set (`kvlease.protocol.config`)."""
+"""The settings that an operator may give (`kvlease.protocol.config`)."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -11,12 +11,12 @@ from kvlease.protocol.lease import MAX_SLOTS
 
 
 def settings() -> Iterator[str]:
-    """Every setting, with all that there is to say."""
+    """Every setting, with all that the code says of it."""
     return table(("key", "default", "allowed", "meaning", "requirement"), _rows())
 
 
 def in_short() -> Iterator[str]:
-    """Every setting, as the first page has it."""
+    """Every setting in short, as the README has it."""
     return table(("key", "default", "meaning"), ((key, default, said) for key, default, _, said, _ in _rows()))
 
 

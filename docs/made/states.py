@@ -13,19 +13,19 @@ Row = tuple[enum.StrEnum, enum.StrEnum, enum.StrEnum, Cause | None]
 
 
 def lease() -> Iterator[str]:
-    """A lease's life."""
+    """The life of a lease."""
     yield from _machine("LEASE", [(*before, *after) for before, after in LEASE.items()])
     yield ""
     yield from _members("cause of its end", Cause)
 
 
 def consumer() -> Iterator[str]:
-    """A session at its producer."""
+    """The life of a session at its producer: the table `CONSUMER`."""
     yield from _machine("CONSUMER", [(*before, after, None) for before, after in CONSUMER.items()])
 
 
 def producer() -> Iterator[str]:
-    """A session at its consumer."""
+    """The life of a session at its consumer: the table `PRODUCER`."""
     yield from _machine("PRODUCER", [(*before, after, None) for before, after in PRODUCER.items()])
 
 

@@ -22,12 +22,12 @@ PREFIX = MAGIC + bytes([VERSION])
 
 
 def _body(kind: type[Message], *fields: object) -> bytes:
-    """An array with the tag of a message, and whatever behind it."""
+    """The encoded array of a message's tag and these fields, which may be wrong."""
     return msgspec.msgpack.encode([kind.__struct_config__.tag, *fields])
 
 
 WIDTHS = [1, 127, 128, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**64 - 1]
-"""The last of each width that MessagePack writes an integer in, and the first of the next."""
+"""The largest integer of each width that MessagePack writes integers in, and the smallest of the next width."""
 
 MESSAGES: tuple[Message, ...] = (
     *(smallest(kind) for kind in KINDS),
@@ -42,7 +42,7 @@ MESSAGES: tuple[Message, ...] = (
     Gone(WIDTHS),
     Bye(2**64 - 1),
 )
-"""Messages to be written and read."""
+"""Messages that an implementation has to write and to read."""
 
 READ_ONLY: tuple[tuple[str, type[Message], list[Any]], ...] = (
     ("the session is left out", Welcome, [1, 2, 3, 4, 5, 6, 7]),
@@ -52,7 +52,7 @@ READ_ONLY: tuple[tuple[str, type[Message], list[Any]], ...] = (
     ("a field of a newer minor version follows", Probe, ["new"]),
     ("a field of a newer minor version follows", Renew, [1, [2], [3], 4, ["new"]]),
 )
-"""What is to be read, though nobody of this version writes it: why, the message, the array behind its tag."""
+"""Messages that have to be read, though this version never writes them: why, the kind, the array behind its tag."""
 
 REFUSED: tuple[tuple[str, bytes], ...] = (
     ("magic", b""),
@@ -65,7 +65,7 @@ REFUSED: tuple[tuple[str, bytes], ...] = (
     ("body", PREFIX + _body(Welcome, 1, 2, 3, 0, 5, 6, 7)),
     ("body", PREFIX + _body(Probe) + b"\x00"),
 )
-"""What is refused, and the kind under which that is counted (`kvlease:refused_total`)."""
+"""Bytes that are refused, after the kind under which they are counted (`kvlease:refused_total`)."""
 
 REFERENCES = (
     LeaseRef(0x0123456789ABCDEF, 0xFEDCBA9876543210, 5, 30_000, Fingerprint(5, 0x918D9BF60AF26A20, 0)),
@@ -102,7 +102,7 @@ PROMPTS: tuple[dict[str, Any], ...] = (
 
 
 def messages() -> str:
-    """Messages to write and read, such as are only read, and such as are refused."""
+    """Messages that are written and read, messages that are only read, and bytes that are refused."""
     both = [_message(message) | {"hex": encode(message).hex()} for message in MESSAGES]
     read = [
         {"why": why}
@@ -115,7 +115,7 @@ def messages() -> str:
 
 
 def cards() -> str:
-    """A lease card."""
+    """Lease cards and their bytes."""
     return _json({"cards": [{"card": _plain(CARD), "hex": CARD.encode().hex()}]})
 
 
@@ -144,7 +144,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _plain(value: object) -> Any:
-    """As JSON has it: bytes in hex, and whatever has fields as an object, also where it is an array on the wire."""
+    """A value as JSON has it: bytes in hex, a struct as an object, even where it is an array on the wire."""
     match value:
         case bytes():
             return value.hex()

@@ -1,4 +1,4 @@
-"""Decisions read from bytes: what a coverage-guided fuzzer changes, and what a replay needs."""
+"""Decisions read from bytes, which a coverage-guided fuzzer can change and a replay can repeat."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -7,7 +7,7 @@ T = TypeVar("T")
 
 
 class Choices:
-    """Reads `data` from the front. When it is used up every answer is the first one, and `left` says so."""
+    """Reads `data` from the front. Once it is used up, `left` is false and every answer is the first possible one."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -18,7 +18,7 @@ class Choices:
         return self._at < len(self._data)
 
     def take(self, count: int) -> bytes:
-        """Up to `count` bytes, as many as there are."""
+        """The next `count` bytes, or as many as are left."""
         taken = self._data[self._at : self._at + count]
         self._at += len(taken)
         return taken
@@ -31,14 +31,14 @@ class Choices:
         return int.from_bytes(self.take(size), "little")
 
     def below(self, limit: int) -> int:
-        """From 0 to `limit` - 1; `limit` at most 65536."""
+        """A whole number from 0 to `limit` - 1; `limit` is at most 65536."""
         return self.number(1 if limit <= 256 else 2) % limit
 
     def pick(self, options: Sequence[T]) -> T:
         return options[self.below(len(options))]
 
     def u64(self) -> int:
-        """Any u64, but the remarkable ones often."""
+        """Any u64, often a remarkable one."""
         kind = self.below(6)
         if kind == 0:
             return self.number(8)

@@ -28,11 +28,11 @@ P, D = KNOWN, 0xD
 RANKS = [(0, 0)]
 SLOTS = 64
 PATIENT = replace(CONFIG, max_age_s=3600.0)
-"""An honest request may wait as long as the clients like."""
+"""A configuration under which an honest request may wait as long as the clients like."""
 
 
 class DecodeEngine:
-    """Attributes: `honest` and `hostile` are the requests under way: id to the reference that it is known by."""
+    """A decode engine. `honest` and `hostile` are the references of the requests under way, by the requests' ids."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -62,7 +62,7 @@ class DecodeEngine:
         self._tokens = 0
 
     def _fetch(self, endpoint: Endpoint) -> "Future[LeaseCard]":
-        """The worker asks where it shook hands with the engine, whatever the request says."""
+        """Answers the worker, which asks where it shook hands with the engine, whatever the request says."""
         future: Future[LeaseCard] = Future()
         if endpoint == SIDE_CHANNEL:
             future.set_result(self.card)
@@ -86,7 +86,7 @@ class DecodeEngine:
         self.hostile.setdefault(request_id, reference_holds(params["kv_lease"]))
 
     def begin(self) -> None:
-        """The scheduler has room for all that wait; the worker asks which of them may be read."""
+        """Lets the scheduler begin all requests that wait, and the worker ask which of them may be read."""
         waiting = [*self.honest, *self.hostile]
         reads, unreadable = self.side.begin(waiting)
         assert not unreadable & self.honest.keys(), "an honest request lost its lease"
@@ -132,7 +132,7 @@ class DecodeEngine:
             assert self.side.waiting == len(self.honest) + len(self.hostile)
 
     recent = 64
-    """Sessions of hostile requests that ended: for a while their producers are still looked for."""
+    """The most sessions of hostile requests that have ended: the agent still looks for their producers for a while."""
 
     def wind_down(self) -> None:
         for request_id in [*self.honest, *self.hostile]:
@@ -148,7 +148,7 @@ class DecodeEngine:
 
 
 def play(data: bytes) -> None:
-    """Clients ask as `data` says, and go."""
+    """Lets clients ask as `data` says, and leave."""
     choices = Choices(data)
     engine = DecodeEngine()
     reference_holds(some_json(choices))
@@ -167,7 +167,7 @@ def play(data: bytes) -> None:
                 engine.end(choices.pick(under_way))
             case _:
                 engine.run((1 + choices.below(10)) * TICK_S)
-    # Honest requests that nobody began yet are still good to be read.
+    # Honest requests that did not begin yet have to be readable still.
     engine.run(1.0)
     engine.begin()
     engine.wind_down()

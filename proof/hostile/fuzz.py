@@ -17,10 +17,10 @@ from proof.hostile.targets import TARGETS, Target, conditions
 
 OUT = ROOT / "out" / "fuzz"
 SEEDS = 24
-"""Random inputs of a new corpus: the fuzzer alone takes long to grow them to a length at which much happens."""
+"""The number of random inputs in a new corpus: the fuzzer alone takes long to grow inputs long enough to do much."""
 MEMORY_MB = 1024
 SLOW_S = 120
-"""An input that takes longer is broken. All are a matter of milliseconds, but a busy machine was seen to take 30 s."""
+"""An input that takes longer is broken. Each takes milliseconds, but a busy machine was seen to take 30 s."""
 PROGRESS_S = 10.0
 _STATUS = re.compile(r"#(\d+)\s.*cov: (\d+).*corp: (\d+)/")
 
@@ -55,7 +55,7 @@ def replay(target: str, file: Path) -> None:
 
 
 def _run(target: str, seconds: int, seed: int) -> Outcome:
-    """In a process of its own, since the fuzzer ends the one that it runs in."""
+    """Fuzzes a target in a process of its own, since the fuzzer ends the one that it runs in."""
     corpus, broken = OUT / target / "corpus", OUT / target / "broken"
     for folder in (corpus, broken):
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _sow(corpus: Path, target: Target) -> None:
 
 
 def _follow(child: "subprocess.Popen[str]", outcome: Outcome) -> list[str]:
-    """Show how far it is now and then; returns the last lines."""
+    """Prints the fuzzer's progress now and then, and returns its last lines."""
     assert child.stdout is not None
     shown = time.monotonic()
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Honest engines that lease to each other on one network, and what must hold of them while hostile ones are there.
+"""Honest engines that lease to each other on one network, and the promises that they keep beside hostile ones.
 
 Three agents, each a producer and a consumer, run the product's own code in a time of their own. Their life goes on with
 every tick: leases are granted, kept beyond their terms, released; some are claimed by nobody. After every tick:
@@ -19,7 +19,7 @@ from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from proof.promises.structure import check_lessee, check_lessor, lessee_is_empty, lessor_is_empty
 
 TICK_S = 0.08
-"""Under the lessor's tolerance: a longer gap between two turns would be forgiven (R26)."""
+"""The time of a tick. It is under the lessor's tolerance: a longer gap between two turns would be forgiven (R26)."""
 CONFIG: LeaseConfig = resolve(
     {
         "kv_lease_duration": 1.5,
@@ -30,15 +30,15 @@ CONFIG: LeaseConfig = resolve(
 )
 ENGINES = 3
 SOON_S = 0.6
-"""A claim or a drop is with the producer by then: a Hello, its Welcome and a Renew, a tick each, and then some."""
+"""The time in which a claim or a drop reaches the producer: three ticks for Hello, Welcome and Renew, and some more."""
 LATE_S = 0.02 + 2 * TICK_S
-"""How much later than due an end may be seen."""
+"""The time after it is due in which an end is seen."""
 MAX_SESSIONS = 5
-"""Instead of thousands, so that a few strangers reach the bound."""
+"""The most sessions of a producer. They are few instead of thousands, so that a few strangers reach the bound."""
 IDLE_S = 2.0
-"""Sessions without a lease are kept for so long here, on either side."""
+"""The time for which either side keeps a session without a lease."""
 TIMING = Timing(idle_s=IDLE_S, session_idle_s=IDLE_S, max_sessions=MAX_SESSIONS)
-"""Bounds that a short play can reach."""
+"""The bounds, which a short play can reach."""
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Kept:
 
     producer: AgentCore
     consumer: AgentCore | None
-    """None: nobody ever claims it."""
+    """The engine that claims it; None where nobody ever does."""
     token: int
     holder: str
     granted_at: float
@@ -56,26 +56,26 @@ class Kept:
 
 @dataclass
 class Neighbourhood:
-    """Attributes: `leaked` are the leases whose tokens everybody knows: anybody may do with them as he pleases."""
+    """The honest engines. `leaked` are leases whose tokens everybody knows, and with which anybody may do anything."""
 
     now: float = 1000.0
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     served: dict[Endpoint, LeaseCard] = field(default_factory=dict)
     engines: list[AgentCore] = field(default_factory=list)
     transports: dict[int, MemoryTransport] = field(default_factory=dict)
-    """Of the engines, by incarnation."""
+    """The transports of the engines, by incarnation."""
     kept: dict[int, Kept] = field(default_factory=dict)
-    """Honest leases that are not over, by token."""
+    """The honest leases that are not over, by token."""
     leaked: dict[int, AgentCore] = field(default_factory=dict)
     shared: set[int] = field(default_factory=set)
-    """Of the honest leases, those whose tokens everybody knows since they were claimed."""
+    """The tokens of honest leases that everybody has learnt since the leases were claimed."""
     strangers: set[str] = field(default_factory=set)
-    """Local requests of hostile clients."""
+    """The requests of hostile clients, by id."""
     _chance: random.Random = field(default_factory=lambda: random.Random(7))
     _ticks: int = 0
     _names: int = 0
     quiet: bool = False
-    """The honest engines begin nothing new."""
+    """True once the honest engines begin nothing new."""
 
     def __post_init__(self) -> None:
         self.engines = [self.engine(f"engine-{i}", self.endpoint(i)) for i in range(ENGINES)]
@@ -84,7 +84,7 @@ class Neighbourhood:
         self.run(2 * SOON_S)
 
     def engine(self, name: str, endpoint: Endpoint) -> AgentCore:
-        """An agent on this network, which takes no turns by itself, and whose card is served at `endpoint`."""
+        """An agent on this network, whose card is served at `endpoint`. It takes no turns by itself."""
         core = AgentCore(
             CONFIG,
             name,
@@ -107,7 +107,7 @@ class Neighbourhood:
     # -- the life of the honest ----------------------------------------------------------------------------------
 
     def _begin(self, i: int) -> None:
-        """A lease from engine i to the next one, one that nobody claims, and one whose token leaks."""
+        """Grants a lease of engine i to the next engine, one that nobody claims, and one whose token leaks."""
         producer, consumer = self.engines[i], self.engines[(i + 1) % ENGINES]
         self._grant(i, producer, consumer)
         self._grant(i, producer, None)
@@ -126,7 +126,7 @@ class Neighbourhood:
             consumer.track(lease.holder, ref, self.endpoint(i))
 
     def _live(self) -> None:
-        """Every second or so each engine leases anew, and lets go of what it has held beyond its term."""
+        """Makes each engine grant about every second, and release what it has held beyond the term."""
         for i in range(ENGINES):
             if (self._ticks + 4 * i) % 12 == 0 and not self.quiet:
                 self._begin(i)
@@ -139,12 +139,12 @@ class Neighbourhood:
         lease.released_at = self.now
         lease.consumer.untrack(lease.holder)
         if lease.token in self.shared:
-            # Who knows the token may hold on to it from here on.
+            # From here on, anybody who knows the token may keep the lease.
             self.shared.discard(lease.token)
             self.leaked[lease.token] = self.kept.pop(lease.token).producer
 
     def leak(self, which: int) -> None:
-        """Everybody learns the token of a lease that its consumer holds: nobody can end it while that wants it."""
+        """Tells everybody the token of a lease that its consumer holds, which nobody can end while that wants it."""
         held = [lease for lease in self.kept.values() if lease.consumer is not None and lease.released_at is None]
         old = [lease.token for lease in held if self.now > lease.granted_at + SOON_S]
         if old:
@@ -167,7 +167,7 @@ class Neighbourhood:
             self._hear(engine)
         for lease in self.kept.values():
             self._is_kept(lease)
-        # These cost more than the rest together: one engine a tick.
+        # These checks cost more than the rest together, so each tick makes them of one engine.
         engine = self.engines[self._ticks % ENGINES]
         seen = engine.snapshot()
         check_lessor(seen.peer.lessor)
@@ -212,7 +212,7 @@ class Neighbourhood:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def wind_down(self) -> None:
-        """Everybody lets go of everything. After a while nothing is left behind, by whomever (R12, L3)."""
+        """Makes all engines let go of everything, and asserts that nothing is left after a while (R12, L3)."""
         self.quiet = True
         for lease in list(self.kept.values()):
             if lease.consumer is not None and lease.released_at is None:
@@ -231,7 +231,7 @@ class Neighbourhood:
             assert left == {}, f"left behind: {left}"
 
     def sizes(self, engine: AgentCore, seen: AgentSnapshot) -> dict[str, int]:
-        """How much an agent keeps in mind, container by container."""
+        """The number of things that an agent keeps, by container."""
         p, d = seen.peer.lessor, seen.peer.lessee
         timers = {f"lessor.{name}": buckets for name, buckets in p.timers.items()}
         timers |= {f"lessee.{name}": buckets for name, buckets in d.timers.items()}
@@ -253,7 +253,7 @@ class Neighbourhood:
 
 
 def within_bounds(size: dict[str, int], strangers: int, leases: int) -> None:
-    """`strangers`: requests that hostile clients have ever made; `leases`: the honest and the leaked ones."""
+    """Asserts the bounds of what an agent keeps. `strangers`: hostile requests ever; `leases`: honest and leaked."""
     sessions = MAX_SESSIONS + strangers + ENGINES
     for name in ("links", "connected", "lessor.probes.timers", "lessor.restatements.timers", "lessor.sessions.timers"):
         assert size[name] <= sessions, name
@@ -265,7 +265,7 @@ def within_bounds(size: dict[str, int], strangers: int, leases: int) -> None:
 
 
 def messages_within_bounds(engine: AgentCore) -> None:
-    """What goes to any one producer, and the names of what is counted: none is made of what a stranger sent."""
+    """Asserts the bounds of what goes to a producer, and of the counters' names: no stranger can add one."""
     for session in engine.peer.lessee.sessions.values():
         assert len(session.sent_at) <= TIMING.max_unanswered
         window = session.window
@@ -275,4 +275,4 @@ def messages_within_bounds(engine: AgentCore) -> None:
 
 
 MAX_KINDS = 64
-"""Names of things that are counted: never made of what a stranger sent."""
+"""The most names of counters: none is made of what a stranger sent."""

@@ -1,4 +1,4 @@
-"""What is sorted out of NIXL's notifications, and which addresses are loaded, without NIXL (R14)."""
+"""The sorting of NIXL's notifications, and the choice of addresses to load, without NIXL (R14)."""
 
 from kvlease.agent.nixl import agent_name, incarnation_of, names_only, sort_out
 from proof.hostile.choices import Choices
@@ -16,7 +16,7 @@ PARTS = (
 
 
 def sorting_holds(data: bytes) -> None:
-    """Only names that a lease agent has count as one's; nothing is lost or counted twice."""
+    """Asserts that only names of lease agents count as such, and that nothing is lost or counted twice."""
     choices = Choices(data)
     names: list[str | bytes] = []
     while choices.left and len(names) < 8:
@@ -35,7 +35,7 @@ def sorting_holds(data: bytes) -> None:
 
 
 def _address_holds(address: bytes) -> None:
-    """Loaded is only what names its own agent, and nobody else's."""
+    """Asserts that an address is loaded only if it names its own agent and no other one."""
     for peer in (0x0123456789ABCDEF, 2**64 - 1):
         own = agent_name(peer).encode()
         assert names_only(peer, address) == (address.count(b"kvlease-") == address.count(own) > 0)

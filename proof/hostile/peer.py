@@ -1,6 +1,6 @@
 """Engines that speak the protocol wrongly, and know all that is no secret: incarnations, and some leaked tokens.
 
-A hostile engine hears what honest ones tell it, so that it can answer to the point and be wrong only where it wants to.
+A hostile engine hears what honest ones tell it, so that it can answer rightly in all but one point.
 """
 
 from collections.abc import Callable
@@ -22,23 +22,23 @@ PEERS_AT_ONCE = 8
 
 
 def body(*fields: object) -> bytes:
-    """Fields of a message as they stand, right or wrong."""
+    """The bytes of a message with these fields, right or wrong."""
     return PREFIX + msgspec.msgpack.encode(fields)
 
 
 @dataclass
 class Hostile:
-    """One hostile incarnation, and what it heard last from each engine."""
+    """One hostile incarnation, and the last messages that it heard from each engine."""
 
     transport: MemoryTransport
     incarnation: int
     endpoint: Endpoint
     session: dict[int, int] = field(default_factory=dict)
-    """Its numbers from Welcomes, by producer."""
+    """The numbers of its sessions, heard in Welcomes, by producer."""
     hello: dict[int, int] = field(default_factory=dict)
-    """Seqs of Hellos heard, by consumer."""
+    """The seqs of the Hellos that it heard, by consumer."""
     renews: dict[int, list[int]] = field(default_factory=dict)
-    """Seqs of the latest Renews heard, by consumer."""
+    """The seqs of the latest Renews that it heard, by consumer."""
     tokens: list[int] = field(default_factory=list)
 
     def listen(self) -> None:
@@ -54,7 +54,7 @@ class Hostile:
 
 
 class Hostiles:
-    """Plays what `choices` say against a neighbourhood."""
+    """Hostile engines and clients, which do what `choices` say against a neighbourhood."""
 
     def __init__(self, world: Neighbourhood, choices: Choices) -> None:
         self.world = world
@@ -62,7 +62,7 @@ class Hostiles:
         self.peers: list[Hostile] = []
         self.sent = 0
         self.malformed: dict[tuple[int, str], int] = {}
-        """How many malformed messages each engine was sent, by (its index, kind)."""
+        """The number of malformed messages sent to each engine, by (its index, kind)."""
         self._current = 0
         self._seq = 1
         self._names = 0
@@ -70,7 +70,7 @@ class Hostiles:
         self.appear()
 
     def play(self, moves: int = 250) -> None:
-        """Until the choices are used up."""
+        """Makes moves until the choices are used up, at most `moves`."""
         for _ in range(moves):
             if not self.choices.left:
                 return
@@ -79,7 +79,7 @@ class Hostiles:
     # -- coming and going ----------------------------------------------------------------------------------------
 
     def appear(self) -> None:
-        """A new incarnation, which serves a card. The oldest one goes when there are many."""
+        """Adds a new incarnation, which serves a card. The oldest one goes when there are many."""
         if len(self.peers) >= PEERS_AT_ONCE:
             self.vanish()
         self._names += 1
@@ -93,7 +93,7 @@ class Hostiles:
         self.world.served[peer.endpoint] = LeaseCard([VERSION], peer.incarnation, peer.transport.address, [])
 
     def take_turns(self) -> None:
-        """From now on, another one of them speaks."""
+        """Makes another one of the hostile engines speak from now on."""
         self._current = self.choices.below(PEERS_AT_ONCE)
 
     def vanish(self) -> None:
@@ -107,7 +107,7 @@ class Hostiles:
         self.peers.clear()
 
     def serve(self) -> None:
-        """Another card where a hostile engine is looked for, or none."""
+        """Serves another card, or none, where a hostile engine is looked for."""
         peer, engine = self._peer(), self.choices.pick(self.world.engines)
         incarnation = self.choices.pick((peer.incarnation, engine.incarnation, self.choices.u64()))
         address = self.choices.pick((peer.transport.address, engine.address, b"", b"x" * 2000))
@@ -117,10 +117,10 @@ class Hostiles:
         else:
             self.world.served.pop(peer.endpoint, None)
 
-    # -- what a hostile client may ask of an honest consumer -----------------------------------------------------
+    # -- hostile clients of an honest consumer -------------------------------------------------------------------
 
     def request(self) -> None:
-        """With a reference that names whom it likes, at a side channel that it likes."""
+        """Makes an honest consumer track a reference to any producer, at any side channel."""
         if len(self._requests) >= CLIENTS_AT_ONCE:
             self.give_up()
         at = self.choices.below(ENGINES)
@@ -144,7 +144,7 @@ class Hostiles:
             at, holder = self._requests.pop(self.choices.below(len(self._requests)))
             self.world.engines[at].untrack(holder)
 
-    # -- what it says to honest engines --------------------------------------------------------------------------
+    # -- messages to honest engines ------------------------------------------------------------------------------
 
     def say_hello(self) -> None:
         peer, c = self._peer(), self.choices
@@ -173,7 +173,7 @@ class Hostiles:
         self._say_to(target, 4, seq, self._tokens(), bool(c.below(2)))
 
     def behave(self) -> None:
-        """As a producer should, but for the durations and the order: it is wrong later, and deeper in."""
+        """Answers as a producer should, but for durations and order, so that it is wrong only later in a session."""
         c, peer = self.choices, self._peer()
         if peer.endpoint not in self.world.served:
             self._serve_own(peer)
@@ -204,7 +204,7 @@ class Hostiles:
         self._send(c.below(ENGINES), payload)
 
     def flood(self) -> None:
-        """The next thing, many times over."""
+        """Makes one kind of move many times."""
         move, at = self.choices.pick(TALK), self.choices
         for _ in range(16):
             move(self)
@@ -212,19 +212,19 @@ class Hostiles:
                 return
 
     def wait(self) -> None:
-        """A few turns of everybody; the hostile ones listen now and then only."""
+        """Lets all take a few turns; the hostile ones listen only now and then."""
         self.world.run((1 + self.choices.below(8)) * 0.08)
         if self.choices.below(4):
             for peer in self.peers:
                 peer.listen()
 
-    # -- how -----------------------------------------------------------------------------------------------------
+    # -- parts of the moves --------------------------------------------------------------------------------------
 
     def _peer(self) -> Hostile:
         return self.peers[self._current % len(self.peers)]
 
     def learn(self) -> None:
-        """The token of a lease that somebody honest holds."""
+        """Learns the token of a lease that an honest engine holds."""
         self.world.leak(self.choices.below(16))
 
     def _leaked(self) -> list[int]:
@@ -265,7 +265,7 @@ class Hostiles:
             self.malformed[at] = self.malformed.get(at, 0) + 1
 
     def all_malformed_was_counted(self) -> None:
-        """To the message, by kind (R14)."""
+        """Asserts that each malformed message was counted, by kind (R14)."""
         for i, engine in enumerate(self.world.engines):
             expected = {f"refused.{kind}": n for (at, kind), n in self.malformed.items() if at == i}
             counted = {name: n for name, n in engine.report().agent.items() if name.startswith("refused.") and n}
@@ -303,7 +303,7 @@ MOVES: tuple[Callable[[Hostiles], None], ...] = (
 
 
 def play(data: bytes) -> None:
-    """Hostile engines and clients do what `data` says; then they vanish, and the honest ones wind down."""
+    """Lets hostile engines and clients do what `data` says; then they vanish, and the honest ones wind down."""
     choices = Choices(data)
     world = Neighbourhood()
     hostiles = Hostiles(world, choices)

@@ -1,7 +1,7 @@
-"""Whatever a router or a client may hand over as `kv_transfer_params`, and what must hold of it (R9, R14).
+"""Anything that a router or a client may hand over as `kv_transfer_params`, and the rules for it (R9, R14).
 
-JSON as Python's parser makes it: any nesting, any size of a number, lone surrogates, NaN. What gets that far depends on
-the server in front; the engine must bear all of it.
+It is JSON as Python's parser makes it: any nesting, any size of a number, lone surrogates, NaN. The server in front
+decides how much of that reaches the engine, which must bear all of it.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from proof.hostile.wire import MAX_U64, is_one_line
 KNOWN = 0xA
 """The incarnation of an honest producer."""
 DEEP = 3000
-"""Deeper than the interpreter recurses."""
+"""A nesting deeper than the interpreter recurses."""
 TOKEN_IDS = tuple(range(64))
 """The prompt of every request here."""
 PROMPT = fingerprint(TOKEN_IDS, tokens=len(TOKEN_IDS))
@@ -70,7 +70,7 @@ def some_json(choices: Choices, depth: int = 3) -> Any:
     if kind == 3:
         return choices.u64()
     if kind == 4:
-        # Lone surrogates, too: JSON can write them.
+        # JSON can write lone surrogates, too.
         units = choices.take(choices.below(24))
         return units[: len(units) & ~1].decode("utf-16-le", "surrogatepass")
     if kind == 5:
@@ -102,14 +102,14 @@ def some_json_key(choices: Choices) -> str:
 
 
 def right_lease(choices: Choices) -> dict[str, Any]:
-    """As a producer writes it; it may be one that is known, or one that was made up."""
+    """A lease of a reference as a producer writes it; the producer may be known or made up."""
     incarnation, token = choices.pick((KNOWN, choices.u64())), choices.u64() or 1
     return LeaseRef(incarnation, token, choices.pick((0, 63, 64, MAX_SLOTS - 1)), 30_000, PROMPT).to_params()
 
 
 @dataclass(frozen=True)
 class SomeRequest:
-    """As much of vLLM's request as kvlease looks at in its scheduler, before vLLM does."""
+    """A stand-in for vLLM's request, with as much as kvlease's scheduler half looks at before vLLM does."""
 
     request_id: str
     kv_transfer_params: Any
@@ -125,7 +125,7 @@ class SomeRequest:
 
 
 def as_vllm(request: SomeRequest) -> Any:
-    """For what takes a request of vLLM's."""
+    """The request, typed for functions that take one of vLLM's."""
     return request
 
 
@@ -139,11 +139,11 @@ OFFER: dict[str, Any] = {
     "remote_port": 5600,
     "tp_size": 1,
 }
-"""As a producer writes it, to an engine with one KV cache group; without its lease."""
+"""The params that a producer writes to an engine with one KV cache group, without the lease."""
 
 
 def some_params(choices: Choices) -> dict[str, Any]:
-    """Mostly of the right form, with some of it replaced."""
+    """Params mostly of the right form, with some of them replaced."""
     params = OFFER | {
         "remote_host": choices.pick(("127.0.0.1", "p.example", "::1", "*", "a;b", "h" * 256, "h\x00", "\ud800")),
         "remote_port": choices.pick((5600, 1, 65535, 65536, 0)),
@@ -161,7 +161,7 @@ def some_params(choices: Choices) -> dict[str, Any]:
 
 
 def reference_holds(params: object) -> LeaseRef | None:
-    """`kv_lease` is read as what the producer wrote, or refused in few words."""
+    """Asserts that `kv_lease` is read as the producer wrote it, or refused in few words; returns what was read."""
     try:
         ref = LeaseRef.from_params(params)
     except BadReference as error:

@@ -1,4 +1,4 @@
-"""What is fuzzed, by name: functions of bytes that raise when something does not hold."""
+"""The targets of fuzzing, by name: functions of bytes that raise when something does not hold."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ CARD = LeaseCard([1], MAX, b"address", [WorkerFence(0, 0, 4096, 64), WorkerFence
 
 @dataclass(frozen=True)
 class Target:
-    """`largest`: bytes of an input. `share`: of the time. `seeds`: inputs to begin with, beside random ones."""
+    """A function to fuzz, with the bytes of its largest input, its share of the time, and its first inputs."""
 
     holds: Callable[[bytes], None]
     largest: int
@@ -46,12 +46,12 @@ TARGETS: dict[str, Target] = {
 
 
 def _let_through(*_: object) -> bool:
-    # No mock's own function: that would keep every record of an hour.
+    # A function, not a mock, which would keep every record of an hour.
     return True
 
 
 @contextmanager
 def conditions() -> Iterator[None]:
-    """As the targets are run: every log line is looked at."""
+    """The conditions that targets run under: every log line is let through and checked."""
     with mock.patch.object(OncePerPeriod, "filter", _let_through), wire.lines_watched():
         yield

@@ -1,4 +1,4 @@
-"""What must hold of any bytes that are taken for a message, a lease card, or a side channel's reply (R6, R11, R14).
+"""The rules for any bytes that are taken for a message, a lease card, or a side channel's reply (R6, R11, R14).
 
 Each function takes bytes and raises when something does not hold; tests and fuzzers share them.
 """
@@ -30,11 +30,11 @@ PREFIX = MAGIC + bytes([VERSION])
 KINDS = frozenset({"size", "magic", "encoding", "body"})
 MAX_U64 = 2**64 - 1
 BRIEF = 250
-"""Characters of an error's text, whatever came: it goes to a log."""
+"""The bound of an error's text in characters, whatever came: it goes to a log."""
 
 
 def message_holds(data: bytes) -> None:
-    """The bytes as they are, and as what follows the prefix of a message."""
+    """Asserts the rules for a message, of the bytes as they are and of the bytes behind a message's prefix."""
     for payload in (data, PREFIX + data):
         try:
             message = decode(payload)
@@ -56,7 +56,7 @@ def _is_within_bounds(message: Message, size: int) -> None:
             case int():
                 assert (1 if name.endswith("_ms") else 0) <= value <= MAX_U64
             case list():
-                # One byte for the smallest token: never more tokens than bytes.
+                # The smallest token takes one byte, so there are never more tokens than bytes.
                 assert len(value) < size
                 assert all(type(token) is int and 0 <= token <= MAX_U64 for token in value)
             case str():
@@ -80,19 +80,19 @@ def card_holds(data: bytes) -> None:
     assert len(card.address) <= MAX_ADDRESS_BYTES
     for fence in card.fences:
         assert fence.slots <= MAX_SLOTS
-        # The address of any word of it is one that NIXL's binding takes.
+        # NIXL's binding takes the address of each of its words.
         struct.pack("<Q", fence.base + 8 * max(fence.slots - 1, 0))
     assert LeaseCard.decode(card.encode()) == card
     assert isinstance(card.speaks_our_version, bool)
 
 
 def as_entry(card: bytes) -> bytes:
-    """As vLLM's handshake listener serves it."""
+    """The bytes of a card's entry, as vLLM's handshake listener serves it."""
     return msgspec.msgpack.encode({"compatibility_hash": CARD_MARK, "agent_metadata_bytes": card})
 
 
 def entry_holds(data: bytes) -> None:
-    """What a side channel answered: the bytes as they are, and as what an entry of a card carries."""
+    """Asserts the rules for a side channel's reply, of the bytes as they are and of the bytes inside a card's entry."""
     for entry in (data, as_entry(data)):
         try:
             card = card_in(entry)
@@ -104,13 +104,13 @@ def entry_holds(data: bytes) -> None:
 
 
 def _is_well_said(error: BadMessage, kinds: frozenset[str]) -> None:
-    """It is counted under one of a few names, and logged in one line."""
+    """Asserts that an error is counted under one of a few names, and logged in one line."""
     assert error.kind in kinds
     is_one_line(str(error))
 
 
 def is_one_line(text: str) -> None:
-    """Nothing that a stranger sent makes a log line long, or two of it."""
+    """Asserts that nothing that a stranger sent makes a log line long, or two lines."""
     assert len(text) < BRIEF, f"{len(text)} characters"
     assert text.isprintable(), ascii(text)
 
@@ -122,7 +122,7 @@ class _LineWatch(logging.Handler):
 
 @contextmanager
 def lines_watched() -> Iterator[None]:
-    """Every log line within has to be a line."""
+    """Asserts of every text that is logged within that it is one short line."""
     watch, logger = _LineWatch(), logging.getLogger("kvlease")
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(watch)

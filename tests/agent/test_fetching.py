@@ -1,4 +1,4 @@
-"""Cards are fetched in threads, and endpoints that clients made up keep nobody else's card away (R14)."""
+"""Threads fetch cards, and endpoints that clients made up keep nobody else's card away (R14)."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ def dead(i: int) -> Endpoint:
 
 
 class Side:
-    """Serves cards, fails, or is silent until the test lets go."""
+    """A side channel that serves cards, fails, or is silent until the test lets it go on."""
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
@@ -49,7 +49,7 @@ class Side:
         return answers
 
     def is_proven(self, endpoint: Endpoint) -> bool:
-        """Whether it is asked while all those that are not proven are too many to be."""
+        """Tells whether the endpoint is asked although too many that are not proven wait."""
         before = self.asked.count(endpoint)
         self.cards.ask(endpoint)
         (answer,) = self.answers(1)
@@ -57,7 +57,7 @@ class Side:
         return answer[1] is not None
 
     def ask_too_many(self) -> None:
-        """As many endpoints are asked that never answer, or wait to be, as may be at once."""
+        """Asks as many endpoints that never answer as may be asked or wait at once."""
         for i in range(MAX_WAITING):
             self.cards.ask(dead(1000 + i))
 

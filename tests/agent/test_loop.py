@@ -20,7 +20,7 @@ SIDE_CHANNEL: Endpoint = ("p.example", 5600)
 
 @dataclass
 class World:
-    """Agents on one network, stepped by hand in a time of their own."""
+    """Agents on one network, which take their turns by hand in a time of their own."""
 
     network: MemoryNetwork = field(default_factory=MemoryNetwork)
     served: dict[Endpoint, LeaseCard] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class World:
         del self.agents[incarnation]
 
     def run(self, seconds: float, tick_s: float = 0.02) -> None:
-        """Let the time pass, and every engine make steps in it."""
+        """Lets time pass, in which every engine makes steps."""
         end = self.now + seconds
         while self.now < end:
             self.now += tick_s
@@ -129,7 +129,7 @@ def test_r22_a_restarted_producer_honours_no_old_lease() -> None:
 
 
 class WordyTransport(MemoryTransport):
-    """On a host with more network devices than fit into a Hello."""
+    """A transport on a host with more network devices than fit into a Hello."""
 
     @property
     def address(self) -> bytes:
@@ -173,7 +173,7 @@ def test_an_unreachable_producer_is_looked_for_and_found() -> None:
 
 
 def test_an_engine_that_is_both_keeps_its_link_until_both_sides_are_through() -> None:
-    """kv_both: A reads from B and B from A; the end of one relation does not cut the other."""
+    """A reads from B and B from A (kv_both): the end of one session does not cut the link of the other."""
     world = World()
     p, d = claimed(world)
     back: Endpoint = ("d.example", 5600)
@@ -221,7 +221,7 @@ def test_the_thread_runs_the_loop_and_says_bye() -> None:
     d.track("r", ref(7), SIDE_CHANNEL)
     wait_for(lambda: p.report().lessor.get("claims") == 1)
     d.close()
-    # A graceful end needs no grace.
+    # A consumer that says Bye leaves no orphan, so P waits no grace.
     wait_for(lambda: p.report().consumers == 0)
     assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.RELEASED)]
     p.close()
@@ -242,7 +242,7 @@ def test_a_bug_in_the_thread_is_logged_and_leaves_the_engine_alive(
     assert agent.died_at is not None
     assert not agent.report().up
     assert "ZeroDivisionError" in caplog.text
-    # What the engine goes on to say goes unheard, and harms nothing.
+    # The dead agent does not hear its engine any more, which harms nothing.
     agent.grant(7)
     assert agent.progress(), "each step looks after what the agent cannot take back any more"
     assert agent.take_revoked() == []

@@ -1,4 +1,4 @@
-"""R37: on ROCm vLLM uses `nixl_rocm`, so kvlease does, with that package's agents and errors."""
+"""R37: on ROCm vLLM uses `nixl_rocm`, and so does kvlease, with that package's agents and errors."""
 
 import sys
 from types import ModuleType, SimpleNamespace

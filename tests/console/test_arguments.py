@@ -1,4 +1,4 @@
-"""The types of arguments: what they take, and what they say of what they do not take."""
+"""The types of arguments take what is allowed, and say what is wrong with anything else."""
 
 import argparse
 from argparse import ArgumentTypeError

@@ -1,4 +1,4 @@
-"""How commands end, whatever ends them."""
+"""Commands end with the right status, whatever ends them."""
 
 import argparse
 import signal

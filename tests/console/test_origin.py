@@ -1,4 +1,4 @@
-"""Where a result comes from."""
+"""The origin of a result: the commit, and the versions of packages."""
 
 import os
 import re

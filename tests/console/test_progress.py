@@ -1,4 +1,4 @@
-"""What a user sees while a command is at it, with and without a terminal."""
+"""The progress that a user sees while a command runs, with and without a terminal."""
 
 from io import StringIO
 

@@ -1,6 +1,6 @@
-"""`python -m tests.contract [MINOR] [--accept]`: what kvlease would have to do for a vLLM, from its text, in seconds.
+"""`python -m tests.contract [MINOR] [--accept]` lists the work that a vLLM needs of kvlease, from its text.
 
-Without a minor: the vLLM that is installed, and those beside it. Exit status 1 where there is anything to do.
+Without a minor it judges the vLLM that is installed, and those beside it. Exit status 1: there is something to do.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def fetched(minor: str) -> Path:
             raise SystemExit(f"there is no vLLM {minor} to be fetched: pip says why. A minor is such as 0.34")
         with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
             wheel.extractall(Path(scratch) / "text", Text(Path(str(wheel.filename))).names)
-        # Whole or not there.
+        # The folder is renamed at the end: an interrupted download leaves no part of one.
         (Path(scratch) / "text").rename(folder)
     return folder
 

@@ -1,4 +1,4 @@
-"""Where a vLLM is on this machine: in this environment, and in the folders that `make matrix` puts beside it."""
+"""The vLLMs on this machine: in this environment, and in the folders that `make matrix` puts beside it."""
 
 import re
 import sysconfig
@@ -8,7 +8,7 @@ ENVIRONMENT = Path(sysconfig.get_paths()["purelib"])
 
 
 def folders() -> dict[str, Path]:
-    """By minor version, oldest first. Nothing of it is imported."""
+    """The folder of each vLLM by its minor version, oldest first. Nothing in it is imported."""
     beside = {path.name.removeprefix("vllm-"): path for path in Path(".venv").glob("vllm-*") if path.is_dir()}
     here = ENVIRONMENT / "vllm" / "_version.py"
     if here.is_file() and (version := re.search(r"^__version__ = .*?['\"]([\d.]+)", here.read_text(), re.MULTILINE)):

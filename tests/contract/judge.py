@@ -1,4 +1,4 @@
-"""What kvlease hangs on in vLLM, looked for in a vLLM's text, and compared with what was accepted (R36).
+"""The parts of vLLM that kvlease depends on, found in a vLLM's text and compared with what was accepted (R36).
 
 missing, different: what kvlease calls or overrides is not there, or is called otherwise: it does not run.
 new, gone: a set that must not change unseen did: somebody decides.
@@ -50,9 +50,9 @@ BODIES: tuple[str, ...] = (
     "vllm.distributed.kv_transfer.kv_connector.utils:KVOutputAggregator.aggregate",
     "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory.get_connector_class",
     "vllm.v1.outputs:KVConnectorOutput.is_empty",
-    # Asked for connectors by name, and answered for kvlease (vllm/plugin.py).
+    # vLLM asks it for connectors by name, and kvlease answers (vllm/plugin.py).
     "vllm.config.kv_transfer:KVTransferConfig.has_connector",
-    # What a prompt's KV cache depends on, and which prompt of a list is answered with a reference (vllm/prompts.py).
+    # They decide what a prompt's KV cache depends on, and which prompt of a list gets a reference (vllm/prompts.py).
     "vllm.v1.core.kv_cache_utils:generate_block_hash_extra_keys",
     "vllm.v1.core.kv_cache_utils:_gen_lora_extra_hash_keys",
     "vllm.v1.core.kv_cache_utils:_gen_mm_extra_hash_keys",
@@ -78,7 +78,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Found:
-    """What a vLLM's text has, of what is accepted by hand: closed sets, and bodies by their digest."""
+    """The parts of a vLLM's text that somebody accepts by hand: closed sets, and the digests of bodies."""
 
     sets: dict[str, list[str]]
     bodies: dict[str, str]
@@ -99,12 +99,12 @@ class Found:
 
 
 def accepted_minors() -> list[str]:
-    """Oldest first."""
+    """The minors that were accepted, oldest first."""
     return sorted((path.stem for path in ACCEPTED.glob("*.json")), key=lambda m: tuple(map(int, m.split("."))))
 
 
 def judge(text: Text, known: Found) -> list[Statement]:
-    """All that is to be said of this vLLM, beside what is known."""
+    """Every difference between this vLLM and what is known."""
     found = Found.of(text)
     return [*_surface(text), *_compare_sets(found, known), *_compare_bodies(text, found, known)]
 
@@ -132,7 +132,7 @@ def _compare_sets(found: Found, known: Found) -> Iterator[Statement]:
 def _compare_bodies(text: Text, found: Found, known: Found) -> Iterator[Statement]:
     for where in BODIES:
         if where not in found.bodies:
-            # One that this minor never had is no loss.
+            # A function that this minor never had is not missing.
             if where in known.bodies:
                 yield Statement("missing", where)
         elif found.bodies[where] != known.bodies.get(where):
@@ -161,14 +161,14 @@ def _methods(where: str) -> Callable[[Text], set[str]]:
 
 
 def _offered(text: Text) -> set[str]:
-    """Keys of the `dict(...)` that a finished prefill returns."""
+    """The keys of the `dict(...)` that a finished prefill returns."""
     function = text.find(f"{PULL_SCHEDULER}.request_finished")
     calls = [n for n in ast.walk(function) if isinstance(n, ast.Call)] if function is not None else []
     return {k.arg for call in calls if getattr(call.func, "id", "") == "dict" for k in call.keywords if k.arg}
 
 
 def _read_params(text: Text) -> set[str]:
-    """Keys of `kv_transfer_params` that the connector looks at: clients write them."""
+    """The keys of `kv_transfer_params` that the connector looks at: clients write them."""
     folder = NIXL.replace(".", "/") + "/"
     found = set()
     for name in sorted(text.names):
@@ -187,7 +187,7 @@ def _read_params(text: Text) -> set[str]:
 
 
 def _knowing_the_name(text: Text) -> set[str]:
-    """Functions outside of the connectors that know NixlConnector by name (R37)."""
+    """The functions outside of the connectors that know NixlConnector by name (R37)."""
     found: set[str] = set()
     for name in sorted(text.names):
         if "/kv_connector/" in name or '"NixlConnector"' not in (code := text.read(name)):

@@ -1,4 +1,4 @@
-"""R36: every vLLM that is here is what was accepted of its minor, and what changes in another one is found."""
+"""R36: every vLLM on this machine is as its minor was accepted, and every change in another one is found."""
 
 import shutil
 import zipfile
@@ -16,7 +16,7 @@ VLLMS = folders()
 
 
 def test_what_was_accepted_is_of_the_minors_that_engines_were_tested_with() -> None:
-    """By the text: importing `compat` would import vLLM."""
+    """R36: the accepted minors are those of `TESTED`. That is read as text: importing `compat` would import vLLM."""
     compat = (Path(surface.__file__).parent / "compat.py").read_text()
     tested = compat.split("TESTED = (", 1)[1].split(")", 1)[0].replace('"', "").split(",")
     assert [minor.strip() for minor in tested] == accepted_minors()
@@ -35,7 +35,7 @@ def test_a_vllm_that_is_here_is_what_was_accepted(minor: str) -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree that has all that kvlease needs, and nothing else: made from the table, so no vLLM is needed for it."""
+    """A tree that has all that kvlease needs, and nothing else. It is made from the table: no vLLM is needed for it."""
     root = tmp_path_factory.mktemp("small")
     classes: dict[tuple[str, str], dict[str, str]] = {}
     for where, takes in [*surface.PLACES, *((body, "self") for body in BODIES)]:
@@ -153,7 +153,7 @@ def test_a_place_without_vllm_is_refused(tmp_path: Path) -> None:
 def test_an_unfit_vllm_is_refused_with_the_list_of_what_is_missing(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where `KVLEASE_ANY_VLLM` is set: it says that a version may be tried, not that it fits."""
+    """R36: `KVLEASE_ANY_VLLM` does not help: it says that a version may be tried, not that it fits."""
     import importlib
     import sys
 

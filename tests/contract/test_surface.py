@@ -1,7 +1,7 @@
 """`surface.py` is the only place that lists what vLLM must have (R36): all that kvlease uses of it stands there.
 
-Looked for in kvlease's own text, so no vLLM is needed; what of it is vLLM's own is told by where it is imported from,
-and by the names that vLLM's objects go by in `src/kvlease/vllm`.
+The tests look in kvlease's own text, so no vLLM is needed. They tell vLLM's own by where it is imported from, and by
+the names that vLLM's objects go by in `src/kvlease/vllm`.
 """
 
 import ast
@@ -29,7 +29,7 @@ EXTENDED: dict[str, tuple[str, ...]] = {
     "LeaseStats": (surface.STATS, surface.ANY_STATS),
     "LeasePromMetrics": (surface.PROM, surface.ANY_PROM),
 }
-"""kvlease's classes that extend vLLM's, and vLLM's that they are made of."""
+"""kvlease's classes that extend vLLM's, and the classes of vLLM that each one extends."""
 OWN: dict[str, set[str]] = {
     "LeasedScheduler": {"_lease"},
     "LeasedWorker": {"_lease"},
@@ -38,7 +38,7 @@ OWN: dict[str, set[str]] = {
     "LeasedWorkerReport": {"report"},
     "LeasePromMetrics": {"_lease_metrics"},
 }
-"""What kvlease keeps on objects of vLLM's: each half one attribute."""
+"""The attributes that kvlease keeps on vLLM's objects: one of each half."""
 KNOWN_AS: dict[str, tuple[str, ...]] = {
     "worker": EXTENDED["LeasedWorker"],
     "self._worker": EXTENDED["LeasedWorker"],
@@ -81,20 +81,20 @@ NOT_VLLMS = {
     "in_worker: payload.split",
     "metrics: theirs.pop",
     "in_scheduler: metadata.items",
-    # Since 0.33; written, and looked for.
+    # vLLM has it since 0.33. kvlease writes it, and looks for it first.
     "in_worker: meta.remote.registration_generation",
 }
 RELIED_ON = {
     "set_xfer_handshake_metadata_pp_aware": "it hands the workers' handshakes on, by their ranks",
     "failed_recving": "a load that has failed is told apart from one that is done",
 }
-"""What kvlease does not name and could not do without."""
+"""The parts of vLLM that kvlease relies on without naming them."""
 OF_LATER_MINORS = {"supports_sleep_mode": "since 0.33; an engine that is not asked has other ways to be refused"}
-"""What kvlease overrides and does not need: the minors before have nothing of the name."""
+"""The methods that kvlease overrides and does not need: earlier minors have nothing of the name."""
 
 
 def listed(kinds: tuple[str, ...]) -> set[str]:
-    """What the table has of these classes of vLLM's; and what kvlease has added, where one is kvlease's."""
+    """The names that the table lists for these classes, and those that kvlease adds, where a class is kvlease's."""
     names = {where.removeprefix(f"{kind}.") for kind in kinds for where in WHERES if where.startswith(f"{kind}.")}
     for kind in kinds:
         names |= set(ATTRIBUTES.get(kind, "").split()) | OWN.get(kind, set()) | methods_of(kind)
@@ -107,7 +107,7 @@ def classes() -> Iterator[ast.ClassDef]:
 
 
 def methods_of(name: str) -> set[str]:
-    """What this class of kvlease's defines; nothing for one of vLLM's."""
+    """The methods that this class of kvlease defines; none for a class of vLLM."""
     bodies = [kind.body for kind in classes() if kind.name == name]
     return {node.name for body in bodies for node in body if isinstance(node, ast.FunctionDef)}
 
@@ -144,7 +144,7 @@ def test_every_class_that_extends_one_of_vllms_is_known_here() -> None:
 
 
 def _used(kind: ast.ClassDef) -> Iterator[str]:
-    """What a class uses of itself and of what it extends."""
+    """The attributes that a class uses of itself and of the classes that it extends."""
     for node in ast.walk(kind):
         if isinstance(node, ast.Attribute) and (
             ast.unparse(node.value) in ("self", "cls") or ast.unparse(node.value).startswith("super(")
@@ -174,7 +174,7 @@ def test_what_is_used_of_vllms_objects_is_in_the_table() -> None:
 
 
 def test_no_private_name_is_used_of_what_nobody_knows() -> None:
-    """Whatever the object is called."""
+    """R36: no private name is used that neither the table nor kvlease has, whatever the object is called."""
     table = {where.rpartition(".")[2] for where in WHERES} | {n for ns in ATTRIBUTES.values() for n in ns.split()}
     table |= {name for names in OWN.values() for name in names}
     unlisted = set()

@@ -10,10 +10,10 @@ from typing import Any
 
 
 class Text:
-    """One vLLM. Raises `FileNotFoundError` where there is none."""
+    """The text of one vLLM. Raises `FileNotFoundError` where there is none."""
 
     def __init__(self, place: Path) -> None:
-        """`place`: a folder (site-packages will do), or a wheel."""
+        """`place` is a folder that holds `vllm/`, as site-packages does, or a wheel."""
         self.place = place
         self._wheel = zipfile.ZipFile(place) if place.suffix == ".whl" else None
         self._parsed: dict[str, ast.Module | None] = {}
@@ -22,7 +22,7 @@ class Text:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """All Python files, as `vllm/…`."""
+        """The paths of all Python files, as `vllm/…`."""
         if self._wheel is not None:
             return frozenset(name for name in self._wheel.namelist() if name.endswith(".py"))
         return frozenset(str(path.relative_to(self.place)) for path in (self.place / "vllm").rglob("*.py"))
@@ -39,7 +39,7 @@ class Text:
         return self._parsed[name]
 
     def find(self, where: str) -> ast.AST | None:
-        """What stands at `module:Class.method`; None where nothing does."""
+        """The node at `module:Class.method`; None where there is none."""
         module, _, dotted = where.partition(":")
         found: ast.AST | None = self.file(file_of(module))
         for part in dotted.split("."):
@@ -49,7 +49,7 @@ class Text:
         return found
 
     def line_of(self, where: str) -> str:
-        """File and line, to look there."""
+        """The file and line of a node, for a reader to find it."""
         found = self.find(where)
         return f"{file_of(where.partition(':')[0])}:{getattr(found, 'lineno', '?')}"
 
@@ -68,14 +68,14 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def parameters(function: ast.AST) -> str:
-    """Their names, as `surface.Place.takes` has them."""
+    """The names of a function's parameters, as `surface.Place.takes` has them."""
     assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
     given = function.args
     return " ".join(each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs))
 
 
 def attributes(kind: ast.AST) -> set[str]:
-    """What the class's `__init__` sets on itself."""
+    """The attributes that the class's `__init__` sets on the object."""
     made = next((n for n in ast.iter_child_nodes(kind) if "__init__" in _names(n)), None)
     nodes = ast.walk(made) if made is not None else ()
     return {
@@ -88,7 +88,7 @@ def attributes(kind: ast.AST) -> set[str]:
 
 
 def digest(function: ast.AST) -> str:
-    """Of what the code does: comments, docstrings and annotations may change. The same on every Python."""
+    """The digest of a function's code without comments, docstrings and annotations; the same on every Python."""
     return hashlib.sha256(repr(_bare(function)).encode()).hexdigest()[:12]
 
 
@@ -99,7 +99,7 @@ def _bare(node: Any) -> Any:
     if not isinstance(node, ast.AST):
         return node
     parts = {name: part for name, part in ast.iter_fields(node) if name not in ("annotation", "returns", "kind")}
-    # Another Python has other fields; those that nothing is in say nothing.
+    # Another Python has other fields: empty ones are left out, so that the digest does not depend on them.
     return type(node).__name__, [(name, _bare(part)) for name, part in parts.items() if part not in (None, [])]
 
 

@@ -1,4 +1,4 @@
-"""R1, R2, R3, R18, R25: a lessor's time passes, and each deadline of the documentation comes when its formula says."""
+"""R1, R2, R3, R18, R25: at a lessor, each deadline of the documentation comes at the time that its formula gives."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ SETTINGS: tuple[Mapping[str, float], ...] = (
     {"duration": 7, "extension": 11, "renew_interval": 3, "orphan_grace": 2, "max_age": 23, "probe_interval": 1.5},
     {"duration": 100, "extension": 80, "orphan_grace": 90, "max_age": 600},
 )
-"""Proportions in which each formula has another value, and each of its terms decides once."""
+"""Settings in such proportions that each formula has another value, and each of its operands decides once."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Story:
         self.moments[moment] = self.bench.now
 
     def wait(self, duration_s: float) -> None:
-        """Time passes, and nothing ends in it."""
+        """Lets time pass, in which nothing ends."""
         assert ends(self.bench.wait(duration_s)) == {}
 
     def claim(self) -> None:
@@ -54,7 +54,7 @@ class Story:
         self.note("renewed")
 
     def until(self, over: Callable[[list[Effect]], bool]) -> float:
-        """When it is over, by the lessor's own word on when it has something to do; the effects are those since."""
+        """The time at which it is over: the lessor takes a turn whenever it is due. `over` gets the effects since."""
         effects: list[Effect] = []
         while not over(effects):
             due = self.bench.lessor.next_due()
@@ -161,7 +161,7 @@ def test_it_is_over_when_the_formula_says(row: Deadline, settings: Mapping[str, 
 
 
 def story_time(formula: str, story: Story) -> float:
-    """The formula's value: of the story's moments, which the documentation explains, settings and `Timing`."""
+    """The value of a formula, made of the story's moments, which the documentation explains, settings and `Timing`."""
     assert story.moments.keys() <= MOMENTS.keys()
     config = story.bench.config
     names = {setting.key: getattr(config, setting.key.removeprefix("kv_lease_") + "_s") for setting in SECONDS}

@@ -1,4 +1,4 @@
-"""R38: whatever the documentation says that the code knows is what the code has, and every name on a page exists."""
+"""R38: the parts of the documentation that the code knows are as the code has them, and every name there exists."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -79,18 +79,18 @@ def test_every_label_says_what_it_can_say() -> None:
 
 @pytest.mark.parametrize("metric", ["refused", "late"])
 def test_whatever_is_refused_or_comes_late_is_explained(metric: str) -> None:
-    """Every event that is counted under these names is a value of the metric, and no other."""
+    """R38: the values of the metric are exactly the events that the code counts under its name."""
     rooms = ("protocol", "agent", "engine", "vllm")
     code = "\n".join(path.read_text() for room in rooms for path in (ROOT / "src/kvlease" / room).glob("*.py"))
     counted = set(re.findall(rf'"{metric}(?:\.|", ")(\w+)"', code))
     if metric == "refused":
-        # A card is fetched, not sent: one that is none counts as no answer.
+        # A card is fetched, not sent: bytes that are no card count as no answer.
         counted |= set(re.findall(r'BadMessage\("(\w+)"', code)) - {"card"}
     assert VALUES[metric].keys() == counted
 
 
 def by_hand(page: Path) -> str:
-    """What is on the page between the parts that are made."""
+    """The text of a page without the parts that are made."""
     text = page.read_text()
     for name in PAGES[page]:
         head, _, rest = text.partition(BEGIN.format(name))

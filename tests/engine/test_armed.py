@@ -1,4 +1,4 @@
-"""A worker's words go by their slots: a request's name may come again (vllm 27987, 15326)."""
+"""A worker tells its words apart by their slots, since a request's name may come again (vllm 27987, 15326)."""
 
 from kvlease.engine.armed import ArmedWords
 from kvlease.fence import FenceTable, RegisteredWords
@@ -18,7 +18,7 @@ def test_the_word_of_an_aborted_prefill_goes_and_the_one_under_the_same_name_sta
     held, table = armed_words()
     held.arm(FenceOrders(arm=(OLD,)))
     held.arm(FenceOrders(arm=(NEW,), clear=(OLD,)))
-    # And the blocks that bear the name are the second one's: they must not go.
+    # The blocks of that name are the second prefill's by now: they must not go.
     assert not held.clear(OLD.index)
     assert (table.word(0), table.word(1)) == (0, 22)
     assert "r" in held

@@ -1,4 +1,4 @@
-"""A consumer's worker asks for its producers' fences, and reads nothing without them."""
+"""A consumer's worker asks for its producers' fences, and reads nothing from a leased request without them."""
 
 from concurrent.futures import Future
 
@@ -11,7 +11,7 @@ PROMPT = Fingerprint(tokens=64, digest=7)
 
 
 class Cards:
-    """Answers when the test says so."""
+    """A side channel that answers when the test says so."""
 
     def __init__(self) -> None:
         self.asked: list[Future[LeaseCard]] = []
@@ -23,7 +23,7 @@ class Cards:
 
 
 def admit(fences: KnownFences, cards: Cards, ref: LeaseRef, ranks: list[Rank], answer: LeaseCard | None) -> Admission:
-    """As a worker does: asked again when the card has come."""
+    """Asks for admission as a worker does: again when the card has come, or nobody serves one."""
     asked_again: list[None] = []
     first = fences.admit("r", P, ref, ranks, lambda: asked_again.append(None))
     if first is not Admission.WAIT:
@@ -40,7 +40,7 @@ CARD = LeaseCard([1], 7, b"", [WorkerFence(0, 0, 4096, 16)])
 
 
 def test_a_card_without_a_worker_that_is_read_from_refuses_the_read() -> None:
-    """No fence, no read: a card must cover every rank that data comes from, and the slot of the lease."""
+    """S1: a read needs a card that covers every rank that data comes from, and the slot of the lease."""
     cards = Cards()
     fences = KnownFences(cards.fetch)
     assert admit(fences, cards, LeaseRef(7, 1, 15, 1000, PROMPT), [(0, 0), (0, 1)], CARD) is Admission.REFUSED
@@ -50,7 +50,7 @@ def test_a_card_without_a_worker_that_is_read_from_refuses_the_read() -> None:
 
 
 def test_an_incarnation_that_is_not_there_is_not_read_from() -> None:
-    """R22: a card that nobody serves, and that of another incarnation, which is said once to have replaced the old."""
+    """R22: nothing is read if nobody serves a card, or if another incarnation does, whose coming is reported once."""
     cards = Cards()
     fences = KnownFences(cards.fetch)
     old, new = LeaseRef(7, 1, 0, 1000, PROMPT), LeaseRef(8, 2, 0, 1000, PROMPT)

@@ -1,4 +1,4 @@
-"""A producer's leases in its engine's scheduler, where the tests on real engines do not reach them."""
+"""A producer's leases in its engine's scheduler, in cases that the tests on real engines do not reach."""
 
 from kvlease.agent.core import AgentCore
 from kvlease.engine.producer import ProducerSide
@@ -16,7 +16,7 @@ def agent() -> AgentCore:
 
 
 def test_a_dead_agent_grants_nothing_and_strands_nothing() -> None:
-    """Its outstanding leases end one term after it, on the scheduler's own account."""
+    """R12: the scheduler itself ends the outstanding leases of a dead agent, one term after its death."""
     now = 1000.0
     desk = agent()
     producer = ProducerSide(CONFIG, desk, 1, clock=lambda: now)
@@ -40,7 +40,7 @@ def test_a_dead_agent_grants_nothing_and_strands_nothing() -> None:
 
 
 def test_a_prefill_that_was_preempted_keeps_its_word() -> None:
-    """vLLM allocates its blocks anew, and tells the connector again."""
+    """A preempted prefill keeps its word, though vLLM allocates its blocks anew, and tells the connector again."""
     producer = ProducerSide(CONFIG, agent(), 1)
     producer.open(slots=4)
     producer.take_on("r", PROMPT)
@@ -55,7 +55,7 @@ def test_a_prefill_that_was_preempted_keeps_its_word() -> None:
 
 
 def test_of_siblings_the_lease_of_the_last_one_stays() -> None:
-    """Their client gets the reference of the one that finishes last: the agent is to end the others."""
+    """R24: the client of siblings gets the reference of the one that finishes last: the agent ends the others."""
     desk = agent()
     producer = ProducerSide(CONFIG, desk, 1)
     producer.open(slots=4)

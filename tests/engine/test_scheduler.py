@@ -1,4 +1,4 @@
-"""What an engine's scheduler does with leases in a step, and in which order."""
+"""The acts of an engine's scheduler with leases in a step, and their order."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ P = ("p", 1)
 
 
 class Engine:
-    """A scheduler with one worker, and what it says to its agent."""
+    """A scheduler with one worker, and the desk at which it speaks to its agent."""
 
     def __init__(self) -> None:
         self.desk = Desk(incarnation=7)
@@ -51,7 +51,7 @@ def engine() -> Engine:
 
 
 def test_a_step_without_news_gives_no_orders(engine: Engine) -> None:
-    """Whatever is out, and whoever reads without leases."""
+    """A step without news gives no orders, whatever leases are out, and even if a request reads without one."""
     engine.prefill("out")
     engine.wait("waiting")
     assert engine.leases.begin_step(()) is None
@@ -68,7 +68,7 @@ def test_a_word_is_armed_in_the_step_that_begins_its_prefill(engine: Engine) -> 
 
 
 def test_r20_a_lease_that_was_lost_meanwhile_is_not_read_at_all(engine: Engine) -> None:
-    """Word of it is taken before it is said what is to be read."""
+    """R20: the scheduler takes news of lost leases before it says what is to be read."""
     good, _ = engine.wait("good"), engine.wait("lost")
     engine.desk.lost = ["lost"]
     orders = engine.leases.begin_step(("good", "lost", "stock"))
@@ -134,7 +134,7 @@ def test_a_stock_consumers_heartbeat_extends_what_it_names(engine: Engine) -> No
 
 
 def test_heartbeats_of_one_step_are_heard_in_the_same_order_in_every_process(engine: Engine) -> None:
-    """A set of names has another order under another hash seed, and a replay would end leases in another order."""
+    """Heartbeats are heard in one order: a set has another one in each process, and a replay would differ."""
     names = [f"r{number}" for number in range(4)]
     tokens = [engine.prefill(name).token for name in names]
     engine.desk.said.clear()
@@ -143,7 +143,7 @@ def test_heartbeats_of_one_step_are_heard_in_the_same_order_in_every_process(eng
 
 
 class Backwards(set[str]):
-    """A set that is walked from its greatest name to its least."""
+    """A set whose iteration goes from its greatest name to its least."""
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(super().__iter__(), reverse=True))

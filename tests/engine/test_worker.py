@@ -1,4 +1,4 @@
-"""The sequence of a worker's step: what it makes sure of, and what each other order breaks (S1, S2)."""
+"""The sequence of a worker's step keeps S1 and S2, and each other order breaks one of them."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -21,7 +21,7 @@ REF = LeaseRef(7, 1, 0, 1000, PROMPT)
 
 
 class Host:
-    """An engine's worker: it knows what it sends from the steps' own news, as vLLM's does (`HostWorker`)."""
+    """An engine's worker (`HostWorker`): it knows what it sends from the steps' own news, as vLLM's does."""
 
     def __init__(self, *, in_order: Sequence[Part] = LeaseWorker.order) -> None:
         self.agent = FakeDataAgent()
@@ -30,18 +30,18 @@ class Host:
         self.leases = LeaseWorker(self.table, verifier, self._fetch)
         self._order = in_order
         self.sends = {"old", "aborted"}
-        """Requests whose blocks it holds for others."""
+        """The requests whose blocks it holds for others."""
         self.beginning: list[str] = []
-        """Requests that the step begins to read."""
+        """The requests that the step begins to read."""
         self.forgotten: list[str] = []
-        """Prefills that were aborted, as the step says."""
+        """The prefills that were aborted, as the step says."""
         self.let_go_of: list[str] = []
         self.failed: list[str] = []
         self.read: list[tuple[str, bool]] = []
-        """What it has begun to read, and whether it will be fenced."""
+        """The reads that it has begun, and whether each will be fenced."""
 
     def _fetch(self, endpoint: Endpoint) -> Future[LeaseCard]:
-        """The fence of another engine, whose words are this one's own here."""
+        """The card of another engine, whose fence is this engine's own words here."""
         future: Future[LeaseCard] = Future()
         assert endpoint == P.endpoint
         future.set_result(LeaseCard([1], REF.incarnation, b"", [WorkerFence(0, 0, *self.table.address)]))
@@ -62,7 +62,7 @@ class Host:
             self.read.append((request_id, False))
             return
         for _ in range(2):
-            # Asked again when the card has come.
+            # The worker asks again when the card has come.
             admission = self.leases.admit(
                 request_id, P, {(0, 0): "P0"}, lambda: self.read.append((request_id, True)), lambda: None
             )
@@ -85,8 +85,8 @@ def armed_at_first(**settings: Sequence[Part]) -> Host:
 
 
 def full_step(host: Host) -> LeaseOrders:
-    """All at once: a prefill begins and one ends; one was aborted before its first step; a leased request is to be
-    read, and one that is known to be lost is not."""
+    """The orders of a step in which a prefill begins and one ends, one was aborted before its first step, a leased
+    request is to be read, and one that is known to be lost is not."""
     host.beginning = ["leased", "lost"]
     host.forgotten = ["aborted"]
     fence = FenceOrders(arm=(NEW, ABORTED), clear=(OLD, ABORTED))
@@ -113,8 +113,8 @@ def test_a_step_arms_reads_under_leases_and_lets_go_of_what_is_over() -> None:
 
 @pytest.mark.parametrize("order", list(permutations(Part)), ids=lambda order: "-".join(part.value for part in order))
 def test_any_other_order_is_seen(order: tuple[Part, ...]) -> None:
-    """Load before arm: a leased request is read without its fence, and a lost one is read. Clear before load: blocks
-    are reported that nobody sends. Clear before arm: a word is left armed over freed blocks."""
+    """S1, S2: loading before arming reads a leased request without its fence, and a lost one; clearing before loading
+    reports blocks that nobody sends; clearing before arming leaves a word armed over freed blocks."""
     host = armed_at_first(in_order=order)
     host.step(full_step(host))
     at = {part: order.index(part) for part in Part}
@@ -154,7 +154,7 @@ def reading(host: Host) -> None:
 
 
 def test_s1_data_is_held_back_until_its_fence_is_read() -> None:
-    """And what is not leased is not."""
+    """S1: a leased request's data is held back until its fence is read, and an unleased one's is not."""
     host = Host()
     reading(host)
     arrived = {"leased", "stock"}
@@ -167,7 +167,7 @@ def test_s1_data_is_held_back_until_its_fence_is_read() -> None:
 
 
 def test_s1_the_fence_is_read_after_the_data_has_arrived() -> None:
-    """It is made ready as the read begins, when nobody waits for it, and not posted."""
+    """S1: a fence's read is made ready as the data's begins, when nobody waits, and posted after the data is here."""
     host = Host()
     host.leases.words.arm(FenceOrders(arm=(Slot("theirs", 0, REF.token),)))
     reading(host)
@@ -202,7 +202,7 @@ def test_whoever_reads_while_an_engine_goes_down_finds_no_word() -> None:
 
 
 def test_an_engine_that_shuts_down_twice_asks_nothing_of_nixl_the_second_time() -> None:
-    """vLLM shuts a worker down again when it is collected, and has let go of its peers by then."""
+    """A second shutdown asks nothing of NIXL: vLLM's comes with garbage collection, when its peers are gone."""
     host = Host()
     host.beginning = ["r"]
     host.step(LeaseOrders(FenceOrders(arm=(Slot("held", 0, REF.token),)), {"r": REF}, frozenset()))

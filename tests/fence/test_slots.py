@@ -1,4 +1,4 @@
-"""Who has which slot of the fence (S3), and when it may be given out again."""
+"""The slots of the fence: each belongs to one lease (S3) until every worker has cleared its word."""
 
 import itertools
 
@@ -59,7 +59,7 @@ def test_clearing_is_ordered_once() -> None:
 
 
 def test_workers_may_clear_by_themselves_before_they_are_told() -> None:
-    """A stock consumer's notice reaches one rank before the order does; the rank that was told makes up the number."""
+    """Workers may clear before they are told, as the rank that a stock consumer's notice reaches before the order."""
     slots = empty()
     slots.take("a")
     slots.take_orders()
@@ -88,7 +88,7 @@ def test_slots_rest_as_long_as_they_can() -> None:
 
 
 def test_r12_nothing_is_left_behind() -> None:
-    """The same names, tokens and slots again find it as it was at first."""
+    """R12: the same names, tokens and slots, once more, find the slots as they were at first."""
     slots = FenceSlots(4, workers=2, draw=itertools.cycle(range(1, 101)).__next__)
     for i in [*range(100), *range(100)]:
         slot = slots.take(f"r{i}")

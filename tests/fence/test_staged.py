@@ -1,4 +1,4 @@
-"""Reads of fence words that are made ready while the data is on its way: nothing but latency changes by it (S1)."""
+"""Reads of fence words are made ready while the data is on its way, which changes only their latency (S1)."""
 
 from collections.abc import Iterator
 
@@ -103,7 +103,7 @@ def test_closing_gives_back_what_was_staged(world: World) -> None:
 
 
 def test_a_request_that_is_reported_leaves_no_read_behind(world: World) -> None:
-    """Whether its fence was made ready, or is being read just then."""
+    """R12: a request that is reported leaves no read behind, whether its fence was made ready or is being read."""
     reads = LeasedReads(world.verifier)
     refs = {name: LeaseRef(1, TOKEN, 1, 1000, Fingerprint(1, 0)) for name in ("never came", "being read")}
     reads.begin(refs)

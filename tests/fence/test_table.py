@@ -12,7 +12,7 @@ TOKEN = 0xFEDC_BA98_7654_3210
 
 
 def in_memory(address: int) -> bytes:
-    """What another process would read there."""
+    """The eight bytes that another process would read at this address."""
     return ctypes.string_at(address, 8)
 
 

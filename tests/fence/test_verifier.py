@@ -12,7 +12,7 @@ TOKEN = 0xFEDC_BA98_7654_3210
 
 
 class Clock:
-    """Seconds; each reading takes `tick_s`."""
+    """A clock in seconds, each reading of which takes `tick_s`."""
 
     def __init__(self) -> None:
         self.now, self.tick_s, self.readings = 0.0, 0.0, 0
@@ -46,7 +46,7 @@ class World:
 def world() -> Iterator[World]:
     world = World()
     yield world
-    # However a test goes: what has ended was released once, what has not was not.
+    # After each test, every read that has ended was released once, and no other one was.
     for read in world.agent.reads:
         assert read.releases == (1 if read.state == "DONE" or read.error else 0)
 
@@ -77,7 +77,7 @@ def test_a_cleared_or_reused_slot_is_revoked(world: World, now_in_slot: int | No
 
 
 def test_a_read_that_says_done_and_wrote_nothing_is_never_intact(world: World) -> None:
-    """Even where the last read of the same token left it in the landing word."""
+    """S1: a read that wrote nothing is never intact, even where an earlier one left the token in the landing word."""
     world = World(capacity=1)
     word = world.armed(1)
     world.agent.instant = True
@@ -164,7 +164,7 @@ def test_a_peers_death_fails_the_read_and_frees_the_word(world: World) -> None:
 
 
 def test_a_word_that_something_may_still_land_in_is_never_used_again(world: World) -> None:
-    """A read lost for another reason than the peer's death may still be under way, as over TCP it is."""
+    """S1: a read that is lost, but not by its peer's death, may still be under way, as it is over TCP."""
     for n in range(2):
         world.verifier.post(n, [world.word(1)])
         world.agent.reads[n].fail(FakeBackendError())
@@ -217,7 +217,7 @@ def test_a_forgotten_request_leaves_the_queue(world: World) -> None:
 
 
 def test_the_same_request_may_come_again_after_it_was_forgotten(world: World) -> None:
-    """The late word of the first attempt, still the token, must not vouch for the second's data."""
+    """S1: a request's first attempt may deliver the token late, which must not vouch for the second one's data."""
     word = world.armed(1)
     world.verifier.post("r", [word])
     world.verifier.forget("r")
@@ -277,7 +277,7 @@ def test_closing_withdraws_the_landing_place_unless_something_may_still_land(wor
     other.post("r", [world.armed(1)])
     other.close()
     assert len(world.agent.registered) == 2
-    # The landing place outlives its verifier: this would be a write into memory given back.
+    # The landing place has to outlive its verifier: else this would write into memory that was given back.
     landing = world.agent.reads[-1]
     del other
     landing.finish()

@@ -1,4 +1,4 @@
-"""Outcomes of runs of a fleet that were never played, for tests of what is made of them."""
+"""Outcomes of runs of a fleet that were never played, for tests of reports and plans."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ PARTS = 4
 
 
 def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any) -> FleetOutcome:
-    """1,000 requests in 100 s on 1,000 blocks, all answered; `changes` as in `with_`."""
+    """An outcome of 1,000 requests in 100 s on 1,000 blocks, all answered; `changes` as in `with_`."""
     return with_(
         FleetOutcome(
             policy=policy,
@@ -98,6 +98,6 @@ def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any)
 
 
 def with_(of: FleetOutcome, **changes: Any) -> FleetOutcome:
-    """The same with other figures: `window_s=5`, or those of a part as a mapping: `blocks={"capacity": 5}`."""
+    """The outcome with other figures: `window_s=5`, or those of a part as a mapping: `blocks={"capacity": 5}`."""
     parts = {name: replace(getattr(of, name), **new) for name, new in changes.items() if isinstance(new, dict)}
     return replace(of, **(changes | parts))

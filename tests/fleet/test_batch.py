@@ -1,4 +1,4 @@
-"""Continuous batching in virtual time ends requests when a model of steps, in ever smaller ones, ends them."""
+"""Continuous batching in virtual time ends requests at the same times as a model that cuts time into slices."""
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +11,7 @@ SLICE_S = 0.0005
 
 
 def by_slices(requests: list[tuple[float, int]]) -> list[float]:
-    """When each (joined at, tokens) is through, time cut into slices."""
+    """The times at which requests (joined at, tokens) end, with time cut into slices."""
     left = [float(tokens) for _, tokens in requests]
     ends = [0.0] * len(requests)
     slices = 0

@@ -1,4 +1,4 @@
-"""`kvlease fleet compare` and `kvlease fleet plan`: what they refuse, what they say, what they play."""
+"""The commands `kvlease fleet compare` and `kvlease fleet plan`: refusals, reports, and the runs they play."""
 
 import json
 import shlex
@@ -37,7 +37,7 @@ def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None
     assert "plan" in text
 
 
-# -- what is played ------------------------------------------------------------------------------------------------
+# -- runs ----------------------------------------------------------------------------------------------------------
 
 
 def test_policies_are_played_side_by_side_and_all_is_written(
@@ -160,7 +160,7 @@ def test_policies_are_played_side_by_side_and_all_is_written(
 
 
 def figures(path: Path) -> Any:
-    """Without what the machine's speed decides."""
+    """The scenarios of an outcome without the figures that the machine's speed decides."""
     found = json.loads((path / "outcome.json").read_text())
     for scenario in found["scenarios"]:
         for each in scenario["outcomes"]:
@@ -273,7 +273,7 @@ def test_a_plan_recommends_what_can_be_pasted(
     assert found["rule"] in (tmp_path / "plan.html").read_text()
 
 
-# -- how it ends ---------------------------------------------------------------------------------------------------
+# -- ends ----------------------------------------------------------------------------------------------------------
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:

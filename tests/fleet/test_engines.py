@@ -1,4 +1,4 @@
-"""An engine of the fleet alone, between a policy and an observer that only take notes."""
+"""An engine of the fleet by itself, between a policy and an observer that only take notes."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whether freed blocks were reused is told as by a free list with named blocks, in both of vLLM's orders."""
+"""The pool tells the reuse of freed blocks as a free list with named blocks does, in both of vLLM's orders."""
 
 from collections import deque
 

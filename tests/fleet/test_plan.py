@@ -1,4 +1,4 @@
-"""The plan: which part of the traffic is played, which candidates, and which of them is recommended."""
+"""The plan: the part of the traffic that is played, the candidates, and the one that is recommended."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ def evenly(count: int, over_s: float) -> TrafficSample:
 def tried(
     term_s: float = 30.0, *, lost: int = 0, stranded: float = 0.0, redone: int = 0, bytes_per_s: float = 0.0
 ) -> Tried:
-    """`stranded`: as a share of memory."""
+    """A candidate's results; `stranded` is a share of memory."""
     calm = outcome(
         blocks={"stranded_block_s": stranded * 1000 * 100.0 + 5.0, "stranded_read_block_s": 5.0},
         traffic={"bytes_per_s": bytes_per_s, "messages_per_s": 48.0},
@@ -44,7 +44,7 @@ def tried(
     )
 
 
-# -- what is played ------------------------------------------------------------------------------------------------
+# -- the traffic that is played ------------------------------------------------------------------------------------
 
 
 def trace(tmp_path: Path, seconds: list[float]) -> Trace:
@@ -66,7 +66,7 @@ def test_the_busiest_stretch_is_played_from_zero_on(tmp_path: Path) -> None:
 
 
 def test_what_is_too_much_is_cut_together_with_the_fleet(tmp_path: Path) -> None:
-    """Half of the requests, evenly, on half of the engines: the load of each stays what it is."""
+    """Half of the requests are played, evenly taken, on half of the engines: the load of each stays the same."""
     whole = [0.1 * number for number in range(1000)]
     sample = take(trace(tmp_path, whole), FLEET, count=500, window_s=100.0, seed=1)
     assert (sample.fleet.producers, sample.fleet.consumers, sample.part) == (4, 8, 0.5)
@@ -122,7 +122,7 @@ def test_every_candidate_is_a_configuration_that_kvlease_takes(term_s: float) ->
         Candidate(term_s, 0.0, derived.config.extension_s * part).config  # noqa: B018
 
 
-# -- what it costs -------------------------------------------------------------------------------------------------
+# -- costs ---------------------------------------------------------------------------------------------------------
 
 
 def test_what_crashes_strand_is_counted_as_often_as_they_happen() -> None:
@@ -130,7 +130,7 @@ def test_what_crashes_strand_is_counted_as_often_as_they_happen() -> None:
     crashed = outcome(blocks={"stranded_block_s": 1250.0, "stranded_read_block_s": 450.0}, crashes=8)
     one = Tried(Candidate.of_term(30.0), calm, calm, crashed, engines=36, crashes_per_hour=2.0)
     assert one.stranded_a_crash == 100.0
-    # 1 block-second a second anyhow; 36 engines, 2 an hour, 100 block-seconds each: 2 more. Of 1,000 blocks.
+    # 1 block-second a second without crashes, and 2 more by 36 engines x 2 an hour x 100 block-seconds: 3 of 1,000.
     assert one.stranded_share == pytest.approx(0.003)
 
 
@@ -141,7 +141,7 @@ def test_what_was_lost_or_redone_without_the_faults_is_not_their_doing() -> None
     assert (one.lost, one.redone) == (2, 2)
 
 
-# -- what is recommended -------------------------------------------------------------------------------------------
+# -- the recommendation --------------------------------------------------------------------------------------------
 
 
 def test_a_lease_that_is_lost_weighs_more_than_memory() -> None:
@@ -160,7 +160,7 @@ def test_where_memory_is_equal_within_a_thousandth_the_fewest_bytes_decide() -> 
 
 
 def test_what_is_equal_in_all_is_left_at_its_default() -> None:
-    """5 % of bytes more or less are equal."""
+    """Traffic that differs by up to 5 % is equal, and where all is equal the default stays."""
     found = [tried(5.0, bytes_per_s=100.0), tried(30.0, bytes_per_s=104.0), tried(60.0, bytes_per_s=101.0)]
     assert pick(found, takeover=False) == 1
     default = Candidate.of_term(20.0)

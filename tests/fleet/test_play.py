@@ -1,4 +1,4 @@
-"""A run as a whole: every request ends once, nothing is left, and equal seeds give equal outcomes."""
+"""A run as a whole: every request ends once, nothing is left, and the same seed gives the same outcome."""
 
 import random
 from dataclasses import replace
@@ -51,7 +51,7 @@ def without_cost(outcome: FleetOutcome) -> FleetOutcome:
 
 @POLICIES
 def test_every_request_ends_exactly_once_and_nothing_is_left(policy: Policy) -> None:
-    """R12, L3."""
+    """R12, L3: every request ends exactly once, and nothing is left."""
     simulated = SimulatedFleet(SMALL, policy, 7)
     let_in(simulated, traffic(1500, 10.0), EVERYTHING)
     simulated.context.agenda.run()
@@ -71,7 +71,7 @@ def test_every_request_ends_exactly_once_and_nothing_is_left(policy: Policy) -> 
 
 @POLICIES
 def test_wrong_answers_come_only_where_nobody_checks(policy: Policy) -> None:
-    """R19."""
+    """R19: wrong answers come only under policies that check nothing."""
     outcome = play(SMALL, policy, traffic(1500, 10.0), EVERYTHING, seed=7)
     if policy.kind == "kvlease":
         assert outcome.requests.wrong == 0

@@ -30,12 +30,12 @@ FLEET = Fleet(
 BLOCKS = 10
 PROMPT = BLOCKS * FLEET.block_tokens
 OCCUPANT = Arrival(0.0, PROMPT, 6000)
-"""Runs for 60 s in the only seat, while the others wait."""
+"""A request that runs for 60 s in the only seat, while the others wait."""
 WAITING = [Arrival(1.0 + 0.2 * number, PROMPT, 10) for number in range(5)]
 ALL: list[Policy] = [Flat(480.0), Flat(30.0), Stock(30), Kvlease()]
 CRASH = FleetFaults(crashes=(Crash(20.0, "consumer", 0),), restart_s=5.0)
 FILL = [Arrival(45.0, 900 * FLEET.block_tokens, 1), Arrival(46.0, 100 * FLEET.block_tokens, 1)]
-"""Together they take every block: whatever was freed by then is theirs."""
+"""Two requests that together take every block, so that they write all blocks that were freed by then."""
 
 
 def run(policy: Policy, arrivals: list[Arrival], faults: FleetFaults = NO_FAULTS, fleet: Fleet = FLEET) -> FleetOutcome:
@@ -50,7 +50,7 @@ def test_without_faults_every_answer_is_right_and_nothing_is_wasted(policy: Poli
     assert outcome.prefills.wasted == outcome.prefills.repeated == outcome.prefills.recomputed == 0
     assert outcome.leases.ends == {"released": 20}
     assert outcome.blocks.stranded_block_s == pytest.approx(outcome.blocks.stranded_read_block_s)
-    # The way, the prefill, the way, the read with a step, the first token's step.
+    # The terms are: the way, the prefill, the way, the read and a step, the first token's step.
     assert outcome.ttft.p50 == pytest.approx(0.002 + 0.1 + 0.002 + 0.001 + 0.01 + 0.01, abs=0.002)
     assert outcome.per_token.p50 == pytest.approx(0.01)
 
@@ -58,12 +58,12 @@ def test_without_faults_every_answer_is_right_and_nothing_is_wasted(policy: Poli
 @pytest.mark.parametrize(
     ("policy", "least_s", "most_s"),
     [
-        # Prefilled around 1.5 s, crash at 20 s.
+        # The prefills are around 1.5 s, the crash is at 20 s.
         (Flat(480.0), 461.0, 462.0),
         (Flat(30.0), 11.0, 12.0),
-        # The last heartbeat before the crash, at most 5 s old, reaches over 20 s.
+        # The last heartbeat before the crash, at most 5 s old, extends the leases by 20 s.
         (Stock(30), 15.0, 20.1),
-        # Noticed by the next probe (0.25 s), the grace of 1 s, polls, ticks and steps.
+        # The next probe (0.25 s) notices the crash; then come the grace of 1 s, polls, ticks and steps.
         (Kvlease(), 1.0, 1.5),
         (Kvlease({"kv_lease_orphan_grace": 0.0}), 0.0, 0.5),
     ],
@@ -72,7 +72,7 @@ def test_without_faults_every_answer_is_right_and_nothing_is_wasted(policy: Poli
 def test_after_a_crash_blocks_are_stranded_as_long_as_the_policy_says(
     policy: Policy, least_s: float, most_s: float
 ) -> None:
-    """R3, R18."""
+    """R3, R18: blocks are stranded after a crash for as long as the policy says."""
     outcome = run(policy, [OCCUPANT, *WAITING], CRASH)
     stranded = outcome.blocks.stranded_block_s - outcome.blocks.stranded_read_block_s
     assert least_s < stranded / (len(WAITING) * BLOCKS) < most_s
@@ -81,21 +81,21 @@ def test_after_a_crash_blocks_are_stranded_as_long_as_the_policy_says(
 
 
 def test_nothing_is_prefilled_for_nobody() -> None:
-    """With the only consumer dead, trying again would strand the same blocks once more."""
+    """Nothing is prefilled again while the only consumer is dead: the same blocks would be stranded once more."""
     outcome = run(Flat(30.0), [OCCUPANT, *WAITING], CRASH, replace(FLEET, retries=3))
     assert outcome.requests.failed == 6
     assert outcome.prefills.repeated == 0
 
 
 def test_a_second_consumer_takes_over_what_waited_on_a_dead_one() -> None:
-    """R23."""
+    """R23: a second consumer takes over the requests that waited on a dead one."""
     fleet = replace(FLEET, consumers=2, takeover=True, retries=1, retry_pause_s=0.2)
     arrivals = [Arrival(0.1 * number, PROMPT, 6000 if number < 2 else 10) for number in range(8)]
     faults = FleetFaults(crashes=(Crash(20.0, "consumer", 0),), restart_s=1000.0)
     outcome = run(Kvlease(), arrivals, faults, fleet)
     assert outcome.requests.right == 8
     assert outcome.leases.takeovers >= 1
-    # Only what D was running is computed again.
+    # Only the requests that D was running are computed again.
     assert outcome.prefills.repeated == 1
     assert outcome.leases.ends["released"] == outcome.leases.granted
     assert outcome.leases.lost_while_wanted == 0
@@ -112,7 +112,7 @@ def test_a_stall_longer_than_the_lease(policy: Policy, kind: str) -> None:
     if policy.name == "flat 480 s":
         assert outcome.requests.wrong == lost == 0
     elif policy.kind in ("flat", "stock"):
-        # Neither notices, and heartbeats ride on steps: their blocks are in use by others.
+        # Neither notices, and heartbeats come with steps, which stand still: others use the blocks.
         assert lost >= len(WAITING)
         assert outcome.requests.wrong >= len(WAITING)
         assert outcome.leases.late_reads_refused == 0
@@ -128,7 +128,7 @@ def test_a_stall_longer_than_the_lease(policy: Policy, kind: str) -> None:
 
 
 def test_short_terms_of_stock_are_renewed_with_every_step() -> None:
-    """Its interval is d // 6."""
+    """Stock's interval is d // 6, which is 0 for short terms, so that every step renews."""
     outcome = run(Stock(4), [OCCUPANT, *WAITING])
     assert outcome.requests.right == 6
     waited_s = 60.0 - 2.0
@@ -136,12 +136,12 @@ def test_short_terms_of_stock_are_renewed_with_every_step() -> None:
 
 
 def test_kvlease_renews_all_leases_of_a_pair_with_one_small_message() -> None:
-    """R5, R21: every extension / 4, however many leases wait."""
+    """R5, R21: one message renews all leases of a pair every extension / 4, however many wait."""
     few, many = (run(Kvlease(), [OCCUPANT, *[Arrival(1.0, PROMPT, 1)] * count]) for count in (1, 60))
     assert few.requests.right == 2
     assert many.requests.right == 61
     assert few.traffic.messages_by_kind["renew"] == pytest.approx(60 / 5, abs=4)
-    # Prefills, and so claims, come one after the other, and so do reads, and so drops. Nothing else is sent for them.
+    # Claims come one after the other, as prefills do, and drops, as reads do. Nothing else is sent for them.
     extra = many.traffic.messages_by_kind["renew"] - few.traffic.messages_by_kind["renew"]
     assert extra <= 2 * 59
 
@@ -160,7 +160,7 @@ def test_a_read_of_blocks_that_others_have_by_then(policy: Policy) -> None:
 
 
 def test_a_client_that_leaves_between_prefill_and_decode_strands_its_blocks_for_a_term() -> None:
-    """Nobody but the router knows the reference: 2 ms after the prefill it is with the consumer."""
+    """A client leaves when only the router knows its reference, which reaches the consumer 2 ms after the prefill."""
     for policy in (Flat(30.0), Stock(30), Kvlease()):
         outcome = run(policy, [Arrival(0.0, PROMPT, 10)], fleet=replace(FLEET, patience_s=0.103))
         assert outcome.requests.gave_up == 1
@@ -169,7 +169,7 @@ def test_a_client_that_leaves_between_prefill_and_decode_strands_its_blocks_for_
 
 
 def test_a_producer_that_stood_still_gives_the_time_back() -> None:
-    """R26: nobody has claimed the lease, and its term passes while P stands still: it is not over."""
+    """R26: a lease that nobody has claimed is not over when its term passes while P stands still."""
     stalls = (Stall(0.05, "consumer", 0, 45.0), Stall(1.2, "producer", 0, 40.0, "process"))
     outcome = run(Kvlease(), [Arrival(1.0, PROMPT, 10)], FleetFaults(stalls=stalls))
     assert outcome.leases.ends == {"released": 1}
@@ -177,7 +177,7 @@ def test_a_producer_that_stood_still_gives_the_time_back() -> None:
 
 
 def test_renewals_that_came_while_a_producer_stood_still_count() -> None:
-    """Nothing expires before what has arrived was heard."""
+    """R26: a producer that stood still hears the renewals that have arrived before it expires anything."""
     stall = Stall(5.0, "producer", 0, 40.0, "process")
     outcome = run(Kvlease(), [OCCUPANT, *WAITING], FleetFaults(stalls=(stall,)))
     assert outcome.leases.lost_while_wanted == 0

@@ -1,4 +1,4 @@
-"""What comes out of a comparison: the table, the page and the JSON."""
+"""The reports of a comparison: the table, the page and the JSON."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def row(text: str, label: str) -> list[str]:
 
 
 class Tags(HTMLParser):
-    """Whatever a page would fetch, and whether its elements are closed."""
+    """A parser that notes whatever a page would fetch, and asserts that its elements are closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ def test_the_json_has_every_figure_and_what_it_takes_to_make_it_again(tmp_path: 
 
 
 def test_it_says_whether_it_is_fast_enough() -> None:
-    """Five minutes for a million requests: 3,333 a second, the slowest policy counts."""
+    """A report says whether the slowest policy plays 3,333 requests a second: a million in five minutes."""
     slow, fast = with_(STOCK, cost={"requests_per_wall_s": 3300.0}), with_(LEASED, cost={"requests_per_wall_s": 9e9})
     assert pace([slow, fast]) == pytest.approx(303.0, abs=0.1)
     assert "5.1 minutes" in pace_in_words([slow, fast])

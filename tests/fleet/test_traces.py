@@ -1,4 +1,4 @@
-"""Recorded traces in two formats: what is read, how it can be stretched, and how bad lines are told."""
+"""Recorded traces in two formats can be read and stretched, and bad lines are refused by their number."""
 
 from itertools import islice
 from pathlib import Path
@@ -90,7 +90,7 @@ def test_a_trace_can_be_repeated_one_mean_gap_after_its_end(file: Path) -> None:
 
 
 def test_a_trace_is_read_while_it_is_played(file: Path) -> None:
-    """What is wrong further down does not matter to those who do not come there."""
+    """A trace is read while it is played, so a bad line does not matter to a run that ends before it."""
     file.write_text(AZURE_2024 + "nonsense\n")
     assert len(list(islice(arrivals(Trace(file)), 3))) == 3
 

@@ -1,4 +1,4 @@
-"""Synthetic traffic: the same from the same seed, as fast, as bursty and as heavy-tailed as stated."""
+"""Synthetic traffic is the same from the same seed, and as fast, as bursty and as heavy-tailed as stated."""
 
 import itertools
 import statistics
@@ -12,7 +12,7 @@ from kvlease.fleet.traffic.made import Bursts, MadeTraffic, Outputs, Prompts, Tr
 MANY = 100_000
 USUAL = MadeTraffic(rate=200.0)
 QUICK = replace(USUAL, bursts=Bursts(factor=4.0, burst_s=1.0, calm_s=5.0))
-"""Enough spells in few requests for long-run figures to come out."""
+"""Traffic with so many spells in few requests that the figures of long runs come out."""
 
 
 def gaps(traffic: MadeTraffic, count: int = MANY) -> list[float]:
@@ -32,7 +32,7 @@ def test_a_longer_run_begins_like_a_shorter_one() -> None:
 
 
 def test_it_is_made_while_it_is_asked_for() -> None:
-    """A million requests are never in memory together."""
+    """Requests are made one by one as they are asked for, and never all in memory together."""
     endless = arrivals(USUAL, 10**15, seed=0)
     assert isinstance(next(endless), Arrival)
 
@@ -54,7 +54,7 @@ def test_the_mean_rate_comes_out_where_gaps_reach_over_spells() -> None:
 
 
 def test_it_may_begin_with_a_burst() -> None:
-    """As many requests in the first second as in any other, on average over seeds."""
+    """Traffic may begin with a burst: on average over seeds, its first second has as many requests as any other."""
     one_spell = MadeTraffic(rate=50.0, bursts=Bursts(factor=10.0, burst_s=1e6, calm_s=1e6))
     early = sum(sum(1 for each in arrivals(one_spell, 1000, seed) if each.at < 1.0) for seed in range(400))
     assert early / 400 == pytest.approx(50.0, rel=0.1)
@@ -75,7 +75,7 @@ def test_without_bursts_it_is_a_poisson_process() -> None:
 
 
 def test_bursts_last() -> None:
-    """Counts of whole seconds vary far more than a Poisson process's do: shuffling the gaps would not fill a queue."""
+    """Bursts last: counts of whole seconds vary far more than a Poisson process's, which shuffled gaps would not do."""
     times = [arrival.at for arrival in arrivals(USUAL, MANY, seed=5)]
     counts = [0] * (int(times[-1]) + 1)
     for at in times:
@@ -88,7 +88,7 @@ def test_prompts_and_outputs_have_the_medians_that_are_stated_and_heavy_tails() 
     prompts, outputs = sorted(arrival.prompt for arrival in made), sorted(arrival.output for arrival in made)
     assert prompts[0] >= 1
     assert outputs[0] >= 1
-    # The tail's share lies above the body's median.
+    # The lengths of the tail lie above the median of the body.
     assert prompts[MANY // 2] == pytest.approx(1.07 * USUAL.prompts.median, rel=0.05)
     assert outputs[MANY // 2] == pytest.approx(USUAL.outputs.median, rel=0.05)
     assert prompts[int(MANY * 0.99)] > 10 * prompts[MANY // 2]

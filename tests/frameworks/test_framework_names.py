@@ -1,6 +1,6 @@
 """R37: frameworks that start vLLM look for "NixlConnector" by name, and find kvlease under it.
 
-Their own code is asked, out of the wheels that `make frameworks` fetches: nothing of them is installed.
+The tests ask the frameworks' own code, out of the wheels that `make frameworks` fetches; none of it is installed.
 """
 
 import ast
@@ -18,7 +18,7 @@ WHEELS = Path(sys.prefix) / "frameworks"
 
 LEASED = {"kv_connector": "LeasedNixlConnector"}
 AS_STOCK = {"kv_connector": "NixlConnector", "kv_connector_module_path": "kvlease.vllm"}
-"""What the guide says to write where a framework starts vLLM."""
+"""The settings that the guide says to write where a framework starts vLLM."""
 
 
 def source(distribution: str, path: str) -> str:
@@ -36,7 +36,7 @@ def run(text: str, **known: Any) -> dict[str, Any]:
 
 
 def function(text: str, name: str, **known: Any) -> Any:
-    """One function of a module that cannot be imported here."""
+    """One function out of the text of a module that cannot be imported here; `known`: the names that it refers to."""
     found = next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef) and node.name == name)
     return run(ast.unparse(found), **known)[name]
 
@@ -52,7 +52,7 @@ def transfer(settings: dict[str, Any], around: str | None = None) -> Any:
 @pytest.mark.parametrize("around", [None, "MultiConnector", "PdConnector"])
 @pytest.mark.parametrize("settings", [AS_STOCK, LEASED])
 def test_dynamo_hands_a_lease_over(settings: dict[str, Any], around: str | None) -> None:
-    """What P answers goes to D as it is, `kv_lease` included: under the leased name too, once vLLM has its settings."""
+    """R37: Dynamo hands P's answer to D unchanged, `kv_lease` included; under the leased name once vLLM has read it."""
     dynamo = run(source("ai_dynamo", "dynamo/vllm/kv_connector_protocols.py"))
     config = SimpleNamespace(kv_transfer_config=transfer(settings, around))
     if settings is LEASED:
@@ -70,13 +70,13 @@ def test_dynamo_hands_a_lease_over(settings: dict[str, Any], around: str | None)
 def test_dynamo_sets_the_side_channel_up_under_stocks_name(
     settings: dict[str, Any], set_up: bool, around: str | None
 ) -> None:
-    """Before vLLM reads the settings, so the leased name alone is not enough: the guide says so."""
+    """R37: Dynamo looks before vLLM reads the settings, so the leased name alone is not enough: the guide says so."""
     uses_nixl = function(source("ai_dynamo", "dynamo/vllm/args.py"), "_uses_nixl_connector", AsyncEngineArgs=object)
     assert uses_nixl(SimpleNamespace(kv_transfer_config=transfer(settings, around))) is set_up
 
 
 class Registry(dict[str, str]):
-    """Ray's own is shared by its processes."""
+    """A dict in the place of Ray's registry, which Ray's processes share."""
 
     register, contains = dict.__setitem__, dict.__contains__
 
@@ -90,7 +90,7 @@ class Registry(dict[str, str]):
 def test_ray_sets_ports_and_names_up_under_stocks_name(
     settings: dict[str, Any], backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Under another name Ray warns, and takes a backend that sets nothing up: replicas of a node share a port."""
+    """R37: under another name Ray only warns, and its backend sets nothing up: replicas of a node share a port."""
     inside = "ray.llm._internal.serve"
     logger = SimpleNamespace(warning=lambda _: None)
     stubs: dict[str, dict[str, Any]] = {

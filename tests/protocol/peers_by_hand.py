@@ -1,4 +1,4 @@
-"""Some peers on a network in memory. They take their turns by hand, and are looked at after each of them."""
+"""Peers on a network in memory. The tests play their turns by hand, and check them after each one."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from proof.promises.structure import check_lessee, check_lessor, lessee_is_empty
 
 CONFIG = resolve({"kv_lease_duration": 6, "kv_lease_extension": 2, "kv_lease_orphan_grace": 0.5})
 TIMING = Timing(idle_s=5.0, session_idle_s=8.0)
-"""Sessions without leases end sooner than in life, so that it takes less time to wait for that."""
+"""The bounds, by which sessions without leases end sooner than in life, so that the tests wait less for that."""
 TICK_S = 0.05
 
 
@@ -21,14 +21,14 @@ class Member:
     peer: Peer
     transport: MemoryTransport
     said: list[Said] = field(default_factory=list)
-    """What its engine says in its next turn."""
+    """The words of its engine that it hears in its next turn."""
     cards: list[tuple[Endpoint, LeaseCard | None]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     asleep_until: float = 0.0
 
 
 class Peers:
-    """Attributes: `settled` knows which leases are over, and why."""
+    """The peers. `settled` knows which leases are over, and why."""
 
     def __init__(self, *incarnations: int) -> None:
         self.now = 1000.0
@@ -54,13 +54,13 @@ class Peers:
         return f"{incarnation:x}.example", 5600
 
     def echo(self, kind: type[Message]) -> None:
-        """All messages of this kind that were ever sent arrive once more, the latest first."""
+        """Delivers all messages of this kind that were ever sent once more, the latest first."""
         for sender, receiver, payload in reversed(list(self._sent)):
             if isinstance(decode(payload), kind):
                 self._network.carry(receiver, (sender, payload))
 
     def report_dead(self, incarnation: int, at: int) -> None:
-        """The transport of `at` says that the other one is dead, which it is not."""
+        """Makes the transport of `at` say that the other peer is dead, which it is not."""
         self._carry_out(self[at], self[at].peer.lost(incarnation, self.now))
 
     def run(self, duration_s: float) -> None:
@@ -95,7 +95,7 @@ class Peers:
                     member.lost.append(holder)
 
     def _look(self) -> None:
-        """S3, S4, L2 and R12, of everybody who is awake."""
+        """Checks S3, S4, L2 and R12 of all peers that are awake."""
         seen = {own: member.peer.snapshot() for own, member in self._members.items()}
         lessors = [granted(lessor) for lessor, _, _ in seen.values()]
         for own, (lessor, lessee, _) in seen.items():
@@ -108,7 +108,7 @@ class Peers:
                 check_beliefs(beliefs, own, held, self.settled.causes)
 
     def nothing_is_left(self) -> None:
-        """When nobody has wanted anything for long (L3)."""
+        """Asserts that nothing is left once nobody has wanted anything for long (L3)."""
         self.run(CONFIG.duration_s + TIMING.idle_s + TIMING.session_idle_s)
         for member in self._members.values():
             lessor_is_empty(member.peer.lessor.snapshot())

@@ -1,4 +1,4 @@
-"""What strangers say, or do not say, costs a consumer no more than a bound, and no request its lease (R12, R14)."""
+"""Strangers' messages, or their silence, cost a consumer no more than a bound, and no request its lease (R12, R14)."""
 
 from kvlease.protocol import TIMING
 from kvlease.protocol.effects import Fetch
@@ -20,7 +20,7 @@ def test_r12_a_producer_that_answers_only_old_copies_makes_nobody_remember_more(
 
 
 def test_r12_drops_that_nobody_hears_do_not_pile_up() -> None:
-    """A client may name a producer that is not there in one request after another, so that one always waits."""
+    """R12: drops do not pile up for a producer that is not there and that one request after another names."""
     d = LesseeBench()
     d.track("first", 1)
     for token in range(2, TIMING.max_drops + 50):
@@ -48,7 +48,7 @@ def test_r12_a_producer_that_acknowledges_nothing_is_left_when_nobody_wants_anyt
 
 
 def test_r14_places_that_clients_make_up_do_not_hide_the_right_one() -> None:
-    """Each of the places that requests name for a producer is asked in turn, however many there are."""
+    """R14: each endpoint that requests name for a producer is asked in turn, however many there are."""
     d = LesseeBench()
     places = [("made-up-1", 1), ("made-up-2", 2), ("right", 5600), ("made-up-3", 3)]
     effects = [effect for i, place in enumerate(places) for effect in d.track(f"r{i}", i + 1, endpoint=place)]
@@ -84,7 +84,7 @@ def test_r12_a_session_ends_however_rarely_its_producer_wants_renewals() -> None
 
 
 def test_r8_a_place_that_a_request_names_is_asked_at_once_whatever_others_made_up() -> None:
-    """A producer that was looked for in vain, where a client said, is not looked for later on that account."""
+    """R8: the endpoint of a new request is asked at once, even if clients' made-up ones were asked without success."""
     d = LesseeBench()
     effects = d.track("made up", 1, endpoint=("made-up", 1))
     for _ in range(20):

@@ -1,4 +1,4 @@
-"""Forgiving time (R26), and deadlines in any order (R12, R21)."""
+"""The clock that forgives standstills (R26), and the queue of deadlines in any order (R12, R21)."""
 
 import math
 
@@ -9,11 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from kvlease.protocol.clock import TICK_S, ExpiryQueue, ForgivingClock
 
 TICK = 0.25
-"""A power of two, so that the naive model may compare exactly."""
+"""The tick of the queue: a power of two, so that the naive model may compare exactly."""
 
 
 class QueueAgainstModel(RuleBasedStateMachine):
-    """The queue does what a dict of deadlines, searched from end to end, would do."""
+    """The queue beside a dict of deadlines that is searched from end to end: both do the same."""
 
     @initialize(start=st.integers(0, 1000))
     def begin(self, start: int) -> None:

@@ -1,4 +1,4 @@
-"""The settings: few, derived from one, and refused with an error that says what to write (R10)."""
+"""The settings are few and derived from one; a bad one is refused with an error that says what to write (R10)."""
 
 import math
 import re

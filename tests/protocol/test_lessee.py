@@ -1,4 +1,4 @@
-"""What the consumer's half promises, requirement by requirement."""
+"""The promises of the consumer's half, requirement by requirement."""
 
 import itertools
 
@@ -240,7 +240,7 @@ def test_r24_a_sibling_on_its_way_finds_the_lease_still_kept() -> None:
 
 
 def test_r25_an_idle_engine_says_what_it_drops() -> None:
-    """It makes no steps, as a wedged one does; but there is nothing that it would keep."""
+    """R25: an idle engine sends its drops, though it makes no steps, as a stuck one: there is nothing that it keeps."""
     d = LesseeBench(stall_limit_s=1)
     d.open_and_held()
     assert d.wait(2, awake=False) == []
@@ -259,7 +259,7 @@ def test_r25_an_engine_that_makes_no_step_stops_renewing_until_it_does() -> None
 
 
 def test_r38_an_engine_that_is_paused_stops_renewing_at_once_and_goes_on_at_once() -> None:
-    """vllm 41180, 58041: between two steps there is no long step, whatever the stall limit."""
+    """R38, vllm 41180, 58041: a paused engine is in no long step: it stops renewing at once, at any stall limit."""
     d = LesseeBench(stall_limit_s=120)
     d.open_and_held()
     d.lessee.progress(d.now, stepping=False)
@@ -276,7 +276,7 @@ def test_l2_an_engine_in_the_middle_of_a_step_goes_on_renewing() -> None:
 
 
 def test_r38_a_paused_engine_that_takes_a_request_on_stays_paused() -> None:
-    """Else a router that goes on sending would have all of its leases renewed."""
+    """R38: a paused engine that takes a request on renews nothing: else a router that goes on sending renewed all."""
     d = LesseeBench(stall_limit_s=120)
     d.open_and_held()
     d.lessee.progress(d.now, stepping=False)
@@ -395,7 +395,7 @@ def test_a_lost_connection_is_made_anew_at_once() -> None:
 
 
 def test_a_consumers_bye_is_not_a_producers() -> None:
-    """An engine may be both: that its consumer half is done says nothing about the leases it granted."""
+    """An engine may be both: a Bye of its consumer half says nothing about the leases that it granted."""
     d = LesseeBench()
     d.open_and_held()
     assert d.hear(Bye(12)) == []

@@ -1,4 +1,4 @@
-"""What the producer's half promises, requirement by requirement."""
+"""The promises of the producer's half, requirement by requirement."""
 
 import math
 
@@ -139,7 +139,7 @@ def test_r12_a_session_without_claims_is_kept_for_the_next_request_and_then_forg
 
 
 def test_l2_a_session_outlives_the_lease_that_ended_under_it() -> None:
-    """Its consumer was told that the lease is over, not that the session is: what it claims next has to be heard."""
+    """L2: a consumer whose lease is over was not told that its session is, so its next claim has to be heard."""
     aged, read = LessorBench(duration=30, max_age=30), LessorBench(duration=30)
     for p in (aged, read):
         p.grant(1)
@@ -169,7 +169,7 @@ def test_r18_a_dead_consumer_leaves_after_the_grace_a_stalled_one_after_the_exte
 
 
 def test_r18_a_death_postpones_nothing() -> None:
-    """The grace is the most that is left to a dead consumer, not a present to one that was about to lapse."""
+    """R18: the grace is the most that a dead consumer's lease may still last, and prolongs none that ends before."""
     p = LessorBench(duration=30, orphan_grace=5)
     p.grant(1)
     p.claim(1)
@@ -249,7 +249,7 @@ def test_r20_a_claim_of_what_is_not_held_is_answered_so() -> None:
 
 
 class Watched(dict[int, object]):
-    """Counts every look at a lease."""
+    """A dict that counts every look at a lease."""
 
     looks = 0
 
@@ -340,7 +340,7 @@ def test_r25_no_lease_is_older_than_the_maximum_age_and_its_consumers_are_told_u
 
 
 def test_r25_the_age_is_not_missed_by_a_floats_rounding() -> None:
-    # Some floats share their tick with the next one: the timer fires a hair before the age is reached.
+    # Some floats share their tick with the next one, so the timer fires just before the age is reached.
     tick = next(k for k in range(70, 100) if math.ceil(math.nextafter(k * TICK_S, 9.0) / TICK_S) == k)
     p = LessorBench(duration=1, max_age=1)
     p.now = math.nextafter(tick * TICK_S, 9.0) - 1

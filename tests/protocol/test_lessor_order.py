@@ -1,4 +1,4 @@
-"""What the producer's half makes of messages that come late, twice, in another order, or in another's name (S4)."""
+"""The producer's half with messages that come late, twice, in another order, or in another's name (S4)."""
 
 from kvlease.protocol import Cause, LeaseState
 from kvlease.protocol.messages import VERSION, Ack, Bye, Hello, Renew, Welcome

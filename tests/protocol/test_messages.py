@@ -1,4 +1,4 @@
-"""What crosses the wire: all of it comes back, within bounds (R11), and nothing else gets in."""
+"""Messages: whatever is encoded is decoded again, within bounds (R11), and nothing else is accepted."""
 
 import msgspec
 import pytest
@@ -84,7 +84,7 @@ def body(*fields: object) -> bytes:
 
 
 def test_r11_the_answer_to_the_largest_renewal_that_anybody_can_send_fits() -> None:
-    # Small numbers take one byte each: a stranger can name far more tokens than we would, and all are unknown.
+    # Small numbers take one byte each: a stranger can name far more tokens than kvlease would, and all are unknown.
     count = MAX_MESSAGE_BYTES - len(body(3, 1, [0] * 1000, [])) + 1000
     renew = decode(body(3, 1, [0] * count, []))
     assert isinstance(renew, Renew)

@@ -1,4 +1,4 @@
-"""Two halves that are right by themselves, and what has come of them together (S4, L3, R24; the rest is simulated)."""
+"""Faults that two halves, each right by itself, once made together (S4, L3, R24); the simulator plays the rest."""
 
 from kvlease.protocol import Cause, Fingerprint, LeaseRef, Standing
 from kvlease.protocol.messages import Bye, Hello, Renew
@@ -15,7 +15,7 @@ def claimed(*consumers: int, token: int = 1) -> Peers:
 
 
 def lease(peers: Peers, *consumers: int, token: int) -> None:
-    """P grants it, and these claim it."""
+    """Makes P grant a lease and these consumers claim it."""
     peers[P].said.append(Grant(token))
     ref = LeaseRef(P, token, 0, 6000, Fingerprint(1, 0))
     for consumer in consumers:

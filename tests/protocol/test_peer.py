@@ -1,4 +1,4 @@
-"""The order in which both halves of an engine hear, and what they share."""
+"""The order in which both halves of an engine hear, and the things that they share."""
 
 from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef, Peer, resolve
 from kvlease.protocol.clock import TICK_S
@@ -21,7 +21,7 @@ def hello(seq: int = 1) -> Hello:
 
 
 def heard(peer: Peer, now: float, *messages: Message, grants: int | None = None) -> list[Effect]:
-    """A turn in which these messages have come from D."""
+    """Takes a turn in which these messages have come from D, and returns the effects."""
     return peer.turn(now, [] if grants is None else [Grant(grants)], [(D, message) for message in messages])
 
 

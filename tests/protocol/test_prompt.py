@@ -1,4 +1,4 @@
-"""R35: a lease is bound to its prompt, and what a prompt is is written down the same way everywhere."""
+"""R35: a lease is bound to its prompt, of which every engine makes the same fingerprint."""
 
 import pytest
 
@@ -10,7 +10,7 @@ IMAGE = Media("a1b2", 1, 3)
 
 
 def test_it_is_what_the_protocol_says_byte_for_byte() -> None:
-    """A test vector: whoever implements the protocol again gets the same (docs/protocol.md)."""
+    """R35: a test vector fixes the fingerprint for whoever implements the protocol again (docs/protocol.md)."""
     assert Fingerprint(5, 0x918D9BF60AF26A20, 0) == PLAIN
     whole = fingerprint(
         IDS,
@@ -51,12 +51,12 @@ def test_the_kind_of_sequence_that_the_tokens_are_in_is_of_no_matter() -> None:
 
 
 def test_what_clients_write_need_not_be_text() -> None:
-    """R14: JSON can write half of a character."""
+    """R14: a text of a client need not be text: JSON can write half of a character."""
     assert fingerprint(IDS, tokens=5, salt="\ud800") != fingerprint(IDS, tokens=5, salt="\ud801")
 
 
 def test_what_is_no_token_is_told_apart_by_itself() -> None:
-    """A decode engine may have been given stand-ins for it: then it alone differs."""
+    """R35: media have a digest of their own: where a decode engine has stand-ins for them, it alone differs."""
     one, other = (fingerprint(IDS, tokens=5, media=[Media(name, 1, 3)]) for name in ("cat", "dog"))
     assert (one.tokens, one.digest) == (other.tokens, other.digest) == (PLAIN.tokens, PLAIN.digest)
     assert len({one.media, other.media, PLAIN.media}) == 3

@@ -1,4 +1,4 @@
-"""The tables are all that can happen to a lease and to a session, and all of it does happen (S3, R12)."""
+"""The tables have all that can happen to a lease and to a session, and all of it does happen (S3, R12)."""
 
 import enum
 import itertools
@@ -110,7 +110,7 @@ def test_every_state_can_be_come_to_and_none_is_a_trap(
 
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> set[Row]:
-    """The rows that are looked up in the tables until the test is over."""
+    """The rows that are looked up in the tables during the test."""
     rows: set[Row] = set()
 
     class Noted(dict[Row, Any]):
@@ -138,7 +138,7 @@ def claimed_by(*peers: int) -> LessorBench:
 
 
 def a_prefill_is_aborted() -> None:
-    """Of a lease that was never granted: its lessor does not hear of it, its engine's scheduler ends it."""
+    """Ends a lease that was never granted: the engine's scheduler ends it, and the lessor does not hear of it."""
     producer = ProducerSide(resolve({}), Desk(P), 1)
     producer.open(slots=1)
     producer.prepare("r")

@@ -1,4 +1,4 @@
-"""What a failed test on real engines says of them, and of the machine: nobody can ask either afterwards."""
+"""The account that a failed test gives of its engines and of the machine: nobody can ask either afterwards."""
 
 import re
 import threading
@@ -16,12 +16,12 @@ STANDSTILL_S = 0.5
 POLL_S = 0.05
 LINES = 15
 READY = "Application startup complete."
-"""What an engine logs once a start: the same dozen warnings come before it, whatever is tested."""
+"""A line that an engine logs once a start, after the same dozen warnings whatever is tested."""
 _TELLING = re.compile(r"^E\d{4} |UCX +ERROR| (WARNING|ERROR) ")
 
 
 def account_of(engine: Engine) -> str:
-    """Its metrics of kvlease that are not 0, and what it warned of after its start, or in it if it never was ready."""
+    """kvlease's metrics of an engine that are not 0, and its warnings since it was ready, or all if it never was."""
     try:
         ours = [s for s in engine.metrics().samples if s.name.startswith("kvlease:")]
         metrics = "; ".join(_spoken(s) for s in ours if s.value and not s.name.endswith("_created"))
@@ -38,9 +38,9 @@ def _spoken(sample: Sample) -> str:
 
 
 class StandstillWatch:
-    """Notes when this process was not run for longer than anything here takes: its machine stood still, or starved it.
+    """Notes the times in which this process did not run at all: its machine stood still, or gave it no processor time.
 
-    With it, the processor time that the host took from the machine, and the time somebody waited for disk or memory.
+    It adds the processor time that the host took from the machine, and the time spent waiting for disk or memory.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class StandstillWatch:
         self._thread = threading.Thread(target=self._run, name="standstill-watch", daemon=True)
 
     def begin(self) -> None:
-        """Forget what was before: a test begins."""
+        """Forgets all that was noted before, since a test begins."""
         if not self._thread.is_alive():
             self._thread.start()
         self._gaps.clear()
@@ -72,12 +72,12 @@ class StandstillWatch:
 
 
 def _pressure() -> dict[str, float]:
-    """Seconds since the machine started, where its kernel tells."""
+    """The seconds since the machine started that processes waited, by resource, where the kernel tells."""
     totals = {}
     for resource in ("cpu", "io", "memory"):
         path = Path("/proc/pressure") / resource
-        # psutil knows nothing of pressure.
-        # Not every kernel keeps it, and one that was told not to has the file all the same, and cannot read it.
+        # psutil does not read pressure. Some kernels do not measure it, and one that was told not to has a file that
+        # cannot be read.
         with suppress(OSError):
             if match := re.search(r"some .*total=(\d+)", path.read_text()):
                 totals[f"waited for {resource}"] = int(match[1]) / 1e6

@@ -15,7 +15,7 @@ watch = StandstillWatch()
 
 
 def pytest_report_collectionfinish() -> str:
-    """Which vLLM it is: `make matrix` runs the same tests with several."""
+    """Says which vLLM is tested: `make matrix` runs the same tests with several."""
     found = find_spec("vllm")
     if found is None or found.origin is None:
         return "vLLM: none"
@@ -25,7 +25,7 @@ def pytest_report_collectionfinish() -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def end_like_ctrl_c() -> Iterator[None]:
-    """Whoever ends the tests with SIGTERM, a supervisor that gives up for one, is to end the engines as well."""
+    """Makes SIGTERM, as a supervisor sends it, end the tests as Ctrl-C does, so that the engines end as well."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     yield
     signal.signal(signal.SIGTERM, before)
@@ -38,7 +38,7 @@ def watched() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test says what its engines have to say, and whether the machine stood still under it."""
+    """Adds to a failed test the account of its engines, and whether the machine stood still meanwhile."""
     report = yield
     if report.failed and live_engines:
         report.sections.append(("the machine", str(watch)))
@@ -58,7 +58,7 @@ def hybrid_model() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
-    """The plain pair: kvlease on both sides, one worker each. For modules that leave it as they found it."""
+    """The plain pair, for modules that leave it as they found it: kvlease on both sides, one worker each."""
     # An engine id that outlives a restart is the hardest case for old references. Logprobs are compiled when they are
     # first asked for, which takes longer than all other tests of prompts.
     uncompiled = {"TORCHDYNAMO_DISABLE": "1"}
@@ -70,7 +70,7 @@ def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that share a pair come last, so that there is one pair of engines at a time on the two cores."""
+    """Puts the tests that share a pair last, so that there is one pair of engines at a time on the two cores."""
     items.sort(key=lambda item: "shared_pair" in getattr(item, "fixturenames", ()))
 
 

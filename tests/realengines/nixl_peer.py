@@ -1,4 +1,4 @@
-"""A process of its own with a `NixlTransport`, or with a data-plane agent and a fence table; driven over pipes.
+"""A process that has a `NixlTransport`, or a data-plane agent and a fence table, and takes orders over pipes.
 
 It makes progress all the time, as a lease agent does, and executes one command a line: a JSON array of a method's name
 and its arguments, bytes as hex. It answers with one JSON line: the result, or {"error": class, "message": text}.
@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 
 class PeerProcess:
-    """The parent's end. `environment` is added to the child's, e.g. {"UCX_TLS": "tcp"}."""
+    """The parent's end of the pipes. `environment` is added to the child's, such as {"UCX_TLS": "tcp"}."""
 
     def __init__(self, incarnation: int, role: str = "transport", environment: dict[str, str] | None = None) -> None:
         self.incarnation = incarnation
@@ -31,13 +31,13 @@ class PeerProcess:
         self.fence_base = int(ready[1])
 
     def order(self, *command: Any) -> None:
-        """Send a command without waiting for its answer."""
+        """Sends a command without waiting for its answer."""
         assert self._child.stdin is not None
         self._child.stdin.write(json.dumps(command) + "\n")
         self._child.stdin.flush()
 
     def answer(self) -> Any:
-        """The next answer; waits for it."""
+        """Waits for the next answer, and returns it."""
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         assert line, f"the peer process ended with {self._child.wait()}"
@@ -48,7 +48,7 @@ class PeerProcess:
         return self.answer()
 
     def stop(self) -> None:
-        """SIGSTOP, and wait until it is stopped."""
+        """Stops the child with SIGSTOP, and waits until it stands still."""
         self._child.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, self._child.pid, os.WSTOPPED)
 
@@ -56,7 +56,7 @@ class PeerProcess:
         self._child.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone. A no-op when it is."""
+        """Kills the child with SIGKILL, and waits until it is gone. Does nothing if it is already."""
         self._child.kill()
         self._child.wait()
 
@@ -71,7 +71,7 @@ class PeerProcess:
 
 
 class TransportPeer:
-    """The child's side in role `transport`."""
+    """The child's side in the role `transport`."""
 
     def __init__(self, incarnation: int) -> None:
         from kvlease.agent.nixl import NixlTransport
@@ -93,17 +93,17 @@ class TransportPeer:
         self._transport.disconnect(peer)
 
     def received(self) -> list[tuple[int, str]]:
-        """All since the last call."""
+        """The messages that have arrived since the last call: (sender's incarnation, payload in hex)."""
         received, self._received = self._received, []
         return received
 
     def count(self) -> int:
-        """How many messages wait for `received`."""
+        """The number of messages that wait for `received`."""
         return len(self._received)
 
 
 class FencePeer:
-    """The child's side in role `fence`: a worker of P, its data-plane agent as vLLM makes it but for the threads."""
+    """The child's side in the role `fence`: a worker of P, whose data-plane agent is as vLLM's but has no threads."""
 
     def __init__(self, incarnation: int) -> None:
         from nixl._api import nixl_agent, nixl_agent_config
@@ -148,7 +148,7 @@ def _serve(role: str, incarnation: int, answers: TextIO) -> None:
 
 
 if __name__ == "__main__":
-    # NIXL and UCX write to stdout too: answers get a descriptor of their own.
+    # NIXL and UCX write to stdout, too, so answers get a descriptor of their own.
     own_stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     _serve(sys.argv[1], int(sys.argv[2]), own_stdout)

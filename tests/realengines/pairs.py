@@ -1,4 +1,4 @@
-"""A prefill engine and a decode engine on a core each, and what tests do with them."""
+"""A prefill engine and a decode engine on a core each, and the acts of tests with them."""
 
 import asyncio
 import json
@@ -20,27 +20,28 @@ from proof.realengines.spec import EngineSpec
 T = TypeVar("T")
 
 TERM_S = 9.0
-"""A consumer that stands still for longer than an extension, 6 s of these, has lost its leases, and rightly so. A
-shared machine was seen to stand still for 3 s."""
+"""The term of leases. A consumer that stands still for longer than an extension, which is 6 s of it, loses its leases
+by design. A shared machine was seen to stand still for 3 s."""
 RENEWALS_PER_TERM = 6
-"""By the default interval."""
+"""The number of renewals in a term, by the default interval."""
 P_CORE, D_CORE = 0, 1
 BLOCKS = 200
-"""Small: two of the longest prompts go once through all of P's blocks."""
+"""The number of P's blocks. It is small, so that two of the longest prompts need all of them."""
 TOKENS = 8
 BLOCKER_TOKENS = 7900
-"""As many as the model's positions allow: they outlast the prefills and two terms, on a fast machine too."""
+"""The tokens of an answer that keeps a seat: as many as the model's positions allow. It outlasts the prefills and two
+terms, on a fast machine too."""
 UNFENCED_READS = "kvlease:unfenced_reads_total"
 
 Counts = Mapping[str, float]
 
 live_engines: list[Engine] = []
-"""Those of the tests that run now, for the account that a failure gives of them."""
+"""The engines of the test that runs now, for the account that a failure gives of them."""
 
 
 @contextmanager
 def running(*engines: Engine) -> Iterator[None]:
-    """Start them together, wait for all; end them whatever happens."""
+    """Starts the engines together, waits for all of them, and ends them whatever happens."""
     try:
         live_engines.extend(engines)
         for engine in engines:
@@ -80,14 +81,14 @@ def consumer(model: Path, **spec: Any) -> EngineSpec:
 
 @dataclass
 class Pair:
-    """P and D, and the right answers, which are computed once by P alone."""
+    """The engines P and D, and the right answers, each of which P computes once and alone."""
 
     p: Engine
     d: Engine
     right: dict[tuple[str, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
 
     def play(self, scene: "Callable[[Scene], Coroutine[Any, Any, T]]") -> T:
-        """Run an async scene on these engines, and return what it returns."""
+        """Runs an async scene on these engines, and returns its result."""
 
         async def run() -> T:
             async with open_client() as client:
@@ -99,29 +100,29 @@ class Pair:
         self.p.wait_until(lambda: self.p.held_blocks() == 0, "drained", timeout_s)
 
     def wait_no_slot_used(self) -> None:
-        """And no lease is out."""
+        """Waits until P has neither a slot in use nor a lease out."""
         self.p.wait_for_metrics(
             lambda m: m.value("kvlease:fence_slots_used") == m.value("kvlease:active_leases") == 0,
             "without a lease and a slot in use",
         )
 
     def lease_ends(self) -> dict[str, float]:
-        """Of P's leases since its start, by cause."""
+        """The number of P's leases that have ended since its start, by cause."""
         return self.p.metrics().by_label(LEASE_ENDS, "cause")
 
     def fence_checks(self) -> dict[str, float]:
-        """Of D's reads since its start, by verdict."""
+        """The number of D's reads that were checked since its start, by verdict."""
         return self.d.metrics().by_label(FENCE_CHECKS, "verdict")
 
     def wait_lease_ends(self, before: Counts, **expected: int) -> None:
-        """Leases have ended since `before`: so many, of these causes, and no others."""
+        """Waits until exactly these leases of P have ended since `before`, by cause."""
         _wait_for_counts(self.p, LEASE_ENDS, "cause", before, expected)
 
     @contextmanager
     def counting(self, ends: Counts | None = None, checks: Counts | None = None) -> Iterator[None]:
-        """What happens within ends so many leases, by cause, and checks so many reads, by verdict, and no others.
+        """Asserts that exactly these leases end within, by cause, and exactly these reads are checked, by verdict.
 
-        It is waited for: an engine may show the last step before it went idle late.
+        It waits for the counts: an engine may show its last step before it went idle late.
         """
         ended, checked = self.lease_ends(), self.fence_checks()
         yield
@@ -132,7 +133,7 @@ class Pair:
 
 
 def _wait_for_counts(engine: Engine, counter: str, label: str, before: Counts, expected: Counts) -> None:
-    """Wait until what was counted since `before` is what is expected. Fails with what it is instead."""
+    """Waits until the counts since `before` are as expected. Raises AssertionError with the counts that they are."""
 
     def since(metrics: Metrics) -> Counts:
         counted = Counter(metrics.by_label(counter, label))
@@ -142,20 +143,20 @@ def _wait_for_counts(engine: Engine, counter: str, label: str, before: Counts, e
     try:
         engine.wait_for_metrics(lambda metrics: since(metrics) == expected, f"done with {counter}: {expected}")
     except EngineError:
-        # From None: the error quotes the log at length, and the account of a failed test tells more in less.
+        # Not from the error: it quotes the log at length, and the account of a failed test tells more in less.
         raise AssertionError(f"{counter}: {since(engine.metrics())} and not {expected}") from None
 
 
 @dataclass
 class Scene:
-    """One test's dealings with a pair. Waiting happens in threads, so that requests go on meanwhile."""
+    """The acts of one test with a pair. It waits in threads, so that requests go on meanwhile."""
 
     pair: Pair
     router: Router
     client: httpx.AsyncClient
 
     async def right(self, prompt: str, tokens: int = TOKENS) -> tuple[int, ...]:
-        """The tokens that P computes alone."""
+        """The tokens that P computes alone for this prompt."""
         known = self.pair.right.get((prompt, tokens))
         if known is None:
             answer = await self.router.compute_alone(self.pair.p.url, prompt, tokens)
@@ -167,7 +168,7 @@ class Scene:
         return [await self.router.prefill(prompt) for prompt in prompts]
 
     async def hand_off(self, prompt: Prompt | None, n: int = 1, **fields: Any) -> Mapping[str, Any]:
-        """P's `kv_transfer_params` for a prompt of any kind, or a list of prompts."""
+        """Returns P's `kv_transfer_params` for a prompt of any kind, or a list of prompts."""
         payload = completion(prompt, max_tokens=1, n=n) | {"kv_transfer_params": dict(PREFILL_PARAMS)} | fields
         answer = await self.router.answer(self.pair.p.url, payload)
         assert answer.status == 200, answer.body
@@ -175,18 +176,18 @@ class Scene:
         return params
 
     async def use(self, prompt: Prompt | None, params: Mapping[str, Any], n: int = 1, **fields: Any) -> Answer:
-        """D's answer to a prompt of any kind that comes with these params, whoever they were made for."""
+        """Returns D's answer to a prompt of any kind with these params, whatever prompt they were made for."""
         payload = completion(prompt, TOKENS, n=n) | {"kv_transfer_params": dict(params)} | fields
         answer = await self.router.answer(self.pair.d.url, payload)
         assert answer.status == 200, answer.body
         return answer
 
     async def from_the_cache_of(self, engine: Engine, prompt: Prompt) -> Answer:
-        """What one engine answers by itself, from what it has in its prefix cache."""
+        """Returns one engine's answer by itself, for which it uses its prefix cache."""
         return await self.router.answer(engine.url, completion(prompt, TOKENS))
 
     async def check(self, references: list[Reference], answers: list[Answer]) -> None:
-        """Every answer is there, and right by its token ids."""
+        """Asserts that every request has an answer, and that its token ids are right."""
         for reference, answer in zip(references, answers, strict=True):
             assert answer.status == 200, answer.body
             right = await self.right(reference.prompt)
@@ -207,12 +208,12 @@ class Scene:
         await asyncio.to_thread(lambda: self.pair.wait_lease_ends(before, **expected))
 
     async def wait_renewed(self, terms: float) -> None:
-        """P has heard as many renewals as it does in so many terms."""
+        """Waits until P has heard as many renewals as it hears of one consumer in `terms` terms."""
         goal = _renewals(self.pair.p.metrics()) + terms * RENEWALS_PER_TERM
         await self.wait(self.pair.p, lambda m: _renewals(m) >= goal, f"renewed for {terms:g} terms")
 
     async def reuse_blocks(self) -> None:
-        """Let P give its free blocks to somebody else, who finds nothing in its prefix cache: each block is written."""
+        """Makes P write each of its free blocks for other prompts, of which its prefix cache has nothing."""
         prompts = draw_prompts(4 * self.pair.p.spec.data_parallel_size, seed=99, shortest=2990)
         work = [self.router.compute_alone(self.pair.p.url, prompt, TOKENS) for prompt in prompts]
         for answer in await gather(work):
@@ -220,7 +221,7 @@ class Scene:
 
     @asynccontextmanager
     async def busy(self, engine: Engine, seats: int = 2) -> AsyncIterator[None]:
-        """While it lasts, all of the engine's seats are taken and further requests wait in its queue."""
+        """Keeps all of the engine's seats taken while it lasts, so that further requests wait in its queue."""
         blockers = [
             asyncio.create_task(self.router.compute_alone(engine.url, prompt, BLOCKER_TOKENS))
             for prompt in draw_prompts(seats, seed=7, shortest=200, longest=240)
@@ -249,8 +250,8 @@ async def gather(work: Iterable[Awaitable[T]]) -> list[T]:
 
 
 async def read_fresh(s: Scene, seed: int, count: int = 3, longest: int = 1500) -> None:
-    """Prefill and read at once: right answers, and P has its blocks back. (That it did not wait for the term shows in
-    the causes: `Pair.lease_ends`.)"""
+    """Prefills prompts and reads each at once: answers are right, and P has its blocks back. (The causes,
+    `Pair.lease_ends`, show that it did not wait for the term.)"""
     for prompt in draw_prompts(count, seed=seed, longest=longest):
         reference = await s.router.prefill(prompt)
         answer = await s.router.decode(reference, TOKENS)
@@ -259,7 +260,7 @@ async def read_fresh(s: Scene, seed: int, count: int = 3, longest: int = 1500) -
 
 
 async def read_late(s: Scene, seed: int) -> tuple[Reference, Answer]:
-    """Read after the lease has expired and P has given all its blocks to others."""
+    """Reads after the lease has expired and P has written all its blocks anew; returns the reference and the answer."""
     reference = await s.router.prefill(draw_prompts(1, seed=seed, shortest=1000)[0])
     await s.wait_drained()
     await s.reuse_blocks()
@@ -267,11 +268,11 @@ async def read_late(s: Scene, seed: int) -> tuple[Reference, Answer]:
 
 
 async def wait_in_queue(s: Scene, seed: int, terms: float) -> None:
-    """Requests wait for so many terms in the queue of a busy D; then they are read, and right."""
+    """Lets requests wait for `terms` terms in the queue of a busy D; then they are read, and right."""
     async with s.busy(s.pair.d):
         references = await s.prefill(draw_prompts(2, seed=seed, longest=800))
         decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
         await s.wait_waiting(s.pair.d, 2)
-        # It is the time that has to pass: a stock engine counts nothing that could be waited for instead.
+        # A fixed time has to pass: a stock engine counts nothing that could be waited for instead.
         await asyncio.sleep(terms * TERM_S)
     await s.check(references, await gather(decodes))

@@ -1,4 +1,4 @@
-"""The benchmarks of churn and fence over real NIXL and vLLM's code: they run, and what goes wrong stops them."""
+"""The benchmarks of churn and fence run over real NIXL and vLLM's code, and whatever goes wrong stops them."""
 
 import pytest
 
@@ -64,7 +64,7 @@ def test_a_word_that_is_not_armed_stops_the_benchmark(capfd: pytest.CaptureFixtu
 
 
 def _with_the_words_beside_its_own(address: WorkerAddress) -> WorkerAddress:
-    """None of them is armed."""
+    """The address with the base of its words one word further, none of which is armed."""
     return WorkerAddress(address.metadata, address.base, FenceAddress(address.fence.base + 8, address.fence.slots - 1))
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks with real engines stand on: the client, processor time, and engines that watch themselves."""
+"""The parts of the benchmarks with real engines: the client, processor time, and engines that watch themselves."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from tests.realengines.pairs import Pair, consumer, producer, running
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
 TRAFFIC = Traffic("a few", 300, 8, clients=2, requests=4)
-# Three seats' worth of requests wait; in all it takes some seconds.
+# As many requests wait as three seats have to answer; the whole takes some seconds.
 QUEUE = replace(Queue(), waiting=6, answer_tokens=96, others=1, producer_blocks=700)
 LIVES_S = 6.0
 
@@ -60,7 +60,7 @@ def test_a_streamed_answer_is_the_right_one_and_costs_processor_time(pair: Pair)
 
     assert answers(block, TRAFFIC.answer_tokens) == asyncio.run(alone())
     assert all(0 < seen.first_token_s <= seen.last - seen.began <= block.wall_s for seen in block.seen)
-    # Two cores cannot give more.
+    # Two cores give at most two seconds of processor time a second.
     assert 0 < took_s <= 2 * block.wall_s + 0.1
     pair.wait_drained()
 
@@ -77,5 +77,5 @@ def test_leases_wait_in_the_queue_and_the_engines_write_down_their_pauses(pair: 
             activity = sum_up(read(probes, engine, what, life.began, life.began + life.lived_s))
             assert activity is not None
             assert 0 <= activity.waited_s <= activity.longest_s < LIVES_S
-            # The agent looks a hundred times a second at least, if it is let.
+            # The agent looks a hundred times a second at least, if it gets the processor.
             assert activity.per_s > 1

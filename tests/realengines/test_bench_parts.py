@@ -1,6 +1,6 @@
 """The benchmarks of single parts run, find what they say they find, and measure vLLM's own code at work.
 
-Nothing depends on a time here: the figures are `make bench`'s.
+Nothing depends on a time here: `make bench` takes the figures.
 """
 
 import math
@@ -35,7 +35,7 @@ def test_a_benchmark_runs_and_leaves_rows_goals_and_plots(name: str, tmp_path: P
 
 
 def test_stock_extends_every_lease_that_a_heartbeat_names() -> None:
-    """What is timed is vLLM's code doing its work."""
+    """The call that is timed is vLLM's code doing its work."""
     from proof.bench.core.renewal import stock
     from proof.bench.core.stock import SilentNixl, bare_worker, hearer, held, hold, request_ids
 
@@ -70,13 +70,13 @@ def test_an_idle_step_keeps_what_is_out_and_a_worker_of_stock_looks_at_each() ->
 
 
 def test_a_step_that_has_something_to_do_does_it() -> None:
-    """The engine that idles in the benchmark is no dummy: revoked leases are cleared, and their blocks let go."""
+    """The engine that idles in the benchmark works: it clears the words of revoked leases, and lets their blocks go."""
     from proof.bench.core.idle_step import leased_engine
     from proof.bench.core.stock import request_ids
 
     ids = request_ids(5)
     leased = leased_engine(ids)
-    # One term without a consumer.
+    # One term passes without a consumer.
     for _ in range(round(31 / 0.05)):
         leased.agent.turn(0.05)
     output = leased.work(leased.build())
@@ -109,7 +109,7 @@ def test_stock_beats_for_every_request_of_an_interval() -> None:
 
 
 def test_stock_sends_as_often_as_the_larger_side_has_workers() -> None:
-    """Heartbeats and notices, by vLLM's own handshake and read code, for all pairs of sizes."""
+    """Heartbeats and notices are counted by vLLM's own handshake and read code, for all pairs of sizes."""
     from proof.bench.wire.measure import TPS, times_stock
     from proof.bench.wire.stock import beats_per_term, notices
 

@@ -1,4 +1,4 @@
-"""`kv_both` on both sides with n-gram speculation, and a side channel on IPv6: each engine is P and D at once."""
+"""Engines that are P and D at once: `kv_both` on both sides, n-gram speculation, and a side channel on IPv6."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def other_way(pair: Pair) -> Pair:
 
 
 def test_each_prefills_for_the_other_at_once(pair: Pair) -> None:
-    """Sessions in both directions between the same two agents; drafts are made, and the answers are right with them."""
+    """The same two agents have sessions in both directions; drafts are made, and the answers are right with them."""
 
     async def one_way(s: Scene, seed: int) -> None:
         async def one(prompt: str) -> tuple[int, ...]:
@@ -72,7 +72,7 @@ def test_each_prefills_for_the_other_at_once(pair: Pair) -> None:
 
 @pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
 def test_late_read_is_never_wrong(pair: Pair, back: bool) -> None:
-    """S1, in either direction."""
+    """S1: a late read is never wrong, in either direction."""
     used = other_way(pair) if back else pair
 
     async def scene(s: Scene) -> None:
@@ -86,7 +86,7 @@ def test_late_read_is_never_wrong(pair: Pair, back: bool) -> None:
 
 
 def test_other_block_sizes_are_computed_on_both(pair: Pair, model: Path, logs: Path) -> None:
-    """Stock reads blocks of another size, and answers wrongly from each: D computes, and lets P's blocks go."""
+    """Stock reads blocks of another size, and answers wrongly. With kvlease D computes, and lets P's blocks go."""
     large = producer(
         model, name="D-64", role="kv_consumer", cores=(1,), num_blocks=150, extra_args=("--block-size", "64")
     )
@@ -104,7 +104,7 @@ def test_other_block_sizes_are_computed_on_both(pair: Pair, model: Path, logs: P
 
 
 def test_a_consumer_by_role_can_prefill(pair: Pair, model: Path, logs: Path) -> None:
-    """Stock works with any role on P (dynamo 15057): so does kvlease."""
+    """Stock works with any role on P (dynamo 15057), and so does kvlease."""
     engine = Engine(producer(model, name="P-consumer", role="kv_consumer"), logs)
     with running(engine):
         odd = Pair(engine, pair.d)

@@ -10,8 +10,8 @@ from proof.cli.main import main
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 
 SEED = 1367
-"""With a network: a killed decode engine, a cut, a stalled decode engine. The term is short: nothing here depends on a
-lease that lives on."""
+"""The seed of a run with these faults: a killed decode engine, a cut, a stalled decode engine. The term is short, since
+nothing here depends on a lease that lives on."""
 REQUESTS, FAULTS = 24, 3
 
 

@@ -1,4 +1,4 @@
-"""Clients that leave, at any moment of their request's life: nothing is stranded, and what comes next is right."""
+"""Clients that leave at any moment of their request's life: nothing is stranded, and the next answer is right."""
 
 import asyncio
 import time
@@ -23,8 +23,8 @@ def pair(shared_pair: Pair) -> Pair:
 
 
 def test_a_client_leaves_in_every_phase(pair: Pair) -> None:
-    """vllm 41269, 29906, 19223: during its prefill, between, while it is read, while it decodes. P frees at once, and
-    not when the term is over; the same prompt is read and answered rightly afterwards."""
+    """vllm 41269, 29906, 19223: a client leaves during its prefill, before its decode, while its blocks are read, while
+    it decodes. P frees at once, not at the end of the term; the same prompt is then read and answered rightly."""
 
     async def scene(s: Scene) -> None:
         prompts = draw_prompts(MOMENTS + 1, seed=200, shortest=2000, longest=2400)
@@ -38,7 +38,7 @@ def test_a_client_leaves_in_every_phase(pair: Pair) -> None:
         whole_s = time.monotonic() - began
         for moment, prompt in enumerate(prompts):
             request = begin(live(prompt))
-            # It is the time that has to pass: the phases are those of a request that is let live.
+            # A fixed time has to pass: the phases are those of a request that nobody aborts.
             await asyncio.sleep(whole_s * moment / MOMENTS)
             request.cancel()
             with suppress(asyncio.CancelledError, httpx.TransportError):
@@ -55,7 +55,7 @@ def test_a_client_leaves_in_every_phase(pair: Pair) -> None:
     pair.wait_no_slot_used()
     after = pair.lease_ends()
     ended = {cause: after[cause] - before.get(cause, 0) for cause in after if after[cause] != before.get(cause, 0)}
-    # Of a client that leaves between P's answer and D's question nobody hears: its lease alone may have to run out.
+    # No engine hears of a client that leaves between P's answer and D's question: its lease alone may have to expire.
     assert ended.get("expired", 0) <= 1, ended
     assert ended["released"] > MOMENTS / 3
 

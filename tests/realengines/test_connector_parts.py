@@ -1,4 +1,4 @@
-"""The connector's parts with vLLM imported but no engine running."""
+"""The connector's parts, with vLLM imported but no engine running."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ PROMPT = Fingerprint(tokens=64, digest=7)
 
 
 class NoLooking(dict[Any, Any]):
-    """A dict that must not be iterated over: what is done with it costs the same at any size."""
+    """A dict that refuses to be iterated over, so that its users cost the same at any size."""
 
     def __iter__(self) -> Iterator[Any]:
         return self._refuse()
@@ -42,7 +42,7 @@ class NoLooking(dict[Any, Any]):
 
 
 def forbid_looking(part: Any) -> int:
-    """Makes every dict in which `part` keeps something of each lease one that must not be looked through. How many."""
+    """Makes every dict of `part`, each with an entry a lease, refuse to be iterated over. Returns their number."""
     names = [name for name in getattr(part, "__slots__", None) or vars(part) if type(getattr(part, name)) is dict]
     for name in names:
         setattr(part, name, NoLooking(getattr(part, name)))
@@ -64,7 +64,7 @@ def agent() -> LeaseAgent:
 
 
 def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: LeaseAgent) -> None:
-    """The hooks of a step touch what changed in it, and nothing else."""
+    """The hooks of a step touch only the leases that changed in it."""
     from kvlease.vllm.in_scheduler import SchedulerLeases
 
     leases = SchedulerLeases(agent, CONFIG, workers=1, groups=1)
@@ -78,7 +78,7 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
     step.hear((), WorkerReport())
     step.end_step()
     leases.stats.take()
-    # One lease more and one less, beside the ten thousand.
+    # One lease is granted and one is aborted, beside the ten thousand.
     grant(producer, "new", blocks=1)
     agent.abort(refs[7].token)
     agent.turn(time.monotonic())
@@ -91,7 +91,7 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
 
 
 def test_an_engine_may_follow_another_one_in_its_process() -> None:
-    """vLLM takes back the metrics of the one before by their names, which are not ours."""
+    """vLLM unregisters the metrics of the engine before by its own names, which are not those of kvlease's metrics."""
     from prometheus_client import REGISTRY, Counter, Gauge, Histogram
     from vllm.v1.metrics.prometheus import unregister_vllm_metrics
 
@@ -107,7 +107,7 @@ def test_an_engine_may_follow_another_one_in_its_process() -> None:
 
 
 def test_r35_an_image_is_known_by_its_content_where_vllm_only_counts_it() -> None:
-    """Without a processor cache and a prefix cache: two engines count alike, and their images are not the same."""
+    """R35: without processor and prefix caches vLLM only counts images, and equal numbers can be different images."""
     import torch
     from vllm.multimodal.inputs import MultiModalBatchedField, MultiModalFieldElem, MultiModalKwargsItem
 
@@ -150,7 +150,7 @@ def test_statistics_add_up_across_workers_and_the_scheduler() -> None:
     assert not one.is_empty()
     assert one.clone_and_reset().data["kvlease_counts"]
     assert one.is_empty()
-    # All that this vLLM has to tell: each minor has some more.
+    # The statistics that this vLLM has: each minor has some more.
     recorded = [getattr(one, name) for name in dir(one) if name.startswith("record_") and name != "record_transfer"]
     assert one.record_kv_expired_req in recorded
     for tell in (lambda: one.set_gauge("active_leases", "", 0), *recorded):
@@ -179,7 +179,7 @@ def test_an_untested_vllm_is_refused_with_a_way_out(version: str, monkeypatch: p
     ],
 )
 def test_what_cannot_be_guaranteed_is_refused(extra: dict[str, Any], parallel: dict[str, int], said: str) -> None:
-    """Where stock vLLM would run and kvlease could not keep its promises, the engine does not start."""
+    """An engine does not start with settings that stock vLLM runs with and kvlease cannot keep its promises under."""
     from kvlease.vllm.settings import refuse_unguaranteed
 
     transfer = SimpleNamespace(get_from_extra_config=lambda key, default: extra.get(key, default))
@@ -199,7 +199,7 @@ def test_what_cannot_be_guaranteed_is_refused(extra: dict[str, Any], parallel: d
     ],
 )
 def test_what_vllm_cannot_hand_over_is_refused(more: dict[str, Any], said: str) -> None:
-    """vLLM refuses some of it for its own connector, by name, and some of it in some versions only (R37)."""
+    """R37: kvlease refuses what vLLM refuses for its own connector only, by name, or in some versions only."""
     from kvlease.vllm.settings import refuse_unguaranteed
 
     usual: dict[str, Any] = {
@@ -232,7 +232,7 @@ def test_the_plugin_makes_the_connector_known_by_name() -> None:
 
 @pytest.mark.parametrize("host", ["a b", "\0", "[::", "", "tcp://x", "host:1", "\ud800", "%s", "é"])
 def test_a_host_that_is_none_is_an_unavailable_card(host: str) -> None:
-    """R14: the endpoint comes from a router or a client, and may be anything."""
+    """R14: an endpoint, which comes from a router or a client, may be anything."""
     from kvlease.vllm.side_channel import fetch_card
 
     with pytest.raises(CardUnavailable, match="no lease card from"):
@@ -253,7 +253,7 @@ def test_every_question_for_a_card_gets_an_answer() -> None:
 
 
 def test_reads_without_notices_send_none() -> None:
-    """The notice is held back whether it would go with the data or by itself; all else reaches NIXL."""
+    """A notice is held back whether it would go with the data or by itself; everything else reaches NIXL."""
     from kvlease.vllm.notices import without_notices
 
     sent: list[object] = []

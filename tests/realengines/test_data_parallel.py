@@ -41,7 +41,7 @@ def test_fresh_reads_are_right_between_all_cores(pair: Pair) -> None:
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
-    """S1: the core that granted has given the blocks to others."""
+    """S1: no read is wrong after the core that granted the lease has given its blocks to others."""
 
     async def scene(s: Scene) -> None:
         reference, answer = await read_late(s, seed=241)
@@ -54,7 +54,7 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
 
 
 def test_a_killed_core_of_the_consumer_gives_the_blocks_back_at_once(pair: Pair) -> None:
-    """R18: vLLM ends the other core with it. No lease of either is waited for until its term is over."""
+    """R18: vLLM ends the other core with it. P waits for no lease of either until its term is over."""
 
     async def scene(s: Scene) -> None:
         claims = pair.p.metrics().value("kvlease:claims_total")
@@ -80,7 +80,7 @@ def test_a_killed_core_of_the_consumer_gives_the_blocks_back_at_once(pair: Pair)
 
 
 def test_a_killed_core_of_the_producer_costs_no_answer(pair: Pair) -> None:
-    """R22: what waited on either core of P is computed on D, rightly; D lives."""
+    """R22: D computes, rightly, the requests that waited on either core of P; D lives."""
 
     async def scene(s: Scene) -> None:
         prompts = draw_prompts(4, seed=243, longest=800)

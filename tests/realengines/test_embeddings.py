@@ -1,4 +1,4 @@
-"""R35: prompts that are no tokens: right, the same or others than P computed."""
+"""R35: prompts that are no tokens are answered rightly, whether they are those that P computed or others."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
 
 
 def embedded(model: Path, prompt: str) -> str:
-    """As vLLM takes it: the embeddings of the prompt's tokens, a tensor that torch has saved, in base64."""
+    """The embeddings of the prompt's tokens as vLLM takes them: a tensor that torch has saved, in base64."""
     import torch
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
@@ -37,7 +37,7 @@ def embedded(model: Path, prompt: str) -> str:
 
 
 def test_embeddings_are_computed_again_and_keep_nothing_on_p(pair: Pair, model: Path) -> None:
-    """vLLM reads as many tokens as a prompt has ids, and of embeddings alone none: as on stock, D computes them."""
+    """R35: vLLM reads as many tokens as a prompt has ids, so none of embeddings alone: D computes them, as on stock."""
     prompt = draw_prompts(1, seed=230, longest=900)[0]
 
     async def scene(s: Scene) -> None:

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.essential]
 
 @pytest.fixture
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lease agents talk over no network."""
+    """Lease agents get a transport in memory instead of a network."""
     from kvlease.vllm import scheduler
 
     def open_agent(_: Any, config: Any, engine_id: str) -> LeaseAgent:
@@ -28,7 +28,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config() -> Any:
-    """vLLM's, of a plain engine."""
+    """vLLM's configuration of a plain engine."""
     plain = engine_config()
     plain.model_config = SimpleNamespace(use_mla=False, has_inner_state=False)
     plain.cache_config.mamba_cache_mode = "none"
@@ -41,7 +41,7 @@ def config() -> Any:
 
 @pytest.fixture
 def scheduler(in_memory: None) -> Iterator[Any]:
-    """kvlease's half of an engine with one worker and room for eight leases."""
+    """kvlease's scheduler half of an engine with one worker and room for eight leases."""
     from kvlease.vllm.scheduler import LeasedScheduler
 
     del in_memory
@@ -59,7 +59,7 @@ def scheduler(in_memory: None) -> Iterator[Any]:
 
 
 def prefilled(scheduler: Any, request_id: str, output: str | None = None) -> tuple[bool, dict[str, Any]]:
-    """What is answered to a request whose prefill has been done for another engine."""
+    """The answer to a request that was prefilled for another engine: whether its blocks are held, and its params."""
     from vllm.v1.request import RequestStatus
 
     kind = None if output is None else SimpleNamespace(output_kind=SimpleNamespace(name=output))
@@ -79,7 +79,7 @@ def prefilled(scheduler: Any, request_id: str, output: str | None = None) -> tup
 
 
 def test_a_leased_request_has_no_deadline_in_vllm(scheduler: Any) -> None:
-    """vLLM's worker looks at every request that has one in every step: 160 us with ten thousand."""
+    """A deadline costs vLLM's worker a look at its request in every step: 160 us with ten thousand."""
     held, offer = prefilled(scheduler, "r")
     assert held
     assert offer["do_remote_prefill"]
@@ -88,7 +88,7 @@ def test_a_leased_request_has_no_deadline_in_vllm(scheduler: Any) -> None:
 
 
 def test_a_prompt_of_a_list_that_nobody_is_told_of_is_answered_as_any_without_a_lease(scheduler: Any) -> None:
-    """And vLLM has its blocks back at once."""
+    """R35: a prompt of a list whose reference nobody gets has no lease, and vLLM has its blocks back at once."""
     first_held, first = prefilled(scheduler, "cmpl-1-0-0a1b2c3d", "FINAL_ONLY")
     held, second = prefilled(scheduler, "cmpl-1-1-0a1b2c3d", "FINAL_ONLY")
     assert (first_held, held) == (True, False)
@@ -126,7 +126,7 @@ def test_a_scheduler_half_keeps_one_attribute_on_vllms() -> None:
 
 
 def test_a_worker_half_keeps_one_attribute_on_vllms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the start of an engine to the end of a step."""
+    """kvlease keeps a single attribute on vLLM's worker half from the start of an engine to the end of a step."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorWorker
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import NixlConnectorMetadata
 

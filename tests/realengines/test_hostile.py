@@ -1,4 +1,4 @@
-"""Clients and peers that send whatever they like to real engines: these live, and answers stay right (R14, S1)."""
+"""Real engines live, and answer rightly, whatever clients and peers send them (R14, S1)."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ def alive(pair: Pair) -> Iterator[None]:
 
 
 def chosen(right: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """What stock vLLM's engine is known to end with, or to wait for without end."""
+    """The params that are known to end stock vLLM's engine, or to make it wait without end."""
     lease = right["kv_lease"]
     yield {"do_remote_prefill": True}
     yield {"do_remote_prefill": True, "kv_lease": lease}
@@ -99,10 +99,10 @@ def drawn(right: Mapping[str, Any], count: int) -> Iterator[dict[str, Any]]:
 
 
 async def borne(s: Scene, params: dict[str, Any], known: Mapping[str, Any], prompt: str) -> None:
-    """A hostile request about a prefill of its own is answered, and with the right tokens if with any.
+    """Asserts that a hostile request about a prefill of its own is answered, and that any tokens of it are right.
 
-    Unless it names other blocks: nothing binds these to the lease, so who writes them gets what he asked for, and so
-    does whoever sends the same prompt, by the prefix cache. That is stock's trust in its routers.
+    A request that names other blocks may get wrong tokens, and through the prefix cache so may later requests with the
+    same prompt: nothing binds block ids to a lease. Stock trusts its routers in the same way.
     """
     fresh = (await s.router.prefill(prompt)).kv_transfer_params
     used = _with(params, known, fresh)
@@ -130,7 +130,7 @@ def test_r14_hostile_params_are_borne_by_a_decode_engine(pair: Pair) -> None:
 
 
 def _with(params: dict[str, Any], known: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[str, Any]:
-    """The hostile params about the fresh prefill: what was right about the one they were made from is right again."""
+    """The hostile params, made to name the fresh prefill wherever they were right about the one that they came from."""
     lease = params.get("kv_lease")
     updated = {key: fresh[key] if value == known.get(key, ()) else value for key, value in params.items()}
     if isinstance(lease, dict):
@@ -182,7 +182,7 @@ def test_s4_a_hostile_peer_of_the_lease_agent_is_borne_and_counted(pair: Pair) -
             await read_fresh(s, seed=50)
 
         pair.play(scene)
-    # Malformed to the message: five of each; of the five beginnings, three are no magic.
+    # Each malformed message was sent five times, and three of the five beginnings are no magic.
     expected = {"magic": 15, "encoding": 5, "body": 5, "hello_sender": 1}
     pair.p.wait_for_metrics(
         lambda m: {kind: _refused(m, kind) - before[kind] for kind in expected} == expected, "done with what was wrong"

@@ -1,4 +1,4 @@
-"""vllm 52234: a hybrid model, with sliding-window and full attention in KV cache groups of their own, fails closed."""
+"""vllm 52234: a hybrid model, with KV cache groups of sliding-window and of full attention, never answers wrongly."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_fresh_reads_are_right(pair: Pair) -> None:
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
-    """S1: stock vLLM 0.32 answers wrongly here."""
+    """S1: a late read is never wrong, where stock vLLM 0.32 answers wrongly."""
 
     async def scene(s: Scene) -> None:
         reference, answer = await read_late(s, seed=32)

@@ -1,4 +1,4 @@
-"""Mamba layers beside attention: of a prompt they keep one state, and P computes all but the last token of it."""
+"""Mamba layers beside attention: they keep one state of a prompt, and P computes all but its last token."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ def pair(logs: Path) -> Iterator[Pair]:
 
 
 def test_fresh_reads_are_right(pair: Pair) -> None:
-    """D takes it from the last token; the lease is bound to the prompt as it came, uncut (R35)."""
+    """R35: D goes on from the last token, which P did not compute; the lease is bound to the prompt as it came."""
 
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=231)
@@ -40,7 +40,7 @@ def test_fresh_reads_are_right(pair: Pair) -> None:
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
-    """S1: the state of a layer is one block, which goes to the next prompt."""
+    """S1: a late read is never wrong, though a layer's state is one block, which the next prompt takes."""
 
     async def scene(s: Scene) -> None:
         reference, answer = await read_late(s, seed=232)

@@ -21,11 +21,11 @@ NAMES = ("LeasedNixlConnector", "NixlConnector", "NixlPullConnector")
 
 @pytest.fixture(autouse=True)
 def untouched() -> Iterator[None]:
-    """vLLM's configuration writes into the environment, and kvlease's plugin into vLLM's registry and classes."""
+    """Undoes what a test writes: vLLM's configuration into the environment, kvlease's plugin into vLLM's classes."""
     from vllm.config import VllmConfig
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
-    # What is set once, when NIXL is imported, stays.
+    # Importing NIXL sets variables once, which stay: so it happens before the environment is kept.
     import kvlease.vllm.compat  # noqa: F401
 
     decide = VllmConfig.__post_init__
@@ -65,7 +65,7 @@ def class_of(transfer: Any) -> type:
 
 
 def forget_kvlease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a process with `VLLM_PLUGINS=""`, in which the connector is still to be imported."""
+    """Makes this process one with `VLLM_PLUGINS=""`, in which the connector is not imported yet."""
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     KVConnectorFactory._registry.pop(NAMES[0], None)
@@ -74,7 +74,7 @@ def forget_kvlease(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_under_every_name_the_module_gives_the_leased_connector(name: str) -> None:
-    """The factory takes the module before its registry. It goes by one class name: statistics are filed by that."""
+    """R37: the factory takes the module before its registry. All names are one class: its name files the statistics."""
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
     from kvlease.vllm import LeasedNixlConnector
@@ -113,13 +113,13 @@ def test_kvlease_takes_the_place_of_stocks_names_where_it_is_told_to() -> None:
     register()
     register()
     assert class_of(transfer("NixlConnector")) is class_of(transfer("NixlPullConnector")) is LeasedNixlConnector
-    # Nobody reads from a push that kvlease does not know; and whoever names stock's module has chosen stock.
+    # kvlease leaves push connectors alone, and whoever names stock's module has chosen stock.
     assert class_of(transfer("NixlPushConnector")) is NixlPushConnector
     assert class_of(transfer("NixlConnector", NixlPullConnector.__module__)) is NixlPullConnector
 
 
 def test_a_configuration_carries_the_choice_to_where_the_environment_does_not_reach() -> None:
-    """vLLM hands Ray's workers the variables whose names it knows, and the configuration."""
+    """R37: vLLM hands Ray's workers the configuration, but only those variables of the environment that it knows."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnector
 
     from kvlease.vllm import LeasedNixlConnector
@@ -148,7 +148,7 @@ def test_a_value_that_says_nothing_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_without_plugins_the_connector_makes_itself_known(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """vllm 57683: the API server rebuilds the statistics of MultiConnector's children through the registry."""
+    """R37, vllm 57683: the API server rebuilds the statistics of MultiConnector's children through the registry."""
     from vllm.distributed.kv_transfer.kv_connector.v1.multi_connector import MultiConnector
 
     forget_kvlease(monkeypatch)
@@ -161,7 +161,7 @@ def test_without_plugins_the_connector_makes_itself_known(name: str, monkeypatch
 
 
 class Shown:
-    """One of Prometheus's metrics, as far as vLLM and kvlease use them."""
+    """A stand-in for a metric of Prometheus, as far as vLLM and kvlease use it."""
 
     found: dict[str, float]
 
@@ -182,7 +182,7 @@ class Shown:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_childs_statistics_are_shown_under_any_name(name: str) -> None:
-    """Filed by the class's name in the engine, and looked up by it in the API server; beside a child without any."""
+    """R37: the engine files a child's statistics by its class's name, and the API server finds them by it."""
     from prometheus_client import Counter, Gauge, Histogram
     from vllm.distributed.kv_transfer.kv_connector.v1.multi_connector import MultiConnector
 
@@ -194,7 +194,7 @@ def test_a_childs_statistics_are_shown_under_any_name(name: str) -> None:
     shown = MultiConnector.build_prom_metrics(config, kinds, ["engine"], {0: ["0"]})
     stats = LeasedNixlConnector.build_kv_connector_stats()
     stats.count("grants", "", 2)
-    # As it comes from an engine: the connectors' own statistics, by the names of their classes.
+    # An engine sends the connectors' own statistics, by the names of their classes.
     connector = MultiConnector.__new__(MultiConnector)
     half = LeasedNixlConnector.__new__(LeasedNixlConnector)
     half.connector_scheduler = SimpleNamespace(step_ended=lambda: stats)  # type: ignore[assignment]
@@ -204,13 +204,13 @@ def test_a_childs_statistics_are_shown_under_any_name(name: str) -> None:
 
 
 def state_layout(transfer: Any) -> Any:
-    """What vLLM sets for Mamba's state on a CPU."""
+    """The layout that vLLM sets for Mamba's state on a CPU; None where it sets none."""
     config_with(transfer)
     return os.environ.get(LAYOUT)
 
 
 def routed_experts(transfer: Any) -> Any:
-    """Whether vLLM refuses to return them beside this connector."""
+    """The error by which vLLM refuses to return routed experts beside this connector; None where it does not."""
     config = config_with(transfer)
     verify = getattr(config, "_verify_aux_output_compatibility", None)
     if verify is None:
@@ -224,7 +224,7 @@ def routed_experts(transfer: Any) -> Any:
 
 
 def asked(transfer: Any) -> Any:
-    """Whether it is NIXL, for whoever asks or compares: context parallelism, HiSparse, Step5, Dynamo."""
+    """The answers to those who ask whether the connector is NIXL: context parallelism, HiSparse, Step5, Dynamo."""
     config = config_with(transfer).kv_transfer_config
     return config.has_connector("NixlConnector"), config.kv_connector
 
@@ -235,7 +235,7 @@ def asked(transfer: Any) -> Any:
 def test_what_vllm_decides_by_name_is_decided_as_for_stock(
     decide: Callable[[Any], Any], module: str | None, around: Callable[..., Any]
 ) -> None:
-    """Under `LeasedNixlConnector`, with the plugin, by itself and as a child."""
+    """R37: with the plugin, vLLM decides for `LeasedNixlConnector` as for stock, by itself and as a child."""
     from kvlease.vllm import LeasedNixlConnector
     from kvlease.vllm.plugin import register
 
@@ -254,7 +254,7 @@ def test_what_vllm_decides_by_name_is_decided_as_for_stock(
 @pytest.mark.parametrize("layout", [None, "SD", "DS"])
 @pytest.mark.parametrize("state", [True, False])
 def test_mambas_state_without_the_plugin_is_refused_with_a_way_out(name: str, layout: str | None, state: bool) -> None:
-    """Under the leased name alone nobody sets the layout then; vLLM's own sentence does not say why."""
+    """R37: under the leased name alone nothing sets the layout then, and vLLM's own error does not say why."""
     from kvlease.vllm.plugin import refuse_unset_layout
 
     if layout is not None:
@@ -281,7 +281,7 @@ def test_somebody_elses_connector_keeps_its_name() -> None:
 
 
 def test_the_nixl_that_vllm_uses_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """R37: on ROCm another package; and by way of vLLM, which sets UCX up before NIXL is imported."""
+    """R37: kvlease takes NIXL from vLLM, which sets UCX up before it imports it, and has another package on ROCm."""
     from vllm.distributed import nixl_utils
 
     from kvlease.errors import UnsupportedEngine

@@ -28,7 +28,7 @@ def leased(role: str, name: str, **settings: str) -> dict[str, Any]:
 
 
 def beside(role: str, folder: Path) -> dict[str, Any]:
-    """vLLM's connector that keeps every prompt in files: it saves layer by layer, and loads what it has itself."""
+    """The settings of vLLM's connector that keeps every prompt in files: it saves layer by layer, and loads its own."""
     extra = {"shared_storage_path": str(folder)}
     return {"kv_connector": "ExampleConnector", "kv_role": role, "kv_connector_extra_config": extra}
 
@@ -47,14 +47,14 @@ def pair_of(model: Path, logs: Path, p: dict[str, Any], d: dict[str, Any]) -> It
 
 @pytest.fixture(scope="module")
 def stock_name(model: Path, logs: Path) -> Iterator[Pair]:
-    """P: stock's name and kvlease's module. D: stock's configuration, in an environment where kvlease is stock."""
+    """A pair: P has stock's name and kvlease's module, D stock's configuration where kvlease replaces stock."""
     p = {"name": "P-module", "transfer": MODULE, "extra_env": NO_PLUGINS}
     yield from pair_of(model, logs, p, {"name": "D-replaces", "extra_env": REPLACES})
 
 
 @pytest.fixture(scope="module")
 def children(model: Path, logs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """P: the leased name by the plugin, first of two. D: the leased name by its module, second, and no plugins."""
+    """A pair: P has the leased name by the plugin, first of two; D has it by its module, second, without plugins."""
     p_files, d_files = (tmp_path_factory.mktemp(name) for name in ("p-files", "d-files"))
     first = multi(leased("kv_producer", "LeasedNixlConnector"), beside("kv_producer", p_files))
     second = multi(beside("kv_consumer", d_files), leased("kv_consumer", "LeasedNixlConnector", **MODULE))

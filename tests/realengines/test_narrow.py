@@ -1,4 +1,4 @@
-"""Small engines: prompts are computed in pieces, and requests are preempted for want of blocks; and they are ended."""
+"""Small engines compute prompts in pieces, preempt requests for want of blocks, and end while leases are out."""
 
 import asyncio
 import time
@@ -29,9 +29,9 @@ PIECE_TOKENS = 160
 PREEMPTIONS = "vllm:num_preemptions_total"
 LONG = 256
 DRAINING = "[shutdown] EngineCore: start mode=drain"
-"""What vLLM's engine core logs when it has heard of its end."""
+"""The line that vLLM's engine core logs when it is told to end."""
 ENDING = "request processing complete"
-"""And when nothing keeps it any more."""
+"""The line that it logs when no request keeps it any more."""
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
 
 
 def test_prompts_computed_in_pieces_are_read(pair: Pair) -> None:
-    """Chunked prefill: P's blocks are offered when the last piece is done; D's computed again in pieces when late."""
+    """P offers its blocks when the last piece of a prefill is done; D computes a late prompt again in pieces."""
 
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=220, count=2, longest=2000)
@@ -64,8 +64,8 @@ def test_prompts_computed_in_pieces_are_read(pair: Pair) -> None:
 
 
 def test_requests_are_preempted_on_either_side(pair: Pair) -> None:
-    """P preempts its own beside leases that are out (a preempted prefill is `test_engine_producer.py`'s); what D
-    preempts, after its read, it computes again."""
+    """P preempts requests of its own beside leases that are out (`test_engine_producer.py` preempts a prefill); D
+    computes a request that it preempts after its read again."""
 
     async def scene(s: Scene) -> None:
         prompts = draw_prompts(4, seed=222, shortest=900, longest=1000)
@@ -88,8 +88,8 @@ def test_requests_are_preempted_on_either_side(pair: Pair) -> None:
 
 
 def test_a_producer_that_is_told_to_end_stays_for_its_leases(pair: Pair) -> None:
-    """SIGTERM with `--shutdown-timeout` and two leases out: P leaves when D has read one and the other has expired,
-    and not before."""
+    """P, told to end by SIGTERM with `--shutdown-timeout` and two leases out, leaves when D has read one and the other
+    has expired, and not before."""
 
     async def scene(s: Scene) -> bool:
         prompts = draw_prompts(2, seed=223, shortest=600, longest=800)
@@ -99,7 +99,7 @@ def test_a_producer_that_is_told_to_end_stays_for_its_leases(pair: Pair) -> None
         reference, _unread = await s.prefill(prompts)
         ending = begin(asyncio.to_thread(pair.p.terminate, 60))
         await asyncio.to_thread(pair.p.wait_until, lambda: DRAINING in pair.p.log_path.read_text(), "told to end")
-        await asyncio.sleep(1)  # It is the time that has to pass.
+        await asyncio.sleep(1)  # A fixed time has to pass.
         assert ENDING not in pair.p.log_path.read_text()
         answer = await s.router.decode(reference, 8)
         assert answer.token_ids == right

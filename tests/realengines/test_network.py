@@ -1,4 +1,4 @@
-"""The network of namespaces, as the kernel does it."""
+"""The network of namespaces, with the kernel's own means."""
 
 import subprocess
 import sys
@@ -41,7 +41,7 @@ def network() -> Iterator[Network]:
 
 
 def arrived(network: Network, sender: str, receiver: str) -> int:
-    """How many packets of `PACKETS` went through."""
+    """The number of packets that arrived, of `PACKETS` sent."""
     host = network.place(receiver).host
     receiving = subprocess.Popen(
         [*network.place(receiver).launcher, sys.executable, "-c", RECEIVE, host], stdout=subprocess.PIPE, text=True
@@ -71,7 +71,7 @@ def test_packets_are_lost_as_told_and_pass_again_when_it_is_over(network: Networ
 
 
 def test_a_cut_in_one_direction_is_none_in_the_other(network: Network) -> None:
-    # Who is to be spoken to must be known before: the question for it would be cut as well.
+    # Both ends have to know each other's address before the cut, which would lose the question for it as well.
     assert arrived(network, "d1", "p") == PACKETS
     assert arrived(network, "p", "d1") == PACKETS
     network.lose("d1", 1.0, ["from"])
@@ -80,7 +80,7 @@ def test_a_cut_in_one_direction_is_none_in_the_other(network: Network) -> None:
 
 
 def test_a_slow_link_loses_what_waits_for_too_long(network: Network) -> None:
-    """At 1 kbit/s one packet takes 0.4 s: those that come after the first burst would wait for minutes."""
+    """A packet takes 0.4 s at 1 kbit/s: those that come after the first burst would wait for minutes."""
     network.slow("d1", 1)
     assert arrived(network, "p", "d1") < PACKETS
     network.heal("d1")

@@ -1,4 +1,4 @@
-"""The fence over real NIXL: one-sided reads of another process's words, and what becomes of them when it dies (S1)."""
+"""The fence over real NIXL: one-sided reads of another process's words, also of one that has died (S1)."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ OVER_TCP = os.environ.get("UCX_TLS") == "tcp"
 
 
 class Consumer:
-    """A worker of D: its data-plane agent, connected to the producer's, and the verifier on it."""
+    """A worker of D: its data-plane agent, which is connected to the producer's, and its verifier."""
 
     def __init__(self, producer: PeerProcess, capacity: int = 64, lost_after_s: float = WAIT_S) -> None:
         from nixl._api import nixl_agent, nixl_agent_config
@@ -38,7 +38,7 @@ class Consumer:
         return FenceWord(self.producer_name, self.fence.word(slot), token)
 
     def verdicts(self, count: int) -> dict[Hashable, Verdict]:
-        """Polls until there are `count`."""
+        """Polls until there are `count` verdicts, and returns them by request."""
         verdicts: dict[Hashable, Verdict] = {}
 
         def enough() -> bool:
@@ -86,7 +86,7 @@ def test_a_word_is_intact_while_armed_and_revoked_when_cleared_or_reused(
 
 
 def test_every_slot_is_its_own_word(producer: PeerProcess, consumer: Consumer) -> None:
-    """More requests than landing words, to the last slot of the table."""
+    """Each slot of the table, to the last one, has its own word, read by more requests than there are landing words."""
     for slot in range(0, SLOTS, 3):
         assert producer.call("arm", slot, slot + 1) is None
     for slot in range(SLOTS):
@@ -139,7 +139,7 @@ def test_a_killed_producer_fails_its_reads(producer: PeerProcess, consumer: Cons
 
 @pytest.mark.skipif(not OVER_TCP, reason="over shared memory a stopped producer's words can still be read")
 def test_a_stopped_producers_reads_are_lost_and_land_where_nobody_looks(producer: PeerProcess) -> None:
-    """What NIXL does: the read stays under way; what it brings in the end must not vouch for another request."""
+    """S1: NIXL keeps a stopped producer's read under way; a word that lands late must not vouch for another read."""
     consumer = Consumer(producer, capacity=2, lost_after_s=0.2)
     assert producer.call("arm", 7, TOKEN) is None
     consumer.verifier.post("before", [consumer.word(7)])
@@ -171,7 +171,7 @@ def test_a_removed_agents_reads_fail_and_their_words_are_retained(producer: Peer
 
 @pytest.mark.skipif(not OVER_TCP, reason="over shared memory reads do not wait for the producer")
 def test_nixl_lets_a_released_read_land(producer: PeerProcess, consumer: Consumer) -> None:
-    """Why a word is kept until its read has ended: should NIXL change this, the verifier may become simpler."""
+    """NIXL lets a released read land, so the verifier keeps its word until it ends. It need not, should NIXL change."""
     assert producer.call("arm", 7, TOKEN) is None
     consumer.verifier.post("connects", [consumer.word(7)])
     assert consumer.verdicts(1) == {"connects": Verdict.INTACT}

@@ -1,4 +1,4 @@
-"""Addresses that hostile peers give: nothing but `PeerGone`, and no harm to anybody else (R14)."""
+"""An address from a hostile peer raises `PeerGone` and nothing else, and harms nobody else (R14)."""
 
 import random
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def hostile() -> Iterator[PeerProcess]:
 
 
 def renamed(peer: PeerProcess, name: bytes) -> bytes:
-    """Its address, under another name of the same length."""
+    """The peer's address under another name, which has to have the same length."""
     own = agent_name(peer.incarnation).encode()
     assert len(name) == len(own)
     return peer.address.replace(own, name)
@@ -42,12 +42,12 @@ def renamed(peer: PeerProcess, name: bytes) -> bytes:
 def test_nobody_gets_an_address_of_his_own_under_anothers_name(
     transport: NixlTransport, peer: PeerProcess, hostile: PeerProcess
 ) -> None:
-    """NIXL says NotAllowed when that name is known already: once an error that ended the lease agent."""
+    """R14: NIXL says NotAllowed when that name is known already, an error that once ended the lease agent."""
     connect_both(transport, peer)
     forged = renamed(hostile, agent_name(PEER).encode())
     with pytest.raises(PeerGone, match="is not its own"):
         transport.connect(OTHER, forged)
-    # He who is connected stays so, whatever address comes under his name.
+    # A peer that is connected stays connected, whatever address comes under its name.
     transport.connect(PEER, forged)
     both_directions_work(transport, peer)
 
@@ -60,7 +60,7 @@ def test_a_name_that_is_no_text_leaves_nothing_behind(transport: NixlTransport, 
 
 
 def test_a_name_inside_the_name_leaves_nothing_behind(transport: NixlTransport, peer: PeerProcess) -> None:
-    """The right name stands somewhere in the address, but it is not what NIXL takes for the agent's."""
+    """R14: the right name stands somewhere in the address, but NIXL takes another one for the agent's."""
     own = agent_name(PEER).encode()
     longer = peer.address.replace((24).to_bytes(8, "little") + own, (25).to_bytes(8, "little") + b"\xff" + own)
     assert longer != peer.address
@@ -72,7 +72,7 @@ def test_a_name_inside_the_name_leaves_nothing_behind(transport: NixlTransport, 
 
 
 def test_damaged_addresses_are_refused_and_kill_nobody(hostile: PeerProcess) -> None:
-    """In a process of its own: NIXL reads them in native code, which would end it."""
+    """R14: no damaged address ends a process of its own, though NIXL reads addresses in native code."""
     chance = random.Random(1)
     with PeerProcess(PEER) as victim:
         for _ in range(150):

@@ -1,4 +1,4 @@
-"""What the lease agent relies on NIXL for, with real NIXL and processes that die, stop and come back (R12, R18)."""
+"""The lease agent's transport on real NIXL, among processes that die, stop and come back (R12, R18)."""
 
 import os
 import subprocess
@@ -62,7 +62,7 @@ def peer_receives(transport: NixlTransport, peer: PeerProcess, count: int) -> li
 
 
 def send_until_gone(transport: NixlTransport, peer: int) -> float:
-    """Seconds from now until `send` raises `PeerGone`."""
+    """Sends until `send` raises `PeerGone`, and returns the seconds that this took."""
     start = time.monotonic()
 
     def gone() -> bool:
@@ -118,7 +118,7 @@ def test_a_killed_peer_is_gone_at_once_and_stays_so(transport: NixlTransport, pe
     connect_both(transport, peer)
     both_directions_work(transport, peer)
     peer.kill()
-    # Measured: 5 to 20 ms. The bound is what makes P's blocks free in seconds after a kill, not a benchmark.
+    # It was measured as 5 to 20 ms. The bound is no benchmark: P's blocks are to be free in seconds after a kill.
     assert send_until_gone(transport, PEER) < 2.0
     for _ in range(3):
         with pytest.raises(PeerGone, match="is dead"):
@@ -169,7 +169,7 @@ def test_who_disconnects_still_hears_the_other_side(transport: NixlTransport, pe
 
 
 def test_what_was_sent_before_disconnecting_arrives(transport: NixlTransport, peer: PeerProcess) -> None:
-    """So a `Bye` may be followed by `disconnect` at once."""
+    """A message that was sent before `disconnect` arrives, so a `Bye` may be followed by it at once."""
     transport.connect(PEER, peer.address)
     transport.send(PEER, b"bye")
     transport.disconnect(PEER)
@@ -186,7 +186,7 @@ def test_a_stopped_peer_blocks_nobody_and_gets_everything_later(transport: NixlT
         transport.send(PEER, n.to_bytes(4, "little") * 2000)
         transport.receive()
         longest_s = max(longest_s, time.monotonic() - start)
-    # Measured: 6 ms at most. A send that waited for the peer would wait for ever.
+    # It was measured as 6 ms at most. A send that waited for the peer would wait for ever.
     assert longest_s < 2.0
     start = time.monotonic()
     transport.disconnect(PEER)
@@ -239,7 +239,7 @@ def test_the_address_of_another_incarnation_is_refused(transport: NixlTransport,
 def test_notifications_of_foreign_agents_are_dropped_and_counted(transport: NixlTransport, peer: PeerProcess) -> None:
     from nixl._api import nixl_agent, nixl_agent_config
 
-    # The last one is what makes NIXL's own binding fail to decode the batch.
+    # The last name makes NIXL's own binding fail to decode the batch.
     names = ["vllm-worker-0", "kvlease-1", "kvlease-000000000000000G", b"\xff\xfe"]
     foreigners = [nixl_agent(name, nixl_agent_config(enable_prog_thread=False)) for name in names]
     for n, foreigner in enumerate(foreigners, start=1):
@@ -257,7 +257,7 @@ def test_notifications_of_foreign_agents_are_dropped_and_counted(transport: Nixl
 
 
 def test_peers_that_come_and_go_leave_nothing_behind(transport: NixlTransport) -> None:
-    """R12. In one process, 300 short-lived agents; a leak of one kept endpoint each would show in fds and memory."""
+    """R12: 300 short-lived agents in a process leave nothing; an endpoint kept of each would show in fds and memory."""
 
     def come_and_go(incarnation: int) -> None:
         visitor = NixlTransport(incarnation)
@@ -296,7 +296,7 @@ def test_peers_that_come_and_go_leave_nothing_behind(transport: NixlTransport) -
 
 
 def test_what_the_network_decides_over_tcp_only() -> None:
-    """UCX prefers shared memory on one host; between hosts there is none."""
+    """The same tests pass over TCP alone: UCX prefers shared memory on one host, and between hosts there is none."""
     if os.environ.get("UCX_TLS") == "tcp":
         pytest.skip("this is the run over TCP")
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""kvlease on both sides, one worker each: what a request can meet between its prefill and its first token."""
+"""kvlease on both sides, one worker each, and all that can happen to a request from its prefill to its first token."""
 
 import asyncio
 import dataclasses
@@ -22,7 +22,7 @@ def pair(shared_pair: Pair) -> Pair:
 
 @pytest.fixture(autouse=True)
 def drained(pair: Pair) -> Iterator[None]:
-    """Every test leaves both engines alive and P without a held block: nothing is stranded, whatever happened."""
+    """Asserts that a test leaves both engines alive and P without a held block: nothing is stranded."""
     yield
     assert pair.d.is_alive()
     pair.wait_drained()
@@ -34,22 +34,22 @@ def with_lease(reference: Reference, lease: object) -> Reference:
 
 
 def test_idle_workers_leave_their_cores_to_others(pair: Pair) -> None:
-    """0010: what spins starves everything else on its core, the lease agents among it, for seconds."""
+    """An idle worker leaves its core to others (decision 0010): one that spins starves the lease agents for seconds."""
 
     def spent_s() -> list[float]:
         times = [psutil.Process(pid).cpu_times() for engine in (pair.p, pair.d) for pid in engine.worker_pids()]
         return [t.user + t.system for t in times]
 
     began, before = time.monotonic(), spent_s()
-    time.sleep(1)  # It is the time that has to pass.
+    time.sleep(1)  # A fixed time has to pass.
     after, elapsed_s = spent_s(), time.monotonic() - began
-    # A thread that spins takes all of it.
+    # A thread that spins takes all of the time.
     assert max(end - start for start, end in zip(before, after, strict=True)) < 0.5 * elapsed_s
 
 
 @pytest.mark.essential
 def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
-    """R1, R19: the plain case. Blocks are released by the consumer; none is held until the term is over."""
+    """R1, R19: fresh reads are right, and the consumer releases the blocks: none is held until the term is over."""
 
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=1, count=5, longest=3000)
@@ -60,7 +60,7 @@ def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
 
 @pytest.mark.essential
 def test_late_read_is_never_wrong(pair: Pair) -> None:
-    """S1, R19, R20: the lease has expired and P has given the blocks to others. The prompt is computed again."""
+    """S1, R19, R20: when the lease has expired and others have the blocks, D computes the prompt again."""
 
     async def scene(s: Scene) -> None:
         references = await s.prefill(draw_prompts(2, seed=2, shortest=1000))
@@ -80,7 +80,7 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
 
 @pytest.mark.essential
 def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
-    """vllm 41269, 19223, 29906: D aborts what it never scheduled. P hears of it, and does not wait for the term."""
+    """vllm 41269, 19223, 29906: D aborts requests that it never scheduled; P hears of it, and frees before the term."""
 
     async def scene(s: Scene) -> None:
         async with s.busy(pair.d):
@@ -97,7 +97,7 @@ def test_abort_while_waiting_frees_the_producer_at_once(pair: Pair) -> None:
 
 @pytest.mark.essential
 def test_siblings_share_a_lease(pair: Pair) -> None:
-    """R24: with n = 3 nobody frees under another: three reads of one lease, three right answers."""
+    """R24: with n = 3 no sibling frees under another: three reads of one lease give three right answers."""
 
     async def scene(s: Scene) -> None:
         reference = await s.router.prefill(draw_prompts(1, seed=4)[0])
@@ -159,7 +159,7 @@ def test_long_step_loses_no_lease(pair: Pair) -> None:
 
 
 def test_stalled_decoder_answers_right(pair: Pair) -> None:
-    """S1, R18: D is stopped beyond its lease while P reuses the blocks; then it goes on. Alive, so not orphaned."""
+    """S1, R18: D is stopped beyond its lease while P reuses the blocks, then goes on. It lives: nothing is orphaned."""
 
     async def scene(s: Scene) -> None:
         before = pair.lease_ends()
@@ -183,12 +183,12 @@ def test_stalled_decoder_answers_right(pair: Pair) -> None:
     "lease", [None, "x", 7, [], {}, {"version": 2}, {"version": 1, "incarnation": "00", "token": "0" * 16, "slot": -1}]
 )
 def test_unreadable_reference_is_not_read(pair: Pair, lease: object) -> None:
-    """R14: what a router made of the reference is refused and counted; the answer is right all the same."""
+    """R14: a reference that a router has damaged is refused and counted, and the answer is right all the same."""
 
     async def scene(s: Scene) -> None:
         reference = await s.router.prefill(draw_prompts(1, seed=10, longest=300)[0])
         await s.check([reference], [await s.router.decode(with_lease(reference, lease), TOKENS)])
-        # Only who can name the lease can drop it: read it, so that the next test need not wait for its term.
+        # Only who can name the lease can drop it. A read of it keeps the next test from waiting for its term.
         await s.check([reference], [await s.router.decode(reference, TOKENS)])
 
     refused = pair.d.metrics().value("kvlease:refused_total", kind="bad_reference")

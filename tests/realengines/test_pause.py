@@ -1,6 +1,6 @@
 """R38: `/pause`, `/resume` and `/reset_prefix_cache` with leases out: a pause is no long step, and nothing is stranded.
 
-As whoever trains does it: all engines paused, weights changed, all resumed (vllm 41180, 58041).
+Training uses them so: all engines are paused, the weights change, and all are resumed (vllm 41180, 58041).
 """
 
 import asyncio
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 STALL_LIMIT_S = 3600.0
 PATIENCE_S = 120.0
-"""For a pause: a wide bound, and still far below what one takes that waits for the stall limit."""
+"""The bound of a pause: wide, and still far below the time of a pause that waits for the stall limit."""
 KEEP = "pause?mode=keep&clear_cache=false"
 CLAIMS = "kvlease:claims_total"
 
@@ -37,7 +37,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
 
 @pytest.fixture(autouse=True)
 def drained(pair: Pair) -> Iterator[None]:
-    """Both engines live on, and P has neither a lease nor a slot in use."""
+    """Asserts that a test leaves both engines alive, and P without a lease or a slot in use."""
     yield
     assert pair.d.is_alive()
     pair.wait_drained()
@@ -56,7 +56,7 @@ async def claimed(s: Scene, before: float) -> None:
 
 
 def test_a_paused_consumer_lets_its_leases_go_and_a_pause_of_p_ends_with_them(pair: Pair) -> None:
-    """D's agent renewed for a paused engine as for one in a long step, and P's pause took the stall limit."""
+    """R38: D's agent stops renewing for a paused engine, so P's pause ends without waiting for the stall limit."""
 
     async def scene(s: Scene) -> None:
         claims = s.pair.p.metrics().value(CLAIMS)
@@ -74,7 +74,7 @@ def test_a_paused_consumer_lets_its_leases_go_and_a_pause_of_p_ends_with_them(pa
 
 
 def test_a_lease_lives_through_a_short_pause_of_its_consumer(pair: Pair) -> None:
-    """L2: its last renewal reaches an extension far, and renewals go on with the first step after it."""
+    """L2: the consumer's last renewal holds for an extension, and its first step after the pause renews again."""
 
     async def scene(s: Scene) -> None:
         claims = s.pair.p.metrics().value(CLAIMS)
@@ -83,7 +83,7 @@ def test_a_lease_lives_through_a_short_pause_of_its_consumer(pair: Pair) -> None
             decode = begin(s.router.decode(reference, TOKENS))
             await claimed(s, claims)
             await post(pair.d, KEEP)
-            await asyncio.sleep(1.5)  # It is the time that has to pass: longer than it takes to see the pause.
+            await asyncio.sleep(1.5)  # A fixed time has to pass: longer than it takes to see the pause.
             await post(pair.d, "resume")
             await s.wait_renewed(1.5)
         await s.check([reference], [await decode])
@@ -93,7 +93,7 @@ def test_a_lease_lives_through_a_short_pause_of_its_consumer(pair: Pair) -> None
 
 
 def test_a_pause_of_p_waits_for_whoever_reads(pair: Pair) -> None:
-    """A paused P still clears words and frees blocks: D reads what is out, and with that the pause is complete."""
+    """R38: a paused P still clears words and frees blocks: D reads what is out, and with that the pause is complete."""
 
     async def scene(s: Scene) -> None:
         reference = await s.router.prefill(draw_prompts(1, seed=53, shortest=500)[0])
@@ -108,7 +108,7 @@ def test_a_pause_of_p_waits_for_whoever_reads(pair: Pair) -> None:
 
 
 def test_a_pause_that_aborts_leaves_nothing_behind(pair: Pair) -> None:
-    """`mode=abort` on D: what waits there goes, and its lease with it."""
+    """R38: `mode=abort` on D ends the requests that wait there, and their leases with them."""
 
     async def scene(s: Scene) -> None:
         claims = s.pair.p.metrics().value(CLAIMS)
@@ -126,13 +126,13 @@ def test_a_pause_that_aborts_leaves_nothing_behind(pair: Pair) -> None:
 
 @pytest.mark.parametrize("running_too", ["false", "true"])
 def test_a_cache_that_is_reset_under_a_lease_gives_no_block_away(pair: Pair, running_too: str) -> None:
-    """S1: on P while the lease is out, and on D while it decodes: right answers, from the lease's own blocks."""
+    """S1: answers are right, from the lease's own blocks, though P resets while it is out, and D while it decodes."""
     reset = f"reset_prefix_cache?reset_running_requests={running_too}"
 
     async def scene(s: Scene) -> None:
         prompts = draw_prompts(3, seed=55, shortest=1000, longest=1200)
         references = await s.prefill(prompts[:2])
-        # Their blocks are not free, so vLLM says that it could not, in its own way for each.
+        # The requests' blocks are not free, so vLLM says that it could not reset, in its own way for each engine.
         if running_too == "true":
             await post(pair.p, reset, status=500)
         else:

@@ -1,4 +1,4 @@
-"""What operators set: the policy `fail`, few fence slots, settings that are refused.
+"""The settings of operators: the policy `fail`, few fence slots, settings that are refused.
 
 Scheduler and worker are one process here, as vLLM runs a single GPU by default.
 """
@@ -43,7 +43,7 @@ def test_late_read_fails_rather_than_answer_wrongly(pair: Pair) -> None:
 
 
 def test_without_a_slot_nothing_is_offered(pair: Pair) -> None:
-    """Never an unfenced lease: when all slots are used, D computes the prompt itself, rightly; it is counted."""
+    """P never grants an unfenced lease: with all slots used, D computes the prompt itself, rightly; it is counted."""
 
     async def scene(s: Scene) -> None:
         prompts = draw_prompts(SLOTS + 1, seed=54, longest=400)
@@ -59,7 +59,7 @@ def test_without_a_slot_nothing_is_offered(pair: Pair) -> None:
 
 
 def test_bad_setting_stops_the_engine(model: Path, logs: Path) -> None:
-    """R10: the engine does not start, and its log names the key, the value, what is allowed, and an example."""
+    """R10: an engine with a bad setting does not start; its log has the key, the value, what is allowed, an example."""
     engine = Engine(producer(model, name="P-refused", extra_config={"kv_lease_duration": 0.5}), logs)
     with pytest.raises(EngineError, match="died"), running(engine):
         pass

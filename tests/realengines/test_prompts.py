@@ -1,4 +1,4 @@
-"""R35: a lease is bound to its prompt; and what prompts can be: lists, token ids, with a salt."""
+"""R35: a lease is bound to its prompt, of any kind: lists of prompts, token ids, prompts with a salt."""
 
 import json
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ def pair(shared_pair: Pair) -> Pair:
 
 @pytest.fixture(autouse=True)
 def drained(pair: Pair) -> Iterator[None]:
-    """The leases of a hand-off that reached another prompt end with their term; nothing else is left."""
+    """Asserts that a test leaves nothing; a lease whose reference reached another prompt may have to expire first."""
     yield
     pair.wait_drained()
     pair.wait_no_slot_used()
 
 
 def texts(count: int, seed: int, tokens: int) -> list[str]:
-    """Prompts of so many tokens."""
+    """Returns `count` prompts of `tokens` tokens each."""
     return draw_prompts(count, seed=seed, shortest=tokens, longest=tokens)
 
 
@@ -101,7 +101,7 @@ def test_the_cache_salt_is_part_of_the_prompt(pair: Pair, at_p: str | None, at_d
         params = await s.hand_off(prompt, **salts[0])
         assert (await s.use(prompt, params, **salts[1])).token_ids == await s.right(prompt)
         if at_p != at_d:
-            # Its owner can read it still.
+            # The lease's owner can still read it.
             assert (await s.use(prompt, params, **salts[0])).token_ids == await s.right(prompt)
 
     with pair.counting(ends={"released": 1}, checks={"intact": 1}):
@@ -117,7 +117,7 @@ async def ids_of(s: Scene, prompt: str) -> list[int]:
 
 
 def test_token_ids_with_more_asked_of_them_are_read(pair: Pair) -> None:
-    """Prompts as token ids, also a list of them; logprobs; min_tokens."""
+    """D reads prompts that are token ids or lists of them, also with logprobs and min_tokens."""
     first, second = texts(2, seed=180, tokens=250)
     asked: dict[str, Any] = {"logprobs": 2, "min_tokens": 4}
 
@@ -134,7 +134,7 @@ def test_token_ids_with_more_asked_of_them_are_read(pair: Pair) -> None:
 
 
 def test_one_reference_is_used_many_times(pair: Pair) -> None:
-    """R19, R24: four at once, by a router that lost count, and once more when the lease is over: all are right."""
+    """R19, R24: a router uses one reference four times at once, and again after its lease: all answers are right."""
     (prompt,) = texts(1, seed=190, tokens=900)
 
     async def scene(s: Scene) -> None:

@@ -1,4 +1,4 @@
-"""The simulation of a fleet is believed where it agrees with engines: one crash, played by both."""
+"""The simulation of a fleet agrees with real engines on one crash, which both play."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from proof.realengines.model import build_model
 pytestmark = pytest.mark.engine
 
 ON_A_BUSY_MACHINE = Bounds(answered=0.4, block_s=0.6, left=0.7, free_after_s=3.0)
-"""Twice those of the benchmark: it measures the engines' speed before the scene, and others may come in between."""
+"""Twice the benchmark's bounds: it measures the engines' speed before the scene, and others may use the cores since."""
 
 
 def test_the_simulation_agrees_with_real_engines_about_a_crash() -> None:

@@ -1,4 +1,4 @@
-"""What `proof/realengines/serve.py` changes in vLLM, where no engine shows it."""
+"""The changes of `proof/realengines/serve.py` to vLLM that no running engine shows."""
 
 import os
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.engine
 
 
 def test_processes_that_wait_for_each_other_do_not_yield(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0010: the flag is vLLM's own, and a vLLM without it would go on yielding and say nothing."""
+    """vLLM's own flag stops the yielding (decision 0010): a vLLM without it would go on yielding, and say nothing."""
     from vllm.distributed import utils
     from vllm.distributed.device_communicators import shm_broadcast
 

@@ -1,4 +1,4 @@
-"""Lease cards over vLLM's handshake side channel, and whatever else may answer there (R6, R14)."""
+"""Lease cards over vLLM's handshake side channel, and anything else that may answer there (R6, R14)."""
 
 import threading
 from collections import Counter
@@ -20,7 +20,7 @@ CARD = LeaseCard([1], 7, b"address", [WorkerFence(0, 0, 4096, 16)])
 
 @contextmanager
 def answering(*parts: bytes) -> Iterator[Endpoint]:
-    """A listener that answers whatever it is asked with these parts."""
+    """A listener that answers any question with these parts."""
     import zmq
 
     context = zmq.Context()
@@ -61,7 +61,7 @@ def test_a_card_that_is_served_as_vllm_serves_its_own_comes_back_as_it_was() -> 
     ids=["empty", "no msgpack", "deep", "stock", "deep card", "text", "large"],
 )
 def test_r14_what_is_no_card_is_an_unavailable_one(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And never another error: in a worker, that would end the engine."""
+    """R14: an answer that is no card raises `CardUnavailable`; another error in a worker would end the engine."""
     from kvlease.vllm import side_channel
 
     monkeypatch.setattr(side_channel, "FETCH_TIMEOUT_MS", 500)
@@ -90,7 +90,7 @@ def listening(counts: "Counter[str]") -> Iterator[Endpoint]:
 
 
 def ask(endpoint: Endpoint, *parts: bytes) -> list[bytes]:
-    """What the listener answers to these parts, as they are; nothing when it does not."""
+    """Sends these parts as they are, and returns the listener's answer; nothing where it gives none."""
     import zmq
 
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
@@ -122,7 +122,7 @@ def ask(endpoint: Endpoint, *parts: bytes) -> list[bytes]:
     ],
 )
 def test_r14_the_listener_outlives_any_question(question: tuple[bytes, ...]) -> None:
-    """Stock's ends with the first of these, and with it all handshakes with the engine and its lease card."""
+    """R14: the first of these questions ends stock's listener, and so all handshakes with the engine and its card."""
     from kvlease.vllm.side_channel import fetch_card
 
     counts: Counter[str] = Counter()
@@ -135,7 +135,7 @@ def test_r14_the_listener_outlives_any_question(question: tuple[bytes, ...]) -> 
 
 
 def test_r14_a_worker_hears_notices_only() -> None:
-    """Anybody on the network can send any bytes to a worker's NIXL agent; stock ends with what it cannot read."""
+    """R14: anybody can send a worker's NIXL agent any bytes; a stock worker ends at those that it cannot read."""
     from kvlease.vllm.notices import arrived, take_notices
 
     class Agent:

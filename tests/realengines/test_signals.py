@@ -1,4 +1,4 @@
-"""R38: nothing goes silent. What stock's operators watch counts on, and what kvlease cannot guard is told."""
+"""R38: the signs that stock's operators watch go on counting, and what kvlease cannot guard is told."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 @pytest.fixture(scope="module")
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    # A short term on P: what is read here is read at once.
+    # P's term is short: every read here comes at once.
     settings = {"extra_config": {"kv_lease_duration": 2}}
     pair = Pair(Engine(producer(model, **settings), logs), Engine(consumer(model), logs))
     with running(pair.p, pair.d):
@@ -24,7 +24,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
 
 
 def test_vllms_own_counter_of_expiries_counts_on(pair: Pair) -> None:
-    """vllm 32340: alerts that operators have on it fire as before, and the engine's log says it."""
+    """R38, vllm 32340: operators' alerts on vLLM's counter fire as before, and the engine's log says it."""
 
     async def scene(s: Scene) -> None:
         await s.prefill(draw_prompts(1, seed=61, longest=400))
@@ -39,7 +39,7 @@ def test_vllms_own_counter_of_expiries_counts_on(pair: Pair) -> None:
 
 
 def test_a_router_that_drops_the_lease_is_told_of(pair: Pair) -> None:
-    """smg 1622: D reads as from stock, right and unfenced; P can tell, by the notice that it gets."""
+    """R38, smg 1622: D reads as from stock, right and unfenced; P can tell, by the notice that it gets."""
 
     async def scene(s: Scene) -> None:
         whole = await s.router.prefill(draw_prompts(1, seed=62, longest=400)[0])

@@ -1,6 +1,6 @@
-"""R9: a stock decode engine reads from kvlease. What stock does there is not better, and nothing is worse.
+"""R9: a stock decode engine reads from kvlease. It has stock's guarantees, no better and no worse.
 
-It and test_stock_producer.py are two modules, so that there is one pair of engines at a time on the two cores.
+This and test_stock_producer.py are two modules, so that there is one pair of engines at a time on the two cores.
 """
 
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
 
 
 def test_stock_consumer_reads_and_releases(pair: Pair) -> None:
-    """It knows no fence and no lease agent: its completion notice ends the lease, and its slot is given back."""
+    """R9: stock knows no fence and no lease agent: its completion notice ends the lease and frees the slot."""
 
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=41)
@@ -47,7 +47,7 @@ def test_stock_consumer_reads_and_releases(pair: Pair) -> None:
 
 
 def test_stock_consumer_renews_by_heartbeat(pair: Pair) -> None:
-    """Its heartbeats name requests; they reach the lessor, and leases outlive their term in its queue."""
+    """R9: stock's heartbeats, which name requests, reach the lessor: leases outlive their term in stock's queue."""
 
     async def scene(s: Scene) -> None:
         await wait_in_queue(s, seed=42, terms=1.5)
@@ -59,11 +59,11 @@ def test_stock_consumer_renews_by_heartbeat(pair: Pair) -> None:
 
 
 def test_a_stock_consumer_that_reads_late_is_told_of_by_vllms_own_line(pair: Pair) -> None:
-    """R38: nothing saves it from a wrong answer, as on stock; the line by which operators learn of one is there."""
+    """R38: a stock consumer may answer wrongly, as it does with stock, and operators learn of it by vLLM's own line."""
 
     async def scene(s: Scene) -> None:
         await read_late(s, seed=43)
-        # vLLM's worker hears notices in its steps, and P has nothing else to do.
+        # vLLM's worker hears notices only in its steps, and P has nothing else to do.
         await s.right("one more request")
 
     with pair.counting(ends={"expired": 1}):

@@ -1,4 +1,4 @@
-"""R9: kvlease reads from a stock prefill engine. What stock does there is not better, and nothing is worse."""
+"""R9: kvlease reads from a stock prefill engine. It has stock's guarantees, no better and no worse."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
 
 
 def test_stock_producer_is_read_from(pair: Pair) -> None:
-    """No card, no kv_lease: the stock mechanism runs, completion notices and heartbeats included."""
+    """R9: without a card and a kv_lease the stock mechanism runs, completion notices and heartbeats included."""
 
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=43)

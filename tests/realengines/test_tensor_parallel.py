@@ -1,4 +1,4 @@
-"""R7: P's tensor parallelism larger or smaller than D's. Every rank of P agrees that a lease is over."""
+"""R7: P's tensor parallelism is larger or smaller than D's, and every rank of P agrees that a lease is over."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +24,7 @@ def pair(request: pytest.FixtureRequest, model: Path, logs: Path) -> Iterator[Pa
 
 @pytest.mark.essential
 def test_fresh_reads_are_right(pair: Pair) -> None:
-    """Every worker of D checks the fence of every worker of P that it has read from."""
+    """R7: every worker of D checks the fence of every worker of P that it has read from."""
 
     async def scene(s: Scene) -> None:
         await read_fresh(s, seed=21)
@@ -35,7 +35,7 @@ def test_fresh_reads_are_right(pair: Pair) -> None:
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
-    """S1, S2: the blocks were freed only after every rank had cleared its word."""
+    """S1, S2: P frees blocks only after every rank has cleared its word, so a late read is never wrong."""
 
     async def scene(s: Scene) -> None:
         reference, answer = await read_late(s, seed=22)

@@ -1,4 +1,4 @@
-"""What simulations share: calls in their order, equal chance for equal seeds, and processes that work as this one."""
+"""The parts that simulations share: calls in order, the same chance for the same seed, and worker processes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,7 +44,7 @@ def test_a_run_until_some_time_ends_at_that_time_or_when_it_is_done() -> None:
 
 
 def test_a_run_that_does_not_come_to_rest_breaks_l3() -> None:
-    """L3."""
+    """L3: a run that does not come to rest breaks the promise."""
     agenda, seen = BoundedAgenda(most_events=10), list[float]()
 
     def again() -> None:

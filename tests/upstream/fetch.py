@@ -1,4 +1,4 @@
-"""vLLM's own tests, from its source distribution. Kept in `.venv/upstream`, nothing of them in this repository."""
+"""vLLM's own tests, from its source distribution. They are kept in `.venv/upstream`, never in this repository."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def fetch_tests(minor: str, folder: Path, tools: Path) -> None:
-    """Have vLLM's `tests/` of the newest release of this minor in `folder`; a no-op where they are already.
+    """Puts vLLM's `tests/` of the newest release of this minor into `folder`; does nothing where they are already.
 
     pip builds what it downloads as source, and vLLM takes hours to build. `unearth`, in `tools`, finds and
     downloads as pip does.
@@ -18,7 +18,7 @@ def fetch_tests(minor: str, folder: Path, tools: Path) -> None:
     if (folder / "tests").is_dir():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    # Whole or not there: what is interrupted leaves no folder that looks like vLLM's tests.
+    # The folder is renamed at the end: an interrupted run leaves no folder that looks like vLLM's tests.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         command = [sys.executable, "-m", "unearth", f"vllm=={minor}.*", "--no-binary", "--link-only"]
         subprocess.run([*command, "--download", scratch], env=os.environ | {"PYTHONPATH": str(tools)}, check=True)

@@ -1,4 +1,4 @@
-"""A cache as the Hugging Face hub's client keeps it; every model that vLLM's tests name is a tiny one, made here."""
+"""A cache such as the Hugging Face hub's client keeps, in which each model that vLLM's tests name is a tiny one."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ _REVISION = "0" * 40
 
 
 def make_hub(home: Path) -> None:
-    """Fill `home` (`HF_HOME`) with what is not there yet."""
+    """Fills `home` (`HF_HOME`) with the models that are not there yet."""
     for name, build in _MODELS.items():
         repository = home / "hub" / f"models--{name.replace('/', '--')}"
         if repository.is_dir():
@@ -33,7 +33,7 @@ def _llama(folder: Path) -> None:
 
 
 def _gemma(folder: Path) -> None:
-    """Five layers of sliding windows to one of full attention, as theirs: six KV cache groups, and windows of 512."""
+    """Makes a Gemma with the real one's layers: five of sliding windows of 512, one of full attention; six groups."""
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     _llama(folder)
@@ -44,14 +44,14 @@ def _gemma(folder: Path) -> None:
     config.vocab_size += 1
     Gemma3ForCausalLM(config).save_pretrained(folder)
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
-    # A prompt of so many times "hi" is to have so many tokens.
+    # The tests count on one token for each "hi" of a prompt.
     tokenizer["model"]["vocab"]["hi"] = config.vocab_size - 1
     tokenizer["model"]["merges"] = [["h", "i"]]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
 def _opt(**shape: int) -> Callable[[Path], None]:
-    """A configuration of its own shape: nobody runs it, but its heads are shared out to ranks."""
+    """The builder of a configuration of this shape: no test runs the model, but its heads are divided among ranks."""
 
     def build(folder: Path) -> None:
         from transformers import OPTConfig

@@ -1,7 +1,7 @@
 """A pytest plugin: vLLM's tests meet kvlease wherever they name vLLM's pull connector or one of its two halves.
 
-They play an engine's parts one by one, with a NIXL that is a fake. What an engine would have given kvlease, and such a
-test does not, is given here.
+The tests play an engine's parts one by one, with a fake NIXL. The plugin gives kvlease what an engine would have given
+it and such a test does not.
 """
 
 import sys
@@ -30,7 +30,7 @@ from kvlease.vllm.side_channel import SideChannelCards
 from kvlease.vllm.worker import LeasedWorker
 
 SLOTS = 10_000
-"""Words of a fence that no worker of a test will ever arm."""
+"""The number of words in a fence that no worker of a test ever arms."""
 
 CONFIG = resolve({})
 _network = MemoryNetwork()
@@ -38,7 +38,7 @@ _schedulers: "weakref.WeakSet[Scheduler]" = weakref.WeakSet()
 
 
 class Bare:
-    """One that was made without `__init__`, and given what its test needs of vLLM's attributes, has kvlease's too."""
+    """A half that has kvlease's attributes even where a test made it without `__init__`, with vLLM's alone."""
 
     parts: ClassVar[dict[str, Callable[[Any], Any]]]
 
@@ -50,7 +50,7 @@ class Bare:
 
 
 class Scheduler(Bare, LeasedScheduler):
-    """`LeasedScheduler` in an engine of which there is no more than the scheduler."""
+    """A `LeasedScheduler` in an engine that consists of the scheduler alone."""
 
     parts: ClassVar = {
         "kv_cache_config": lambda _: MagicMock(transfer_groups=[MagicMock()]),
@@ -62,38 +62,38 @@ class Scheduler(Bare, LeasedScheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         _schedulers.add(self)
-        # As the handshake of its workers would.
+        # The handshake of its workers would do this.
         self._lease.open([WorkerFence(0, 0, 4096, SLOTS)])
 
     def set_xfer_handshake_metadata(self, metadata: Any) -> None:
-        """Also of payloads that no worker made."""
+        """Takes payloads that no worker made, too."""
         super().set_xfer_handshake_metadata({rank: _leased(payload) for rank, payload in metadata.items()})
 
     def on_new_request(self, request: Any) -> None:
         params = request.kv_transfer_params or {}
         ids = params.get("remote_block_ids")
         if isinstance(ids, list) and all(isinstance(block, int) for block in ids):
-            # Their requests name blocks without groups, as no engine does and no worker could read.
+            # vLLM's tests name blocks without groups, which no engine does and no worker could read.
             params["remote_block_ids"] = [ids for _ in self.kv_cache_config.transfer_groups]
         super().on_new_request(request)
 
     def request_finished(self, request: Any, block_ids: Any) -> Any:
         producer = self._lease.step.producer
         if (request.kv_transfer_params or {}).get("do_remote_decode") and not producer.has(request.request_id):
-            # Some play no more of a request than its end.
+            # Some tests play only the end of a request.
             producer.take_on(request.request_id, fingerprint_of(request))
             producer.prepare(request.request_id)
         return super().request_finished(request, block_ids)
 
 
 class Worker(Bare, LeasedWorker):
-    """`LeasedWorker` without a KV cache, which hardly any of the tests has."""
+    """A `LeasedWorker` without a KV cache, since hardly any of the tests has one."""
 
     parts: ClassVar = {"_lease": lambda self: WorkerLeases(self, _a_fence())}
 
 
 def _a_fence() -> LeaseWorker:
-    """What the registration of a KV cache would give; with a NIXL of its own, since the worker's may be anything."""
+    """The leases of a worker with a registered KV cache. Their NIXL is a fake: the worker's own may be anything."""
     nixl, errors = MagicMock(), AgentErrors((), Exception)
     verifier = FenceVerifier(nixl, RegisteredWords(nixl, CAPACITY), errors=errors)
     return LeaseWorker(FenceTable(RegisteredWords(nixl, SLOTS)), verifier, MagicMock())
@@ -120,12 +120,12 @@ INSTEAD_OF = {
 
 
 def put_in_place() -> None:
-    """In every module of vLLM that has one of the names, before tests import them. kvlease's own keep vLLM's."""
+    """Puts kvlease's classes under these names into vLLM's modules, not its own, before tests import them."""
     for module in [module for name, module in sys.modules.items() if name.startswith("vllm.")]:
         for name in INSTEAD_OF.keys() & vars(module).keys():
             setattr(module, name, INSTEAD_OF[name])
     for name in ("LeasedNixlConnector", "NixlConnector", "NixlPullConnector"):
-        # Not looked up any more, and so vLLM's surface is not checked any more: it is not vLLM's own now.
+        # A set name is not looked up, which would compare vLLM's surface: it is not vLLM's own now.
         setattr(kvlease.vllm, name, LeasedNixlConnector)
     vars(kvlease.vllm.connector).update(LeasedScheduler=Scheduler, LeasedWorker=Worker)
     vars(kvlease.vllm.in_scheduler)["NixlTransport"] = _in_memory
@@ -136,7 +136,7 @@ put_in_place()
 
 @pytest.fixture(autouse=True)
 def _schedulers_end_with_their_test() -> Iterator[None]:
-    """vLLM's tests shut hardly any down, and one that failed none. Of its own, nothing would be left running."""
+    """Shuts the schedulers of each test down, as vLLM's tests seldom do; their threads would go on running."""
     yield
     for scheduler in list(_schedulers):
         scheduler.shutdown()

@@ -17,16 +17,16 @@ import vllm
 MINOR = ".".join(vllm.__version__.split(".")[:2])
 UNIT = "tests/v1/kv_connector/unit/"
 STOCK = "stock"
-"""The kind of what vLLM's own connector does not pass here either."""
+"""The kind of the tests that vLLM's own connector does not pass here either."""
 LEASED = "in_place"
-"""The plugin that is there when kvlease is tested."""
+"""The name of the plugin that is loaded when kvlease is tested."""
 
 _KIND = pytest.StashKey[str]()
 _found: Counter[str] = Counter()
 
 
 class Cannot(NamedTuple):
-    """Why a test cannot pass; `never`: or passes by chance, now and then."""
+    """The reason why a test cannot pass. `never`: False where it passes by chance, now and then."""
 
     kind: str
     why: str
@@ -34,7 +34,7 @@ class Cannot(NamedTuple):
 
 
 def listed(minor: str, *, leased: bool) -> dict[str, Cannot]:
-    """By what is named in `cannot.toml`: a test, or with it all its parameters, a class or a file."""
+    """The entries of `cannot.toml` by what they name: a test, a test with all its parameters, a class or a file."""
     kinds: dict[str, Any] = tomllib.loads(Path(__file__).with_name("cannot.toml").read_text())["kinds"]
     return {
         test if test.startswith("tests/") else UNIT + test: Cannot(kind, entry["why"], entry.get("never", True))
@@ -52,7 +52,7 @@ def entry_of(test: str, entries: dict[str, Cannot]) -> str | None:
 
 
 def meets_a_connector(item: pytest.Item) -> bool:
-    """Of the files that are about connectors all, of others what says NIXL."""
+    """Tells whether a test is about connectors: all tests in the files on connectors, in others those that say NIXL."""
     if item.nodeid.startswith(UNIT):
         return True
     function = getattr(item, "function", None)
@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """vLLM's tests collect garbage after each test: half a second of it, were they to look at all that is imported."""
+    """Keeps imported objects out of the collection of garbage after each of vLLM's tests, which would take 0.5 s."""
     gc.collect()
     gc.freeze()
     gc.unfreeze = lambda: None

@@ -1,7 +1,7 @@
-"""`python -m tests.upstream.run MINOR [--stock] [pytest's arguments]`: vLLM's own tests, kvlease in stock's place.
+"""`python -m tests.upstream.run MINOR [--stock] [pytest's arguments]` runs vLLM's tests, kvlease in stock's place.
 
-The vLLM of that minor is the one that PYTHONPATH finds. Exit status 0: what is not listed in `cannot.toml` passes, and
-what is listed fails.
+The vLLM of that minor is the one that PYTHONPATH finds. Exit status 0: every test that `cannot.toml`
+lists fails, and all others pass.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.upstream.hub import make_hub
 HERE = Path(__file__).parent.resolve()
 HOME = Path(".venv/upstream").resolve()
 TOOLS = HOME / "tools"
-"""Of requirements/upstream.txt, apart from the environment that kvlease's own tests run in."""
+"""The folder of requirements/upstream.txt, apart from the environment that kvlease's own tests run in."""
 OPTIONS = ("-q", "-rfE", "--tb=short", "--timeout=120", "-p", "no:cacheprovider", "-W", "ignore")
 
 
@@ -33,7 +33,7 @@ def main() -> int:
     fetch_tests(chosen.minor, folder, TOOLS)
     make_hub(HOME / "hub")
     plugins = ["-p", "listed"] + ([] if chosen.stock else ["-p", "in_place"])
-    # No settings of ours: their tests have their own.
+    # kvlease's settings of pytest are left out: vLLM's tests have their own.
     command = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", *plugins, *OPTIONS, *_files(folder)]
     command += further
     return subprocess.run(command, cwd=folder, env=_environment(stock=chosen.stock)).returncode
@@ -50,15 +50,15 @@ def _environment(*, stock: bool) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path),
         "HF_HOME": str(HOME / "hub"),
         "HF_HUB_OFFLINE": "1",
-        # Two runs on one machine must not meet.
+        # Two runs on one machine must not use the same port.
         "VLLM_NIXL_SIDE_CHANNEL_PORT": str(free_port("localhost")),
-        # Of 0.33 there is only its Python here, over 0.32's kernels for the CPU.
+        # 0.33 is only its Python here, over 0.32's kernels for the CPU: it has to be told its device.
         "VLLM_TARGET_DEVICE": "cpu",
-        # GiB: some tests start engines, and ask for half of the machine's memory.
+        # In GiB: some tests start engines, which would ask for half of the machine's memory.
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "KVLEASE_REPLACES_NIXL": "0" if stock else "1",
     }
-    # Some register plugins of their own.
+    # Some tests register plugins of their own.
     environment.pop("VLLM_PLUGINS", None)
     return environment
 

@@ -1,4 +1,4 @@
-"""R35: what was computed for one prompt is never read for another (vllm 54707, 50559, 50558)."""
+"""R35: blocks that were computed for one prompt are never read for another (vllm 54707, 50559, 50558)."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -43,7 +43,7 @@ def test_the_reference_to_another_prompt_is_computed_here_and_counted(prompt: Fi
     assert side.other_prompts == {differs: 1}
     assert not side.has("r")
     core.turn(1.0)
-    # It is left to whom it was made for: not claimed here, and so not dropped either.
+    # The lease is left to the request that it was granted for: it is not claimed here, and so not dropped either.
     assert core.report().producers == 0
 
 
@@ -54,7 +54,7 @@ IMAGE = Fingerprint(tokens=96, digest=0xF00, media=0xCA7)
     ("computed", "own", "differs"),
     [
         (IMAGE, Fingerprint(96, 0xF00, media=0xD06), "media"),
-        # Its router took the image away: this engine's prompt has the places of an image, and nothing in them.
+        # The router took the image away: this engine's prompt has the places of an image, with nothing in them.
         (IMAGE, COMPUTED, "media"),
         (COMPUTED, IMAGE, "media"),
         (COMPUTED, Fingerprint(97, 0xF00, media=0xCA7), "length"),
@@ -65,7 +65,7 @@ IMAGE = Fingerprint(tokens=96, digest=0xF00, media=0xCA7)
 def test_what_may_be_a_stand_in_for_an_image_is_not_computed_from(
     computed: Fingerprint, own: Fingerprint, differs: str
 ) -> None:
-    """Dynamo gives its decode workers noise in the place of images: they are in the KV cache already."""
+    """R35: a stand-in for an image is never computed from: Dynamo's decode workers get noise in the place of images."""
     side = ConsumerSide(agent())
     assert side.take_on("r", own, reference(computed), SIDE_CHANNEL)
     assert side.begin(["r"]) == ({}, frozenset({"r"})), "it goes the way of a load that has failed"
@@ -89,7 +89,7 @@ def test_of_a_list_only_the_prompt_that_was_computed_is_read() -> None:
     assert (set(reads), unreadable) == ({"cmpl-1-0"}, frozenset())
 
 
-# -- the same, of vLLM's requests ------------------------------------------------------------------------------------
+# -- vLLM's requests -------------------------------------------------------------------------------------------------
 
 
 def asked(**fields: Any) -> Any:
@@ -109,7 +109,7 @@ def asked(**fields: Any) -> Any:
 
 
 def waiting(computed: Fingerprint, **fields: Any) -> Any:
-    """A request of vLLM's with the reference to what was computed for another, or for it."""
+    """A request of vLLM's whose reference is to blocks computed for this prompt, its own or another."""
     host, port = SIDE_CHANNEL
     offer = {
         "do_remote_prefill": True,
@@ -130,7 +130,7 @@ def engine(core: AgentCore) -> tuple[LeasedRequests, ProducerSide, ConsumerSide]
 
 
 def test_what_was_computed_for_another_prompt_goes_to_vllm_as_if_nothing_had_been() -> None:
-    """It computes the prompt, and no mechanism of its own looks for blocks elsewhere."""
+    """R35: vLLM computes a prompt of which others' blocks were offered; its own mechanism does not look for blocks."""
     requests, _, consumer = engine(agent())
     request = waiting(COMPUTED)
     assert requests.arrive(request)
@@ -147,7 +147,7 @@ def test_a_request_with_what_was_computed_for_it_is_none_of_vllms_mechanism() ->
 
 
 def test_a_request_that_reads_nothing_lets_go_of_its_lease_whatever_its_prompt() -> None:
-    """vLLM lets go of a refused request's prefill with one of its own, whose prompt is a single token (R12, L1)."""
+    """R12, L1: vLLM drops a refused request's prefill by a request of its own, whose prompt is a single token."""
     core = agent()
     requests, _, consumer = engine(core)
     request = waiting(COMPUTED, abort_immediately=True, prompt_token_ids=[0], num_prompt_tokens=1)
@@ -162,7 +162,7 @@ def test_a_request_that_reads_nothing_lets_go_of_its_lease_whatever_its_prompt()
 
 
 def test_the_reference_says_what_came_and_not_what_was_left_of_it() -> None:
-    """vLLM takes the last token off a Mamba model's prompt before it is computed."""
+    """R35: a reference has the prompt as it came, though vLLM takes the last token off a Mamba model's prompt."""
     requests, _, _ = engine(agent())
     request = asked(kv_transfer_params={"do_remote_decode": True})
     came = fingerprint_of(request)
@@ -175,7 +175,7 @@ def test_the_reference_says_what_came_and_not_what_was_left_of_it() -> None:
 
 
 def test_blocks_that_a_sliding_window_let_go_of_are_not_held() -> None:
-    """vLLM puts block 0 in their place."""
+    """A producer does not hold block 0, which vLLM puts in the place of blocks that a sliding window let go of."""
     requests, producer, _ = engine(agent())
     request = asked(kv_transfer_params={"do_remote_decode": True})
     requests.arrive(request)
@@ -201,7 +201,7 @@ def test_a_prompt_of_a_list_that_nobody_is_told_of_is_not_granted_and_its_slot_c
 
 
 def test_r12_nothing_is_kept_of_a_request_that_has_ended() -> None:
-    """Its name may come again, and has no prompt then."""
+    """R12: a name that comes again after its request has ended has no prompt."""
     side = ProducerSide(CONFIG, agent(), 1)
     side.open(slots=2)
     for aborted in (False, True):
@@ -227,10 +227,10 @@ def named(request_id: str, output: str) -> Any:
         ("cmpl-3f2a-0-0a1b2c3d", True),
         ("cmpl-3f2a-1-0a1b2c3d", False),
         ("cmpl-3f2a-12-0a1b2c3d", False),
-        # A sibling (n > 1) of either.
+        # These are siblings (n > 1) of a first and a second prompt.
         ("2_cmpl-3f2a-0-0a1b2c3d", True),
         ("2_cmpl-3f2a-1-0a1b2c3d", False),
-        # Without vLLM's random end; with one that is digits alone; with a name that the client chose.
+        # These have no random end of vLLM's, one that is digits alone, or a name that the client chose.
         ("cmpl-3f2a-0", True),
         ("cmpl-3f2a-1", False),
         ("cmpl-3f2a-1-12345678", False),
@@ -238,9 +238,9 @@ def named(request_id: str, output: str) -> Any:
         ("cmpl-my-request-3-0-0a1b2c3d", True),
         ("cmpl-my-request-3-0", True),
         ("cmpl-a\nb-1-0a1b2c3d", False),
-        # A UUID in which the last group has no letter, of a frontend that puts no place after it.
+        # This is a UUID whose last group has no letter, from a frontend that puts no number of the prompt after it.
         ("cmpl-0198c0de-aaaa-7bbb-8ccc-123456789012-deadbeef", True),
-        # Requests that are no completions.
+        # These requests are no completions.
         ("chatcmpl-3f2a-1", True),
         ("chatcmpl-3f2a-0a1b2c3d", True),
         ("3f2a-1", True),
@@ -258,7 +258,7 @@ def test_only_the_first_prompt_of_a_list_is_answered_with_a_reference(request_id
         ("0_cmpl-3f2a-0-0a1b2c3d", True),
         ("12_my request", True),
         ("2_a\nb", True),
-        # Names that a client chose, and of requests with n = 1.
+        # These names are of requests with n = 1, or a client chose them.
         ("cmpl-3f2a-0-0a1b2c3d", False),
         ("a_1_cmpl-3f2a", False),
         ("-1_cmpl-3f2a", False),
@@ -267,7 +267,7 @@ def test_only_the_first_prompt_of_a_list_is_answered_with_a_reference(request_id
     ],
 )
 def test_a_child_of_several_is_known_by_its_name(request_id: str, siblings: bool) -> None:
-    """Others come for the same lease at the consumer; at the producer one answer may be for all of them."""
+    """R24: siblings share a lease at the consumer; at the producer one answer may be for all of them."""
     assert has_siblings(request_id) is siblings
     parent = request_id.partition("_")[2] if siblings else None
     assert parent_of(named(request_id, "FINAL_ONLY")) == parent
@@ -275,7 +275,7 @@ def test_a_child_of_several_is_known_by_its_name(request_id: str, siblings: bool
 
 
 def test_siblings_of_two_requests_have_their_own_parents() -> None:
-    """Each one's lease ends that of the one before it, and nobody else's."""
+    """R24: a sibling's lease ends only that of the sibling before it, of the same parent."""
     one, two = named("0_a", "FINAL_ONLY"), named("0_1_a", "FINAL_ONLY")
     assert (parent_of(one), parent_of(two)) == ("a", "1_a")
 

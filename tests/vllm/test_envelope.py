@@ -1,4 +1,4 @@
-"""A lease card as vLLM's side channel carries it (R6); what else may come there is `proof/hostile`'s."""
+"""A lease card as vLLM's side channel carries it (R6). `proof/hostile` has anything else that may come there."""
 
 import msgspec
 import pytest

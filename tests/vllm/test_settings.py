@@ -1,4 +1,4 @@
-"""Where an operator of vLLM writes the settings of leases, and what is said of a wrong one (R10)."""
+"""The settings of leases, where an operator of vLLM writes them, and the errors of wrong ones (R10)."""
 
 import json
 import re

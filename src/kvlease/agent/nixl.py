@@ -1,7 +1,7 @@
 """Lease messages as NIXL notifications, over whatever network NIXL's backend finds between two engines.
 
-This is what NIXL 1.5.1 with UCX was seen to do, over shared memory and over TCP; `tests/realengines/test_nixl_transport.py`
-tests the parts that the lease agent relies on:
+This is what NIXL 1.5.1 with UCX was seen to do, over shared memory and over TCP;
+`tests/realengines/test_nixl_transport.py` tests the parts that the lease agent relies on:
 
 - NIXL makes progress only in `receive`, for what was sent as well as for what arrives. The first message to a peer
   needs some calls of it on both sides.

@@ -1,4 +1,4 @@
-"""One half of the protocol on a bench: its time passes only here, and what it asks for is read off."""
+"""Benches for one half of the protocol, whose time passes only here, and whose effects the tests read."""
 
 from typing import TypeVar
 
@@ -51,7 +51,7 @@ class LessorBench:
         return self.hear(peer, Renew(self.next_seq(), claims or [], drops or [], number))
 
     def claim(self, *tokens: int, peer: int = D) -> Ack:
-        """A session with these claims; the answer to them."""
+        """Opens a session where there is none, claims these tokens in it, and returns the answer."""
         if peer not in self.lessor.sessions:
             self.hello(peer)
         return sent(self.renew(list(tokens), peer=peer), Ack)[0]
@@ -64,7 +64,7 @@ class LessorBench:
         return self.lessor.take_effects()
 
     def wait(self, duration_s: float) -> list[Effect]:
-        """Time passes, and the agent is awake all the while; the effects of it."""
+        """Lets time pass while the agent is awake, and returns the effects."""
         end, effects = self.now + duration_s, []
         while self.now < end:
             self.now = min(self.now + STEP_S, end)
@@ -73,7 +73,7 @@ class LessorBench:
         return effects
 
     def wait_renewing(self, duration_s: float, peer: int = D) -> list[Effect]:
-        """The same, while the consumer renews as it should."""
+        """Lets time pass while the consumer renews as it should, and returns the effects."""
         effects: list[Effect] = []
         for _ in range(round(duration_s / self.config.renew_interval_s)):
             effects += self.wait(self.config.renew_interval_s)
@@ -81,7 +81,7 @@ class LessorBench:
         return effects
 
     def end(self, *tokens: int) -> None:
-        """Every worker has cleared the words."""
+        """Tells the lessor that every worker has cleared the words of these leases."""
         for token in tokens:
             self.lessor.cleared(token, self.now)
 
@@ -95,7 +95,7 @@ class LesseeBench:
         self.now = 100.0
         self.lessee = Lessee("decode", D, b"address of D", stall_limit_s, self.now, timing)
         self.last_seq = 0
-        """Of the messages that it sent."""
+        """The seq of the last message that the lessee sent."""
 
     def ref(self, token: int, producer: int = P) -> LeaseRef:
         return LeaseRef(producer, token, 0, 30_000, Fingerprint(1, 0))
@@ -130,11 +130,11 @@ class LesseeBench:
         return self.turn()
 
     def welcome(self, hello: Hello, producer: int = P, session: int = 1) -> list[Effect]:
-        """The producer opens the session: extension 20 s, a renewal every 5 s."""
+        """Makes the producer open the session, with an extension of 20 s and a renewal every 5 s."""
         return self.hear(Welcome(VERSION, producer, hello.seq, 30_000, 20_000, 5_000, 250, session), producer)
 
     def open(self, holder: str = "r1", token: int = 1, siblings: bool = False) -> Renew:
-        """Tracks one lease; the first renewal of the session that opens for it."""
+        """Tracks one lease, and returns the first renewal of the session that opens for it."""
         self.track(holder, token, siblings=siblings)
         hello = sent(self.fetched(self.card()), Hello)[0]
         return sent(self.welcome(hello), Renew)[0]
@@ -146,7 +146,7 @@ class LesseeBench:
         return renew
 
     def wait(self, duration_s: float, *, awake: bool = True) -> list[Effect]:
-        """Time passes, and the engine makes steps (`awake`) or not; nobody answers."""
+        """Lets time pass while the engine makes steps (`awake`) or not, and nobody answers; returns the effects."""
         end, effects = self.now + duration_s, []
         while self.now < end:
             self.now = min(self.now + STEP_S, end)
@@ -156,7 +156,7 @@ class LesseeBench:
         return effects
 
     def wait_answered(self, duration_s: float) -> list[Effect]:
-        """The same, and every renewal is acknowledged at once."""
+        """Lets time pass while every renewal is acknowledged at once, and returns the effects."""
         end, effects = self.now + duration_s, []
         while self.now < end:
             news = self.wait(STEP_S)

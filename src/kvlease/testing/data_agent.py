@@ -25,21 +25,22 @@ class FakeRead:
         self.releases = 0
 
     def finish(self, write: bool = True) -> None:
-        """The read ends well; with `write` False it only says so."""
+        """Ends the read well; with `write` False it only says so, and writes nothing."""
         if write:
             ctypes.memmove(self.local, self.remote, 8)
         self.state = "DONE"
 
     def fail(self, error: Exception) -> None:
-        """Asking about the read raises `error`. Only a disconnection ends it; after others it may still land."""
+        """Makes a question about the read raise `error`. Only a disconnection ends it: after others it may land."""
         self.error = error
         if isinstance(error, FakeDisconnectError):
             self.state = "ERR"
 
 
 class FakeDataAgent:
-    """Attributes: `reads` are all ever made, oldest first; `registered` counts what is registered now. With `instant`
-    a read ends as it is posted. `refuse`, `refuse_release` are raised by the calls they are named for."""
+    """A stand-in for NIXL's agent. `reads`: all that were ever made, oldest first. `registered`: the memory that is
+    registered now. `instant`: a read ends as it is posted. `refuse`, `refuse_transfer`, `refuse_release`: errors that
+    the calls of these names raise."""
 
     def __init__(self, instant: bool = False) -> None:
         self.instant = instant

@@ -1,4 +1,4 @@
-"""The churn benchmark measures the churn that it says: every lease is claimed and ends, and what leaks shows."""
+"""The churn benchmark measures the churn that it says: every lease is claimed and ends, and a leak shows."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_leases_that_do_not_end_stop_the_benchmark(monkeypatch: pytest.MonkeyPat
 
 
 def test_only_calls_and_turns_are_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each reading of the clock is a second: a step has one span for each engine's calls, and one for the turns."""
+    """A reading of the clock takes a second: a step has one span for each engine's calls, and one for the turns."""
     readings = iter(range(1_000_000))
     monkeypatch.setattr("time.thread_time", lambda: float(next(readings)))
     books = Books()

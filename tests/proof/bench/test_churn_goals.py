@@ -1,4 +1,4 @@
-"""What the churn and the fence have found is held against their goals."""
+"""The results of churn and fence are compared with their goals."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Processes of benchmarks: on their core, with their environment, and never waited for when they are dead."""
+"""Processes of benchmarks run on their core, with their environment; nobody waits for one that is dead."""
 
 import os
 from multiprocessing.connection import Connection

@@ -1,4 +1,4 @@
-"""When P is back at its rate after a crash, read out of the times of its prefills."""
+"""The time at which P is back at its rate after a crash, found in the times of its prefills."""
 
 import pytest
 
@@ -30,17 +30,17 @@ def test_back_after_the_silence() -> None:
 
 
 def test_a_burst_after_the_silence_does_not_hide_it() -> None:
-    """P computes what has queued up at twice its rate, and so makes up for the silence: it was silent all the same."""
+    """P was silent, even if it then computes at twice its rate the prefills that have queued up."""
     assert run([*prefills(2, 4, rate=2 * RATE), *prefills(4, 60)]).back_after_s == pytest.approx(2.0, abs=0.2)
 
 
 def test_back_only_where_it_stays() -> None:
-    """What goes well for eight seconds and stops again is not over."""
+    """P is not back if it goes well for eight seconds and stops again."""
     assert run([*prefills(1, 9), *prefills(20, 60)]).back_after_s == pytest.approx(20.0, abs=0.2)
 
 
 def test_how_it_went_on_once_it_was_back() -> None:
-    """P slows down a quarter of a minute after it was back: that is told, and not taken for the crash."""
+    """P slows down 20 s after the crash: the row says so, and does not take it for the crash."""
     found = run([*prefills(1, 20), *prefills(20, 60, rate=RATE / 2)])
     assert found.back_after_s == pytest.approx(1.0, abs=0.2)
     assert found.rate_then == pytest.approx((19 + 40 / 2) / 59, abs=0.01)
@@ -60,13 +60,13 @@ def test_never_back() -> None:
 
 
 def test_bursts_that_were_there_before_are_allowed_after() -> None:
-    """Four seats that are free together: four prefills at once, twice a second."""
+    """P prefilled four prompts at once, twice a second, also before: its four seats are free at the same time."""
     bursts = [n / 2 for n in range(-30, 120) for _ in range(4)]
     assert CrashRun(bursts, [], before_s=15.0, after_s=60.0).back_after_s == 0.0
 
 
 def test_a_pause_of_more_than_a_second_shows_however_unsteady_it_was_before() -> None:
-    """Before the crash, P pauses for three seconds at a time."""
+    """P pauses for three seconds at a time before the crash, and a pause after it still shows."""
     unsteady = [*prefills(-15, -12, rate=2 * RATE), *prefills(-9, -6, rate=2 * RATE), *prefills(-3, 0, rate=2 * RATE)]
     found = CrashRun([*unsteady, *prefills(2, 60, rate=2 * RATE)], [], before_s=15.0, after_s=60.0).back_after_s
     assert found is not None
@@ -95,7 +95,7 @@ def test_curves_have_the_crash_at_zero() -> None:
 
 
 def test_the_scenario_fills_the_memory() -> None:
-    """More clients than D and P have room for: P's memory is full, and there is none for one more prompt."""
+    """The scenario has more clients than D and P have room for: P has no memory for one more prompt."""
     scenario = CrashScenario()
     on_decoder = (scenario.decoder_blocks - 1) // scenario.answered_blocks
     assert on_decoder == scenario.seats + 1

@@ -1,4 +1,4 @@
-"""From turns of real engines to ratios and goals: what is a met goal, and what is noise."""
+"""Ratios and goals are made from turns of real engines, and tell a goal that is met from noise."""
 
 import json
 from dataclasses import replace
@@ -35,7 +35,7 @@ def sample(throughput: float, first_token_ms: float = 100.0) -> Sample:
 
 
 def turns(ours: list[float], first_token_ms: float = 100.0, traffic: Traffic = SHORT) -> list[Turn]:
-    """Each with engines of its own. Stock makes 10 requests a second, always; kvlease so many."""
+    """Turns with engines of their own. kvlease answers `ours` requests a second, one number a turn, stock always 10."""
     return [
         Turn(start, traffic, {STOCK: sample(10), AGAIN: sample(10), OURS: sample(o, first_token_ms)}, SAME)
         for start, o in enumerate(ours)
@@ -55,13 +55,13 @@ def test_ratios_are_within_a_turn() -> None:
     ("ours", "met"),
     [
         ([10.0] * 12, True),
-        # Better than stock is no miss.
+        # A goal is not missed by being better than stock.
         ([12.0] * 12, True),
         ([9.91] * 12, True),
         ([9.8] * 12, False),
-        # The median is fine, but not known to within one per cent.
+        # The median is good, but not known to within one per cent.
         ([9.0, 11.0] * 3 + [10.0] * 3, None),
-        # Too few to know anything.
+        # These are too few to know the median.
         ([10.0] * 5, None),
     ],
 )
@@ -83,7 +83,7 @@ def test_more_is_worse_for_times_and_better_for_throughput() -> None:
 
 
 def test_the_median_lies_between_two_of_the_values() -> None:
-    """At 95 %, for ten values, between the second and the ninth (binomial: 97.9 %)."""
+    """The median of ten values lies at 95 % between the second and the ninth (binomial: 97.9 %)."""
     assert median_interval([float(n) for n in (5, 1, 9, 3, 7, 2, 8, 4, 10, 6)]) == (2.0, 9.0)
     assert median_interval([1.0] * 5) is None
 
@@ -112,7 +112,7 @@ def test_answers_that_are_not_stocks_are_told() -> None:
 
 
 def seen(ids: list[list[int]], prompt: str = "p") -> Seen:
-    """A stream with these tokens in its events, cut into pieces anywhere."""
+    """A stream with these tokens in its events, which is cut into pieces anywhere."""
     events = [f"data: {json.dumps({'choices': [{'token_ids': some}]})}\n\n".encode() for some in ids]
     stream = b"".join(events) + b"data: [DONE]\n\n"
     return Seen(prompt, began=1.0, first=1.5, last=2.5, pieces=[stream[:20], stream[20:]])
@@ -126,7 +126,7 @@ def test_times_of_a_request() -> None:
 
 
 def test_times_are_means_of_the_requests() -> None:
-    """Of requests that take turns in being first, a median is that of chance."""
+    """Times are means, since requests take turns in being first: their median would be chance."""
     late = replace(seen([[1], [2, 3]]), first=2.1)
     found = sample_of(Block(2.0, [seen([[1], [2, 3]])] * 2 + [late]), answer_tokens=3, processor_s=(0.2, 0.4))
     assert found.first_token_ms == pytest.approx(700.0)

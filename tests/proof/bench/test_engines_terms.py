@@ -1,4 +1,4 @@
-"""From the leases that lived, and the pauses that engines wrote down, to the shortest term and what limits it."""
+"""The shortest term, and what limits it, is found from leases that lived and pauses that engines wrote down."""
 
 import json
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def trial(
 def test_the_longest_pause_and_how_long_it_waited_for_a_core() -> None:
     found = sum_up([second(1, longest_s=9.0), second(2, longest_s=0.3, waited_s=0.2), second(3, longest_s=0.1)])
     assert found is not None
-    # What the first line counts was before the time that is looked at.
+    # The first line counts what was before the time that is asked for.
     assert (found.longest_s, found.waited_s, found.per_s) == (0.3, 0.2, 100.0)
 
 
@@ -91,7 +91,7 @@ def test_terms_are_tried_from_the_shortest_up() -> None:
 
 
 def test_requests_wait_on_p_and_nothing_is_preempted_on_d() -> None:
-    """D has room for those on its seats, to their last token, and at no time for the prompt of one more."""
+    """D has room for the requests on its seats, to their last token, and never for the prompt of one more."""
     queue = Queue()
     prompt = -(-queue.prompt_tokens // BLOCK_TOKENS)
     whole = -(-(queue.prompt_tokens + queue.answer_tokens) // BLOCK_TOKENS)

@@ -1,4 +1,4 @@
-"""What the benchmarks measure on our side is the real thing, and the goals are judged by the right figures."""
+"""The benchmarks measure kvlease's own code, and judge the goals by the right figures."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_a_consumer_holds_its_leases_and_renews_once_an_interval() -> None:
 
 
 def test_every_call_that_is_timed_is_a_renewal() -> None:
-    """Whatever the blocks are: none is lost, none is answered twice, none is a repetition."""
+    """Every call that is timed is a renewal, in blocks of any size: none is lost, answered twice or repeated."""
     assert alone("a renewal", renewal.ours(100), AMOUNT).ours is not None
     sends, _ = interval.ours(100)
     assert alone("sent", sends, AMOUNT).ours is not None

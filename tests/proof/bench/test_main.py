@@ -1,4 +1,4 @@
-"""`python -m proof bench`: arguments, exit statuses, and benchmarks that fail."""
+"""The command `python -m proof bench`: arguments, exit statuses, and benchmarks that fail."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_the_exit_status_says_what_came_of_it(
 ) -> None:
     ran = children(monkeypatch, goals)
     assert main(["bench", "--only", "step,renewal", "--short", "--out", str(tmp_path)]) == status
-    # One that fails does not keep the others from running.
+    # A benchmark that fails does not keep the others from running.
     assert ran == [("renewal", Effort.SHORT), ("step", Effort.SHORT)]
 
 
@@ -129,7 +129,7 @@ def test_progress_is_told_apart_from_what_others_write(capsys: pytest.CaptureFix
 
 
 def test_a_child_ends_with_a_status_its_last_words_and_a_log(tmp_path: Path) -> None:
-    """In a real process: it has to find the package, and fails for a name that is none."""
+    """A real child process finds the package of benchmarks, and fails for a name that none has."""
     shown: list[str] = []
     ended = run_child("no-such", Effort.SHORT, tmp_path, shown.append)
     assert ended.status == 3

@@ -1,4 +1,4 @@
-"""Timing side by side, with a clock that passes only when the test says so."""
+"""The timing of pairs of calls, with a clock that runs only when the test says so."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ AMOUNT = Timing(pairs=6, block_s=0.01, budget_s=1000.0, least_pairs=2)
 
 
 class FakeTime:
-    """`time.perf_counter`, and calls that take time."""
+    """A stand-in for `time.perf_counter`, with calls that take its time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -51,7 +51,7 @@ def test_a_row_has_both_medians_and_the_ratio(time: FakeTime) -> None:
 
 def test_blocks_alternate_so_that_drift_favours_nobody(time: FakeTime) -> None:
     compare("a call", Work(time.call("o", 0.02)), Work(time.call("s", 0.02)), AMOUNT)
-    # One block of each is the calibration.
+    # One block of each call is the calibration.
     assert "".join(time.called[2:]) == "ossoossoosso"
 
 
@@ -63,7 +63,7 @@ def test_ratios_are_of_neighbours_and_not_of_medians() -> None:
 
 
 def test_a_block_is_as_long_as_the_clock_needs(time: FakeTime) -> None:
-    """Short calls come in blocks of many, long ones singly."""
+    """Short calls come in blocks of many, long ones come singly."""
     compare("a call", Work(time.call("o", 0.0001)), Work(time.call("s", 0.5)), AMOUNT)
     assert max(map(len, "".join(time.called).split("s"))) >= 100
     assert time.called.count("s") == 1 + AMOUNT.pairs
@@ -93,7 +93,7 @@ def test_what_is_laid_ready_is_off_the_clock_and_for_every_call(time: FakeTime) 
 
 
 def test_the_collector_stays_on(time: FakeTime) -> None:
-    """What objects cost that live on belongs to the figure."""
+    """The collector stays on, since the cost of objects that live on belongs to the figure."""
     states: list[bool] = []
 
     def call() -> None:

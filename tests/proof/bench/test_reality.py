@@ -1,4 +1,4 @@
-"""What is compared of real engines and the simulation, and when they are too far apart."""
+"""The figures of real engines and of the simulation are compared, and reported where they are too far apart."""
 
 from dataclasses import replace
 
@@ -36,14 +36,14 @@ def test_what_is_farther_apart_than_the_bounds_is_named(simulated: Seen, far: li
 
 
 def test_medians_are_of_each_figure() -> None:
-    """A crash on a machine that was quicker just then weighs no more than the others."""
+    """A crash that was played while the machine was quick weighs no more than the others."""
     quick, slow = Seen(26, 500.0, 64, 1.0), Seen(19, 1300.0, 176, 9.0)
     assert median([quick, REAL, slow]) == Seen(20, 1000.0, 160, 1.5)
 
 
 def test_the_simulated_scene_has_a_queue_when_d_is_killed() -> None:
     ours, stock = simulate(SCENE, SPEED, "kvlease"), simulate(SCENE, SPEED, "stock")
-    # Killed after 30 intervals of 0.375 s and a second: two answers each 1.2 s, from 0.1 s on, less the first steps.
+    # D is killed after 30 intervals of 0.375 s and a second: it gives two answers each 1.2 s, from 0.1 s on.
     assert 18 <= ours.answered <= 20
     assert ours.answered == stock.answered
     in_queue = SCENE.requests - ours.answered - SCENE.seats

@@ -1,4 +1,4 @@
-"""The wire benchmark counts what is sent: against small cases worked out by hand, byte by byte."""
+"""The wire benchmark counts every byte that is sent: small cases are worked out by hand, byte by byte."""
 
 import socket
 
@@ -13,9 +13,9 @@ from proof.bench.wire.measure import Case, Load, goals, stock_load
 from proof.bench.wire.ours import Play, Traffic, flowing, kind_of, opening, waiting
 from proof.bench.wire.stock import Sent
 
-# Magic and version 4 B; then MessagePack: the array, its tag, a small seq, two empty lists, a small session.
+# 4 B are magic and version; then come the array, its tag, a small seq, two empty lists, a small session.
 EMPTY_RENEW_B = 4 + 6
-# The array, its tag, a small seq, an empty list, False.
+# The body is the array, its tag, a small seq, an empty list, False.
 ACK_B = 4 + 5
 PROBE_B = 4 + 2
 TOKEN_B = 9
@@ -23,7 +23,7 @@ TERM_S, INTERVAL_S = 30, 5
 
 
 def test_leases_that_wait_cost_a_renewal_and_its_answer_an_interval() -> None:
-    """However many they are: nothing names them."""
+    """R21: waiting leases, however many, cost one renewal and its answer an interval: no message names them."""
     for leases in (1, 50):
         traffic = waiting(leases, terms=1)
         renewals = traffic.messages_of["Renew"]
@@ -36,7 +36,7 @@ def test_leases_that_wait_cost_a_renewal_and_its_answer_an_interval() -> None:
 
 
 def test_a_lease_costs_a_claim_and_a_drop_when_it_is_alone() -> None:
-    """Ten a term, three seconds apart, each read after one: nothing can share a message."""
+    """A term has ten leases, three seconds apart, each read after one second: no two changes share a message."""
     traffic = flowing(10, life_s=1.0, terms=1)
     assert traffic.messages_of["Renew with changes"] == 20
     assert traffic.bytes_of["Renew with changes"] == 20 * (EMPTY_RENEW_B + TOKEN_B)
@@ -55,7 +55,7 @@ def test_changes_that_come_together_share_a_message() -> None:
     for _ in range(100):
         play.turns()
     assert play.traffic.messages_of["Renew with changes"] == 1
-    # A list of 16 and more has two bytes more at its head.
+    # The head of a list of 16 and more is two bytes longer.
     assert play.traffic.bytes_of["Renew with changes"] == EMPTY_RENEW_B + 2 + 100 * TOKEN_B
 
 
@@ -75,14 +75,14 @@ def test_kinds_tell_renewals_from_changes() -> None:
 
 
 def test_a_lease_that_is_lost_meanwhile_spoils_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not work may be as cheap as it likes."""
+    """The benchmark fails where leases are lost: traffic that does not keep them would be too cheap."""
     monkeypatch.setattr("proof.bench.core.leased.Agent.turn", lambda *_: None)
     with pytest.raises(AssertionError, match="0 leases at the producer, 3 wanted"):
         waiting(3, terms=1)
 
 
 def test_stock_is_so_many_beats_and_one_notice_a_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten requests wait at any time, five are read in a term: 6 x (3 + 10 x 33 - 1) B and 5 x 34 B, among ten."""
+    """Stock's bytes for a lease, with ten waiting and five read a term: (6 x (3 + 10 x 33 - 1) + 5 x 34) / 10."""
     monkeypatch.setattr(wire, "request_ids", lambda count: ["cmpl"] * count)
     monkeypatch.setattr(wire_stock, "beats_per_term", lambda: 6)
     monkeypatch.setattr(wire_stock, "heartbeat", lambda ids, *_: Sent(1, 3 + len(ids) * 33 - 1))

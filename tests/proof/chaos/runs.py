@@ -15,7 +15,7 @@ def answered(request: Request, *verdicts: Verdict, ended_s: float = FAULT_AT_S +
 
 
 def kept_run(connector: Connector = "kvlease") -> Run:
-    """Everything went as promised."""
+    """A run in which everything went as promised."""
     rounds = [
         RoundOutcome(
             round=which,
@@ -32,12 +32,12 @@ def kept_run(connector: Connector = "kvlease") -> Run:
 
 
 def with_round(run: Run, outcome: RoundOutcome) -> Run:
-    """The run with another first round."""
+    """The run, with another outcome of its first round."""
     return replace(run, rounds=[outcome, *run.rounds[1:]])
 
 
 def with_answer(run: Run, client: str, *verdicts: Verdict, ended_s: float = FAULT_AT_S + 5) -> Run:
-    """The run in which the first request of the first round got these answers, and was of that kind."""
+    """The run, with these answers to the first request of the first round, which was of that kind."""
     first = run.rounds[0]
     request = replace(first.requests[0].request, client=client)  # type: ignore[arg-type]
     return with_round(

@@ -1,4 +1,4 @@
-"""Faults: what they do to engines that only write it down, and that they are undone in any case."""
+"""Faults reach the engines, which here only write them down, and are undone in any case."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ FAULT = replace(DRAWN, decoder=1, lasts_s=0.01, loss=0.05, takes_clients=False)
 
 
 class Notebook:
-    """An engine, a network, a scene and traffic in one: whatever is done to it is written down."""
+    """A stand-in for an engine, a network, a scene or traffic, which writes down whatever is done to it."""
 
     def __init__(self, name: str = "", done: list[str] | None = None) -> None:
         self.name = name
@@ -29,7 +29,7 @@ class Notebook:
 
 
 class StandIn(Notebook):
-    """The scene."""
+    """A scene that writes down whatever is done to it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class StandIn(Notebook):
         self.network = Notebook("", self.done)
 
     async def count(self, engine: Notebook) -> None:
-        """Nobody notices."""
+        """Counts nothing, since no test asks for the counts."""
 
     async def end(self, engine: Notebook, gracefully: bool) -> None:
         self.done.append(f"{engine.name} {'terminated' if gracefully else 'killed'}")
@@ -48,7 +48,7 @@ class StandIn(Notebook):
 
 
 class Fills(Notebook):
-    """The traffic."""
+    """Traffic that writes down whatever is done to it."""
 
     async def use_free_blocks(self) -> list[Any]:
         self.done.append("p uses its free blocks")

@@ -1,4 +1,4 @@
-"""The judgement of a run: whatever goes wrong must break a promise."""
+"""The judgement of a run: anything that goes wrong breaks a promise."""
 
 from dataclasses import replace
 

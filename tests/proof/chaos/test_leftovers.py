@@ -1,4 +1,4 @@
-"""What is said to be left must be what is left."""
+"""The report of what chaos leaves behind names exactly what is left."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from proof.chaos.scene import MARK
 
 @pytest.fixture
 def no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Others on this machine make and remove shared memory meanwhile: here is none."""
+    """Hides the machine's shared memory, which other processes make and remove meanwhile."""
     monkeypatch.setattr(leftovers, "_SHARED_MEMORY", tmp_path)
     return set()
 
@@ -37,8 +37,8 @@ def test_a_process_that_bears_the_mark_is_found_whatever_group_it_is_in(no_memor
 
 
 def _wait_for_environment(process: "subprocess.Popen[bytes]") -> None:
-    """Popen returns in the midst of exec, when the old memory is gone and the new one's environment is not there yet:
-    on a busy machine /proc showed none for 4 of 6,000 processes."""
+    """Waits until the process has an environment: Popen returns in the midst of exec, when the old memory is gone and
+    the new environment is not there yet. On a busy machine /proc showed none for 4 of 6,000 processes."""
     while process.poll() is None and not psutil.Process(process.pid).environ():
         time.sleep(0.001)
 

@@ -1,4 +1,4 @@
-"""The wait for P's blocks, with a P that says what it is told to."""
+"""The wait for P's blocks, with a P that reports given numbers of held blocks."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from proof.chaos.scene import Scene
 
 
 class TalkingScene:
-    """Says these numbers of held blocks one after the other, and the last one for ever."""
+    """A scene that reports these numbers of held blocks one after the other, and the last one for ever."""
 
     def __init__(self, *held: int | None) -> None:
         self._held: Iterator[int | None] = iter(held)

@@ -1,4 +1,4 @@
-"""The table at the end, and chaos.json."""
+"""The reports of chaos: the table at the end, and chaos.json."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The schedule of faults and requests: a pure function of the seed, and all of it occurs."""
+"""The schedule of faults and requests is a pure function of the seed, and every kind of them occurs."""
 
 import itertools
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Clients and their router, with engines made of a function instead of vLLM."""
+"""Clients and their router, with a function in the place of vLLM's engines."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ RIGHT = [1, 2, 3]
 WRONG = [7, 7, 7]
 
 Answering = Callable[[str, dict[str, Any]], Coroutine[Any, Any, httpx.Response]]
-"""How an engine ("p", "d1", "d2") answers the body of a request."""
+"""The function by which an engine ("p", "d1", "d2") answers the body of a request."""
 
 
 def tokens(ids: list[int], **more: Any) -> httpx.Response:
@@ -36,7 +36,7 @@ async def healthy(engine: str, body: dict[str, Any]) -> httpx.Response:
 
 
 class Engines:
-    """Answers for all engines, and remembers whom it was asked for."""
+    """A stand-in for all engines, which remembers which of them each request was for."""
 
     def __init__(self, answer: Answering) -> None:
         self.asked: list[str] = []
@@ -52,7 +52,7 @@ def play(
     answer: Answering,
     scene: Callable[[Traffic], Coroutine[Any, Any, list[RequestOutcome]]],
 ) -> tuple[list[RequestOutcome], list[str]]:
-    """What clients got, and which engines they asked, after P has told the right answers."""
+    """Returns what clients got, and which engines they asked, after P has told the right answers."""
 
     def engine(name: str, role: Role) -> Engine:
         return Engine(EngineSpec(name=name, model=tmp_path, role=role, http_socket=tmp_path / name), tmp_path)

@@ -1,4 +1,4 @@
-"""`python -m proof`: what it refuses, and how it says so."""
+"""The command line refuses what it cannot do, and says why."""
 
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(
 
 
 def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What would be played with these arguments."""
+    """The choices that the demo would play with these arguments."""
     seen: dict[str, Any] = {}
 
     def record(chosen: Any, connectors: Any, scenarios: Any) -> int:

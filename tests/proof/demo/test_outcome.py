@@ -1,4 +1,4 @@
-"""How a scenario's answers and counters become figures."""
+"""The figures of a scenario, made from its answers and counters."""
 
 import pytest
 
@@ -51,6 +51,6 @@ def test_counts_since_an_earlier_reading_leave_out_what_did_not_change() -> None
 @pytest.mark.parametrize("free", [0, 1, 2, 50, 94, 95, 96, 188, 200, 479])
 def test_new_prompts_and_their_answers_take_every_free_block(free: int) -> None:
     sizes = fill(free)
-    # Each prompt's answer takes one block more; a single block cannot hold both.
+    # The answer to each prompt takes one block more. A single free block stays: it cannot hold a prompt and its answer.
     assert free - sum(size + 1 for size in sizes) in (0, 1)
     assert all(size > 0 for size in sizes)

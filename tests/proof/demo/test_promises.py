@@ -1,4 +1,4 @@
-"""What kvlease promises, and when a promise counts as broken."""
+"""The promises that the demo judges, and the figures that break each of them."""
 
 from typing import Any
 

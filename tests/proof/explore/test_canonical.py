@@ -1,4 +1,4 @@
-"""Two parts of the explored world that are taken for one have one future."""
+"""Parts of the explored world that are taken for one have the same future."""
 
 import pickle
 from collections import deque
@@ -72,7 +72,7 @@ def test_a_copy_of_a_part_is_the_same_part() -> None:
 
 
 def test_parts_with_one_form_do_the_same() -> None:
-    """One world takes parts with one form for one, the other one never does, over many walks."""
+    """Two worlds go the same way over many walks: one takes parts of one form for one part, the other never does."""
     shared = World(BOUNDS)
     roam(shared, ROAMED)
     for seed in range(WALKS):
@@ -91,7 +91,7 @@ def test_a_field_that_is_left_out_shows(owner: str, left_out: str, fault: str) -
 
 
 def goes_astray(bounds: Bounds, owner: str, left_out: str) -> bool:
-    """What has been taken for something else goes astray in many ways."""
+    """Tells whether a world that ignores this field goes another way than one that shares no parts, or fails."""
     shared = careless(bounds, owner, left_out)
     try:
         roam(shared, ROAMED)

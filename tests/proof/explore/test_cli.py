@@ -1,4 +1,4 @@
-"""`python -m proof explore`: figures, exit statuses, replay."""
+"""The command `python -m proof explore`: figures, exit statuses, replay."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bugs that are planted in the product's code are found by exploration, on the shortest way there is."""
+"""Exploration finds the bugs that are planted in the product's code, on the shortest way there is."""
 
 from collections.abc import Iterator
 
@@ -10,8 +10,8 @@ from proof.explore.search import Limits, Search
 from proof.planted import PLANTED
 
 REUSED_SLOT = Bounds(beats=2, faults=1, sizes=(1, 1), slots=1, kinds=("abort_prefill",))
-"""Steps do not overlap here. So what a step orders to be cleared is cleared when the next one begins; what is ordered
-between two steps, since a prefill was aborted, is not."""
+"""A world in which a slot is used again too early. Steps do not overlap here: the words that a step orders to be
+cleared are cleared when the next step begins, but a word of a prefill that was aborted between two steps is not."""
 
 
 def one_lease(*faults: str, beats: int = 2) -> Bounds:
@@ -19,7 +19,7 @@ def one_lease(*faults: str, beats: int = 2) -> Bounds:
 
 
 FOUND = {
-    # name: a world in which it shows, the promise that is seen to be broken, actions to the state from which it is
+    # The bug's name: a world in which it shows, the promise that breaks, the number of actions before it breaks.
     "no_fence": (Bounds(beats=2, faults=0, sizes=(2,)), "S1", 6),
     "fence_cleared_after_free": (one_lease(), "S3", 1),
     "armed_after_prefill": (one_lease(), "S2", 2),
@@ -52,7 +52,7 @@ def test_what_the_simulator_need_not_find_is_found_here() -> None:
 
 
 QUICK = ("no_fence", "slot_reused_early", "grant_without_a_term")
-"""For `make check`; all of them are in `make test`."""
+"""The bugs that `make check` looks for; `make test` looks for all of them."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The rules for what consumers believe and producers hold can be broken, and say so (S3, S4, L2, R20)."""
+"""Each rule on what consumers believe and producers hold is seen to fail when it is broken (S3, S4, L2, R20)."""
 
 import pytest
 

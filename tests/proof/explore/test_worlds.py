@@ -1,4 +1,4 @@
-"""The explorer sees all that can happen, and nothing is lost by what it takes together."""
+"""The explorer sees all that can happen, and loses nothing by taking states together."""
 
 from collections.abc import Iterator
 from unittest.mock import patch
@@ -65,7 +65,7 @@ def all_states(world: World) -> list[State]:
 
 
 def at_rest(world: World, state: State) -> tuple[object, ...] | None:
-    """What can be told of a state in which no step and no read is half done; None for others."""
+    """The observable parts of a state in which no step and no read is half done; None for other states."""
     moment = world.moment(state)
     step = world.lenses.stepping(state.engine)
     requests = [world.lenses.requests(engine) for engine in state.consumers[1::2]]
@@ -89,7 +89,7 @@ def test_fine_steps_lead_to_the_same_states_at_rest() -> None:
 
 
 def nameless(world: World, state: State) -> tuple[object, ...]:
-    """What can be told of a state without saying which consumer is which."""
+    """The observable parts of a state, without saying which consumer is which."""
     moment = world.moment(state)
     held = world.lenses.granted(state.agent)
     consumers = sorted(

@@ -1,4 +1,4 @@
-"""Walks through explored worlds, for tests of what the explorer stands on."""
+"""Walks through explored worlds, for tests of how the explorer recognises parts."""
 
 import pickle
 import random
@@ -13,7 +13,7 @@ from proof.explore.world import World
 
 
 class UnsharedCells(Cells):
-    """Never takes two parts for one: each is the very object that its inputs made of it."""
+    """Cells that never take two parts for one: each part is kept as its inputs made it."""
 
     def add(self, part: object) -> int:
         self._pickles.append(pickle.dumps(part, pickle.HIGHEST_PROTOCOL))
@@ -21,7 +21,7 @@ class UnsharedCells(Cells):
 
 
 class CarelessCells(Cells):
-    """Takes two parts for one although a field differs."""
+    """Cells that take two parts for one although a field differs. `left_out`: the ignored fields of each class."""
 
     left_out: Mapping[str, frozenset[str]]
 
@@ -44,14 +44,14 @@ def careless(bounds: Bounds, owner: str, left_out: str) -> World:
 
 
 def unshared(bounds: Bounds) -> World:
-    """A world without a memory of parts."""
+    """A world that never recognises a part that it has seen before."""
     world = World(bounds)
     world.cells.__class__ = UnsharedCells
     return world
 
 
 def roam(world: World, states: int) -> None:
-    """See the first so many states, breadth first, so that the world knows the parts of many ways."""
+    """Visits the first `states` states, breadth first, so that the world has seen the parts that many ways lead to."""
     seen = [world.start()]
     known = set(seen)
     for state in seen:
@@ -70,7 +70,7 @@ def forms(world: World, state: State) -> list[bytes]:
 
 
 def everything(world: World, state: State) -> tuple[object, ...]:
-    """A state without the numbers, which mean nothing in another world."""
+    """All that a state says, without the numbers of its parts, which mean nothing in another world."""
     return (
         state.beat,
         world.tables.outside[state.outside],
@@ -81,7 +81,7 @@ def everything(world: World, state: State) -> tuple[object, ...]:
 
 
 def walk_beside(shared: World, alone: World, seed: int, steps: int) -> Iterator[tuple[object, object]]:
-    """The same random walk in two worlds; yields both states after each action."""
+    """Takes the same random walk in two worlds, and yields both states after each action."""
     chance = random.Random(seed)
     one, other = shared.start(), alone.start()
     for _ in range(steps):

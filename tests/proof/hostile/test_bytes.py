@@ -1,4 +1,4 @@
-"""Any bytes, for whatever reads bytes of strangers (R6, R11, R14); `make fuzz-bytes` asks the same of many more."""
+"""Whatever reads strangers' bytes bears any bytes (R6, R11, R14); `make fuzz-bytes` asks the same of many more."""
 
 import random
 import time
@@ -20,7 +20,7 @@ from proof.hostile.wire import PREFIX, card_holds, entry_holds, message_holds
 SOME = settings(derandomize=True, database=None, deadline=None, max_examples=150)
 MAX = 2**64 - 1
 TIMES = 60
-"""Bytes of memory that a message may take for each of its own while it is read: an int in a list takes 40."""
+"""The bytes of memory that reading may take for each byte of a message: an int in a list takes 40."""
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), MAX), st.floats(), st.binary(max_size=40))
 trees = st.recursive(
@@ -63,7 +63,7 @@ def test_r14_notifications_are_sorted_by_name(data: bytes) -> None:
     ids=["small tokens", "large tokens", "deep", "a huge array", "a huge map", "a huge text"],
 )
 def test_r11_a_message_costs_memory_and_time_in_proportion_to_its_size(payload: bytes) -> None:
-    """Whatever length it claims to have."""
+    """R11: a message costs memory and time in proportion to its size, whatever length it claims to have."""
     assert len(payload) <= MAX_MESSAGE_BYTES
     tracemalloc.start()
     began = time.thread_time()

@@ -1,4 +1,4 @@
-"""What vLLM takes for granted of `kv_transfer_params` is looked at before vLLM does (R14)."""
+"""kvlease looks at everything that vLLM takes for granted of `kv_transfer_params` before vLLM does (R14)."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ BORNE: dict[str, tuple[Any, ...]] = {
     "remote_num_tokens": (None, 0, 1),
     "remote_blocks_expiry_time": STRANGE,
 }
-"""Of the strange values those that are of the right kind; those of the last one are told apart below."""
+"""The strange values that each param may have; a test below tells those of the last param apart."""
 
 
 def vetted(**params: Any) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def test_what_a_producer_writes_is_left_alone() -> None:
 
 
 def test_an_engine_that_maps_groups_reads_from_other_groupings() -> None:
-    """vllm 57077, 57389: for MLA, vLLM maps the cache's regions, so P's groups need not be D's; lists they must be."""
+    """vllm 57077, 57389: for MLA, vLLM maps the cache's regions: P's groups must be lists, but need not be D's."""
     for groups in (1, GROUPS, GROUPS + 3):
         assert unusable(RIGHT | {"remote_block_ids": [[1, 2]] * groups}, None) is None
     for wrong in ([], [[1]] * 1000, [[1], "x"], [[-1]], 7, None):
@@ -116,5 +116,5 @@ def test_notices_of_vllm_are_heard(notice: bytes) -> None:
     "notice", [b"", b"\xff\xfe:1", b"no colon", b"r:", b"r:x", b"r:-1", b"r:1.5", b"r:" + b"9" * 5000]
 )
 def test_r14_what_is_no_notice_is_not(notice: bytes) -> None:
-    """Stock vLLM's worker ends with any of these."""
+    """R14: a worker drops what is no notice, any of which ends a worker of stock vLLM."""
     assert not is_notice(notice)

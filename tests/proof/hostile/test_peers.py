@@ -29,7 +29,7 @@ def test_s4_hostile_engines_take_no_lease_from_honest_ones(seed: int) -> None:
 
 
 class HostilePlay(RuleBasedStateMachine):
-    """What `hostile_peer` can do, move by move, so that a failure is cut down to the moves that it takes."""
+    """The moves of `hostile_peer` one by one, so that a failure is cut down to the moves that it takes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Alone:
         self.engine.turn(self.world.now)
 
     def counted(self) -> dict[str, int]:
-        """What was counted since the beginning."""
+        """The counts of the engine since the beginning that are not 0, by part and name."""
         report = self.engine.report()
         parts = {"p": report.lessor, "d": report.lessee, "agent": report.agent}
         return {f"{part}.{name}": n for part, counts in parts.items() for name, n in counts.items() if n}
@@ -145,7 +145,7 @@ def test_r14_tokens_that_are_not_tracked_are_counted() -> None:
         alone.engine.track("r", LeaseRef(BAD, 1, 0, 1500, Fingerprint(1, 0)), ("stranger.example", 1))
         alone.engine.turn(alone.world.now)
         alone.say(body(5, [8, 9]), body(2, VERSION, BAD, 1, 1, 1, 1, 1, 1), body(4, 1, [], True))
-        # Lost, since the card that was found is another engine's.
+        # The lease is lost, since the card that was found is another engine's.
         assert alone.counted() == {"d.tracked": 1, "d.lost": 1, "d.late.token": 2, "d.late.stale": 2}
 
 
@@ -195,7 +195,7 @@ def test_r13_a_flood_of_wrong_messages_makes_a_few_lines(
         alone = Alone()
     for logger in map(logging.getLogger, list(logging.root.manager.loggerDict)):
         if any(isinstance(bounded, OncePerPeriod) for bounded in logger.filters):
-            # None of these lines was logged by another test a moment ago.
+            # A fresh filter forgets lines that another test logged a moment ago.
             monkeypatch.setattr(logger, "filters", [OncePerPeriod()])
     caplog.set_level(logging.INFO, logger="kvlease")
     alone.say(*[b"junk", b"KVL\x02", body(99)] * 1000)
@@ -206,7 +206,7 @@ def test_r13_a_flood_of_wrong_messages_makes_a_few_lines(
 
 
 def test_r12_strangers_that_come_and_go_for_long_leave_nothing_behind() -> None:
-    """Ever new incarnations, a few dozen at once, and each says Hello, claims what it does not know, and goes."""
+    """R12: incarnations that each say Hello, claim a token that they made up, and go, leave nothing behind."""
     with conditions():
         world = Neighbourhood()
         engine = world.engines[0]

@@ -1,4 +1,4 @@
-"""`kv_transfer_params` as a client or a router may send them: any JSON, and then some (R9, R14)."""
+"""Any `kv_transfer_params` that a client or a router may send are read rightly or refused (R9, R14)."""
 
 from typing import Any, NamedTuple
 
@@ -21,19 +21,19 @@ STRANGE = (*REMARKABLE, nested(0, DEEP), nested(1, DEEP))
 
 
 class Decode(NamedTuple):
-    """A decode engine's scheduler, as far as it knows requests."""
+    """A decode engine's scheduler, as far as it handles requests."""
 
     agent: AgentCore
     side: ConsumerSide
     requests: LeasedRequests
 
     def ask(self, **params: Any) -> bool:
-        """A request with a reference comes, with these of its params instead. True: it is not leased."""
+        """Brings a request with a reference, with these params in it. Returns True if it is not leased."""
         return self.requests.arrive(as_vllm(SomeRequest("r", OFFER | {"kv_lease": RIGHT} | params)))
 
     @property
     def refused(self) -> int:
-        """Requests that were refused: computed here, or never read."""
+        """The number of requests that were refused: computed here, or never read."""
         return self.requests.counts["refused.bad_reference"] + self.side.bad_references
 
 

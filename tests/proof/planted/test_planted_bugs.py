@@ -19,7 +19,7 @@ RELIABILITY = Path(__file__).parents[3] / "docs" / "reliability.md"
 
 @pytest.fixture(scope="module")
 def quarries(request: pytest.FixtureRequest) -> dict[str, Quarry]:
-    """What the hunts for all bugs of this session bring home, one process a core."""
+    """The results of the hunts for all bugs that pytest is to test, by the bug's name; one process a core."""
     tests = [item for item in request.session.items if isinstance(item, pytest.Function)]
     names = [str(test.callspec.params["name"]) for test in tests if test.originalname == "test_it_is_found"]
     hunts = [Hunt(name, 0, HUNTED[name]) for name in names]

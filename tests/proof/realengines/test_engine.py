@@ -164,7 +164,7 @@ def test_ports_are_free_and_not_given_twice() -> None:
 
 
 def test_a_killed_engine_leaves_no_shared_memory(make_engine: Callable[[str], Engine]) -> None:
-    """What multiprocessing and vLLM's workers made goes with them; what others may have mapped, as UCX's, does not."""
+    """A killed engine leaves no memory of multiprocessing and of workers; UCX's stays, which others may have mapped."""
     own = [f"/dev/shm/{prefix}kvlease-test-{os.getpid()}" for prefix in ("psm_", "sem.mp-", "vllm_dist_")]
     shared = f"/dev/shm/ucx_shm_kvlease-test-{os.getpid()}"
     try:
@@ -179,6 +179,6 @@ def test_a_killed_engine_leaves_no_shared_memory(make_engine: Callable[[str], En
 
 
 def test_ports_in_a_row_are_nobody_elses() -> None:
-    """A data-parallel engine listens at one port a rank; the second was another engine's HTTP port once."""
+    """A data-parallel engine listens at one port a rank, of which the second once was another engine's HTTP port."""
     first = free_port(HOST, 3)
     assert not {first, first + 1, first + 2} & {free_port(HOST) for _ in range(20)}

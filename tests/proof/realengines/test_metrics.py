@@ -1,4 +1,4 @@
-"""Reading an engine's /metrics."""
+"""The reading of an engine's /metrics."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Models are built once, whole or not at all. (What is in them, the engine tests show.)"""
+"""Models are built once, whole or not at all. (The engine tests show their contents.)"""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from proof.realengines.model import build_model, default_cache, place_of
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every directory in which a model was built; its weights are one word."""
+    """The directories in which models were built; the weights of each are one word."""
     directories: list[Path] = []
 
     def build(directory: Path) -> None:

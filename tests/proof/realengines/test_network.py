@@ -1,4 +1,4 @@
-"""Engines' own network, as far as it can be looked at without root: what is asked of the system, and what is said."""
+"""Engines' own network, as far as it shows without root: the commands that it runs, and what it says."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ Commands = list[str]
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    """What would have been run. Every command succeeds, and says nothing."""
+    """The commands that would have been run. Each succeeds, and prints nothing."""
     made: Commands = []
 
     def run(*command: str) -> str:

@@ -22,7 +22,7 @@ def test_no_two_prompts_of_one_draw_begin_alike() -> None:
 
 
 def test_prompts_of_two_seeds_share_no_block() -> None:
-    """What one test leaves in a prefix cache is nothing to another."""
+    """Prompts of two seeds share no block, so nothing that one test leaves in a prefix cache serves another."""
     first, second = ({prompt[:BLOCK_TOKENS] for prompt in draw_prompts(60, seed=seed)} for seed in (3, 4))
     assert not first & second
 

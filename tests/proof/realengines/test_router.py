@@ -1,4 +1,4 @@
-"""The router: what it sends to P, and that P's words reach D unchanged."""
+"""The router asks P, and hands P's answer to D unchanged."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ PARAMS = {"do_remote_prefill": True, "remote_block_ids": [[1, 2]], "kv_lease": {
 
 
 class FakeEngines:
-    """Answers as P and D do, and keeps what they were asked."""
+    """A stand-in for P and D, which answers as they do and keeps the requests."""
 
     def __init__(self, status: int = 200, params: dict[str, Any] | None = PARAMS) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []

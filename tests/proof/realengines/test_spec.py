@@ -1,4 +1,4 @@
-"""What an engine's command line and environment are made of."""
+"""The command line and the environment of an engine."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`python -m proof simulate`: what it refuses, what it says, and that the command it prints replays the failure."""
+"""`python -m proof simulate` refuses what it cannot do, and the command that it prints replays the failure."""
 
 import re
 import shlex
@@ -92,7 +92,7 @@ def test_processes_share_the_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _events(text: str) -> str:
-    # The last line has the sum of all; lines of progress come before.
+    # Lines of progress come before the last line, which has the sum.
     found: list[str] = re.findall(r"([\d,]+) events", text)
     return found[-1]
 
@@ -101,7 +101,7 @@ def _is_worker(process: psutil.Process) -> bool:
     try:
         return "spawn_main" in " ".join(process.cmdline())
     except psutil.NoSuchProcess:
-        # It has ended since it was listed, as the command that asks for the commit does.
+        # A short command, as the one that asks for the commit, may have ended since it was listed.
         return False
 
 

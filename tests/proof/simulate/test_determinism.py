@@ -1,4 +1,4 @@
-"""The same seed and commit give the same run: in another process, with another hash seed, in whatever order."""
+"""The same seed and commit give the same run: in another process, with another hash seed, in any order."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A few simulated runs, for `make check`: producers and consumers under every fault keep every promise."""
+"""A few simulated runs, for `make check`: under every fault, producers and consumers keep every promise."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The shrinker, on made-up runs: what it leaves is the least that fails, and it knows when to stop."""
+"""The shrinker, on made-up runs: it leaves the least that fails, and stops after the runs that it may play."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def outcome(rule: str | None) -> Outcome:
 
 
 class Game:
-    """Fails where `fails` says so, by the numbers of the faults and requests that are left."""
+    """A stand-in for runs: `fails` names the broken promise by the numbers of the faults and requests that are left."""
 
     def __init__(self, fails: Callable[[set[int], set[int]], str | None]) -> None:
         self.plays = 0
@@ -63,7 +63,7 @@ def test_another_broken_promise_is_another_failure() -> None:
 
 
 def test_what_is_left_is_minimal_even_where_more_faults_would_hide_it() -> None:
-    """An odd number of faults with number 3 among them: no failure by itself leads to the next smaller one."""
+    """A plan fails with an odd number of faults, 3 among them: leaving one fault out never gives a smaller failure."""
     fails: Callable[[set[int], set[int]], str | None] = lambda f, _: "L2" if 3 in f and len(f) % 2 else None  # noqa: E731
     shrunk = shrink(plan_of(9, 1), "L2", Game(fails))
     assert fails(set(shrunk.faults), set()) == "L2"
