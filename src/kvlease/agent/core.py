@@ -140,7 +140,8 @@ class AgentCore:
     def step_ended(self) -> None:
         """The engine has ended a step. While none is under way it is idle or paused, not stuck in a step."""
         # Never below 0: after one end too many, long steps would be taken for pauses for ever (L2).
-        self._steps = max(self._steps - 1, 0)
+        if self._steps:
+            self._steps -= 1
         self._progress_at = self._clock()
 
     def _leave_word(self, word: Said) -> None:

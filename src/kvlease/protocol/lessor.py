@@ -108,7 +108,8 @@ class Lessor:
         if lease is None:
             self.counts["late.cleared"] += 1
             return
-        self._detach(lease, t)
+        if lease.state is not LeaseState.REVOKING:
+            self._detach(lease, t)
         if (cause := lease.happen(LeaseEvent.CLEAR)) is not None:
             self.counts[f"ends.{cause}"] += 1
 
