@@ -12,7 +12,7 @@ from kvlease.console.tables import Cell, Table, verdict
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """What came of it, connector beside connector; what is promised of kvlease, and whether it was kept."""
+    """The table of the runs, connector beside connector, with what is promised of kvlease and whether it was kept."""
     first = runs[0].schedule
     requests = sum(len(which.requests) for which in first.rounds)
     return Table(
