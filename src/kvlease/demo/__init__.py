@@ -1,1 +1,1 @@
-"""What `kvlease demo` plays: four faults on real engines, first with stock vLLM, then with kvlease."""
+"""The play of `kvlease demo`: four faults on real engines, first with stock vLLM, then with kvlease."""

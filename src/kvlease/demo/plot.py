@@ -69,7 +69,7 @@ def _draw_panel(axes: Any, name: ScenarioName, outcomes: Sequence[Outcome]) -> N
 
 
 def _mark_events(axes: Any, outcome: Outcome) -> None:
-    """Marks when D went on (or had its turn): what was in use then decides over its answers."""
+    """Marks when D began to read: the blocks that are in use then decide over its answers."""
     for event in outcome.events:
         if event.decides:
             colour = _COLOURS[outcome.connector]
