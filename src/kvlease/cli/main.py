@@ -1,4 +1,4 @@
-"""The command line: its words, and what each of them calls."""
+"""The command line: its commands, and what each of them calls."""
 
 import argparse
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What `kvlease demo` and `kvlease chaos` share: both play on real engines."""
+"""The parts that `kvlease demo` and `kvlease chaos` share, as both play on real engines."""
 
 import argparse
 from argparse import ArgumentTypeError
@@ -36,7 +36,7 @@ def _model_directory(text: str) -> Path:
 
 
 def begin(what: str, model: Path | None) -> "tuple[Story, Path]":
-    """Says what is played and with what. Returns whoever tells of it, and the model, a tiny one unless given."""
+    """Says what is played and with what. Returns the story that tells of it, and the model, a tiny one unless given."""
     from kvlease.cluster.model import build_model
     from kvlease.console.progress import Story, open_console
 
