@@ -1,1 +1,1 @@
-"""What a lease costs, beside what vLLM's own mechanism costs in the same run. `python -m benchmarks --help`."""
+"""The cost of a lease, beside that of vLLM's own mechanism in the same run. See `python -m benchmarks --help`."""

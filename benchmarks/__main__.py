@@ -91,7 +91,7 @@ def _run_and_show(chosen: argparse.Namespace) -> Exit:
 
 
 def _run_one(name: str, effort: Effort, directory: "Path", console: "Console") -> bool:
-    """Runs one and shows what it found. False: it could not run."""
+    """Runs one benchmark and shows what it found. False: it could not run."""
     from benchmarks.child import run_child
     from benchmarks.document import read
     from benchmarks.report import figures_table, goals_table, notes_list

@@ -1,4 +1,4 @@
-"""Which benchmarks there are, in the order in which they run."""
+"""The benchmarks that there are, in the order in which they run."""
 
 import importlib
 from collections.abc import Callable
@@ -23,7 +23,7 @@ BENCHMARKS: dict[str, str] = {
 
 
 def load(name: str) -> Callable[[Effort], Result]:
-    """What runs this benchmark. Raises `CannotRun` where a package that it needs is missing."""
+    """The function that runs this benchmark. Raises `CannotRun` where a package that it needs is missing."""
     try:
         module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
     except ModuleNotFoundError as e:
