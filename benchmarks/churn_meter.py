@@ -181,6 +181,6 @@ def _steps(seconds: float, step: Callable[[], None]) -> None:
     end = at + seconds
     while at < end:
         step()
-        # What took too long is not caught up with: the next step does more instead.
+        # A step that took too long is not followed by quicker ones: the next step does more instead.
         at = max(at + STEP_S, time.monotonic())
         time.sleep(max(0.0, at - time.monotonic()))

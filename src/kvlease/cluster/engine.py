@@ -154,7 +154,7 @@ class Engine:
         self._process.terminate()
         deadline = time.monotonic() + timeout_s
         while group_members(group) and time.monotonic() < deadline:
-            # Without this, the process itself would stay a zombie, and is one as far as `is_alive` goes.
+            # Without this, the process itself would stay a zombie after its end.
             self._process.poll()
             time.sleep(POLL_S)
         ended = not group_members(group)

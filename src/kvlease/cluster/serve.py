@@ -42,7 +42,7 @@ def _fork() -> None:
 
 
 def _let_progress_threads_sleep() -> None:
-    # By way of vLLM, which knows the platform's own NIXL, and sets UCX up before it is imported.
+    # vLLM knows the platform's own NIXL, and sets UCX up before it is imported.
     from vllm.distributed.nixl_utils import NixlWrapper
 
     # NIXL has the setting; its Python API, which vLLM uses, always writes 0 into it, and 0 is to spin.

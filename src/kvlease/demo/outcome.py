@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ScenarioName = Literal["stall", "long-step", "queue", "crash"]
 
-# In the order in which they are played: the crash leaves no D to go on with.
+# This is the order in which they are played: the crash leaves no D for the others.
 SCENARIOS: tuple[ScenarioName, ...] = ("stall", "long-step", "queue", "crash")
 
 LOST_CAUSES = ("expired", "orphaned", "aged_out")

@@ -16,7 +16,7 @@ _PANELS: dict[ScenarioName, tuple[str, str]] = {
 }
 _PANEL_INCHES = (7.0, 3.2)
 _COLUMNS = 2
-# What happened before the fault matters only as far as it shows the blocks that are held.
+# The time before the fault is shown only as far as it shows the blocks that are held.
 _SHOWN_BEFORE_S = 4.0
 _DPI = 150
 _LEGEND_SHARE = 0.1
