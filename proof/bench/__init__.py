@@ -1,1 +1,1 @@
-"""What a lease costs, beside what vLLM's own mechanism costs in the same run. `python -m proof bench --help`."""
+"""The cost of a lease, beside that of vLLM's own mechanism in the same run. See `python -m proof bench --help`."""

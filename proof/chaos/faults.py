@@ -1,4 +1,4 @@
-"""What the faults of a schedule do to the engines, and how they are undone."""
+"""The faults of a schedule: what they do to the engines, and how they are undone."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ T = TypeVar("T")
 KEPT_NAME = "chaos-p"
 """The engine id under which P is started again as another incarnation."""
 HANGS_S = 3.0
-"""How long the worker of a decode engine hangs that is then killed with its clients."""
+"""The time for which a decode engine's worker hangs before the engine is killed with its clients."""
 
 
 async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]:
@@ -53,10 +53,10 @@ async def _start_again(scene: Scene, traffic: Traffic, engine: Engine, fault: Fa
 
 
 async def _leave_orphans(traffic: Traffic, engine: Engine) -> None:
-    """Its worker hangs, so that requests come and are not read; then all of it stands still, and all clients go.
+    """Lets the engine's worker hang, so that requests come and are not read; then stops all of it, and all clients go.
 
-    Otherwise it would hear of the aborts and drop its leases; and were it killed first, the clients would hear of that
-    and go to the other decode engine, which would take the leases over.
+    Otherwise the engine would hear of the aborts and drop its leases; and were it killed first, the clients would
+    notice and go to the other decode engine, which would take the leases over.
     """
     engine.pause_worker()
     await asyncio.sleep(HANGS_S)
@@ -65,7 +65,7 @@ async def _leave_orphans(traffic: Traffic, engine: Engine) -> None:
 
 
 async def _reuse(traffic: Traffic, fault: Fault) -> list[Answered]:
-    """Waits; then P uses whatever it has taken back: who reads late now, reads what is another's."""
+    """Waits; then lets P use every block that it has taken back, so that a late read gets another prompt's data."""
     await asyncio.sleep(fault.lasts_s)
     return await traffic.use_free_blocks()
 
@@ -87,7 +87,7 @@ async def _undone(harm: Callable[[], None], meanwhile: Callable[[], Awaitable[T]
         await asyncio.to_thread(harm)
         return await meanwhile()
     finally:
-        # Not in a thread: it has to happen on an interruption, too.
+        # No thread does this: it has to happen on an interruption, too.
         undo()
 
 

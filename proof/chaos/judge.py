@@ -1,4 +1,4 @@
-"""What is promised of a run, and whether it was kept."""
+"""The promises about a run, and whether they were kept."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Promise:
 
 
 def wrong_answers(run: Run) -> list[str]:
-    """HTTP 200, and not the tokens of an undisturbed engine."""
+    """Requests that were answered with HTTP 200, and not with the tokens of an undisturbed engine."""
     alone = [f"{fill.engine} alone" for outcome in run.rounds for fill in outcome.fills if fill.verdict == "wrong"]
     return [_name(request) for request in run.requests() if request.verdict == "wrong"] + alone
 
@@ -32,7 +32,7 @@ def stranded_blocks(run: Run) -> list[str]:
 
 
 def deaths(run: Run) -> list[str]:
-    """Engines that died although nobody had killed them, and lease agents: an engine goes on without its own."""
+    """Engines that died although nobody had killed them, and lease agents, whose engines go on without them."""
     engines = [f"{engine} of fault {_fault(outcome)}" for outcome in run.rounds for engine in outcome.died]
     return engines + ["a lease agent"] * run.counts.get(AGENTS_DOWN, 0)
 
@@ -50,7 +50,7 @@ def unanswered_after(run: Run) -> list[str]:
 def unexplained_errors(run: Run) -> list[str]:
     """Requests that failed before their round's fault began: nothing was wrong then.
 
-    Whoever comes late with a reference, or twice, may well be refused.
+    Clients that come late with a reference, or twice, do not count: they may be refused.
     """
     return [
         _name(request)
@@ -63,7 +63,7 @@ def unexplained_errors(run: Run) -> list[str]:
 
 
 def leftovers(run: Run) -> list[str]:
-    """Leases, fence slots, sessions, processes, shared memory, namespaces."""
+    """Leases, fence slots, sessions, processes, shared memory and namespaces that are left at the end."""
     return run.leftovers.names()
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind: nothing, it is promised."""
+"""The things that a run has left behind, of which there must be none."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ from proof.realengines.processes import mapped
 from proof.realengines.router import completion
 
 SESSIONS_GONE_WITHIN_S = 120.0
-"""A session without claims is kept for 60 s; twice that, since engines tell only in a step."""
+"""The time in which all sessions go: twice the 60 s for which an idle one is kept, as engines tell only in steps."""
 
 _NUDGE_EVERY_S = 5.0
 _GAUGES = ("kvlease:active_leases", "kvlease:held_blocks", "kvlease:fence_slots_used", "kvlease:sessions")
@@ -28,7 +28,7 @@ def shared_memory() -> set[str]:
 
 
 async def gauges_at_rest(scene: Scene) -> dict[str, float]:
-    """kvlease's gauges of all engines, by engine, once nothing is left; or what they are when they should be 0.
+    """Returns kvlease's gauges of all engines once they are 0, or what they are when they should be.
 
     An engine tells in its steps, so each is asked to compute something now and then.
     """
@@ -57,7 +57,7 @@ def _gauges(engine: Engine) -> dict[str, float]:
 def left_behind(
     gauges: dict[str, float], killed: list[str], mark: str, memory_before: set[str], namespaces: list[str]
 ) -> Leftovers:
-    """What there still is when all engines have ended and the network was removed."""
+    """Finds what there still is when all engines have ended and the network was removed."""
     return Leftovers(
         gauges=gauges,
         processes=[f"process {pid}" for pid in _marked(mark)],
@@ -68,7 +68,7 @@ def left_behind(
 
 
 def _unused(names: set[str]) -> list[str]:
-    """Those of them that no living process has mapped: what is in use is of somebody else on this machine."""
+    """The paths of those that no living process has mapped: what is in use is somebody else's on this machine."""
     paths = sorted(str(_SHARED_MEMORY / name) for name in names)
     if not paths:
         return []
@@ -82,7 +82,7 @@ def _marked(mark: str) -> list[int]:
 
 
 def _environment(pid: int) -> dict[str, str]:
-    """None of a process that has ended or is somebody else's."""
+    """The environment of a process; empty for one that has ended or is somebody else's."""
     try:
         return dict(psutil.Process(pid).environ())
     except (psutil.NoSuchProcess, psutil.AccessDenied):

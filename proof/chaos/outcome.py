@@ -1,4 +1,4 @@
-"""What came of it: plain data, from which the judgement, the table and chaos.json are made."""
+"""The outcome of a run: plain data, from which the judgement, the table and chaos.json are made."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ Verdict = Literal["right", "wrong", "error", "gave-up", "aborted"]
 within the client's patience. `aborted`: as the client wished."""
 VERDICTS: tuple[Verdict, ...] = ("right", "wrong", "error", "gave-up", "aborted")
 AGENTS_DOWN = "lease agents that died"
-"""Among a run's counts: of engines that had done something, when they were ended."""
+"""One of a run's counts: of engines that had done something, those whose agent was dead when they were ended."""
 _WORST_FIRST: tuple[Verdict, ...] = ("wrong", "gave-up", "error", "right", "aborted")
 
 
@@ -31,7 +31,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class RequestOutcome:
-    """All that a client got. Where a router tried again, only the last answer of each try counts."""
+    """The answers that a client got. Where a router tried again, only the last answer of each try counts."""
 
     request: Request
     answers: Sequence[Answered]
@@ -39,7 +39,7 @@ class RequestOutcome:
 
     @property
     def verdict(self) -> Verdict:
-        """Of the worst answer: a client that sends a reference twice may get two."""
+        """The verdict of the worst answer: a client that sends a reference twice may get two."""
         verdicts = {answer.verdict for answer in self.answers}
         return next((verdict for verdict in _WORST_FIRST if verdict in verdicts), "aborted")
 
@@ -52,9 +52,9 @@ class RequestOutcome:
 class RoundOutcome:
     """One fault and what it did.
 
-    `began_s` and `ended_s`: of the fault itself, since the beginning of the run. `free_s`: seconds from when nobody
-    wanted a block of P any more until all were free; None: they never were. `stranded`: so many were held after
-    `bound_s`. `died`: engines that nobody had killed.
+    `began_s` and `ended_s` are the fault's own times, since the beginning of the run. `free_s` is the time from when
+    nobody wanted a block of P any more until all were free; None: they never were. `stranded` is the number of blocks
+    that were held after `bound_s`. `died` are engines that nobody had killed.
     """
 
     round: Round
@@ -66,12 +66,12 @@ class RoundOutcome:
     died: Sequence[str] = ()
     requests: Sequence[RequestOutcome] = ()
     fills: Sequence[Answered] = ()
-    """What P computed by itself, so that it used its free blocks before a late reader came."""
+    """The answers that P computed by itself, to use its free blocks before a late reader came."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leftovers:
-    """What there still was when all was over, by name; and the engines that did not end on SIGTERM."""
+    """The things that there still were when all was over, by name; and the engines that did not end on SIGTERM."""
 
     gauges: Mapping[str, float] = field(default_factory=dict)
     processes: Sequence[str] = ()
@@ -80,7 +80,7 @@ class Leftovers:
     killed: Sequence[str] = ()
 
     def names(self) -> list[str]:
-        """All of them in words."""
+        """Describes all of them."""
         gauges = [f"{name} {value:g}" for name, value in self.gauges.items() if value]
         killed = [f"{name} (did not end on SIGTERM)" for name in self.killed]
         return [*gauges, *self.processes, *self.shared_memory, *self.namespaces, *killed]
@@ -88,13 +88,13 @@ class Leftovers:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One connector through the whole schedule."""
+    """The outcome of the whole schedule with one connector."""
 
     connector: Connector
     schedule: Schedule
     rounds: Sequence[RoundOutcome]
     counts: Mapping[str, int] = field(default_factory=dict)
-    """What the engines counted, over all their lives, as far as it was read before each end."""
+    """The engines' counters, over all their lives, as far as they were read before each end."""
     leftovers: Leftovers = field(default_factory=Leftovers)
     took_s: float = 0.0
 
@@ -102,5 +102,5 @@ class Run:
         return [request for outcome in self.rounds for request in outcome.requests]
 
     def verdicts(self) -> Counter[str]:
-        """Requests by verdict."""
+        """The number of requests by verdict."""
         return Counter(request.verdict for request in self.requests())

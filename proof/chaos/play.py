@@ -25,12 +25,13 @@ from proof.realengines.router import open_client
 from proof.realengines.spec import Connector
 
 GRACE_S = 1.0
-"""How long a dead consumer's leases wait for another one, unless it is set."""
+"""The time for which a dead consumer's leases wait for another one, unless it is set."""
 MARGIN_S = 10.0
-"""What is granted on top of the longest deadline of a lease, the term: a tick of the agent, one step of P (a second,
-with 200 blocks of prompts on one core), one reading of /metrics, and a machine that stands still for some seconds."""
+"""The time that is allowed on top of the longest deadline of a lease, the term: a tick of the agent, one step of P (a
+second, with 200 blocks of prompts on one core), one reading of /metrics, and a machine that stands still for some
+seconds."""
 WAIT_S = 90.0
-"""How much longer blocks that are late are waited for, so that they are not counted in the next round again."""
+"""The time for which late blocks are waited for after that, so that they are not counted in the next round again."""
 
 CORES_NEEDED = 2
 _PROMPT_SEED = 7341
@@ -39,16 +40,16 @@ _LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What to play with."""
+    """The model to play with, and the directory of the engines' logs."""
 
     model: Path
     logs: Path
 
 
 async def play(connector: Connector, schedule: Schedule, settings: Settings, story: Story) -> Run:
-    """The schedule with one connector. Raises EngineError where it cannot go on.
+    """Plays the schedule with one connector. Raises EngineError where it cannot go on.
 
-    Whatever ends this (an error, Ctrl-C) ends the engines and removes the network, too.
+    Any end of this (an error, Ctrl-C) ends the engines and removes the network, too.
     """
     story.title(f"{connector}: {len(schedule.rounds)} faults, seed {schedule.seed}")
     began = time.monotonic()
@@ -75,7 +76,7 @@ async def play(connector: Connector, schedule: Schedule, settings: Settings, sto
 
 
 class _Play:
-    """One connector."""
+    """The play of one connector."""
 
     def __init__(
         self, schedule: Schedule, setup: Setup, network: Network | None, story: Story, life: ExitStack
@@ -149,7 +150,7 @@ class _Play:
                 task.cancel()
 
     async def _replace(self, scene: Scene, died: Sequence[str]) -> None:
-        """The run goes on with engines in place of those that died."""
+        """Starts engines in place of those that died, so that the run goes on."""
         for engine in scene.engines:
             if engine.spec.name in died:
                 await scene.end(engine, gracefully=False)
@@ -168,7 +169,7 @@ class _Play:
 
 
 async def wait_free(scene: Scene, bound_s: float) -> tuple[float | None, int]:
-    """Nobody wants a block of P any more: seconds until all were free, and how many were not within the bound."""
+    """Waits until P's blocks are free; returns the time that took (s; None: too long), and how many were late."""
     began = time.monotonic()
     stranded = 0
     while True:
@@ -184,7 +185,7 @@ async def wait_free(scene: Scene, bound_s: float) -> tuple[float | None, int]:
 
 
 def describe(fault: Fault) -> str:
-    """A fault in words, with what was drawn for it."""
+    """Describes a fault, with what was drawn for it."""
     particulars = {
         "kill-d": "with its clients" if fault.takes_clients else "",
         "kill-p": f"term {fault.next_term_s} s then",

@@ -12,7 +12,7 @@ from proof.chaos.outcome import VERDICTS, Run
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """What came of it, connector beside connector; what is promised of kvlease, and whether it was kept."""
+    """The table of the runs, connector beside connector, with what is promised of kvlease and whether it was kept."""
     first = runs[0].schedule
     requests = sum(len(which.requests) for which in first.rounds)
     return Table(

@@ -23,10 +23,10 @@ from proof.realengines.spec import BLOCK_TOKENS, HOST, Connector, EngineSpec, Ro
 PRODUCER = "p"
 DECODER_NAMES = tuple(f"d{number}" for number in range(1, DECODERS + 1))
 PRODUCER_BLOCKS = 200
-"""Small, so that traffic goes through all of P's blocks every few requests."""
+"""P's blocks: few, so that traffic goes through all of them every few requests."""
 DECODER_BLOCKS = 400
 DECODER_SEATS = 2
-"""Few: what comes on top waits, and is read late."""
+"""The requests that a decode engine runs at a time: few, so that others wait and are read late."""
 MARK = "KVLEASE_CHAOS"
 """A variable in the environment of all engines of a run; its value is the run's own."""
 HEALTHY_WITHIN_S = 60.0
@@ -38,7 +38,7 @@ _POLICIES = ("recompute", "fail")
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What the engines of a run are made of. `mark` is found in the environment of all their processes."""
+    """The settings that the engines of a run share. `mark` is found in the environment of all their processes."""
 
     connector: Connector
     model: Path
@@ -59,7 +59,7 @@ class Scene:
     story: Story
     zero: float = field(default_factory=time.monotonic)
     counts: Counter[str] = field(default_factory=Counter)
-    """What was counted by the engines that ended."""
+    """The counters of the engines that have ended, added up."""
 
     @property
     def engines(self) -> list[Engine]:
@@ -70,17 +70,17 @@ class Scene:
         return time.monotonic() - self.zero
 
     def router(self, decoder: int) -> Router:
-        """From P to one of the decode engines."""
+        """The router from P to one of the decode engines."""
         return Router(self.client, self.producer.url, self.decoders[decoder].url)
 
     async def start(self, *engines: Engine) -> None:
-        """Starts them together and waits for all."""
+        """Starts the engines together and waits for all."""
         for engine in engines:
             engine.start()
         await asyncio.gather(*(asyncio.to_thread(engine.wait_ready) for engine in engines))
 
     async def end(self, engine: Engine, gracefully: bool) -> bool:
-        """Ends an engine. Whether nothing of it had to be killed."""
+        """Ends an engine; returns whether nothing of it had to be killed."""
         if gracefully:
             return await asyncio.to_thread(engine.terminate)
         await asyncio.to_thread(engine.kill)
@@ -110,19 +110,19 @@ class Scene:
         self.counts[AGENTS_DOWN] += bool(stepped and not metrics.value("kvlease:agent_up"))
 
     async def sick(self) -> list[Engine]:
-        """The engines that do not answer /health although nothing ails them."""
+        """The engines that do not answer /health although no fault is on them."""
         asked = await asyncio.gather(*(asyncio.to_thread(_is_healthy, engine) for engine in self.engines))
         return [engine for engine, healthy in zip(self.engines, asked, strict=True) if not healthy]
 
     async def held_blocks(self) -> int | None:
-        """P's blocks in use; None if it does not say."""
+        """P's blocks in use; None if P does not answer."""
         try:
             return await asyncio.to_thread(self.producer.held_blocks)
         except httpx.HTTPError:
             return None
 
     def set_term(self, term_s: int, engine_id: str | None) -> None:
-        """The next start of P has this term. A name (engine id) left out is drawn by vLLM."""
+        """Gives P's next start this term. An engine id that is left out is drawn by vLLM."""
         self.producer.spec = replace(self.producer.spec, extra_config={_DURATION_KEY: term_s}, engine_id=engine_id)
 
 
@@ -135,7 +135,7 @@ def _is_healthy(engine: Engine) -> bool:
 
 
 def make_engines(setup: Setup, network: Network | None, term_s: int, life: ExitStack) -> tuple[Engine, list[Engine]]:
-    """P and the Ds, not started; they end with `life`."""
+    """Makes P and the Ds, which are not started yet; they end with `life`."""
 
     def make(name: str, role: Role, core: int, **settings: Any) -> Engine:
         place = network.place(name) if network else Place(HOST, (), {})

@@ -1,4 +1,4 @@
-"""What befalls the engines and what clients do meanwhile: a pure function of a seed and of how much there is to be.
+"""The schedule of faults and of clients' requests: a pure function of a seed and of how much there is to be.
 
 A round is one fault and the requests around it. Which faults and which clients are frequent is drawn as well, so that
 each seed has a bias of its own (swarm testing: Groce et al., ISSTA 2012); what there is room for occurs at least once.
@@ -65,16 +65,16 @@ LEAD_S = 2.0
 """Traffic before each fault."""
 TAIL_S = 2.0
 RESTART_S = 13.0
-"""What the start of an engine takes, about: traffic goes on for so long."""
+"""The time that the start of an engine takes, about: traffic goes on for so long."""
 
 _TERMS_S = (SHORTEST_TERM_S, 3, 4, 6, 9, 14, LONGEST_TERM_S)
 _LINK_FAULT_S = 8.0
 _LONGEST_CUT_S = 20.0
 _LONGEST_STOP_OF_P_S = 12.0
 _LONGEST_DAWDLING_S = 12.0
-# Prompts come again and again, and a decode engine that has one in its prefix cache reads nothing.
+# The share of requests that no prefix cache knows: a decode engine that has a prompt in its own reads nothing.
 _FRESH = 2 / 3
-# Every kind of client but the plain one, together, at most so often as that one.
+# The weights that a seed may give to each kind of client but the plain one, and to each kind of fault.
 _CLIENT_WEIGHTS = (1, 2, 4)
 _FAULT_WEIGHTS = (1, 2, 6)
 _EXTENSION = 2 / 3
@@ -187,13 +187,13 @@ class _Draw:
         return mixed
 
     def _term_s(self) -> int:
-        """Dealt like cards: all terms come before one comes again."""
+        """The next term; all terms come before one comes again."""
         if not self._terms:
             self._terms = self._shuffled(_TERMS_S)
         return self._terms.pop()
 
     def _first_terms_s(self) -> list[int]:
-        """The shortest and the longest come early: P is started three times, where there is room for all faults."""
+        """The first terms; the shortest and the longest come early: with all faults, P is started three times."""
         *rest, early = self._shuffled([term for term in _TERMS_S if term not in (SHORTEST_TERM_S, LONGEST_TERM_S)])
         return [*rest, *self._shuffled([early, SHORTEST_TERM_S, LONGEST_TERM_S])]
 
@@ -234,7 +234,7 @@ class _Draw:
                 return self._random.uniform(0.5, 3)
 
     def _requests(self, clients: Sequence[Client], fault: Fault, term_s: float) -> tuple[Request, ...]:
-        """At even distances from the beginning to a while after the fault; then one for each decode engine."""
+        """The requests of a round, at even distances until a while after the fault; then one for each decode engine."""
         whole_s = LEAD_S + fault.lasts_s + TAIL_S
         if fault.kind in ("kill-d", "kill-p", "restart-d", "restart-p"):
             whole_s += RESTART_S

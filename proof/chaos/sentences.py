@@ -6,7 +6,7 @@ from proof.chaos.outcome import VERDICTS, RoundOutcome
 
 
 def of_round(outcome: RoundOutcome) -> str:
-    """What came of one fault: the answers, and when the blocks were free."""
+    """Describes what came of one fault: the answers, and when the blocks were free."""
     found = Counter(request.verdict for request in outcome.requests)
     answers = ", ".join(_marked(verdict, found[verdict]) for verdict in VERDICTS if found[verdict])
     free = "blocks never free" if outcome.free_s is None else f"blocks free after {outcome.free_s:.1f} s"

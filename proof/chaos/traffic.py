@@ -14,10 +14,10 @@ from proof.realengines.router import Answer, PrefillError, Reference
 
 ANSWER_TOKENS = 16
 PATIENCE_S = 75.0
-"""How long a client waits for each half of its request: longer than any fault lasts and what it takes to recover."""
+"""The time for which a client waits for each half of its request: longer than any fault and the recovery from it."""
 
 FILLED_WITHIN_S = 5.0
-"""How long P may take to use its free blocks: the fault lasts on meanwhile. Where prefills took them, they are used."""
+"""The time that P has to use its free blocks, as the fault goes on; blocks that prefills take are used, too."""
 _RETRY_AFTER_S = 0.5
 _FILL_TOKENS = 32
 _OK = 200
@@ -37,7 +37,7 @@ class Traffic:
         self._fills = 0
 
     async def learn_right_answers(self) -> None:
-        """P alone, undisturbed, computes every prompt. Raises EngineError if it does not."""
+        """Lets P, alone and undisturbed, compute every prompt. Raises EngineError if it does not."""
         gate = asyncio.Semaphore(4)
 
         async def compute(prompt: str) -> Tokens:
@@ -78,7 +78,7 @@ class Traffic:
         return asyncio.create_task(send_or_abort())
 
     def abort_all(self) -> int:
-        """Every client that has a request under way hangs up. How many they were."""
+        """Lets every client that has a request under way hang up; returns how many they were."""
         aborted = set(self._under_way)
         self._aborted |= aborted
         for task in aborted:
@@ -86,10 +86,10 @@ class Traffic:
         return len(aborted)
 
     async def use_free_blocks(self) -> list[Answered]:
-        """P computes so many prompts at once that they take every block that is free.
+        """Lets P compute so many prompts at once that they take every block that is free.
 
-        At once, and with answers long enough for the first prompt to be there still when the last one comes: whatever
-        block vLLM hands out first, each of them is written.
+        They run at once, and their answers are long enough for the first prompt to be there still when the last one
+        comes: so each block is written, whichever of them vLLM hands out first.
         """
         free = self._scene.producer.spec.num_blocks - 1 - (await self._scene.held_blocks() or 0)
         chosen: list[int] = []
@@ -119,7 +119,7 @@ class Traffic:
 
 
 def judged(status: int, tokens: Tokens, right: Tokens, body: str) -> tuple[Verdict, str]:
-    """An answer's verdict, and what it said if it is not right."""
+    """Returns an answer's verdict, and what it said if it is not right."""
     if status != _OK:
         return "error", f"HTTP {status}: {body[:200]}"
     return ("right", "") if tokens == right else ("wrong", f"{list(tokens)} and not {list(right)}")
@@ -129,7 +129,7 @@ class _Client:
     """One client, its router included: a router that gets no answer asks the other decode engine."""
 
     def __init__(self, scene: Scene, prompt: str, right: Tokens, other: str, salt: str | None) -> None:
-        """`other` is the prompt of somebody else, with whom its router may mix it up. `salt`: of prefix caches."""
+        """`other` is somebody else's prompt, whose reference its router may give it; `salt` is for prefix caches."""
         self._scene = scene
         self._prompt = prompt
         self._right = right
@@ -198,9 +198,9 @@ class _Client:
     # What the router does
 
     async def _prefill(self, prompt: str, abort_after_s: float | None = None) -> tuple[Reference | None, str | None]:
-        """The reference; or None, and why there is none: None again if the client has aborted.
+        """Returns the reference; or None, and why there is none, which is None, too, if the client has aborted.
 
-        A P that is gone is waited for: it comes back.
+        It waits for a P that is gone, as P comes back.
         """
         said = "no answer"
         try:

@@ -83,7 +83,7 @@ def _run_and_show(chosen: argparse.Namespace) -> Exit:
 
 
 def _run_one(name: str, effort: Effort, directory: "Path", console: "Console") -> bool:
-    """Runs one and shows what it found. False: it could not run."""
+    """Runs one benchmark and shows what it found. False: it could not run."""
     from kvlease.console.progress import progress, show
     from proof.bench.frame.child import run_child
     from proof.bench.frame.document import read

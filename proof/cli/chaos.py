@@ -106,7 +106,7 @@ def _play_and_report(chosen: argparse.Namespace) -> Exit:
     runs: list[Run] = []
     for connector in connectors:
         runs.append(asyncio.run(play(connector, schedule, settings, story)))
-        # After each: should the next one not come to its end, this one is not lost.
+        # The file is written after each run, so that none is lost should the next one not end.
         write(chosen.out / "chaos.json", document(runs))
 
     show(story.console, table(runs))

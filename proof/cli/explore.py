@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BOUNDS = {"beats": 60, "faults": 8, "blocks": 64, "slots": 8, "workers": 4, "consumers": 3}
-"""What can be set of each world, and the most that it can be set to."""
+"""The bounds of a world that can be set, and the most that each can be set to."""
 MOST_MINUTES = 7 * 24 * 60.0
 START = "start"
-"""How no action at all is written."""
+"""The way to write a list of no actions."""
 
 _DESCRIPTION = """\
 Explores small worlds of one producer and its consumers completely: every order in which messages

@@ -1,4 +1,4 @@
-"""What `python -m proof demo` and `python -m proof chaos` share: both play on real engines."""
+"""The parts that `python -m proof demo` and `python -m proof chaos` share, as both play on real engines."""
 
 import argparse
 from argparse import ArgumentTypeError
@@ -36,7 +36,7 @@ def _model_directory(text: str) -> Path:
 
 
 def begin(what: str, model: Path | None) -> "tuple[Story, Path]":
-    """Says what is played and with what. Returns whoever tells of it, and the model, a tiny one unless given."""
+    """Says what is played and with what. Returns the story that tells of it, and the model, a tiny one unless given."""
     from kvlease.console.progress import Story, open_console
     from proof.realengines.model import build_model
 

@@ -178,7 +178,7 @@ def _replay(chosen: argparse.Namespace) -> Exit:
     from proof.simulate.report import plan_in_words, tested_in_words, verdict_in_words
     from proof.simulate.run import run
 
-    # Each once, and none at all where none are wanted.
+    # A set has each number once; an empty one keeps none at all, and None keeps all.
     requests, faults = chosen.requests and set(chosen.requests), chosen.faults and set(chosen.faults)
     try:
         plan = draw_plan(chosen.seed).keeping(requests=requests, faults=faults)

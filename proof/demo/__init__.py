@@ -1,1 +1,1 @@
-"""What `python -m proof demo` plays: four faults on real engines, first with stock vLLM, then with kvlease."""
+"""The play of the demo: four faults on real engines, first with stock vLLM, then with kvlease."""

@@ -1,4 +1,4 @@
-"""What stall, long step and queue have in common: requests wait on D, something happens, and D answers them."""
+"""The frame of stall, long step and queue: requests wait on D, something happens, and D answers them."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from proof.realengines.prompts import draw_prompts
 
 @dataclass(frozen=True)
 class Act:
-    """A scenario under way. `before`: what the engines had counted; `queued_at`: when all requests waited on D."""
+    """A scenario under way. `before` is what the engines had counted; `queued_at` is when all requests waited on D."""
 
     stage: Stage
     before: Counts
@@ -25,7 +25,7 @@ class Act:
 
 
 Happening = Callable[[Act], Awaitable[list[Event]]]
-"""What befalls the engines. The events' times are `time.monotonic`; the first one's is the zero of the plot."""
+"""The fault that befalls the engines. The events' times are `time.monotonic`; the first one's is the plot's zero."""
 
 
 async def play(stage: Stage, scenario: ScenarioName, seed: int, happening: Happening) -> Outcome:

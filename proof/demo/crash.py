@@ -11,16 +11,16 @@ from proof.demo.watch import HeldBlocksWatch
 from proof.realengines.prompts import draw_prompts
 
 RENEWED_AFTER_LEASES = 1 / 6
-"""How long the requests wait before the crash, in lease durations: one interval of renewals."""
+"""The time for which the requests wait before the crash, in lease durations: one interval of renewals."""
 
 _SEED = 404
 _FREE_WITHIN_LEASES = 2
 
 
 async def play(stage: Stage, label: str) -> Outcome:
-    """One crash. `label` says what is special about this P ("grace 1 s"); its figure bears that name."""
+    """Plays one crash. `label` says what is special about this P ("grace 1 s"); its figure bears that name."""
     prompts = draw_prompts(REQUESTS, seed=_SEED)
-    # Called "kvlease" alone wherever it runs with its defaults.
+    # The curve is called "kvlease" alone where kvlease runs with its defaults.
     series_label = f"{stage.connector}, {label}" if label == NO_GRACE_LABEL else stage.connector
     with HeldBlocksWatch(stage.producer, series_label) as watch:
         async with waiting_on_decoder(stage, prompts):
@@ -43,7 +43,7 @@ async def play(stage: Stage, label: str) -> Outcome:
 
 
 def together(outcomes: Sequence[Outcome]) -> Outcome:
-    """Several crashes with one connector as one outcome."""
+    """Joins several crashes with one connector into one outcome."""
     return replace(
         outcomes[0],
         freed_after_s={label: seconds for outcome in outcomes for label, seconds in outcome.freed_after_s.items()},

@@ -8,7 +8,7 @@ from proof.demo.outcome import Event, Outcome
 from proof.demo.stage import Stage
 
 STEP_LEASES = 1.5
-"""How long the step takes at least, in lease durations."""
+"""The shortest time that the step takes, in lease durations."""
 
 _SEED = 202
 

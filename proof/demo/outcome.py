@@ -1,4 +1,4 @@
-"""What a scenario found out: plain data, from which the table, the plot and the report are made."""
+"""The outcome of a scenario: plain data, from which the table, the plot and the report are made."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 ScenarioName = Literal["stall", "long-step", "queue", "crash"]
 
-# In the order in which they are played: the crash leaves no D to go on with.
+# This is the order in which they are played: the crash leaves no D for the others.
 SCENARIOS: tuple[ScenarioName, ...] = ("stall", "long-step", "queue", "crash")
 
 LOST_CAUSES = ("expired", "orphaned", "aged_out")
@@ -34,7 +34,7 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """How many answers there were."""
+        """The number of answers."""
         return self.right + self.wrong + self.failed
 
 
@@ -57,14 +57,14 @@ class HeldSeries:
 
 @dataclass(frozen=True)
 class Counts:
-    """What the engines counted. `leases_lost`: ended by P although their consumer had not read the blocks yet."""
+    """The engines' counters. `leases_lost` were ended by P although their consumer had not read the blocks yet."""
 
     leases_lost: int = 0
     fence_checks: Mapping[str, int] = field(default_factory=dict)
     lease_ends: Mapping[str, int] = field(default_factory=dict)
 
     def since(self, earlier: "Counts") -> "Counts":
-        """What was added after an earlier reading of the same engines."""
+        """Returns what was added after an earlier reading of the same engines."""
         return Counts(
             self.leases_lost - earlier.leases_lost,
             _added(self.fence_checks, earlier.fence_checks),
@@ -76,7 +76,7 @@ class Counts:
 class Outcome:
     """One scenario with one connector. What it does not measure is None or empty.
 
-    `freed_after_s`: seconds from the crash until the blocks were free, by P ("grace 1 s", ...).
+    `freed_after_s` is the time from the crash until the blocks were free, by P ("grace 1 s", ...).
     """
 
     scenario: ScenarioName
@@ -104,7 +104,7 @@ def tally(answers: "Sequence[Answer]", right: Sequence[tuple[int, ...]]) -> Tall
 
 
 def read_counts(connector: Connector, producer: Metrics, decoder: Metrics) -> Counts:
-    """What both engines have counted since they started."""
+    """Reads what both engines have counted since they started."""
     if connector == "stock":
         return Counts(leases_lost=round(producer.value(STOCK_EXPIRED)))
     return Counts(

@@ -30,7 +30,7 @@ from proof.realengines.spec import Connector, EngineSpec
 CRASH_LEASES = 5
 """The crash is played with a lease this many times as long: 30 s beside 6 s."""
 _GRACES_S: dict[str, float | None] = {DEFAULT_GRACE_LABEL: None, NO_GRACE_LABEL: 0.0}
-"""The orphan graces with which kvlease's crash is measured. None: not set, so that the default is what is shown."""
+"""The orphan graces with which kvlease's crash is measured. None: not set, so that the default is shown."""
 CORES_NEEDED = 2
 
 _DURATION_KEY = "kv_lease_duration"
@@ -51,7 +51,7 @@ _TITLES: dict[ScenarioName, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What to play. `lease_s` is the short lease; the crash has `CRASH_LEASES` times that."""
+    """The choice of what to play. `lease_s` is the short lease; the crash has `CRASH_LEASES` times that."""
 
     connectors: Sequence[Connector]
     scenarios: Sequence[ScenarioName]
@@ -69,7 +69,7 @@ class _Cores:
 async def play(settings: Settings, story: Story) -> list[Outcome]:
     """Plays everything, one connector after the other. Raises EngineError where it cannot go on.
 
-    Whatever ends this (an error, Ctrl-C) ends the engines too.
+    Any end of this (an error, Ctrl-C) ends the engines too.
     """
     cores = _choose_cores()
     outcomes: list[Outcome] = []
@@ -186,7 +186,7 @@ class _Play:
 
 def _choose_cores() -> _Cores:
     """A core for P and another for D. Raises EngineError where they would have to share one: an engine steps without
-    pause while it holds blocks, and of what was measured so, nothing would be the lease's doing."""
+    pause while it holds blocks, so the figures would show the sharing and not the lease."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < CORES_NEEDED:
         raise EngineError(f"the demo needs {CORES_NEEDED} processor cores, this process may use {len(allowed)}")

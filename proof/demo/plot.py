@@ -16,7 +16,7 @@ _PANELS: dict[ScenarioName, tuple[str, str]] = {
 }
 _PANEL_INCHES = (7.0, 3.2)
 _COLUMNS = 2
-# What happened before the fault matters only as far as it shows the blocks that are held.
+# The time before the fault is shown only as far as it shows the blocks that are held.
 _SHOWN_BEFORE_S = 4.0
 _DPI = 150
 _LEGEND_SHARE = 0.1
@@ -69,7 +69,7 @@ def _draw_panel(axes: Any, name: ScenarioName, outcomes: Sequence[Outcome]) -> N
 
 
 def _mark_events(axes: Any, outcome: Outcome) -> None:
-    """Marks when D went on (or had its turn): what was in use then decides over its answers."""
+    """Marks when D began to read: the blocks that are in use then decide over its answers."""
     for event in outcome.events:
         if event.decides:
             colour = _COLOURS[outcome.connector]

@@ -1,7 +1,7 @@
-"""What kvlease promises, scenario by scenario, and whether it was kept.
+"""The promises of kvlease, scenario by scenario, and whether they were kept.
 
 Every figure is a number where less is better, and a promise is an upper limit. A figure is also taken for stock vLLM,
-to be shown beside; nothing is promised for it.
+and shown beside kvlease's; nothing is promised for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Promise:
         return f"under {self.limit:g} s" if self.unit == "s" else "none"
 
     def is_kept(self, value: float) -> bool:
-        """Whether a measured value is within the limit."""
+        """Tells whether a measured value is within the limit."""
         return value < self.limit if self.unit == "s" else value <= self.limit
 
 
@@ -48,7 +48,7 @@ class Verdict:
 
     @property
     def kept(self) -> bool | None:
-        """Whether kvlease kept it; None where kvlease was not played."""
+        """Tells whether kvlease kept the promise; None where kvlease was not played."""
         if self.kvlease is None:
             return None
         value = self.promise.measure(self.kvlease)

@@ -7,7 +7,7 @@ from proof.demo.outcome import Event, Outcome
 from proof.demo.stage import REQUESTS, Stage
 
 QUEUED_LEASES = 3.5
-"""How long the requests wait, in lease durations."""
+"""The time for which the requests wait, in lease durations."""
 
 _SEED = 303
 

@@ -44,7 +44,7 @@ def cell(promise: Promise, outcome: Outcome | None) -> str:
 
 
 def sentences(outcome: Outcome) -> list[str]:
-    """What came of a scenario, in words."""
+    """Describes what came of a scenario."""
     said: list[str] = []
     if outcome.answers is not None:
         parts = (("right", outcome.answers.right), ("wrong", outcome.answers.wrong), ("failed", outcome.answers.failed))

@@ -1,4 +1,4 @@
-"""What every scenario works with: the engines, the lease, and requests that wait on D."""
+"""The stage of every scenario: the engines, the lease, and requests that wait on D."""
 
 import asyncio
 import itertools
@@ -20,7 +20,7 @@ from proof.realengines.spec import BLOCK_TOKENS, Connector
 REQUESTS = 6
 ANSWER_TOKENS = 16
 PRODUCER_BLOCKS = 480
-"""P's pool: small, so that a few new prompts reach every block that is free."""
+"""P's blocks: few, so that a few new prompts reach every block that is free."""
 PRODUCER_TOKENS = 4096
 DECODER_BLOCKS = 480
 DECODER_TOKENS = 8192
@@ -57,11 +57,11 @@ class Stage:
 
     @property
     def router(self) -> Router:
-        """From P to D."""
+        """The router from P to D."""
         return Router(self.client, self.producer.url, self.decoder.url)
 
     async def right_answers(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """What P answers when it computes the prompts itself. Raises EngineError if it does not answer."""
+        """Returns P's answers when it computes the prompts itself. Raises EngineError if it does not answer."""
         answers = [await self.router.compute_alone(self.producer.url, prompt, ANSWER_TOKENS) for prompt in prompts]
         for answer in answers:
             if not answer.token_ids:
@@ -75,8 +75,8 @@ class Stage:
     async def overwrite_free_blocks(self) -> None:
         """P computes so many new prompts at once that together they take every block that is free.
 
-        At once: without prefix caching vLLM hands out first what was freed last, and one prompt after the other would
-        get the same blocks.
+        They have to come at once: without prefix caching vLLM hands out first what was freed last, and one prompt after
+        the other would get the same blocks.
         """
         held = await asyncio.to_thread(self.producer.held_blocks)
         sizes = fill(self.producer.spec.num_blocks - 1 - held)
@@ -90,7 +90,7 @@ class Stage:
             raise EngineError(f"P cannot compute a new prompt: HTTP {answer.status}: {answer.body[:300]}")
 
     async def counts(self) -> Counts:
-        """What both engines have counted since they started."""
+        """Reads what both engines have counted since they started."""
         producer = await asyncio.to_thread(self.producer.metrics)
         decoder = await asyncio.to_thread(self.decoder.metrics)
         return read_counts(self.connector, producer, decoder)

@@ -36,7 +36,7 @@ class HeldBlocksWatch:
             self._thread.join()
 
     def series(self, zero: float) -> HeldSeries:
-        """What was seen so far, in seconds after `zero` (a time.monotonic value)."""
+        """The samples so far, in seconds after `zero` (a time.monotonic value)."""
         return HeldSeries(self._label, [(round(at - zero, 3), held) for at, held in list(self._samples)])
 
     def wait_until_free(self, timeout_s: float) -> float:

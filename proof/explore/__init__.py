@@ -6,14 +6,14 @@ agent      a lease agent, one turn at a time
 producer   the engine of a producer: scheduler, workers that carry out a step each on their own, blocks that are reused
 consumer   the engine of a consumer: requests that read block by block, and then the fence
 cell       one part of the world on its own: what it does with an input is worked out once
-canonical  when two of them are the same
+canonical  the normal form that tells whether two of them are the same
 books      the facts by which promises are judged
 lenses     what has to be known of a part
 state      the whole world at a moment, and what lies outside its parts
 moment     a state that is being changed
 actions    what can happen next
 world      what happens then, and whether a promise was broken
-settle     what becomes of a state when the faults stop (L1, L2, L3)
+settle     what becomes of a state without faults (L1, L2, L3)
 search     all states, breadth first
 words      actions in words
 

@@ -1,10 +1,10 @@
-"""What can happen next in a state: an exhaustive list, always in the same order.
+"""The actions that can happen next in a state: an exhaustive list, always in the same order.
 
 Reductions, and why they lose nothing:
 
 - What an engine tells its agent is heard in a turn at once. The agent's thread might be later within the beat; but it
-  takes the engine's word before the network's, so this differs from being later only in when its messages leave, and
-  they may take until the end of the beat anyway.
+  takes what the engine says before what the network brings, so this differs from being later only in when its messages
+  leave, and they may take until the end of the beat anyway.
 - A turn in which nothing is due is taken as soon as the beat begins (`World._pass`). It sends nothing and changes
   nothing but the time that was last seen, as would any turn later in the beat.
 - Consumers are alike but for their names. So nothing is done to the second before something was done to the first.
@@ -31,7 +31,7 @@ FAULTS = (
 
 
 class Actions:
-    """Says what can happen."""
+    """Lists the actions that can happen in a state."""
 
     def __init__(self, cells: Cells, lenses: Lenses, bounds: Bounds) -> None:
         self._cells, self._lenses, self._bounds = cells, lenses, bounds
@@ -39,14 +39,14 @@ class Actions:
         self._due: dict[tuple[int, int, frozenset[int]], bool] = {}
 
     def possible(self, moment: Moment) -> list[Action]:
-        """All that can happen now."""
+        """All actions that can happen now."""
         found = [*self._usual(moment)]
         if moment.outside.faults:
             found += [action for action in self._faults(moment) if action[0] in self._kinds]
         return found
 
     def eager(self, moment: Moment) -> Action | None:
-        """What happens at once, when the steps are not `fine`: the moment that is worst for the promises.
+        """The action that happens at once, when the steps are not `fine`: at the moment that is worst for the promises.
 
         - A worker arms, loads and writes as soon as the step is scheduled. Nobody knows the new token before the step
           is over, so when its word was armed cannot be told from outside; and who still reads the overwritten blocks is
@@ -71,7 +71,7 @@ class Actions:
         return None
 
     def is_due(self, moment: Moment, who: int) -> bool:
-        """Whether a turn of this agent does more than to look at the clock."""
+        """Tells whether a turn of this agent does more than look at the clock."""
         key = (moment.agent_of(who), moment.beat, moment.gone(who))
         due = self._due.get(key)
         if due is None:

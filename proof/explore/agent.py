@@ -29,18 +29,18 @@ class Agent:
     # -- inputs --------------------------------------------------------------------------------------------------
 
     def turn(self, gone: frozenset[int], *said: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A turn after the engine left word, perhaps none."""
+        """Take a turn after what the engine has said, which may be nothing."""
         for name, *arguments in said:
             getattr(self.core, name)(*arguments)
         return self._step(gone)
 
     def hear(self, gone: frozenset[int], sender: int, payload: bytes) -> tuple[Any, ...]:
-        """A turn in which a message has arrived."""
+        """Take a turn in which a message has arrived."""
         self.wire.inbox.append((sender, payload))
         return self._step(gone)
 
     def answer(self, gone: frozenset[int], endpoint: tuple[str, int], card: bytes | None) -> tuple[Any, ...]:
-        """A turn in which a card has come, or none."""
+        """Take a turn in which a card has come, or None where nobody answered."""
         self.cards.answered.append((endpoint, None if card is None else LeaseCard.decode(card)))
         return self._step(gone)
 
@@ -50,13 +50,13 @@ class Agent:
         return self._step(gone)
 
     def bye(self, gone: frozenset[int]) -> tuple[Any, ...]:
-        """The engine shuts down."""
+        """Say Bye to all peers, as the engine shuts down."""
         self.wire.gone = gone
         self.core.say_bye()
         return self._outcome(0, 0)
 
     def take(self) -> tuple[Any, ...]:
-        """The engine takes what its agent has for it."""
+        """Hand the engine what its agent has for it: (revoked, lost)."""
         return tuple(self.core.take_revoked()), tuple(self.core.take_lost())
 
     # -- what comes of it ----------------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Agent:
         return self._outcome(len(before.revoked), len(before.lost))
 
     def _outcome(self, revoked: int, lost: int) -> tuple[Any, ...]:
-        """(messages, cards asked for, leases revoked, holders whose lease is lost): what is new in each."""
+        """Returns what is new: (messages, cards asked for, leases revoked, holders whose lease is lost)."""
         sent, self.wire.outbox = self.wire.outbox, []
         asked, self.cards.asked = self.cards.asked, []
         self.wire.gone = frozenset()

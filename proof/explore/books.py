@@ -1,4 +1,4 @@
-"""What the explorer remembers of a world beside its parts: the facts that its promises are judged by."""
+"""The facts that the explorer remembers of a world beside its parts, and by which its promises are judged."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from proof.promises.standing import Settled, Stated
 
 
 class Books:
-    """`Safety`'s and `Settled`'s. A part like any other: an input is a tuple that begins with the name of a method."""
+    """The books of `Safety` and `Settled`. A part like any other: an input is a method's name and its arguments."""
 
     def __init__(self) -> None:
         self.clock = Clock(0.0)
@@ -16,7 +16,7 @@ class Books:
         self.settled = Settled()
 
     def note(self, facts: tuple[tuple[Any, ...], ...]) -> None:
-        """`facts` name what they tell, `Safety`'s method or `revoked`."""
+        """Enter `facts`; each begins with the name of what it tells, a method of `Safety` or `revoked`."""
         for name, *arguments in facts:
             book = self.settled if name == "revoked" else self.safety
             getattr(book, name)(*arguments)

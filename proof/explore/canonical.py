@@ -1,4 +1,4 @@
-"""When two parts of the world are the same: a normal form of any object of the product.
+"""The normal form of any object of the product; two parts of the world are the same when it is.
 
 Two objects with the same form have the same future. The argument: the form holds every field of every object that can
 be reached, with its class, so code that reads fields cannot tell the two apart, except by what is left out on purpose:
@@ -9,8 +9,8 @@ be reached, with its class, so code that reads fields cannot tell the two apart,
   `moment.CONSUMERS`), so there is one order;
 - the history of an `ExpiryQueue`'s buckets: it looks at them in the order of their ticks only.
 
-A field that the product gets one day is in the form by itself. An object that has neither fields nor a rule here is an
-error, not a guess.
+A field that is added to the product is in the form without a change here. An object that has neither fields nor a rule
+here is an error, not a guess.
 """
 
 import enum
@@ -30,11 +30,12 @@ IGNORED: Mapping[str, frozenset[str]] = {
     "AgentCore": frozenset({"_counts"}),
     "ProducerSide": frozenset({"counts", "ended"}),
     "ConsumerSide": frozenset({"bad_references", "other_prompts", "released"}),
-    # Set before each input, so what it was before is nobody's concern.
+    # It is set before each input, so its earlier value changes nothing.
     "Clock": frozenset({"now"}),
 }
 UNORDERED: Mapping[str, frozenset[str]] = {
-    # Walked only when the producer shuts down, to say Bye to everybody: messages that are on their way together.
+    # They are walked only when the producer shuts down and says Bye to everybody, in messages that are on their way
+    # together.
     "Lessor": frozenset({"sessions", "leases"}),
     "Peer": frozenset({"_links"}),
     "ProducerSide": frozenset({"_prompts"}),
@@ -47,7 +48,7 @@ CLOCKS: Mapping[str, frozenset[str]] = {
     "ExpiryQueue": frozenset({"next_tick"}),
     "Lessor": frozenset({"_probe_timers"}),
 }
-"""What a turn in which nothing was due changes all the same."""
+"""The fields that even a turn in which nothing was due changes."""
 
 _PLAIN = frozenset({int, float, str, bytes, bool, type(None)})
 
@@ -92,7 +93,7 @@ class _Form:
         if (number := self._seen.get(id(thing))) is not None:
             return ("again", number)
         self._seen[id(thing)] = len(self._seen)
-        # Kept, so that nothing that is made on the way gets the id of something that is no more.
+        # The object is kept alive, so that no other one gets its id while the form is made.
         self._kept.append(thing)
         if isinstance(thing, ExpiryQueue):
             buckets = tuple((tick, tuple(map(self.of, bucket))) for tick, bucket in thing.snapshot())

@@ -5,8 +5,8 @@ out once, by the product's code on a copy, and looked up ever after; and a state
 numbers, one for each part. Spin stores states like that ("collapse", Holzmann 1997). It is exact: two parts have one
 number when their normal forms are the same, byte by byte, and two states are the same when all their numbers are.
 
-Copies are made by pickling: 60 µs there and back for an agent, where `copy.deepcopy` takes 130 and to play the way to
-it again a millisecond an action.
+Copies are made by pickling, which takes 60 µs there and back for an agent; `copy.deepcopy` takes 130, and playing the
+way to it again takes a millisecond an action.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Cells:
         return len(self._numbers)
 
     def add(self, part: object) -> int:
-        """The number of this part."""
+        """Returns the number of this part, a new one for a part that was never seen."""
         key = form(part)
         number = self._numbers.get(key)
         if number is None:
@@ -53,7 +53,7 @@ class Cells:
         return pickle.loads(self._pickles[number])
 
     def run(self, number: int, now: float, entry: Input) -> tuple[int, Any]:
-        """What becomes of a part when it gets this input now, and what comes of it.
+        """Returns (the number of what the part becomes, its outcome) when it gets this input now.
 
         `entry` is the name of one of its methods, and its arguments. Raises `Violation`; any other exception of the
         code under test is one of the rule `error`.
@@ -78,7 +78,7 @@ class Cells:
         return self.add(part), outcome
 
     def is_quiet(self, before: int, after: int) -> bool:
-        """Whether nothing but the time that it has seen tells the one from the other."""
+        """Tells whether the two parts differ in nothing but the time that they have seen."""
         return before == after or self._rest(before) == self._rest(after)
 
     def _rest(self, number: int) -> bytes:
@@ -89,7 +89,7 @@ class Cells:
 
 
 class Lens(Generic[T]):
-    """What `look` sees in a part, looked at once for each."""
+    """A view of parts: what `look` sees in a part, looked at once for each."""
 
     def __init__(self, cells: Cells, look: Callable[[Any], T]) -> None:
         self._cells, self._look = cells, look

@@ -32,15 +32,16 @@ class Task:
     own: int
     """The token of the lease on its own prompt."""
     stage: str = "waiting"
-    """waiting: in the scheduler's queue. asking: for the producer's card. reading: blocks. fencing: words."""
+    """One of waiting (in the scheduler's queue), asking (for the producer's card), reading (blocks), fencing
+    (words)."""
     aborted: bool = False
     read: list[int] = field(default_factory=list)
-    """By worker of the producer, how many blocks were read."""
+    """The number of blocks that were read, by worker of the producer."""
     contents: list[int] = field(default_factory=list)
 
 
 class ConsumerEngine:
-    """An input is a tuple that begins with the name of a method here."""
+    """The engine of one consumer. An input is a tuple that begins with the name of a method here."""
 
     def __init__(self, incarnation: int, bounds: Bounds, now: float) -> None:
         self.clock = Clock(now)
@@ -51,13 +52,13 @@ class ConsumerEngine:
         )
         self.plane = DataPlane()
         self.landing = ListedWords(_CAPACITY)
-        # No read of a word is lost for good here, so the verifier's own deadline is nobody's concern.
+        # Every read of a word ends here, so the verifier's own deadline never matters.
         self.verifier = new_verifier(self.plane, self.landing, Clock(0.0))
         self.worker = LeaseWorker(FenceTable(ListedWords(1)), self.verifier, self._fetch)
         self.workers = range(bounds.workers)
         self.tasks: dict[str, Task] = {}
         self.promises: list[CardPromise] = []
-        """Of cards that are asked for, oldest first."""
+        """The promises of cards that are asked for, oldest first."""
         self._asker = ""
 
     # -- inputs --------------------------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ class ConsumerEngine:
     # -- how it is done ------------------------------------------------------------------------------------------
 
     def admit(self, holder: str) -> None:
-        """Hands are shaken: may its blocks be read?"""
+        """Read the blocks of a request whose handshake is done, wait for a card, or refuse the request."""
         task = self.tasks.get(holder)
         if task is None:
             return
@@ -148,7 +149,7 @@ class ConsumerEngine:
         return cast("Future[LeaseCard]", self.promises[-1])
 
     def _verify(self, holder: str) -> None:
-        """As `LeasedWorker._pop_done_transfers`: what is neither held back nor failed is used."""
+        """Use what is neither held back nor failed, as `LeasedWorker._pop_done_transfers` does."""
         verdicts, held_back = self.worker.verify([holder])
         if holder in held_back:
             return
@@ -158,7 +159,7 @@ class ConsumerEngine:
         self.over(holder)
 
     def over(self, holder: str) -> None:
-        """Read, failed or aborted: the lease is let go of."""
+        """End a request that was read, failed or aborted; its lease is let go of."""
         del self.tasks[holder]
         self.worker.end([holder], ())
         self.leases.hear([holder], None)
@@ -168,7 +169,7 @@ class ConsumerEngine:
         self.facts.append((name, self.desk.incarnation, *arguments))
 
     def _outcome(self) -> tuple[Any, ...]:
-        """(facts, what the agent is told)."""
+        """Returns (facts, what the agent is told)."""
         facts, self.facts = self.facts, []
         said, self.desk.said = self.desk.said, []
         return tuple(facts), tuple(said)
@@ -192,4 +193,4 @@ class _Begin:
 
 
 def _come_back() -> None:
-    """Nobody calls it: see `CardPromise`."""
+    """Does nothing, as nobody calls it (see `CardPromise`)."""

@@ -1,4 +1,4 @@
-"""What the world has to know of its parts to say what can happen next."""
+"""The views of its parts that the world needs to say what can happen next."""
 
 from typing import Any, NamedTuple
 
@@ -13,25 +13,25 @@ class Stepping(NamedTuple):
     """A producer's engine between its scheduler and its workers."""
 
     free: int
-    """Blocks."""
+    """The number of free blocks."""
     ordered: bool
-    """Words are to be armed or cleared in the next step."""
+    """True where words are to be armed or cleared in the next step."""
     prefill: bool = False
     next: tuple[Part | None, ...] = ()
-    """By worker, the part of the step that it carries out next; empty where no step is under way."""
+    """The part of the step that each worker carries out next, None after the last; empty where no step is under way."""
     unwritten: tuple[int, ...] = ()
-    """Workers that still have to write."""
+    """Workers that still have to write the prefill's blocks."""
     clears: bool = False
-    """Some word is to be cleared in it."""
+    """True where some word is to be cleared in the step."""
 
     @property
     def is_through(self) -> bool:
-        """A step is under way, and all workers are through with it."""
+        """Tells whether a step is under way, and all workers are through with it."""
         return bool(self.next) and not any(self.next) and not self.unwritten
 
 
 class Request(NamedTuple):
-    """One of a consumer's."""
+    """A request of a consumer, as far as actions depend on it."""
 
     holder: str
     stage: str
@@ -39,11 +39,11 @@ class Request(NamedTuple):
     unread: tuple[int, ...]
     """Workers of the producer from which blocks are missing."""
     begun: bool
-    """Some block is read."""
+    """True once some block is read."""
 
 
 class Lenses:
-    """Looked through once for each part that there is."""
+    """The views of parts; each part is looked at once in each view."""
 
     def __init__(self, cells: Cells) -> None:
         self.stepping = Lens(cells, _stepping)
@@ -51,11 +51,11 @@ class Lenses:
         self.fencing = Lens(cells, _fencing)
         """The requests that the fence reads under way are for, in the order of `WordRead`s."""
         self.at_once = Lens(cells, _at_once)
-        """What a consumer's worker does without delay, when the steps are not fine (`Actions.eager`)."""
+        """The action that a consumer's worker takes without delay, when the steps are not fine (`Actions.eager`)."""
         self.word_reads: Lens[list[Any]] = Lens(cells, lambda engine: engine.plane.reads)
         self.tasks: Lens[dict[str, Any]] = Lens(cells, lambda engine: engine.tasks)
         self.asking: Lens[int] = Lens(cells, lambda engine: len(engine.promises))
-        """Cards that a consumer's worker waits for."""
+        """The number of cards that a consumer's worker waits for."""
         self.contents: Lens[list[list[int]]] = Lens(cells, lambda engine: [w.contents for w in engine.workers])
         self.tables: Lens[list[Any]] = Lens(cells, lambda engine: [w.table for w in engine.workers])
         self.revoked: Lens[bool] = Lens(cells, lambda agent: bool(agent.core.snapshot().revoked))

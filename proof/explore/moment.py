@@ -12,7 +12,7 @@ from proof.explore.scale import BEAT_S, START_S
 from proof.explore.state import Item, Outside, State, Table
 
 PRODUCER = -1
-"""Who is meant where consumers are named by their numbers."""
+"""The producer, where consumers are named by their numbers."""
 PRODUCERS = (0x101, 0x102, 0x103, 0x104)
 """Incarnations of the producer, one after the other."""
 _NOBODY: frozenset[int] = frozenset()
@@ -20,7 +20,7 @@ CONSUMERS = (0xD1, 0xD2, 0xD4)
 
 
 class Tables:
-    """What the numbers in a `State` stand for, but for parts."""
+    """The tables of what the numbers in a `State` stand for, but for parts."""
 
     def __init__(self) -> None:
         self.outside = Table()
@@ -28,7 +28,7 @@ class Tables:
 
 
 class Moment:
-    """Made from a state, changed, and made into a state again."""
+    """A state that can be changed: it is made from a `State`, and makes one again."""
 
     def __init__(self, state: State, cells: Cells, lenses: Lenses, tables: Tables) -> None:
         self._cells, self._lenses, self._tables = cells, lenses, tables
@@ -59,7 +59,7 @@ class Moment:
 
     @property
     def incarnation(self) -> int:
-        """The producer's."""
+        """The producer's incarnation."""
         return PRODUCERS[self.outside.restarts]
 
     @property
@@ -83,11 +83,11 @@ class Moment:
         return frozenset(PRODUCERS[: self.outside.restarts]) if self.outside.restarts else _NOBODY
 
     def distinct(self) -> list[Item]:
-        """What is on its way; of equal things, one."""
+        """The items that are on their way; of equal ones, one."""
         return self.flying if len(self.flying) < 2 else sorted(set(self.flying))
 
     def card(self, workers: int, slots: int) -> bytes:
-        """What the producer's side channel serves."""
+        """The card that the producer's side channel serves, encoded."""
         fences = [WorkerFence(0, worker, 0, slots) for worker in range(workers)]
         return LeaseCard([VERSION], self.incarnation, self.incarnation.to_bytes(8, "little"), fences).encode()
 
@@ -97,7 +97,7 @@ class Moment:
     # -- telling parts -------------------------------------------------------------------------------------------
 
     def tell_agent(self, who: int, name: str, *arguments: Any) -> None:
-        """An agent's turn; what it sends is on its way, what it asks too."""
+        """Let an agent take a turn; what it sends and asks for is on its way then."""
         if self.agent_of(who) == NOBODY:
             return
         number, (sent, asked, revoked, lost) = self._cells.run(
@@ -120,7 +120,7 @@ class Moment:
             self.lost += [(who, holder) for holder in lost]
 
     def take(self, who: int) -> tuple[Any, ...]:
-        """What the engine takes from its agent: (revoked, lost)."""
+        """Take what the agent has for its engine: (revoked, lost)."""
         number, taken = self._cells.run(self.agent_of(who), self.now, ("take",))
         if who == PRODUCER:
             self.agent = number
@@ -129,7 +129,7 @@ class Moment:
         return tuple(taken)
 
     def tell_producer(self, name: str, *arguments: Any) -> Any:
-        """The producer's engine does something; returns what it offers."""
+        """Give the producer's engine an input; returns what it offers."""
         self.engine, (facts, said, offer) = self._cells.run(self.engine, self.now, (name, *arguments))
         self.note(facts)
         if said:
@@ -137,7 +137,7 @@ class Moment:
         return offer
 
     def tell_consumer(self, d: int, name: str, *arguments: Any) -> None:
-        """A consumer's engine does something."""
+        """Give a consumer's engine an input."""
         asking = self._lenses.asking(self.consumers[2 * d + 1])
         self.consumers[2 * d + 1], (facts, said) = self._cells.run(
             self.consumers[2 * d + 1], self.now, (name, *arguments)
@@ -161,7 +161,7 @@ class Moment:
 
 
 def receiver(item: Item) -> int:
-    """Whose it is: the producer, or a consumer's number."""
+    """The receiver of an item: `PRODUCER`, or a consumer's number."""
     if item.kind != "message":
         return item.to
     return CONSUMERS.index(item.to) if item.to in CONSUMERS else PRODUCER

@@ -1,6 +1,6 @@
 """A producer's engine in the explored world: a scheduler, workers that carry out each step on their own, few blocks.
 
-As with vLLM, a step is a barrier at its end only: its orders reach each worker at a moment of its own, its parts are
+A step is a barrier at its end only, as with vLLM: its orders reach each worker at a moment of its own, its parts are
 carried out in their order and its forward pass at any moment beside them, and the scheduler hears of it when all are
 through.
 """
@@ -22,12 +22,12 @@ from proof.promises.safety import Violation
 
 Fact = tuple[Any, ...]
 TOKENS = (0xA1, 0xB2, 0xC3, 0xE4)
-"""One a lease, in the order of their prefills; different in their lowest three bits (`canonical`)."""
+"""The tokens, one a lease, in the order of their prefills; different in their lowest three bits (`canonical`)."""
 
 
 @dataclass(slots=True)
 class Draw:
-    """Where tokens come from: not from chance here."""
+    """The source of tokens, which is not chance here."""
 
     drawn: int
 
@@ -45,16 +45,16 @@ class Step:
     dropped: tuple[str, ...]
     """Requests whose blocks are not to be sent after all, as vLLM's metadata says."""
     parts: tuple[Part, ...]
-    """What each worker does, in this order."""
+    """The parts that each worker carries out, in this order."""
     done: list[int]
-    """By worker, how many of the parts it has carried out."""
+    """The number of parts that each worker has carried out."""
     wrote: set[int] = field(default_factory=set)
     """Workers that have written the prefill's blocks."""
     cleared: Counter[int] = field(default_factory=Counter)
     released: Counter[str] = field(default_factory=Counter)
 
     def is_over(self, worker: int) -> bool:
-        """Whether this worker is through."""
+        """Tells whether this worker is through with the step."""
         return self.done[worker] == len(self.parts) and (self.prefill is None or worker in self.wrote)
 
 
@@ -65,9 +65,9 @@ class Worker:
         self.table = WatchedTable(slots, note)
         self.leases = LeaseWorker(self.table, new_verifier(DataPlane(), ListedWords(1), Clock(0.0)), no_cards)
         self.contents = [0] * blocks
-        """By block, the token of the lease it was written for; 0 for what is nobody's."""
+        """The token of the lease that each block was written for; 0 for none."""
         self.to_send: set[str] = set()
-        """Requests that it knows of, and whose blocks it has not reported (vLLM's `_reqs_to_process`)."""
+        """Requests that the worker knows of, and whose blocks it has not reported (vLLM's `_reqs_to_process`)."""
         self.released: list[str] = []
 
 
@@ -93,7 +93,7 @@ class WorkerStep:
 
 
 class ProducerEngine:
-    """An input is a tuple that begins with the name of a method here."""
+    """The engine of the producer. An input is a tuple that begins with the name of a method here."""
 
     def __init__(self, incarnation: int, bounds: Bounds, drawn: int, now: float) -> None:
         self.clock = Clock(now)
@@ -104,13 +104,13 @@ class ProducerEngine:
         self.leases = LeaseScheduler(self.desk, self.side, ConsumerSide(self.desk))
         self.workers = [Worker(bounds.slots, bounds.blocks, partial(self._word_fact, w)) for w in range(bounds.workers)]
         self.free = list(range(bounds.blocks))
-        """The block freed last is handed out first."""
+        """Free blocks; the one freed last is handed out first."""
         self.blocks_of: dict[str, tuple[int, ...]] = {}
         self.token_of: dict[str, int] = {}
         self.dropped: tuple[str, ...] = ()
         """Requests that workers are to forget in the next step."""
         self.releasing: Counter[str] = Counter()
-        """Of requests that not all workers have reported as sent, how many have."""
+        """The number of workers that have reported a request as sent, until all have."""
         self.step: Step | None = None
 
     # -- inputs --------------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ class ProducerEngine:
         return self._outcome()
 
     def write(self, number: int) -> tuple[Any, ...]:
-        """A worker's forward pass."""
+        """A worker's forward pass writes the prefill's blocks."""
         step = self._step()
         assert step.prefill is not None
         for block in self.blocks_of[step.prefill]:
@@ -191,7 +191,7 @@ class ProducerEngine:
             self._fact("prepared", slot.index, slot.token)
 
     def _conclude(self, request_id: str, aborted: bool) -> Any:
-        """What the router gets: (reference, blocks), or None where nothing is offered."""
+        """Returns what the router gets: (reference, blocks), or None where nothing is offered."""
         blocks = self.blocks_of[request_id]
         if aborted:
             self.side.abort(request_id)
@@ -217,7 +217,7 @@ class ProducerEngine:
         self._fact(name, worker, *arguments)
 
     def _outcome(self, offer: Any = None) -> tuple[Any, ...]:
-        """(facts, what the agent is told, what is offered)."""
+        """Returns (facts, what the agent is told, what is offered)."""
         facts, self.facts = self.facts, []
         said, self.desk.said = self.desk.said, []
         return tuple(facts), tuple(said), offer

@@ -1,4 +1,4 @@
-"""What an exploration found, in words and as JSON."""
+"""The findings of an exploration, in words and as JSON."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from proof.explore.words import in_words
 
 
 def progress_in_words(found: Found) -> str:
-    """One line on the way."""
+    """Describes in one line how far an exploration is."""
     return (
         f"{found.states:,} states, {found.transitions:,} transitions, depth {found.depth}, "
         f"{found.seconds:,.0f} s, {found.peak_mib:,.0f} MiB"
@@ -17,7 +17,7 @@ def progress_in_words(found: Found) -> str:
 
 
 def summary(name: str, found: Found) -> list[str]:
-    """What was explored, and what came of it."""
+    """Describes in lines what was explored, and what came of it."""
     bounds = found.bounds
     rate = found.transitions / found.cpu_s if found.cpu_s else 0.0
     lines = [
@@ -35,14 +35,14 @@ def summary(name: str, found: Found) -> list[str]:
 
 
 def violated(name: str, found: Found) -> list[str]:
-    """The shortest way to a broken promise."""
+    """Describes in lines the shortest way to a broken promise."""
     numbers = ",".join(map(str, found.numbers))
     lines = [f"  BROKEN {found.violation}", f"  after {len(found.way)} actions, the fewest there are:"]
     lines += [f"    {number:3}  {in_words(action)}" for number, action in enumerate(found.way, 1)]
     if found.played_on:
         lines.append("  and then, without faults:")
         lines += [f"         {in_words(action)}" for action in found.played_on]
-    # The bug that was planted, if one was, is to be named, too.
+    # Whoever planted a bug has to name it, too: the command leaves it out.
     return [
         *lines,
         f"  again: python -m proof explore {name} {_as_options(found.bounds)} --replay {numbers or 'start'}",
@@ -60,7 +60,7 @@ def _as_options(bounds: Bounds) -> str:
 
 
 def as_json(name: str, found: Found) -> dict[str, Any]:
-    """Every figure."""
+    """Every figure of an exploration, ready to be written as JSON."""
     bounds = found.bounds
     return {
         "world": name,
@@ -84,7 +84,7 @@ def as_json(name: str, found: Found) -> dict[str, Any]:
 
 
 def totals(all_found: Sequence[Found]) -> str:
-    """The last line."""
+    """Describes all explorations together in one line."""
     states, transitions = sum(f.states for f in all_found), sum(f.transitions for f in all_found)
     seconds = sum(f.seconds for f in all_found)
     verdict = "every world explored completely" if all(f.complete for f in all_found) else "NOT complete"

@@ -1,8 +1,8 @@
 """The explored world's time. It passes in beats of one second, so that every deadline is a small whole number.
 
 A beat is the agent's longest pause, the retry of a message, the renewal interval, the orphan grace and the probe
-interval; the term and the extension are two, the maximum age is four. What a beat is in life differs from constant to
-constant, the order of the deadlines does not.
+interval; the term and the extension are two, the maximum age is four. The real time that a beat stands for differs from
+constant to constant; the order of the deadlines does not.
 """
 
 from dataclasses import dataclass
@@ -32,13 +32,13 @@ def prompt(number: int) -> Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What there is of everything, and so what is explored."""
+    """The bounds of a world: how many of each thing there are, and so what is explored."""
 
     beats: int = 4
-    """For how long the world is played; what comes after is `settle`'s."""
+    """The number of beats for which the world is played; `settle` plays what comes after."""
     faults: int = 1
-    """Messages lost, doubled or held back, processes killed, frozen or wrongly reported dead, requests aborted, leases
-    given to a second consumer: so many of them together."""
+    """The number of faults in all: messages lost, doubled or held back, processes killed, frozen or wrongly reported
+    dead, requests aborted, leases given to a second consumer."""
     sizes: tuple[int, ...] = (2, 1)
     """Blocks of each lease, in the order in which their prefills come."""
     blocks: int = 3
@@ -46,6 +46,6 @@ class Bounds:
     workers: int = 2
     consumers: int = 2
     fine: bool = False
-    """Every block, word, worker and part of a step is an action of its own; otherwise as `actions.eager` says."""
+    """True where every block, word, worker and part of a step is an action of its own; else see `Actions.eager`."""
     kinds: tuple[str, ...] = ()
-    """The faults that there are; empty: all of them (`actions.FAULTS`)."""
+    """The kinds of fault that there are; empty: all of them (`actions.FAULTS`)."""

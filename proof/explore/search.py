@@ -22,7 +22,7 @@ TELL_EVERY = 20_000
 
 @dataclass(slots=True)
 class Found:
-    """What an exploration found. `way` leads to the violation; the numbers are those of `World.actions`."""
+    """The findings of an exploration. `way` leads to the violation; the numbers are those of `World.actions`."""
 
     bounds: Bounds
     states: int = 0
@@ -30,14 +30,14 @@ class Found:
     depth: int = 0
     """The longest of the shortest ways to a state, in actions."""
     complete: bool = False
-    """Every state within the bounds was reached, and everything that can happen in it was tried."""
+    """True where every state within the bounds was reached, and everything that can happen in it was tried."""
     violation: Violation | None = None
     way: list[Action] = field(default_factory=list)
     numbers: list[int] = field(default_factory=list)
     played_on: list[Action] = field(default_factory=list)
-    """What was played without faults after the way, where that is what broke the promise."""
+    """The actions that were played without faults after the way, where they are what broke the promise."""
     settled: int = 0
-    """States that were asked what becomes of them without faults."""
+    """States that were played on without faults."""
     parts: int = 0
     computed: int = 0
     """Inputs of parts that the product's code worked out; all others were repetitions of these."""
@@ -50,14 +50,14 @@ class Found:
 
 @dataclass(slots=True)
 class Limits:
-    """When to stop before the end."""
+    """The limits at which a search stops before its end."""
 
     cpu_s: float = float("inf")
     states: int = 1 << 62
 
 
 class Search:
-    """One exploration. `settle_every`: of so many states, one is asked what becomes of it (0: none)."""
+    """One exploration; of `settle_every` states, one is played on without faults (0: none)."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Search:
         self._seen: set[bytes] = set()
         self._parents = array("I")
         self._taken = array("H")
-        """For each state, in the order in which they were found, the one before it and the number of the action."""
+        """The number of the action that led to each state, in the order of finding; `_parents` has the state before."""
         self._began = time.monotonic()
         self._began_cpu = time.process_time()
 

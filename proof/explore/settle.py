@@ -1,8 +1,8 @@
-"""What becomes of a state when nothing goes wrong any more (L1, L2, L3, R20, R25).
+"""The future of a state when nothing goes wrong any more (L1, L2, L3, R20, R25).
 
 Each question is put to a state by playing on from it without faults, in one fair order: everything that can happen
 within the beat, then the next beat. That order is not all orders; but it begins in every state that is asked about, so
-whatever the explored orders have led to is among what has to come right.
+everything that the explored orders have led to is judged.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from proof.promises.standing import NOT_TOLD, believed
 from proof.promises.structure import lessee_is_empty, lessor_is_empty
 
 PEACE_BEATS = 24
-"""Longer than any session lives without a claim, with every retry before that."""
+"""The beats that are played without faults: more than any session lives without a claim, with all its retries."""
 ENGINE = frozenset({"load", "read", "fence"})
-"""What a consumer's engine does."""
+"""The actions of a consumer's engine."""
 
 
 class Settling:
-    """Asks the questions. `path` is what was played on the way to an answer, for whoever has to tell of it."""
+    """Puts the questions to states. `path` is what was played on the way to the last answer."""
 
     def __init__(self, world: World) -> None:
         self.asked = 0
@@ -34,30 +34,30 @@ class Settling:
         """States from which a question is known to be answered well."""
 
     def ask_all(self, state: State) -> None:
-        """Raises `Violation` of L1, L2, L3, R20 or R25, or whatever else is broken on the way."""
+        """Put all questions to a state. Raises `Violation` of L1, L2, L3, R20 or R25, or whatever else is broken."""
         self.asked += 1
         for question in (self.converges, self.is_given_back, self.is_kept, self.is_told):
             self.path = []
             question(state)
 
     def converges(self, state: State) -> None:
-        """The faults stop; requests are read to their end. Nothing is left of anything (L3)."""
+        """Check that nothing is left of anything when the faults stop and requests are read to their end (L3)."""
         last = state.beat + PEACE_BEATS
         self._play(("L3",), self._in_peace(state), lambda s: s.beat >= last or self._is_empty(s), lambda _: True)
 
     def is_given_back(self, state: State) -> None:
-        """All consumers vanish at this moment, unseen: the blocks are free when the last deadline has passed (L1)."""
+        """Check that the blocks are free after the last deadline when all consumers vanish now, unseen (L1)."""
         moment = self._world.moment(self._in_peace(state))
         for d in moment.living:
             self._world.let_vanish(moment, d)
-        # Nobody asks any more what was offered: so, many states lead to one question.
+        # Nobody uses the offers any more: without them many states lead to one question.
         moment.change(offers=(), doubted=())
         deadline = state.beat + round(max(CONFIG.duration_s, CONFIG.extension_s))
         over = lambda now: now.beat > deadline or self._has_all_back(now)  # noqa: E731
         self._play(("L1", deadline), moment.state(), over, lambda _: True)
 
     def is_kept(self, state: State) -> None:
-        """Engines of consumers do nothing: what they hold is kept until its age ends it, however long that is (L2)."""
+        """Check that what consumers hold is kept until its age ends it, while their engines do nothing (L2)."""
         moment = self._world.moment(state)
         lenses = self._world.lenses
         if moment.outside.frozen or moment.outside.restarts:
@@ -83,7 +83,7 @@ class Settling:
         self._play(("L2", last, *sorted(held)), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
 
     def is_told(self, state: State) -> None:
-        """Engines of consumers do nothing: the leases' age ends them all (R25), and all consumers hear of it (R20)."""
+        """Check that age ends all leases (R25) and all consumers hear of it (R20), while their engines do nothing."""
         last = state.beat + PEACE_BEATS
         over = lambda now: now.beat > last or (self._has_all_back(now) and self._all_know(now))  # noqa: E731
         self._play(("R20",), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
@@ -118,7 +118,7 @@ class Settling:
                 raise Violation("R20", "a consumer was never told that its lease is lost")
 
     def _all_know(self, state: State) -> bool:
-        """Whether no living consumer wants a lease any more that it does not know to be lost."""
+        """Tells whether no living consumer still wants a lease that it does not know to be lost."""
         lenses, moment = self._world.lenses, self._world.moment(state)
         return not any(lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot().holders for d in moment.living)
 

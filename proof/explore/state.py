@@ -28,28 +28,28 @@ class Offer(NamedTuple):
 
 
 class Outside(NamedTuple):
-    """What is part of nobody."""
+    """The part of the state that belongs to no agent, engine or book."""
 
     faults: int
-    """That may still happen."""
+    """Faults that may still happen."""
     asked: int = 0
-    """Prefills that began."""
+    """The number of prefills that began."""
     offers: tuple[Offer | None, ...] = ()
     restarts: int = 0
     dead: tuple[int, ...] = ()
     """Consumers that died."""
     unseen: tuple[int, ...] = ()
-    """Of these, those whose death shows nobody: their machine vanished."""
+    """Dead consumers whose death shows to nobody, since their machine vanished."""
     doubted: tuple[int, ...] = ()
     """Consumers about whose death the producer was told, perhaps falsely."""
     frozen: tuple[int, ...] = ()
     """Engines of which nothing runs: consumers by number, the producer as -1."""
     touched: bool = False
-    """Something has happened to the first consumer. Until then the others are not told apart from it (`actions`)."""
+    """True once something has happened to the first consumer; until then all are alike (`actions`)."""
 
 
 class State(NamedTuple):
-    """All are numbers of `World`'s tables, but the time, which is in beats since the start."""
+    """The state of a world: numbers of `World`'s tables, and the time, which is in beats since the start."""
 
     beat: int
     outside: int
@@ -58,7 +58,7 @@ class State(NamedTuple):
     agent: int
     engine: int
     consumers: tuple[int, ...]
-    """Agent and engine of each in turn; `cell.NOBODY` for a dead one's."""
+    """The agent and the engine of each consumer in turn; `cell.NOBODY` for a dead one's."""
 
 
 class Table:

@@ -1,5 +1,5 @@
-"""What the product's parts stand on in the explored world: a clock, a network, cards and memory, all of which are plain
-data, so that a part can be copied by pickling it.
+"""The surroundings of the product's parts in the explored world: a clock, a network, cards and memory, all of which are
+plain data, so that a part can be copied by pickling it.
 
 Nothing here decides anything. What an agent sends lies in an outbox, and what becomes of it is an action of the world.
 """
@@ -21,7 +21,7 @@ _PROBE = encode(Probe())
 
 @dataclass(slots=True)
 class Clock:
-    """The time of whoever has it, in seconds; set before each turn."""
+    """The clock of one part, in seconds; it is set before each input."""
 
     now: float
 
@@ -32,8 +32,8 @@ class Clock:
 class Wire:
     """An agent's `Transport`. It notices a death when something is sent, as NIXL does.
 
-    `gone` are the incarnations whose death shows; given anew for each turn. A Probe is not carried: it does its work by
-    being sent, and whoever gets it does nothing.
+    `gone` are the incarnations whose death shows; it is set before each turn. A Probe is not carried: sending it may
+    show a death, and its receiver does nothing.
     """
 
     def __init__(self, incarnation: int) -> None:
@@ -99,8 +99,8 @@ class AskedCards:
 class CardPromise:
     """The future of a card, as far as `KnownFences` uses one.
 
-    Unlike `concurrent.futures`' it can be copied. So it does not keep what is to be called: whoever answers it comes
-    back by himself.
+    It can be copied, unlike that of `concurrent.futures`. So it keeps no callbacks: the engine that gets the card
+    admits the request again by itself.
     """
 
     def __init__(self, holder: str) -> None:
@@ -239,7 +239,7 @@ class DataPlane:
 
 
 class WatchedTable(FenceTable):
-    """A fence table whose words are a list, and which notes what becomes of them."""
+    """A fence table whose words are a list, and which notes every change of them."""
 
     def __init__(self, slots: int, note: Callable[..., None]) -> None:
         """`note` gets "armed", slot and token, or "cleared" and slot."""
@@ -261,5 +261,5 @@ def no_cards(endpoint: Endpoint) -> "Future[LeaseCard]":
 
 
 def new_verifier(plane: DataPlane, landing: ListedWords, clock: Clock) -> FenceVerifier:
-    """A verifier that waits for nothing."""
+    """Makes a verifier that waits for nothing."""
     return FenceVerifier(plane, landing, errors=_ERRORS, settle_us=0.0, lost_after_s=1e6, clock=clock)

@@ -1,4 +1,4 @@
-"""What happens when an action is taken, and whether a promise was broken by it."""
+"""The explored world: what happens when an action is taken, and whether a promise was broken by it."""
 
 from dataclasses import replace
 from typing import Any
@@ -18,11 +18,11 @@ from proof.promises.safety import Violation
 from proof.promises.standing import believed, check_beliefs, check_loss
 
 LONGEST_FOLLOWING = 64
-"""Actions that follow at once on another; more than there are blocks and words to read."""
+"""The bound on actions that follow at once on another; it is more than there are blocks and words to read."""
 
 
 class World:
-    """The bounded world. Deterministic: a state and the number of an action give the next state."""
+    """The bounded world. It is deterministic: a state and the number of an action give the next state."""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -53,11 +53,11 @@ class World:
         )
 
     def actions(self, state: State) -> list[Action]:
-        """What can happen in this state."""
+        """The actions that can happen in this state."""
         return self._actions.possible(self.moment(state))
 
     def actions_in_peace(self, state: State) -> list[Action]:
-        """What can happen when there are no faults, no new prefills, no more references handed out, and no end of time.
+        """The actions that can happen without faults, new prefills, more references handed out, and an end of time.
 
         Consumers take their turns before the producer does.
         """
@@ -65,7 +65,7 @@ class World:
         return sorted((action for action in found if action[0] != "hand"), key=lambda action: action == ("turn", -1))
 
     def after(self, state: State, action: Action) -> State:
-        """The state after it. Raises `Violation`."""
+        """The state after this action. Raises `Violation`."""
         moment = self.moment(state)
         self._do(moment, action)
         followed = 0
@@ -151,7 +151,7 @@ class World:
         moment.tell_consumer(d, "fence", holder, index, self._word(moment, d, index))
 
     def _block(self, moment: Moment, d: int, holder: str, worker: int) -> int | None:
-        """What the next block of this request holds; None where its producer is no more."""
+        """The content of the next block of this request; None where its producer is no more."""
         task = self.lenses.tasks(moment.consumers[2 * d + 1])[holder]
         if task.ref.incarnation != moment.incarnation:
             return None
@@ -159,7 +159,7 @@ class World:
         return self.lenses.contents(moment.engine)[worker][block]
 
     def _word(self, moment: Moment, d: int, index: int) -> int | None:
-        """What the word holds that this read is for."""
+        """The content of the word that this read is for; None where its producer is no more."""
         reads = self.lenses.word_reads(moment.consumers[2 * d + 1])
         incarnation, worker = reads[index].agent.split(".")
         if int(incarnation, 16) != moment.incarnation:
@@ -204,12 +204,12 @@ class World:
         self._finish(moment, aborted=True)
 
     def _crash(self, moment: Moment, d: int) -> None:
-        """It dies, and whoever sends to it notices."""
+        """A consumer dies, and whoever sends to it notices."""
         self._fault(moment)
         self._die(moment, d)
 
     def _vanish(self, moment: Moment, d: int) -> None:
-        """Its machine goes, and nobody notices."""
+        """A consumer's machine vanishes, and nobody notices."""
         self._fault(moment)
         self.let_vanish(moment, d)
 
@@ -270,7 +270,7 @@ class World:
     # -- promises ------------------------------------------------------------------------------------------------
 
     def _judge(self, moment: Moment) -> None:
-        """S4, R20 and L2; S1 to S3 were judged with each fact, the structure of the halves with each turn."""
+        """Judge S4, R20 and L2; S1 to S3 were judged with each fact, the structure of the halves with each turn."""
         while moment.lost:
             d, holder = moment.lost.pop()
             ref = self._ref(moment, holder)
@@ -291,13 +291,13 @@ class World:
         check_beliefs(beliefs, CONSUMERS[d], self.lenses.granted(moment.agent), causes)
 
     def _ref(self, moment: Moment, holder: str) -> LeaseRef:
-        """The lease that this request is for."""
+        """The reference to the lease that this request is for."""
         offer = moment.outside.offers[int(holder[1:])]
         assert offer is not None
         return offer.ref
 
     def _card(self, moment: Moment) -> bytes:
-        """What the producer's side channel serves."""
+        """The card that the producer's side channel serves, encoded."""
         card = self._cards.get(moment.incarnation)
         if card is None:
             card = self._cards[moment.incarnation] = moment.card(self.bounds.workers, self.bounds.slots)

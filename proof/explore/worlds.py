@@ -13,7 +13,7 @@ class Chosen:
     bounds: Bounds
     what: str
     settle_every: int = 1
-    """Of so many states, one is asked what becomes of it without faults."""
+    """The number of states of which one is played on without faults."""
 
 
 _MISHAPS = (
@@ -54,4 +54,4 @@ SETS: Mapping[str, tuple[str, ...]] = {
     "short": ("tiny", "calm", "fine", "fault"),
     "full": ("calm", "fine", "together", "expiry", "reuse", "letters", "mishaps"),
 }
-"""What is explored together."""
+"""The worlds that are explored together, by the name of the set."""

@@ -1,4 +1,4 @@
-"""Planted in the turn of an agent, and in how it uses its transport."""
+"""Bugs that are planted in the turn of an agent, and in how it uses its transport."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -12,13 +12,14 @@ from proof.planted.bug import Replacement, planted
 
 
 class _NoError(Exception):
-    """Nobody raises it."""
+    """An error that nobody raises."""
 
 
 @planted("R26", within_runs=300, stands_for="protocol.md, Deadlines; Lifeguard: a slow detector suspects others")
 def pause_held_against_consumers() -> Iterator[Replacement]:
     """A producer that stood still counts its pause, and ends what is over before it reads what has arrived."""
-    # Either alone does no harm: what has arrived makes good for the pause, or the forgiven pause for what has arrived.
+    # Either alone does no harm: what has arrived extends the sessions after a pause that counts, and a pause that is
+    # forgiven leaves time to read what has arrived.
     honest = Peer.turn
 
     def read(self: ForgivingClock, now: float) -> float:
@@ -35,7 +36,7 @@ def pause_held_against_consumers() -> Iterator[Replacement]:
 
 @planted("L2", "R20", within_runs=200, stands_for="vllm 25808: D asked before P had registered the expiry")
 def network_before_engine() -> Iterator[Replacement]:
-    """A turn takes the network's word before the engine's: a claim may come before its grant."""
+    """A turn takes what the network brings before what the engine says: a claim may come before its grant."""
     honest = Peer.turn
 
     def turn(self: Peer, now: float, said: Iterable[Said], arrived: Any, *more: Any) -> list[Effect]:

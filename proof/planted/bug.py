@@ -1,4 +1,4 @@
-"""What a planted bug is, and the book of all of them.
+"""The planted bug as a type, and the list of all of them.
 
 A planted bug replaces methods of the product's own code, so that a promise no longer holds. A simulation that does not
 find it would not find its like either.
@@ -16,29 +16,28 @@ Replacements = Callable[[], Iterable[Replacement]]
 
 
 def honest(owner: type, name: str) -> Any:
-    """What stands under this name while nothing is planted. By its name as text, as a replacement names it: what a bug
-    cuts into is nobody's promise."""
+    """Returns what `owner` has under this name, which may be a private one, while nothing is planted."""
     return getattr(owner, name)
 
 
 PLANTED: dict[str, "Planted"] = {}
-"""By name, in the order in which the modules of this package define them."""
+"""All planted bugs by name, in the order in which the modules of this package define them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """`apply` plants it for as long as the context lasts, in this process."""
+    """A planted bug; `apply` plants it in this process for as long as the context lasts."""
 
     name: str
     what: str
-    """In one sentence: what goes on instead."""
+    """The wrong behaviour, in one sentence."""
     stands_for: str
     """The threads, or the rule of the design, that it is a case of."""
     rules: frozenset[str]
     """The promises that it breaks: a run has to fail under one of them."""
     within_runs: int | None
-    """It has to be found in so many runs, whatever seed they begin with. None: chance meets it too seldom to be waited
-    for; the explorer has to find it (`tests/proof/explore/`)."""
+    """The number of runs in which it has to be found, whatever seed they begin with. None: chance meets it too seldom
+    to be waited for; the explorer has to find it (`tests/proof/explore/`)."""
     replacements: Replacements
 
     @contextmanager
@@ -50,7 +49,7 @@ class Planted:
 
 
 def planted(*rules: str, within_runs: int | None, stands_for: str) -> Callable[[Replacements], Replacements]:
-    """Enter the decorated function as a planted bug: its name, its first line, and what it yields."""
+    """Enter the decorated function as a planted bug, with its name, its first line, and what it yields."""
 
     def enter(replacements: Replacements) -> Replacements:
         name = replacements.__name__

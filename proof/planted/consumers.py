@@ -1,4 +1,4 @@
-"""Planted in the lessee and in the scheduler of a consumer."""
+"""Bugs that are planted in the lessee and in the scheduler of a consumer."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -150,7 +150,7 @@ def drops_never_said() -> Iterator[Replacement]:
 
 @planted("R20", within_runs=300, stands_for="vllm 49238, 58063: a restarted producer; R22")
 def restart_of_the_producer_unnoticed() -> Iterator[Replacement]:
-    """Another incarnation's card leaves the leases of the old one wanted."""
+    """A consumer that gets another incarnation's card goes on wanting the leases of the old one."""
 
     def lose_at(_self: Lessee, _session: ProducerSession, _endpoint: Endpoint) -> None:
         return None

@@ -1,4 +1,4 @@
-"""Planted in words, slots and tokens, and in what a consumer's worker makes of them."""
+"""Bugs that are planted in words, slots and tokens, and in what a consumer's worker makes of them."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from proof.planted.bug import Replacement, honest, planted
 
 @planted("S1", within_runs=10, stands_for="aws-do-eks 84, vllm 21570: reads of released blocks, all HTTP 200")
 def no_fence() -> Iterator[Replacement]:
-    """What the fence says is not looked at: data that has arrived counts as the lease's own."""
+    """A worker does not look at what the fence says: data that has arrived counts as the lease's own."""
     original = honest(LeasedReads, "verify")
 
     def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
@@ -36,7 +36,7 @@ def fence_read_before_data() -> Iterator[Replacement]:
         self.checking.add(request_id)
 
     def stage(_self: LeasedReads, _request_id: str) -> None:
-        """There is nothing left to make ready."""
+        """Does nothing: the fence was posted with the read."""
 
     def verify(self: LeasedReads, arrived: Collection[str]) -> dict[str, Verdict]:
         early: dict[str, Verdict] = self.__dict__.setdefault("early", {})

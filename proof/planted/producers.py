@@ -1,4 +1,4 @@
-"""Planted in the lessor, its time, and the scheduler of a producer."""
+"""Bugs that are planted in the lessor, its time, and the scheduler of a producer."""
 
 from collections.abc import Iterator
 from math import floor
@@ -34,7 +34,7 @@ def renewal_while_revoking() -> Iterator[Replacement]:
 
 @planted("L1", "L2", within_runs=10, stands_for="vllm 58222, 50789: the reaper looked only at the head of its map")
 def head_only_reaper() -> Iterator[Replacement]:
-    """What is due is looked for from the oldest on, up to the first that is not due."""
+    """The lessor looks for what is due from the oldest on, up to the first that is not due."""
 
     def take_due(self: "ExpiryQueue[int]", now: float) -> list[int]:
         last = floor(now / self._tick_s)
@@ -84,7 +84,7 @@ def released_for_all_consumers() -> Iterator[Replacement]:
 
 @planted("L1", "L2", within_runs=300, stands_for="Mooncake connector: a consumer's death never reaches P; R18")
 def death_ignored() -> Iterator[Replacement]:
-    """The transport's word that a consumer is dead changes nothing: its leases last their extension."""
+    """The transport's report that a consumer is dead changes nothing: its leases last their extension."""
 
     def peer_lost(_self: Lessor, _peer: int, _now: float) -> None:
         return None
@@ -94,7 +94,7 @@ def death_ignored() -> Iterator[Replacement]:
 
 @planted("L1", within_runs=500, stands_for="docs/decisions/0003: death voids the grant")
 def dead_consumer_keeps_the_term() -> Iterator[Replacement]:
-    """What a dead consumer claimed is kept for the rest of the grant's own term."""
+    """A lease that a dead consumer claimed is kept for the rest of the grant's own term."""
 
     def orphan(self: Lessor, session: ConsumerSession, t: float) -> None:
         for token in list(session.claims):
@@ -123,7 +123,7 @@ def no_probe() -> Iterator[Replacement]:
     "L1", "L2", within_runs=1000, stands_for="protocol.md, Deadlines: a Hello within the grace restores the session"
 )
 def dead_once_dead_for_ever() -> Iterator[Replacement]:
-    """A consumer that was reported dead by mistake is not believed that it lives."""
+    """A consumer that was reported dead by mistake stays dead, whatever it says."""
     original = honest(Lessor, "_open")
 
     def reopen(self: Lessor, session: ConsumerSession, seq: int, t: float) -> None:
@@ -137,7 +137,7 @@ def dead_once_dead_for_ever() -> Iterator[Replacement]:
 
 @planted("R20", within_runs=25, stands_for="R23: another consumer may claim the lease")
 def second_consumer_refused() -> Iterator[Replacement]:
-    """A lease that somebody claims is not there for anybody else."""
+    """A lease that one consumer claims cannot be claimed by another."""
     original = honest(Lessor, "_claim")
 
     def claim(self: Lessor, session: ConsumerSession, token: int) -> bool:
@@ -189,7 +189,7 @@ def grant_without_a_term() -> Iterator[Replacement]:
 
 @planted("L3", within_runs=100, stands_for="R12: nothing is left behind")
 def ends_kept_from_the_lessor() -> Iterator[Replacement]:
-    """The lessor never hears that the words are cleared, and keeps the lease in mind."""
+    """The lessor never hears that the words are cleared, and never forgets the lease."""
 
     def cleared(_self: Lessor, _token: int, _now: float) -> None:
         return None
@@ -199,7 +199,7 @@ def ends_kept_from_the_lessor() -> Iterator[Replacement]:
 
 @planted("L1", "L3", within_runs=500, stands_for="vllm-backport 33: after days the transport died, and nobody noticed")
 def dead_agent_keeps_its_leases() -> Iterator[Replacement]:
-    """When a producer's agent has died, its leases are held for ever."""
+    """A producer whose agent has died holds its leases for ever."""
 
     def take_back_all(_self: ProducerSide, _died_at: float) -> None:
         return None

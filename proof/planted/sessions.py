@@ -1,4 +1,4 @@
-"""Planted in what both halves make of messages that come late, twice or not at all (docs/decisions/0004)."""
+"""Bugs that are planted in what both halves make of late, repeated and lost messages (docs/decisions/0004)."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def stale_seq_applied() -> Iterator[Replacement]:
 
 @planted("L2", "S4", within_runs=150, stands_for="protocol.md, Messages: deltas are repeated until acknowledged")
 def no_retransmission() -> Iterator[Replacement]:
-    """What changed is said once; further copies of a renewal carry nothing."""
+    """A consumer says once what changed; further copies of a renewal carry nothing."""
     original = honest(Lessee, "_renew")
 
     def renew(self: Lessee, session: ProducerSession, now: float) -> None:
@@ -62,7 +62,7 @@ def ack_of_any_seq_settles() -> Iterator[Replacement]:
 
 @planted("L2", within_runs=200, stands_for="docs/decisions/0004: after a Hello, all claims are stated again")
 def claims_not_restated() -> Iterator[Replacement]:
-    """After a Hello, what the producer had acknowledged before is not stated again."""
+    """A consumer does not state again, after a Hello, what the producer had acknowledged before."""
     original = honest(ProducerSession, "restate")
 
     def restate(self: ProducerSession) -> None:
@@ -141,7 +141,7 @@ def claim_of_what_is_revoked() -> Iterator[Replacement]:
 
 @planted("error", within_runs=50, stands_for="protocol/states.py: what a table does not know cannot happen")
 def welcome_at_any_time() -> Iterator[Replacement]:
-    """A consumer takes a Welcome for new, whatever it waits for."""
+    """A consumer takes any Welcome for the answer to its Hello, whatever it waits for."""
     original = honest(Lessee, "_on_welcome")
 
     def on_welcome(self: Lessee, session: ProducerSession, welcome: Welcome, now: float) -> None:

@@ -1,4 +1,4 @@
-"""Planted in the order of what is done inside a step (`kvlease.engine`)."""
+"""Bugs that are planted in the order of what is done inside a step (`kvlease.engine`)."""
 
 from collections.abc import Collection, Iterator
 
@@ -39,7 +39,7 @@ def orders_taken_before_the_batch() -> Iterator[Replacement]:
 
 @planted("S2", "S3", within_runs=100, stands_for="vllm 53095: a stock D's notice frees what others still read; R9")
 def notice_frees_before_it_clears() -> Iterator[Replacement]:
-    """What a stock consumer has read is reported as sent in this step, and its word cleared in the next."""
+    """A worker reports what a stock consumer has read as sent in this step, and clears its word in the next."""
     original = honest(LeaseWorker, "end")
 
     def end(self: LeaseWorker, received: Collection[str], sent: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 class Violation(AssertionError):
-    """A promise was broken. `rule` is its number (S1 … L3), the message says by what."""
+    """A broken promise. `rule` is its number (S1 … L3), the message says what broke it."""
 
     def __init__(self, rule: str, text: str) -> None:
         super().__init__(f"{rule}: {text}")
@@ -36,7 +36,7 @@ class _LeaseFacts:
 
 @dataclass(slots=True)
 class Safety:
-    """The books. Producers are incarnations, workers are ranks, tokens are u64; `holder` is a consumer's request."""
+    """The books of a world. Producers are incarnations, workers ranks, tokens u64; `holder` is a consumer's request."""
 
     leases: dict[int, _LeaseFacts] = field(default_factory=dict)
     _slots: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Safety:
         self._workers[producer] = workers
 
     def producer_ends(self, producer: int) -> None:
-        """Crash or shutdown: its memory is gone, words and blocks with it."""
+        """A producer crashed or shut down: its memory is gone, words and blocks with it."""
         self._slots = {key: token for key, token in self._slots.items() if key[0] != producer}
         self._words = {key: words for key, words in self._words.items() if key[0] != producer}
         for facts in self.leases.values():
@@ -120,8 +120,9 @@ class Safety:
     def used(self, consumer: int, holder: str, token: int, read: int, contents: Iterable[int | None]) -> None:
         """The request goes on from the data that was read: it has to be the lease's own, all of it (S1).
 
-        `token`: of the lease on what was computed for this request; `read`: of the lease whose reference it came with
-        (S5). `contents`: for every block that was read, by every worker, the token of the lease it was written for.
+        `token` is that of the lease on what was computed for this request; `read` is that of the lease whose reference
+        it came with (S5). `contents` has, for every block that was read by every worker, the token of the lease that
+        the block was written for.
         """
         if read != token and read in self.leases:
             raise Violation("S5", f"{holder} goes on from another prompt's lease, {read:016x}; its own is {token:016x}")

@@ -1,4 +1,4 @@
-"""What consumers believe and producers hold must agree, whatever was lost, late or repeated (S4, R20, L2).
+"""The agreement of what consumers believe and what producers hold, whatever was lost, late or repeated (S4, R20, L2).
 
 The two sides are told apart from each other: `Stated` and `believed` are what a consumer's lessee says of itself,
 `Granted` what a producer's lessor does. So whoever plays a world may look at one of them at a time.
@@ -15,7 +15,8 @@ from proof.promises.structure import LIVE
 
 MILLISECOND = 0.001
 NOT_TOLD = frozenset({Cause.AGED_OUT, Cause.ORPHANED})
-"""Ends that a consumer may believe past, for a moment: its age is not asked for, and a death report may be false."""
+"""Causes of an end that a consumer may not know of yet: it does not count a lease's age, and a death report may be
+false."""
 
 
 class Stated(NamedTuple):
@@ -26,7 +27,7 @@ class Stated(NamedTuple):
     is_open: bool
     leases: frozenset[int]
     drops: frozenset[int]
-    """Not yet acknowledged."""
+    """Drops that are not yet acknowledged."""
 
 
 class Session(NamedTuple):
@@ -38,7 +39,7 @@ class Session(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """What a producer holds."""
+    """The leases and sessions that a producer holds."""
 
     producer: int
     live: frozenset[int]
@@ -47,7 +48,7 @@ class Granted(NamedTuple):
 
 
 def stated(lessee: LesseeSnapshot) -> tuple[Stated, ...]:
-    """What a consumer says of its sessions."""
+    """A consumer's sessions, as it states them itself."""
     return tuple(
         Stated(
             session.producer,
@@ -61,7 +62,7 @@ def stated(lessee: LesseeSnapshot) -> tuple[Stated, ...]:
 
 
 def granted(lessor: LessorSnapshot) -> Granted:
-    """What a producer says of its leases."""
+    """A producer's leases and sessions, as it states them itself."""
     return Granted(
         lessor.incarnation,
         frozenset(lease.token for lease in lessor.leases if lease.state in LIVE),
@@ -70,7 +71,7 @@ def granted(lessor: LessorSnapshot) -> Granted:
 
 
 def believed(lessee: LesseeSnapshot, now: float) -> frozenset[tuple[int, int]]:
-    """The leases that a consumer believes to hold, as (producer, token): its word is `Lessee.standing`'s HELD."""
+    """The leases that a consumer believes to hold, as (producer, token): those that `Lessee.standing` calls HELD."""
     return frozenset(
         (session.producer, lease.token)
         for session in lessee.sessions
@@ -80,7 +81,7 @@ def believed(lessee: LesseeSnapshot, now: float) -> frozenset[tuple[int, int]]:
 
 
 def check_beliefs(beliefs: Iterable[tuple[int, int]], consumer: int, held: Granted, causes: dict[int, Cause]) -> None:
-    """HELD is the producer's word, and it keeps it, but for age and a death report (L2).
+    """Check that a producer holds what a consumer believes to hold, but for age and a death report (L2).
 
     To be asked of a producer that lives, and that was not told of the consumer's death a moment ago.
     """
@@ -91,21 +92,21 @@ def check_beliefs(beliefs: Iterable[tuple[int, int]], consumer: int, held: Grant
 
 
 def check_loss(consumer: int, token: int, held: Granted) -> None:
-    """A consumer is told that a lease is lost: its producer must not hold it (R20)."""
+    """Check that the producer does not hold a lease of which a consumer is told that it is lost (R20)."""
     if token in held.live:
         raise Violation("R20", f"{consumer:x} was told that {token:x} is lost, but its producer holds it")
 
 
 @dataclass(slots=True)
 class Settled:
-    """What was settled once and for all: leases that were revoked, and drops that were acknowledged (S3, S4)."""
+    """The facts that nothing may change: leases that were revoked, and drops that were acknowledged (S3, S4)."""
 
     causes: dict[int, Cause] = field(default_factory=dict)
     _claimants: dict[int, set[int]] = field(default_factory=dict)
     _dropping: dict[tuple[int, int], int] = field(default_factory=dict)
-    """(consumer, token) of drops on their way, and the producer."""
+    """The producer of each drop on its way, by (consumer, token)."""
     _settled: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
-    """(consumer, token) of drops that were acknowledged, and (producer, the number of its session)."""
+    """The (producer, number of its session) of each drop that was acknowledged, by (consumer, token)."""
 
     def revoked(self, token: int, cause: Cause) -> None:
         if token in self.causes:
@@ -130,7 +131,7 @@ class Settled:
                     del self._dropping[key]
 
     def check(self, held: Granted) -> None:
-        """Nothing that comes late brings back a lease that was revoked, or a claim whose drop was acknowledged."""
+        """Check that nothing late brought back a lease that was revoked, or a claim whose drop was acknowledged."""
         for token in held.live & self.causes.keys():
             raise Violation("S3", f"{token:x} was revoked, {self.causes[token]}, and came back")
         sessions = {session.consumer: session for session in held.sessions}

@@ -1,4 +1,4 @@
-"""What lessor and lessee keep must agree with itself at all times, and be nothing in the end (R12)."""
+"""The structure of what lessor and lessee keep: it agrees with itself at all times, and is empty in the end (R12)."""
 
 from kvlease.protocol import TIMING, LeaseState, LesseeSnapshot, LessorSnapshot, Timing
 from kvlease.protocol.clock import Buckets
@@ -9,7 +9,7 @@ LIVE = (LeaseState.GRANTED, LeaseState.CLAIMED)
 
 
 def check_lessor(half: LessorSnapshot) -> None:
-    """Leases, sessions and timers name each other."""
+    """Check that leases, sessions and timers name each other."""
     leases = {lease.token: lease for lease in half.leases}
     sessions = {session.consumer: session for session in half.sessions}
     timed, ending, probed, restating = (
@@ -44,7 +44,7 @@ def check_lessor(half: LessorSnapshot) -> None:
 
 
 def check_lessee(half: LesseeSnapshot, timing: Timing = TIMING) -> None:
-    """Sessions, leases, holders and timers name each other; and nothing that is wanted is left unsaid."""
+    """Check that sessions, leases, holders and timers name each other, and that no claim will be left unsaid."""
     holders = 0
     timed, lingering = _keys(half.timers["pauses"]), _keys(half.timers["lingering"])
     for session in half.sessions:
@@ -69,12 +69,12 @@ def check_lessee(half: LesseeSnapshot, timing: Timing = TIMING) -> None:
 
 
 def lessor_is_empty(half: LessorSnapshot) -> None:
-    """Nothing is left: no lease, no session, no timer (L3)."""
+    """Check that nothing is left: no lease, no session, no timer (L3)."""
     _empty("lessor", half.leases, half.sessions, half.effects, *half.timers.values())
 
 
 def lessee_is_empty(half: LesseeSnapshot) -> None:
-    """Nothing is left: no session, no holder, no timer (L3)."""
+    """Check that nothing is left: no session, no holder, no timer (L3)."""
     _empty("lessee", half.sessions, half.holders, half.lost, half.effects, *half.timers.values())
 
 

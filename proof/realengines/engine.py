@@ -113,18 +113,18 @@ class Engine:
         return self
 
     def is_ready(self) -> bool:
-        """Whether it answers /health. Never raises for an engine that does not (yet)."""
+        """Tells whether the engine answers /health. Never raises for one that does not (yet)."""
         try:
             return self._http.get("/health").status_code == httpx.codes.OK
         except httpx.TransportError:
             return False
 
     def is_alive(self) -> bool:
-        """Whether the API server's process lives (stopped counts as alive)."""
+        """Tells whether the API server's process lives (stopped counts as alive)."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> float:
-        """SIGKILL to all processes of the engine, as a crash; returns when none is left. Killing twice is fine.
+        """Sends SIGKILL to all processes of the engine, as a crash; returns when none is left. Killing twice is fine.
 
         The result is the moment of the kill itself, by time.monotonic.
         """
@@ -139,12 +139,12 @@ class Engine:
         return killed
 
     def close(self) -> None:
-        """Kills it, if need be, and lets go of the client with which it was asked."""
+        """Kills the engine, if need be, and closes the client with which it was asked."""
         self.kill()
         self._http.close()
 
     def terminate(self, timeout_s: float = TERMINATED_WITHIN_S) -> bool:
-        """SIGTERM to the API server, as a supervisor ends an engine; whatever is left after `timeout_s` is killed.
+        """Sends SIGTERM to the API server, as a supervisor does; whatever is left after `timeout_s` is killed.
 
         Returns whether nothing was left to kill.
         """
@@ -156,7 +156,7 @@ class Engine:
         self._process.terminate()
         deadline = time.monotonic() + timeout_s
         while group_members(group) and time.monotonic() < deadline:
-            # Without this, the process itself would stay a zombie, and is one as far as `is_alive` goes.
+            # Without this, the process itself would stay a zombie after its end.
             self._process.poll()
             time.sleep(POLL_S)
         ended = not group_members(group)
@@ -176,20 +176,20 @@ class Engine:
     # Faults
 
     def pause(self) -> None:
-        """SIGSTOP to every process of the engine: alive, and doing nothing."""
+        """Sends SIGSTOP to every process of the engine, which is alive then, and does nothing."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT to every process of the engine."""
+        """Sends SIGCONT to every process of the engine."""
         self._signal(signal.SIGCONT)
 
     def pause_worker(self) -> None:
-        """SIGSTOP to the workers only: the step that runs now becomes a long one; the scheduler's process lives on."""
+        """Sends SIGSTOP to the workers only: the step that runs becomes a long one, and the scheduler lives on."""
         for pid in self.worker_pids():
             os.kill(pid, signal.SIGSTOP)
 
     def resume_worker(self) -> None:
-        """SIGCONT to the workers."""
+        """Sends SIGCONT to the workers."""
         for pid in self.worker_pids():
             os.kill(pid, signal.SIGCONT)
 
@@ -202,7 +202,8 @@ class Engine:
         return pids
 
     def kill_core(self, rank: int) -> None:
-        """SIGKILL to the scheduler's process of one data-parallel rank, as a crash. vLLM then ends the others too.
+        """Sends SIGKILL to the scheduler's process of one data-parallel rank, as a crash. vLLM then ends the others
+        too.
 
         Raises EngineError if there is none.
         """
@@ -235,7 +236,7 @@ class Engine:
         return self._http.post("/v1/completions", json=dict(payload)).status_code
 
     def held_blocks(self, metrics: Metrics | None = None) -> int:
-        """How many KV cache blocks are not free: in use by running requests, or held for a consumer."""
+        """The number of KV cache blocks that are not free: in use by running requests, or held for a consumer."""
         # One block is vLLM's null block, which is neither free nor counted.
         return round((metrics or self.metrics()).value(CACHE_USAGE) * (self.spec.num_blocks - 1))
 
@@ -273,7 +274,7 @@ class Engine:
             time.sleep(POLL_S)
 
     def _last_words(self) -> str:
-        """What its log says of the cause, if it does, and the log's end."""
+        """The cause that the engine's log gives, if it does, and the log's end."""
         lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
         causes = [match[1] for line in lines if (match := _CAUSE.search(line)) and "EngineDeadError" not in line]
         cause = f"its log says: {causes[-1]}\n" if causes else ""
@@ -282,7 +283,7 @@ class Engine:
 
 @contextmanager
 def _pinned(cores: tuple[int, ...]) -> Iterator[None]:
-    """Until left, what this thread starts runs on these cores: a child inherits its parent's affinity."""
+    """Lets what this thread starts run on these cores, until left: a child inherits its parent's affinity."""
     allowed = os.sched_getaffinity(0)
     if not cores:
         yield

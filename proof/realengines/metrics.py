@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from typing import Self
 
 STOCK_EXPIRED = "vllm:nixl_num_kv_expired_reqs_total"
-"""P, stock: requests whose blocks were taken back before D had read them."""
+"""Requests whose blocks were taken back before D had read them (on P, stock)."""
 LEASE_ENDS = "kvlease:lease_ends_total"
-"""P, kvlease: leases that ended, by `cause`."""
+"""Leases that ended, by `cause` (on P, kvlease)."""
 FENCE_CHECKS = "kvlease:fence_checks_total"
-"""D, kvlease: reads that were checked, by `verdict`."""
+"""Reads that were checked, by `verdict` (on D, kvlease)."""
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 CACHE_USAGE = "vllm:kv_cache_usage_perc"
-"""Despite its name a share of one."""
+"""The share of blocks in use: between 0 and 1, despite its name."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Metrics:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads the Prometheus text format. Raises ValueError for what is none."""
-        # Of the demo's libraries; the rest of this package is usable without.
+        """Reads the Prometheus text format. Raises ValueError for text that is none."""
+        # This is one of the demo's libraries; the rest of this package is usable without it.
         from prometheus_client.parser import text_string_to_metric_families
 
         return cls(

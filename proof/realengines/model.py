@@ -26,11 +26,11 @@ _SPECIAL_TOKENS = ("<pad>", "<s>", "</s>")
 _VOCABULARY = _BYTES + len(_SPECIAL_TOKENS)
 _PAD, _BOS, _EOS = range(_BYTES, _VOCABULARY)
 _RECIPE = 4
-"""Part of the directory's name: raise it whenever the models below change, and nobody serves an old one."""
+"""A part of the directory's name: raise it whenever the models below change, so that nobody serves an old one."""
 
 
 def default_cache() -> Path:
-    """Where models are kept between runs: `$XDG_CACHE_HOME/kvlease/models`, or the same under `~/.cache`."""
+    """The directory of models between runs: `$XDG_CACHE_HOME/kvlease/models`, or the same under `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kvlease" / "models"
 
 
@@ -40,7 +40,7 @@ def place_of(kind: ModelKind, cache: Path | None = None) -> Path:
 
 
 def build_model(kind: ModelKind = "llama", cache: Path | None = None) -> Path:
-    """The directory of a model to serve; made on first use (some seconds), found there ever after.
+    """Returns the directory of a model to serve, which is made on first use (some seconds), and found there later.
 
     Building is atomic, so several processes may ask at once. Raises ValueError for a kind that is none.
     """
@@ -147,7 +147,7 @@ BUILDERS: dict[ModelKind, Callable[[Path], None]] = {
     "hybrid": _build_hybrid,
     "mamba": _build_mamba,
 }
-"""What writes a model of each kind into an empty directory, all but the tokenizer."""
+"""The functions that write a model of each kind into an empty directory, all but the tokenizer."""
 
 
 def _write_tokenizer(directory: Path) -> None:

@@ -34,9 +34,9 @@ _PREFIX = "kvlease"
 _SUBNET = "10.77.0"
 _BRIDGE = "sw0"
 _PASS, _DROP = 0xFFFFFFFF, 2
-"""What a filter returns: go on with the next one (there is none), and TC_ACT_SHOT."""
+"""The values that a filter returns: go on with the next one (there is none), and TC_ACT_SHOT."""
 _RANDOM = 0xFFFFF038
-"""Where classic BPF loads a random word from: SKF_AD_OFF + SKF_AD_RANDOM."""
+"""The address from which classic BPF loads a random number: SKF_AD_OFF + SKF_AD_RANDOM."""
 _BURST_BYTES = 16 * 1024
 _QUEUE_MS = 2000
 _COMMAND_TIMEOUT_S = 20.0
@@ -51,7 +51,7 @@ class NetworkUnavailable(KvLeaseError, RuntimeError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine of a network runs: for its `EngineSpec`."""
+    """The place where an engine of a network runs, for its `EngineSpec`."""
 
     host: str
     launcher: tuple[str, ...]
@@ -86,7 +86,7 @@ class Network:
         self.remove()
 
     def place(self, name: str) -> Place:
-        """Where this engine is to run."""
+        """The place where this engine is to run."""
         return Place(
             host=self._addresses[name],
             launcher=("ip", "netns", "exec", self._namespaces[name]),
@@ -142,7 +142,7 @@ class Network:
             _run("ip", "-n", namespace, "link", "set", INTERFACE, "addrgenmode", "none", "up")
             _run("ip", "-n", namespace, "address", "add", f"{self._addresses[name]}/24", "dev", INTERFACE)
         for name in self._namespaces:
-            # Better now than in the middle of the play.
+            # A fault that cannot be made here is to fail now, and not in the middle of the play.
             self.lose(name, 1.0)
             self.slow(name, 1000)
             self.heal(name)
@@ -168,7 +168,7 @@ def _port(name: str) -> str:
 def _drop(share: float) -> str:
     """Classic BPF, as `tc` takes it: how many instructions, then of each its code, jumps (if true, if false), operand.
 
-    Load a random word; jump over the pass if it is below the threshold.
+    They load a random number, and jump over the pass if it is below the threshold.
     """
     if share == 1:
         return f"1,6 0 0 {_DROP}"
@@ -177,7 +177,7 @@ def _drop(share: float) -> str:
 
 
 def _check_commands() -> None:
-    # First: who is not root may have no /usr/sbin to look into, where Debian keeps tc.
+    # This comes first: users other than root may not search /usr/sbin, where Debian keeps tc.
     if os.geteuid() != 0:
         raise NetworkUnavailable("making network namespaces takes root")
     missing = [command for command in ("ip", "tc") if shutil.which(command) is None]

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 
 _OWN_SEGMENTS = tuple(f"/dev/shm/{prefix}" for prefix in ("psm_", "sem.mp-", "vllm_dist_"))
-"""What Python's multiprocessing makes, and only its resource tracker removes, and what vLLM's tensor-parallel workers
-make on a CPU. (UCX's segments are its own affair: one engine maps those of the other.)"""
+"""The shared memory that Python's multiprocessing makes, and only its resource tracker removes, and that vLLM's
+tensor-parallel workers make on a CPU. (UCX's segments are left alone: one engine maps those of the other.)"""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an engine answered: the HTTP status and, for 200, the token ids of every choice (n of them)."""
+    """The answer of an engine: the HTTP status and, for 200, the token ids of every choice (n of them)."""
 
     status: int
     choices: tuple[tuple[int, ...], ...]
@@ -58,7 +58,7 @@ class Answer:
 def open_client(timeout_s: float = 120.0, sockets: Mapping[str, Path] | None = None) -> httpx.AsyncClient:
     """A client for the router: patient, since requests are meant to wait here, and unlimited in its connections.
 
-    `sockets`: of the engines that listen on one, by their URLs.
+    `sockets` are those of the engines that listen on one, by their URLs.
     """
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     mounts = {
@@ -104,7 +104,7 @@ class Router:
         return await self.answer(url, completion(prompt, max_tokens, salt=uuid.uuid4().hex))
 
     async def answer(self, url: str, payload: Mapping[str, Any]) -> Answer:
-        """What this engine answers to a completion of any kind."""
+        """Returns this engine's answer to a completion of any kind."""
         response = await self._client.post(f"{url}/v1/completions", json=payload)
         if response.status_code != httpx.codes.OK:
             return Answer(response.status_code, (), response.text)

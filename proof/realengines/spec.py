@@ -1,4 +1,4 @@
-"""What an engine is to be: a description, and the command line and environment made of it. Starts nothing."""
+"""The description of an engine, and the command line and environment made of it. Nothing is started here."""
 
 import json
 import sys
@@ -110,7 +110,7 @@ def command(spec: EngineSpec, http_port: int) -> list[str]:
 
 
 def environment(spec: EngineSpec, side_channel_port: int, scratch: Path) -> dict[str, str]:
-    """What the engine's environment has beyond the caller's. Sockets and temporary files go under `scratch`."""
+    """The engine's environment beyond the caller's. Sockets and temporary files go under `scratch`."""
     return {
         "VLLM_CPU_KVCACHE_SPACE": "1",
         # vLLM's thread binding would undo the pinning to cores.
@@ -118,7 +118,7 @@ def environment(spec: EngineSpec, side_channel_port: int, scratch: Path) -> dict
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
-        # By itself, vLLM looks for how it was distributed; 0.33's Python beside 0.32's kernels was not at all.
+        # Without this, vLLM looks for how it was distributed, and 0.33's Python beside 0.32's kernels was not.
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_NIXL_SIDE_CHANNEL_HOST": spec.host,
         "VLLM_NIXL_SIDE_CHANNEL_PORT": str(side_channel_port),

@@ -1,4 +1,4 @@
-"""Lease cards in a run: asked for over the network, answered later, or not."""
+"""Lease cards in a run: agents and workers ask for them over the network, and are answered later, or never."""
 
 from collections.abc import Callable
 
@@ -10,11 +10,11 @@ FETCH_TIMEOUT_S = 2.0
 ROUND_TRIP_S = 0.005
 
 Serve = Callable[[str, Endpoint], LeaseCard | None]
-"""(who asks, where) to the card that is served there now; None: nobody answers."""
+"""Maps (who asks, where) to the card that is served there now; None where nobody answers."""
 
 
 class CardDesk:
-    """Where everybody asks for cards."""
+    """The one place where everybody asks for cards."""
 
     def __init__(self, agenda: BoundedAgenda, chance: Chance, serve: Serve) -> None:
         self._agenda = agenda
@@ -22,7 +22,7 @@ class CardDesk:
         self._serve = serve
 
     def ask(self, engine: str, endpoint: Endpoint, answer: Callable[[LeaseCard | None], None]) -> None:
-        """`answer` is called later: with the card, as its bytes are read back, or with None."""
+        """Ask for a card; `answer` is called later, with the card as decoded from its bytes, or with None."""
         trip_s = ROUND_TRIP_S * self._chance.of(f"cards for {engine}").random()
         self._agenda.after(trip_s, lambda: self._reply(engine, endpoint, answer))
 
@@ -44,14 +44,14 @@ class SimCards:
         self._answers: list[tuple[Endpoint, LeaseCard | None]] = []
 
     def ask(self, endpoint: Endpoint) -> None:
-        """As in `CardSource`."""
+        """Begin to ask for the card at `endpoint` (`CardSource.ask`)."""
         self._desk.ask(self._engine, endpoint, lambda card: self._answers.append((endpoint, card)))
 
     def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:
-        """As in `CardSource`."""
+        """The answers since the last call, None where nobody answered (`CardSource.answers`)."""
         answers, self._answers = self._answers, []
         return answers
 
     def close(self) -> None:
-        """As in `CardSource`."""
+        """Forget the answers that nobody has taken (`CardSource.close`)."""
         self._answers.clear()

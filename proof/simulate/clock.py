@@ -1,4 +1,4 @@
-"""Time in a run: what is to happen when, and the clocks of engines, which do not agree with it."""
+"""Time in a run: the agenda of what is to happen when, and the clocks of engines, which do not agree with it."""
 
 from collections.abc import Callable
 
@@ -16,20 +16,20 @@ class BoundedAgenda:
 
     @property
     def now(self) -> float:
-        """Seconds since the start."""
+        """The simulated time, in seconds since the start of the run."""
         return self._agenda.now
 
     @property
     def events(self) -> int:
-        """How many have begun."""
+        """The number of calls that have begun."""
         return self._agenda.events
 
     def at(self, time: float, happen: Callable[[], None]) -> None:
-        """Let it happen at `time`, or now if that is over."""
+        """Let `happen` be called at `time`, or now where that is past."""
         self._agenda.at(time, self._happen, happen)
 
     def after(self, delay_s: float, happen: Callable[[], None]) -> None:
-        """Let it happen so many seconds from now."""
+        """Let `happen` be called `delay_s` seconds from now."""
         self.at(self.now + delay_s, happen)
 
     def _happen(self, happen: Callable[[], None]) -> None:
@@ -38,12 +38,12 @@ class BoundedAgenda:
         happen()
 
     def run_until(self, end: float, done: Callable[[], bool] = lambda: False) -> None:
-        """Let everything happen up to `end`, or until `done` (asked after each thing)."""
+        """Make the calls that are due up to `end`, or until `done` is true, which is asked after each call."""
         self._agenda.run_until(end, done)
 
 
 class DriftingClock:
-    """A monotonic clock of one engine: it began anywhere, and may run fast or slow for a while."""
+    """A monotonic clock of one engine: it begins at any value, and may run fast or slow for a while."""
 
     def __init__(self, agenda: BoundedAgenda, began_at: float, rate: float = 1.0) -> None:
         self._agenda = agenda
@@ -52,9 +52,9 @@ class DriftingClock:
         self._rate = rate
 
     def __call__(self) -> float:
-        """Its seconds."""
+        """The clock's reading, in seconds."""
         return self._local + (self._agenda.now - self._true) * self._rate
 
     def run_at(self, rate: float) -> None:
-        """From now on; 1 is the true rate."""
+        """Let the clock run at `rate` from now on; 1 is the true rate."""
         self._local, self._true, self._rate = self(), self._agenda.now, rate

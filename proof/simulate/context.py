@@ -1,6 +1,7 @@
-"""What an engine of a run lives in, and whom it tells what it does.
+"""The surroundings of an engine in a run, and the observer that hears what it does.
 
-Everything goes down as this one frozen object, and comes up through `Observer`: engines know neither judges nor users.
+An engine gets everything in one frozen object, `Context`, and tells everything to `Observer`: it knows neither judges
+nor users.
 """
 
 import random
@@ -25,19 +26,19 @@ class Observer(Protocol):
     """Hears what engines do, as it happens. `engine` is the name of the one that does it."""
 
     def took_a_turn(self, engine: str) -> None:
-        """Its agent took a turn in which something happened."""
+        """The engine's agent took a turn in which something happened."""
 
     def granted(self, engine: str, prefill: Prefill, ref: LeaseRef) -> None:
-        """It granted a lease on a prefill that is done."""
+        """The engine granted a lease on a prefill that is done."""
 
     def prefilled(self, engine: str, prefill: Prefill, offer: dict[str, Any] | None) -> None:
-        """It answers a prefill, with what it offers."""
+        """The engine answers a prefill, with what it offers."""
 
     def heartbeat(self, engine: str, request_id: str) -> None:
-        """A stock consumer's heartbeat came to one of its workers."""
+        """A stock consumer's heartbeat came to one of the engine's workers."""
 
     def wanted(self, engine: str, decode: Decode, ref: LeaseRef | None) -> None:
-        """Its scheduler took a leased request on; no `ref`: one that must not be read."""
+        """The engine's scheduler took a leased request on; without `ref` it must not be read."""
 
     def begins_to_read(self, engine: str, holders: Iterable[str]) -> None:
         """These leased requests are read from this step on."""
@@ -49,7 +50,7 @@ class Observer(Protocol):
         """A request is loaded, or over."""
 
     def answered(self, engine: str, decode: Decode) -> None:
-        """It answers a request."""
+        """The engine answers a request."""
 
 
 class Owner(Protocol):
@@ -58,14 +59,14 @@ class Owner(Protocol):
     name: str
     incarnation: int
     life: random.Random
-    """What chance has in store for it."""
+    """The stream of chance for everything that chance decides about this engine."""
 
     @property
     def clock(self) -> Callable[[], float]:
-        """Its own clock, in seconds."""
+        """The engine's own clock, in seconds."""
 
     def wake(self) -> None:
-        """There is work; a no-op where the engine is stepping anyway."""
+        """Tell the engine that there is work; this changes nothing where it makes steps already."""
 
     def fetch_card(self, endpoint: Endpoint) -> "Future[LeaseCard]":
         """Begin to fetch a card; the future may raise `CardUnavailable`."""
@@ -84,9 +85,9 @@ class Context:
     cards: CardDesk
     safety: Safety
     names_stay: bool
-    """Whether a restarted engine keeps its engine id."""
+    """True where a restarted engine keeps its engine id."""
     observer: Observer
     counts: Counter[str]
-    """What happened: answers.<how>, verdicts.<verdict>, and so on."""
+    """The number of each happening: answers.<how>, verdicts.<verdict>, and so on."""
     tell: Callable[[str], None]
     """Enters a line into the run's trace."""

@@ -1,6 +1,6 @@
 """One-sided reads between the workers' memories: they take time, see each block at a moment of its own, and may hang.
 
-What NIXL was seen to do: a read of a process that died fails soon; one across a cut link, or of a machine that
+NIXL was seen to do this: a read of a process that died fails soon; one across a cut link, or of a machine that
 vanished, neither ends nor fails; one of a stopped process goes on over shared memory and waits over TCP.
 """
 
@@ -18,7 +18,7 @@ from proof.simulate.clock import BoundedAgenda
 HANGING_POLL_S = 0.25
 DEATH_SHOWS_S = 0.001
 DATA_ERRORS = 0.1
-"""A request reads many blocks, and its fence only when all of them came."""
+"""The share of a fault's probability for a block: a request reads many, and its fence only when all have come."""
 
 
 class SimDisconnected(Exception):
@@ -33,10 +33,10 @@ SIM_ERRORS = AgentErrors((SimDisconnected, SimReadError), SimDisconnected)
 
 
 class WatchedTable(FenceTable):
-    """A fence table that tells what was done to its words, whatever the code under test makes of it."""
+    """A fence table that reports every change of its words, whatever the code under test believes of them."""
 
     def __init__(self, agent: "SimDataAgent", slots: int, watch: Callable[[int, int], None]) -> None:
-        """`watch` gets (slot, what its word holds now)."""
+        """`watch` is called after each change with (slot, what its word holds now)."""
         super().__init__(RegisteredWords(agent, slots))
         self._watch = watch
 
@@ -66,12 +66,12 @@ class DataPlane:
     def __init__(
         self, agenda: BoundedAgenda, chance: Chance, usual_s: float, can_pass: Callable[[str, str], bool]
     ) -> None:
-        """`can_pass`: whether bytes from one engine's memory reach another just now."""
+        """`can_pass` tells whether bytes from one engine's memory reach another one now."""
         self.regions: dict[str, Region] = {}
         self.read_s: dict[str, float] = {}
-        """How long reads of an engine take, where that is unusual."""
+        """The time that an engine's reads take, in seconds, where it is not the usual one."""
         self.errors: dict[str, float] = {}
-        """With which probability reads of an engine fail."""
+        """The probability with which an engine's reads fail."""
         self._usual_s = usual_s
         self._agenda = agenda
         self._chance = chance
@@ -80,7 +80,7 @@ class DataPlane:
     def read_blocks(
         self, reader: str, agent: str, blocks: Sequence[int], done: Callable[[list[int | None] | None], None]
     ) -> None:
-        """Copy these blocks; `done` gets what they held, each at a moment of its own, or None where it failed."""
+        """Copy these blocks; `done` gets what they held, each at a moment of its own, or None where the read failed."""
         found: list[int | None] = [None] * len(blocks)
         left = len(blocks)
         failed = False
@@ -98,7 +98,7 @@ class DataPlane:
             self._touch(reader, agent, partial(saw, index), DATA_ERRORS)
 
     def read_word(self, reader: str, agent: str, address: int, done: Callable[[int | None], None]) -> None:
-        """Copy one word; None where the peer is dead. Raises `SimReadError` for what is not in its table."""
+        """Copy one word; `done` gets None where the peer is dead. Raises `SimReadError` outside the peer's table."""
         region = self.regions.get(agent)
         if region is None:
             raise SimReadError(f"there is no agent {agent}")
@@ -109,7 +109,7 @@ class DataPlane:
         self._touch(reader, agent, lambda region: done(None if region is None else region.table.word(slot)))
 
     def _touch(self, reader: str, agent: str, see: Callable[[Region | None], None], errors: float = 1.0) -> None:
-        """Look at a memory at some moment of a read that begins now. `errors`: the share of a fault's that it meets."""
+        """Look at a memory at some moment of a read that begins now; `errors` is the share of a fault's probability."""
         probability = errors * self.errors.get(reader, 0.0)
         if probability and self._chance.of(f"errors of {reader}").random() < probability:
             self._agenda.after(DEATH_SHOWS_S, lambda: see(None))
@@ -129,7 +129,7 @@ class DataPlane:
 
 
 class _WordRead:
-    """What a verifier holds of a read under way."""
+    """A read of one word that is under way, as a verifier holds it."""
 
     def __init__(self, local: int, remote: int, agent: str) -> None:
         self.local, self.remote, self.agent = local, remote, agent
@@ -184,6 +184,6 @@ class SimDataAgent:
     def release_xfer_handle(self, handle: _WordRead) -> None: ...
 
     def _land(self, handle: _WordRead, value: int | None) -> None:
-        # The memory of a dead worker is no more.
+        # A dead worker has no memory into which the word could be written.
         if self.alive:
             handle.end(value)

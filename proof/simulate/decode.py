@@ -24,14 +24,14 @@ RECOMPUTE_S = 0.2
 
 @dataclass(slots=True)
 class ReadReport:
-    """What one worker tells the scheduler at the end of a step."""
+    """One worker's report to the scheduler at the end of a step."""
 
     finished: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
 
 class DecodeScheduler:
-    """Queue and seats of a consumer, with vLLM's order of calls into the lease's part of it."""
+    """A consumer's queue and seats; it calls the part that leases have in it in vLLM's order."""
 
     def __init__(self, engine: Owner, context: Context, side: ConsumerSide) -> None:
         self.side = side
@@ -51,7 +51,7 @@ class DecodeScheduler:
 
     def add(self, decode: Decode, paused: bool) -> None:
         if paused:
-            # vLLM's scheduler hears of it between its steps, and makes none.
+            # A paused scheduler of vLLM takes requests on between its steps, and makes no step for them.
             self._take_on(decode)
             return
         self.arrived.append(decode)
@@ -64,7 +64,7 @@ class DecodeScheduler:
     # -- a step --------------------------------------------------------------------------------------------------
 
     def schedule(self, paused: bool) -> dict[str, Decode]:
-        """The step's requests get their seats; returns those that begin to read."""
+        """Give the step's requests their seats; returns those that begin to read."""
         while self.arrived:
             self._take_on(self.arrived.popleft())
         self._carry_out_aborts()
@@ -82,7 +82,7 @@ class DecodeScheduler:
         return begun
 
     def _take_on(self, decode: Decode) -> None:
-        """As `LeasedRequests.arrive`."""
+        """Queue a request and take its lease on, as `LeasedRequests.arrive` does."""
         self.waiting.append(decode)
         params = decode.params
         if not params or not params.get("do_remote_prefill") or "kv_lease" not in params:
@@ -99,18 +99,18 @@ class DecodeScheduler:
 
     def _carry_out_aborts(self) -> None:
         for decode in [d for d in self.waiting if d.request_id in self._aborts]:
-            # As `LeasedRequests.end_unread`.
+            # `LeasedRequests.end_unread` does the same.
             self.waiting.remove(decode)
             self.side.release(decode.request_id)
             self._context.observer.let_go(self._engine.name, decode)
         for request_id in self._aborts & self.reading.keys():
-            # Its blocks stay until the workers are through with it.
+            # The request keeps its blocks until the workers are through with it.
             self.reading[request_id].aborted = True
         self.running = [d for d in self.running if d.request_id not in self._aborts]
         self._aborts.clear()
 
     def count(self, reports: list[ReadReport]) -> list[Decode]:
-        """Workers' reports of a step; returns the requests that all of them are through with."""
+        """Add up the workers' reports of a step; returns the requests that all of them are through with."""
         for report in reports:
             self._failed.update(report.failed)
             self._reports.update(report.finished)
@@ -120,7 +120,7 @@ class DecodeScheduler:
         return [self.reading.pop(request_id) for request_id in through]
 
     def load(self, decode: Decode, contents: list[int | None]) -> None:
-        """All workers are through with a request, and its lease is let go of."""
+        """Go on with a request that all workers are through with: from `contents`, or by computing it again."""
         engine, holder = self._engine, decode.request_id
         failed = holder in self._failed
         self._failed.discard(holder)
@@ -144,12 +144,12 @@ class DecodeScheduler:
 
 
 class DecodeWorker:
-    """One rank of a consumer: handshakes, reads, and holds back what is not verified."""
+    """One rank of a consumer: it shakes hands, reads, and holds back what is not verified."""
 
     def __init__(self, engine: Owner, context: Context, rank: int) -> None:
         self.rank = rank
         self.contents: dict[str, list[int | None]] = {}
-        """Of the requests that are read: what came, of all blocks of all producer workers."""
+        """The tokens that were found in the blocks of all producer workers, by request."""
         self._engine = engine
         self._context = context
         self.data_agent = SimDataAgent(context.plane, engine.name)
@@ -160,18 +160,18 @@ class DecodeWorker:
             engine.fetch_card,
         )
         self._shaken: dict[str, int] = {}
-        """Engines by id to the incarnation whose memory is known."""
+        """The incarnation whose memory is known, by engine id."""
         self._begun: dict[str, Decode] = {}
         self._ready: deque[str] = deque()
         self._left: Counter[str] = Counter()
-        """Of the requests under way: producer workers whose data is not in yet."""
+        """The number of producer workers whose data has not arrived, by request under way."""
         self._arrived: dict[str, float] = {}
-        """Requests whose data is in, and since when."""
+        """The time at which all data of a request had arrived, by request."""
         self._failures: set[str] = set()
         self._report = ReadReport()
 
     def parts(self, orders: LeaseOrders | None, begun: dict[str, Decode]) -> list[Any]:
-        """What this worker does in a step, in this order, each at a moment of its own."""
+        """The parts of this worker's step, in their order; each is called at a moment of its own."""
         host = _DecodeStep(self, dict(begun))
         if orders is None:
             return [host.load]
@@ -179,7 +179,7 @@ class DecodeWorker:
         return [partial(self.leases.do, part, mine, host) for part in self.leases.order]
 
     def load(self, begun: dict[str, Decode]) -> None:
-        """As vLLM's `start_load_kv`: what the step begins to read, then what hands were shaken for."""
+        """Begin the step's reads, then those whose handshake is done, as vLLM's `start_load_kv` does."""
         self._begun |= begun
         for request_id in begun:
             self._read(request_id)
@@ -187,11 +187,12 @@ class DecodeWorker:
             self._read(self._ready.popleft())
 
     def fail(self, request_id: str) -> None:
-        """Its load has failed; it is reported with the step."""
+        """Take note that a request's load has failed; it is reported at the end of the step."""
         self._failures.add(request_id)
 
     def finish(self) -> None:
-        """As `LeasedWorker._pop_done_transfers`: most fences are read in the step in which the data came."""
+        """Verify and end what has arrived, as `LeasedWorker._pop_done_transfers` does: most fences are read in the step
+        in which the data came."""
         verdicts, held_back = self.leases.verify(self._arrived.keys() - self._failures)
         for request_id, verdict in verdicts.items():
             self._context.counts[f"verdicts.{verdict.name.lower()}"] += 1
@@ -220,7 +221,7 @@ class DecodeWorker:
     # -- reading -------------------------------------------------------------------------------------------------
 
     def _read(self, request_id: str) -> None:
-        """As `WorkerLeases.read`: what has no lease is read without a fence."""
+        """Begin to read a request, without a fence where it has no lease, as `WorkerLeases.read` does."""
         decode = self._begun.get(request_id)
         if decode is None:
             return
@@ -242,7 +243,7 @@ class DecodeWorker:
             self.fail(request_id)
 
     def _shake_hands(self, request_id: str, source: Source) -> None:
-        """Stock vLLM's handshake: whose memory is behind this engine id; one that fails fails the request."""
+        """Ask whose memory is behind this engine id, as stock vLLM's handshake does; unanswered, the request fails."""
 
         def answer(card: LeaseCard | None) -> None:
             if not self.data_agent.alive:
@@ -281,7 +282,7 @@ class DecodeWorker:
             self._arrived[request_id] = self._context.agenda.now
 
     def _forget_engine(self, engine_id: str) -> None:
-        """vLLM shakes hands again with an engine whose reads failed, or that turned out to be another."""
+        """Forget an engine whose reads failed, or that turned out to be another: vLLM shakes hands with it again."""
         self._shaken.pop(engine_id, None)
         self.leases.fences.drop(engine_id)
 
@@ -313,7 +314,7 @@ class _DecodeStep:
 
 
 def _read_under(decode: Decode) -> int:
-    """The token of the reference that came with it."""
+    """The token of the reference that the request came with."""
     assert decode.params is not None
     return LeaseRef.from_params(decode.params["kv_lease"]).token
 

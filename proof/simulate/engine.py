@@ -1,5 +1,4 @@
-"""An engine of a run: the product's agent and its part of an engine, hosted by a scheduler and workers that are
-simulated.
+"""An engine of a run: the product's agent and its part of an engine, with a simulated scheduler and simulated workers.
 
 As in vLLM, a step begins in the scheduler, is carried out by the workers, each in its own time, and ends in the
 scheduler when all of them are through. Time passes between the parts of a worker's step. An agent takes its turns
@@ -42,12 +41,12 @@ class SimEngine:
         self.alive = True
         self.frozen_until = float("-inf")
         self.frozen_s = 0.0
-        """How long it was stopped, all in all."""
+        """The time for which the engine was stopped so far, in seconds."""
         self.turn_s = context.plan.turn_s
         self.step_until = float("-inf")
         self.step_began = float("-inf")
         self.long_until = float("-inf")
-        """What a fault makes of the next step: it does not end before."""
+        """The earliest end of the next step, where a fault makes it a long one."""
         self.paused_at: float | None = None
         self._pauses = 0
         self._stepping = False
@@ -97,14 +96,14 @@ class SimEngine:
         self._context.agenda.after(delay_s, unless_stopped)
 
     def card(self) -> LeaseCard | None:
-        """What its side channel serves; None where it is no producer."""
+        """The card that its side channel serves; None where it is no producer."""
         if not self.prefill_workers:
             return None
         fences = [WorkerFence(0, worker.rank, *worker.leases.table.address) for worker in self.prefill_workers]
         return LeaseCard([VERSION], self.incarnation, self.agent.address, fences)
 
     def end(self, death_shows: bool) -> None:
-        """The process is gone, by whatever cause."""
+        """End the process, by whatever cause; others notice it where `death_shows`."""
         self.alive = False
         for worker in self.prefill_workers:
             worker.end(death_shows)
@@ -114,7 +113,7 @@ class SimEngine:
         self._context.network.leave(self.incarnation, death_shows)
 
     def shut_down(self) -> None:
-        """In good order: words first, then Bye to all peers."""
+        """Shut down in good order: close the fence words, then say Bye to all peers."""
         for worker in self.prefill_workers:
             worker.leases.close()
         if self.agent.died_at is None:
@@ -127,13 +126,13 @@ class SimEngine:
         if self.agent.died_at is not None:
             return
         known = len(self.agent.peer.lessee.sessions)
-        # A session that is given up before it was open says nothing to anybody.
+        # A session that is given up before it was open sends nothing: only the number of sessions shows it.
         if self.agent.turn(self.clock()) or len(self.agent.peer.lessee.sessions) != known:
             self._context.observer.took_a_turn(self.name)
         self.later(self.turn_s * self._pace.uniform(0.7, 1.0), self._turn)
 
     def kill_agent(self) -> None:
-        """As when its thread dies of a bug: the engine lives on."""
+        """End the agent as a bug in its thread would; the engine lives on."""
         if self.agent.died_at is None:
             self.agent.die()
             self.transport.close()
@@ -142,21 +141,21 @@ class SimEngine:
     # -- steps ---------------------------------------------------------------------------------------------------
 
     def wake(self) -> None:
-        """There is work; a no-op where the engine is stepping anyway."""
+        """Begin a step, as there is work; this changes nothing where the engine makes steps already."""
         if not self._stepping:
             self._stepping = True
             self.later(0.0, self._begin_step)
 
     def add_prefill(self, prefill: Prefill) -> None:
-        """A user asks for a prefill."""
+        """Take a user's request for a prefill."""
         self.prefill.add(prefill)
 
     def add_decode(self, decode: Decode) -> None:
-        """A user asks for an answer."""
+        """Take a user's request for an answer."""
         self.decode.add(decode, self.paused_at is not None)
 
     def fetch_card(self, endpoint: Endpoint) -> "Future[LeaseCard]":
-        """A worker asks for a card; the future may raise `CardUnavailable`."""
+        """Ask for a card on behalf of a worker; the future may raise `CardUnavailable`."""
         future: Future[LeaseCard] = Future()
 
         def answer(card: LeaseCard | None) -> None:
@@ -169,13 +168,13 @@ class SimEngine:
         return future
 
     def pause(self) -> None:
-        """As vLLM's `/pause?mode=keep`. Pauses may overlap."""
+        """Pause as vLLM's `/pause?mode=keep` does; pauses may overlap."""
         self._pauses += 1
         if self.paused_at is None:
             self.paused_at = self._context.agenda.now
 
     def resume(self) -> None:
-        """The end of one `pause`."""
+        """End one `pause`."""
         self._pauses -= 1
         if not self._pauses:
             self.paused_at = None
@@ -183,7 +182,7 @@ class SimEngine:
 
     @property
     def stands_still(self) -> tuple[float, float] | None:
-        """Since when it makes no step, and for how long it may renew all the same; None for one that makes steps."""
+        """The time since when it makes no step, and for how long it may renew all the same (s); None while it steps."""
         now = self._context.agenda.now
         if now < self.step_until:
             return self.step_began, self.config.stall_limit_s
@@ -199,7 +198,7 @@ class SimEngine:
 
     def _begin_step(self) -> None:
         if not self._has_work:
-            # Where steps overlap, the end of the one under way looks again.
+            # Where steps overlap, the step under way begins the next one at its end.
             self._stepping = self._steps_under_way > 0
             return
         if self._steps_under_way > self._context.plan.overlap:
@@ -226,7 +225,7 @@ class SimEngine:
             self.later(begin_s + length_s * self._pace.uniform(0.0, 0.9), self._begin_step)
 
     def _in_step(self, begin_s: float, length_s: float, parts: list[Callable[[], None]]) -> None:
-        """A worker's parts of a step, each at a moment of its own in the first half of it."""
+        """Call a worker's parts of a step, each at a moment of its own in the first half of the step."""
         moments = sorted(self._pace.uniform(0.0, 0.5) for _ in parts)
         for moment, part in zip(moments, parts, strict=True):
             self.later(begin_s + length_s * moment, part)

@@ -1,4 +1,4 @@
-"""Who was granted what, who wants it, and who let go of it: the books by which promises about time are judged."""
+"""The books by which promises about time are judged: who was granted what, who wants it, and who let go of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,24 +28,24 @@ class Grant:
     at: float
     wanted_at: float
     frozen_s: float
-    """How long the engine had been stopped until then."""
+    """The time for which the engine had been stopped before the grant, in seconds."""
     claimants_died_at: float | None = None
     let_go: dict[str, float] = field(default_factory=dict)
-    """Consumers that have wanted it, and when they let go of it last."""
+    """The time at which each consumer that wanted the lease let go of it last, by engine name."""
     abandoned: bool = False
-    """A consumer that wanted it is no more."""
+    """True once a consumer that wanted the lease has ended."""
 
 
 class Facts:
-    """Told of what happens, as `Safety` is."""
+    """The books of a run; they are told what happens, as `Safety` is."""
 
     def __init__(self, context: Context, engines: Mapping[str, SimEngine]) -> None:
         self.wishes: dict[tuple[int, str], Wish] = {}
-        """By (consumer, holder)."""
+        """The wishes, by (consumer, holder)."""
         self.grants: dict[int, Grant] = {}
-        """By token; of producers that live."""
+        """The grants of producers that live, by token."""
         self.said_hello: dict[tuple[int, int], float] = {}
-        """When the latest Hello of a consumer came to a producer, by (producer, consumer)."""
+        """The time at which a consumer's latest Hello came to a producer, by (producer, consumer)."""
         self._context = context
         self._engines = engines
 
@@ -77,7 +77,7 @@ class Facts:
         now = self._context.agenda.now
         wanted = {wish.token for (consumer, _), wish in self.wishes.items() if consumer == engine.incarnation}
         for token, known in self.grants.items():
-            # It can not let go any more, or not say that it did.
+            # The engine cannot let go any more, or cannot say that it did.
             known.abandoned |= token in wanted or engine.name in known.let_go
         noticed = self._claims_of(engine.incarnation) if death_shows else set()
         for key in [key for key in self.wishes if key[0] == engine.incarnation]:
@@ -98,13 +98,13 @@ class Facts:
         return tokens
 
     def heartbeat(self, producer: SimEngine, request_id: str) -> None:
-        """Of a stock consumer."""
+        """A stock consumer's heartbeat came to the producer."""
         prefill = producer.prefill.held.get(request_id)
         if prefill is not None and prefill.token is not None:
             self._touch(prefill.token)
 
     def message_arrived(self, source: int, target: int, payload: bytes) -> None:
-        """As long as anything of a consumer arrives, its sessions are extended; a Hello proves that it lives."""
+        """A message arrived: anything from a consumer extends its sessions, and a Hello proves that it lives."""
         if is_hello(payload):
             self.said_hello[target, source] = self._context.agenda.now
         engine = self._engines.get(self._context.network.ports[target].engine)
@@ -128,6 +128,6 @@ class Facts:
         return engine if engine is not None and engine.incarnation == incarnation and engine.alive else None
 
     def with_agent(self, incarnation: int) -> "SimEngine | None":
-        """The same, if its agent lives too."""
+        """The engine that lives as this incarnation, if its agent lives too."""
         engine = self.engine(incarnation)
         return engine if engine is not None and engine.agent.died_at is None else None

@@ -1,4 +1,4 @@
-"""Letting a plan's faults strike, and end."""
+"""The faults of a plan: how each strikes, and how it ends."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -62,7 +62,7 @@ def _delay(world: "World", fault: Fault) -> End:
 
 
 def _set(link: Link, **fields: float) -> End:
-    """These have the values that are given until the fault is over."""
+    """Give these fields of the link these values until the fault is over."""
 
     def put(values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -142,7 +142,7 @@ def _freeze(world: "World", fault: Fault) -> End:
 
 
 def _slow_loop(world: "World", fault: Fault) -> End:
-    # The last slow turn may come as late as that.
+    # The last slow turn may come `amount` seconds after the fault.
     _hard(world, fault, fault.amount)
     engine = world.engines[fault.engine]
     engine.turn_s = fault.amount
@@ -229,7 +229,7 @@ def _agent_death(world: "World", fault: Fault) -> End:
     engine = world.engines[fault.engine]
     if engine.alive:
         engine.kill_agent()
-        # What it has granted is taken back one term later.
+        # The engine takes what its agent has granted back one term later.
         until = world.agenda.now + world.config.duration_s
         world.promises.trouble.of_engine(fault.engine, until)
     return None
@@ -258,4 +258,4 @@ _STRIKES: dict[FaultKind, Callable[["World", Fault], End]] = {
     FaultKind.AGENT_DEATH: _agent_death,
 }
 LATE_S = GHOST_S + LONGEST_DELAY_S
-"""After the last fault, this long old messages may still arrive."""
+"""The time after the last fault in which old messages may still arrive, in seconds."""

@@ -1,4 +1,4 @@
-"""Many runs, of one seed after the other, in several processes: what came of them all together."""
+"""Many runs, of one seed after the other, in several processes, and the sum of their outcomes."""
 
 import itertools
 from collections import Counter
@@ -14,7 +14,7 @@ from proof.simulate.plan import draw_plan
 from proof.simulate.run import Outcome, run
 
 CHUNK = 5
-"""Runs that a process is given at a time: enough to outweigh the asking, few enough to end when the time is up."""
+"""Runs that a process is given at a time: enough to outweigh the cost of asking, few enough to end in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Tally:
-    """What came of some runs."""
+    """The sum of the outcomes of some runs."""
 
     runs: int = 0
     events: int = 0
@@ -53,7 +53,7 @@ class Tally:
 
 
 def plant(name: str | None) -> AbstractContextManager[None]:
-    """The planted bug of this name in this process, or none."""
+    """Plants the bug of this name, or none, in this process for as long as the context lasts."""
     return nullcontext() if name is None else PLANTED[name].apply()
 
 
@@ -67,7 +67,7 @@ def fuzz(
     failures: int = 1,
     watch: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Play the seeds from `first` on: so many runs, or for so long, whichever is over sooner, or until so many fail.
+    """Play the seeds from `first` on, until `runs` are played, `seconds` are over or so many `failures` are found.
 
     `watch` sees the sum from time to time. Failures come in the order of their seeds.
     """

@@ -1,4 +1,4 @@
-"""How many runs it takes to find each planted bug."""
+"""The hunt for planted bugs: the number of runs that it takes to find each."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from proof.simulate.plan import draw_plan
 from proof.simulate.run import run
 
 RANGES = 5
-"""So many hunts for each bug, over seeds that have nothing in common."""
+"""The number of hunts for each bug, over seeds that have nothing in common."""
 RANGE_SEEDS = 1_000_000
 UNSTATED_RUNS = 1000
-"""After which a hunt is given up for a bug that the simulator need not find."""
+"""Runs after which a hunt is given up for a bug that the simulator need not find."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hunt:
-    """For one planted bug, from one seed on."""
+    """A hunt for one planted bug, from one seed on."""
 
     name: str
     first_seed: int
@@ -28,7 +28,7 @@ class Hunt:
 
 @dataclass(frozen=True, slots=True)
 class Quarry:
-    """What a hunt brought home."""
+    """The outcome of a hunt."""
 
     hunt: Hunt
     runs: int | None
@@ -57,19 +57,19 @@ def hunt_down(hunt: Hunt) -> Quarry:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Of one planted bug over all hunts for it."""
+    """The outcomes of all hunts for one planted bug."""
 
     name: str
     quarries: tuple[Quarry, ...]
 
     @property
     def found(self) -> bool:
-        """By every hunt."""
+        """Tells whether every hunt found the bug."""
         return all(quarry.runs is not None for quarry in self.quarries)
 
     @property
     def in_time(self) -> bool:
-        """By every hunt, within the runs that are stated for it, if any are."""
+        """Tells whether every hunt found the bug within the runs that are stated for it; true where none are stated."""
         within = PLANTED[self.name].within_runs
         if within is None:
             return True
@@ -77,7 +77,7 @@ class Score:
 
     @property
     def median_runs(self) -> float:
-        """Infinite where most hunts found nothing."""
+        """The median of the runs that the hunts took; infinite where most found nothing."""
         return median(float("inf") if quarry.runs is None else quarry.runs for quarry in self.quarries)
 
     @property

@@ -1,7 +1,7 @@
-"""What lies between lease agents: links that lose, repeat, delay, hold back and cut, and processes that die.
+"""The network between lease agents: links that lose, repeat, delay, hold back and cut, and processes that die.
 
-As over NIXL: a message goes out without waiting, may arrive in any order, and a transport learns of a peer's death, if
-at all, when it sends. A link that is cut tells nobody.
+Messages go out without waiting, as over NIXL, and may arrive in any order; a transport learns of a peer's death, if at
+all, when it sends. Nobody is told of a link that is cut.
 """
 
 import random
@@ -16,9 +16,9 @@ from proof.simulate.clock import BoundedAgenda
 
 USUAL_DELAY_S = 0.0005
 LONGEST_DELAY_S = 8.0
-"""However heavy the tail, nothing is under way for longer."""
+"""The longest time for which a message is under way, however heavy the tail."""
 GHOST_S = 6.0
-"""How late a repeated copy may still arrive."""
+"""The longest time after which a repeated copy may still arrive."""
 HISTORY = 200
 """Messages of a link that are remembered for echoes."""
 
@@ -33,24 +33,24 @@ class Link:
     delay_s: float = 0.0
     clogged: int = 0
     cut: int = 0
-    """How many faults clog, or cut, it just now."""
+    """The number of faults that cut the link now; `clogged` is that of those that clog it."""
     held: list[Callable[[], None]] = field(default_factory=list)
     history: list[tuple[int, int, bytes]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Port:
-    """Where an incarnation is on the network."""
+    """An incarnation's place on the network."""
 
     engine: str
     inbox: list[tuple[int, bytes]] = field(default_factory=list)
     alive: bool = True
     death_shows: bool = True
-    """Whether others' transports notice that it is dead."""
+    """True where others' transports notice that it is dead."""
 
 
 class SimNetwork:
-    """All links and all incarnations that ever were."""
+    """All links, and all incarnations that have ever joined."""
 
     def __init__(self, agenda: BoundedAgenda, chance: Chance, arrived: Callable[[int, int, bytes], None]) -> None:
         """`arrived` is told of every message that gets through, as (source, target, payload)."""
@@ -72,7 +72,7 @@ class SimNetwork:
         self.ports[incarnation] = Port(engine)
 
     def leave(self, incarnation: int, death_shows: bool) -> None:
-        """The process is gone; what it sent before still arrives."""
+        """Take a process off the network; what it sent before still arrives."""
         port = self.ports[incarnation]
         port.alive, port.death_shows = False, death_shows
         port.inbox.clear()
@@ -100,7 +100,7 @@ class SimNetwork:
             self._fly(source, target, payload, delay_s)
 
     def echo(self, source: str, target: str, back: float) -> None:
-        """A message of this link arrives again: 0 is the latest of its kind that is known, towards 1 the oldest."""
+        """Let a message of this link arrive again; `back` is 0 for the latest of its kind, near 1 for the oldest."""
         link = self.link(source, target)
         kinds = sorted({_kind(payload) for _, _, payload in link.history})
         if kinds:
@@ -136,7 +136,7 @@ class SimTransport:
         self._incarnation = incarnation
         self._chance = chance
         self._believed: dict[int, bool] = {}
-        """Connected peers: False once found dead, until disconnected."""
+        """Connected peers; False for one that was found dead, until it is disconnected."""
 
     @property
     def address(self) -> bytes:
@@ -144,13 +144,13 @@ class SimTransport:
         return self._incarnation.to_bytes(8, "little")
 
     def connect(self, peer: int, address: bytes) -> None:
-        """As in `Transport`."""
+        """Connect a peer (`Transport.connect`). Raises `PeerGone` for one that was found dead, until disconnected."""
         assert address == peer.to_bytes(8, "little"), f"connect {peer:x} at {address.hex()}"
         if not self._believed.setdefault(peer, True):
             raise PeerGone(f"{peer:x} was found dead: disconnect it before connecting again")
 
     def send(self, peer: int, payload: bytes) -> None:
-        """As in `Transport`: a death that shows is noticed by most messages, not by all."""
+        """Send (`Transport.send`). Raises `PeerGone` for most messages, not all, to a peer whose death shows."""
         if not self._believed.get(peer, False):
             raise PeerGone(f"{peer:x} is {'dead' if peer in self._believed else 'not connected'}")
         port = self._network.ports[peer]
@@ -160,18 +160,18 @@ class SimTransport:
         self._network.send(self._incarnation, peer, payload)
 
     def doubt(self, peer: int) -> None:
-        """From now on this transport thinks that the peer is dead, right or wrong."""
+        """Let this transport believe from now on that the peer is dead, right or wrong."""
         if peer in self._believed:
             self._believed[peer] = False
 
     def receive(self) -> list[tuple[int, bytes]]:
-        """As in `Transport`."""
+        """The messages since the last call, as (peer, payload) (`Transport.receive`)."""
         port = self._network.ports[self._incarnation]
         arrived, port.inbox = port.inbox, []
         return arrived
 
     def disconnect(self, peer: int) -> None:
-        """As in `Transport`."""
+        """Forget a peer, and that it was found dead (`Transport.disconnect`)."""
         self._believed.pop(peer, None)
 
     @property
@@ -179,7 +179,7 @@ class SimTransport:
         return list(self._believed)
 
     def close(self) -> None:
-        """As in `Transport`."""
+        """Forget all peers (`Transport.close`)."""
         self._believed.clear()
 
 
@@ -195,7 +195,7 @@ def _kind(payload: bytes) -> str:
 
 
 def in_words(payload: bytes) -> str | None:
-    """A message for the trace; None for one that says nothing."""
+    """Describes a message for the trace; None for a Probe, which says nothing."""
     try:
         message = decode(payload)
     except BadMessage as e:

@@ -1,4 +1,4 @@
-"""What a run plays: the engines, what users ask, and what goes wrong when; all of it drawn from one seed.
+"""The plan of a run: the engines, what users ask, and what goes wrong when; all of it drawn from one seed.
 
 Each run draws which kinds of fault it has at all, and how many: runs with everything at once hide what runs with two
 kinds find (swarm testing, Groce et al. 2012). A plan can be cut down to some of its faults and requests, by their
@@ -22,7 +22,7 @@ PAUSE_S = 35.0
 
 
 class FaultKind(Enum):
-    """What can go wrong. `Fault.amount` has the meaning that is given here."""
+    """The kinds of fault. `Fault.amount` has the meaning that each of them gives it."""
 
     LOSS = "loss"
     """Messages of a link are lost with probability `amount`."""
@@ -33,9 +33,9 @@ class FaultKind(Enum):
     CLOG = "clog"
     """A link holds everything back, and delivers it at once in the end."""
     CUT = "cut"
-    """Nothing passes a link in this one direction, data reads across it end in nothing."""
+    """Nothing passes a link in this one direction; data reads across it neither end nor fail."""
     PARTITION = "partition"
-    """The same in both directions."""
+    """Nothing passes between two engines in either direction."""
     CRASH = "crash"
     """An engine is killed, and started again when the fault ends; others notice, unless `amount` is 1."""
     RESTART = "restart"
@@ -53,7 +53,7 @@ class FaultKind(Enum):
     FALSE_DEATH = "false_death"
     """An engine's transport says that the other one is dead, which it is not."""
     ECHO = "echo"
-    """An old message of a link, of a kind of chance and `amount` of one back in its history, arrives once more."""
+    """An old message of a link, of any kind and the share `amount` back in its history, arrives once more."""
     MALFORMED = "malformed"
     """Bytes that are no message arrive at an engine's agent."""
     SLOW_READ = "slow_read"
@@ -89,16 +89,16 @@ class UserRequest:
     at_s: float
     producer: str
     consumers: tuple[str, ...]
-    """The router's first choice, and where it asks again, with the same reference, after `patience_s`."""
+    """The router's first choice, and the one that it asks again, with the same reference, after `patience_s`."""
     blocks: int
-    """Of the prompt's KV cache."""
+    """Blocks of the prompt's KV cache."""
     think_s: float = 0.0
-    """How long the router keeps the reference before it passes it on."""
+    """The time for which the router keeps the reference before it passes it on."""
     patience_s: float = 0.0
     abort_s: float | None = None
-    """When, after its beginning, the client goes away."""
+    """The time from the request's beginning to the client's going away; None: it stays."""
     siblings: int = 1
-    """n: so many answers of one prompt."""
+    """The number of answers of one prompt (n)."""
     repeated: bool = False
     """The router uses the reference once more after the answer."""
     lost: bool = False
@@ -108,7 +108,7 @@ class UserRequest:
     mixed_up: bool = False
     """The router hands D the reference of another user's prompt."""
     busy_s: float = 0.0
-    """How long the decode occupies its seat at D; of a stock D, how long it waits before it reads."""
+    """The time for which the decode occupies its seat at D; with a stock D, the time that it waits before it reads."""
     prefill_steps: int = 1
     stock: bool = False
     """D runs stock vLLM: it renews with heartbeats, and tells each of P's workers when it has read."""
@@ -123,23 +123,23 @@ class Plan:
     consumers: tuple[str, ...]
     producer_workers: int
     consumer_workers: int
-    """A multiple or a divisor of the producers'."""
+    """A multiple or a divisor of `producer_workers`."""
     blocks: int
-    """Of a producer's KV cache: few, so that they are soon given to somebody else."""
+    """Blocks of a producer's KV cache: few, so that they are soon given to somebody else."""
     config: tuple[tuple[str, float], ...]
     seats: int
-    """Requests that a consumer decodes at once; the rest waits in its queue."""
+    """Requests that a consumer decodes at the same time; the rest waits in its queue."""
     step_s: float
     turn_s: float
-    """How often an agent takes a turn when all is well."""
+    """The longest time from one turn of an agent to the next when all is well."""
     overlap: bool
-    """Whether the scheduler begins a step while the workers are at the one before, as vLLM's does by default."""
+    """True where the scheduler begins a step while the workers are at the one before, as vLLM's does by default."""
     read_s: float
-    """How long a read takes when all is well."""
+    """The longest time that a read takes when all is well."""
     faults_s: float
-    """The faults are over by then, and the second phase begins."""
+    """The time at which the faults are over, and the second phase begins."""
     to_the_end: bool
-    """Whether the run goes on until idle sessions have ended too, a minute and a half later; most do not."""
+    """True where the run goes on until idle sessions have ended too, a minute and a half later; most do not."""
     requests: tuple[UserRequest, ...]
     faults: tuple[Fault, ...]
     kept_requests: tuple[int, ...] | None = None
@@ -147,7 +147,7 @@ class Plan:
     kept_faults: tuple[int, ...] | None = None
 
     def keeping(self, requests: Collection[int] | None = None, faults: Collection[int] | None = None) -> "Plan":
-        """The same with these requests and faults only, by their numbers in the whole plan; None keeps all.
+        """The same plan with these requests and faults only, by their numbers in the whole plan; None keeps all.
 
         To be called on a whole plan. Raises `ValueError` for a number that is none.
         """
@@ -201,7 +201,7 @@ def draw_plan(seed: int) -> Plan:
         faults=(),
     )
     requests = [_draw_request(draw, plan) for _ in range(draw.randint(2, 15 if full else 40))]
-    # From a stream of its own: so what else there is to a seed stays what it was.
+    # A stream of its own leaves everything else that the seed draws as it was.
     mixed = stream("mixed up", seed)
     requests = [replace(request, mixed_up=mixed.random() < MIXED_UP) for request in requests]
     faults = _draw_faults(draw, plan) + _draw_pauses(stream("pauses", seed), plan)
@@ -255,7 +255,7 @@ def _draw_request(draw: Stream, plan: Plan) -> UserRequest:
     )
 
 
-# How long a fault of each kind lasts, and what its amount is drawn from.
+# The shortest and the longest time that a fault of each kind lasts; below, the values that its amount is drawn from.
 _LENGTHS_S: dict[FaultKind, tuple[float, float]] = {
     FaultKind.LONG_STEP: (0.5, 30.0),
     FaultKind.CRASH: (0.2, 8.0),
@@ -302,7 +302,7 @@ def _draw_faults(draw: Stream, plan: Plan) -> list[Fault]:
 
 
 def _draw_pauses(draw: Stream, plan: Plan) -> list[Fault]:
-    """From a stream of their own: so what else there is to a seed stays what it was."""
+    """The pauses; `draw` is a stream of their own, which leaves everything else that the seed draws as it was."""
     if draw.random() < 0.7:
         return []
     longest_s = 3 * dict(plan.config)["kv_lease_duration"]
@@ -315,7 +315,7 @@ def _draw_pauses(draw: Stream, plan: Plan) -> list[Fault]:
 
 
 def _draw_wedged(draw: Stream, plan: Plan) -> list[Fault]:
-    """Where engines that stand still are to lose their leases soon, one stands still for long enough."""
+    """A step that is longer than the stall limit and a term, in half of the plans that set a stall limit."""
     config = dict(plan.config)
     if "kv_lease_stall_limit" not in config or draw.random() < 0.5:
         return []
@@ -336,7 +336,7 @@ def _draw_fault(draw: Stream, plan: Plan, kind: FaultKind) -> Fault:
     # Most are short; the square of an even draw has a median of a quarter.
     length_s = shortest + (longest - shortest) * draw.random() ** 2
     if draw.random() < 0.5 and kind not in _LENGTHS_S:
-        # Around an extension: just too long for a session, or just not.
+        # A length around an extension: just too long for a session, or just not.
         length_s = draw.uniform(0.2, 3.0) * dict(plan.config)["kv_lease_duration"]
     length_s = min(length_s, max(plan.faults_s - at_s, shortest))
     amount = draw.choice(_AMOUNTS.get(kind, (0.0,)))

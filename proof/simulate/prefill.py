@@ -20,10 +20,10 @@ PREEMPTED = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What the workers compute in a step, and what vLLM's own metadata says of requests."""
+    """The work of a step: what the workers compute, and what vLLM's own metadata says of requests."""
 
     writes: dict[int, int | None] = field(default_factory=dict)
-    """Block to the token that is written for."""
+    """The token of the lease that a block is written for, by block."""
     prefills: tuple[tuple[Prefill, int], ...] = ()
     """Requests of which a step is computed, and how often each was preempted until then."""
     batch: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class Work:
 
 
 class PrefillScheduler:
-    """Queue and block pool of a producer, with vLLM's order of calls into the lease's part of it."""
+    """A producer's queue and block pool; it calls the part that leases have in it in vLLM's order."""
 
     def __init__(self, engine: Owner, context: Context, side: ProducerSide, workers: int) -> None:
         self.side = side
@@ -49,7 +49,7 @@ class PrefillScheduler:
         self.waiting: deque[Prefill] = deque()
         self.running: list[Prefill] = []
         self.held: dict[str, Prefill] = {}
-        """Finished, leased, not yet freed."""
+        """Requests that are finished and leased, and whose blocks are not yet freed."""
         self._aborts: set[str] = set()
         self._batch: list[str] = []
         self._dropped: list[str] = []
@@ -62,7 +62,7 @@ class PrefillScheduler:
 
     @property
     def has_leases(self) -> bool:
-        """What keeps a paused engine making steps."""
+        """Tells whether leases or slots are in use, for which a paused engine goes on making steps."""
         return bool(self.held or len(self.side.slots))
 
     def add(self, prefill: Prefill) -> None:
@@ -77,7 +77,7 @@ class PrefillScheduler:
     # -- a step --------------------------------------------------------------------------------------------------
 
     def schedule(self, paused: bool) -> Work:
-        """The step's requests get their blocks."""
+        """Give the step's requests their blocks; returns the step's work."""
         self._carry_out_aborts()
         computed: list[Prefill] = []
         if not paused:
@@ -134,7 +134,7 @@ class PrefillScheduler:
             self._context.tell(f"{self._engine.name} preempts {prefill.request_id}")
 
     def finish(self, work: Work) -> None:
-        """The step's computation is done: what is complete is granted and answered."""
+        """End the step's computation: what is complete is granted and answered."""
         for prefill, preemptions in work.prefills:
             if prefill not in self.running or prefill.preemptions != preemptions:
                 # What was computed of a request that was preempted or aborted meanwhile is thrown away, as by vLLM.
@@ -158,7 +158,7 @@ class PrefillScheduler:
         self._context.observer.prefilled(self._engine.name, prefill, offer)
 
     def hear(self, released: list[str]) -> None:
-        """Workers report these requests as sent, one line a worker; what all of them have reported is freed."""
+        """Take one worker's report of the requests that it has sent; what all workers have reported is freed."""
         self._notice_free_slots()
         self._released.update(released)
         for request_id in [r for r, workers in self._released.items() if workers == self.workers]:
@@ -203,7 +203,7 @@ class PrefillWorker:
         self._notices: list[str] = []
 
     def parts(self, orders: LeaseOrders | None, work: Work) -> list[Any]:
-        """What this worker does in a step, in this order, each at a moment of its own."""
+        """The parts of this worker's step, in their order; each is called at a moment of its own."""
         host = _PrefillStep(self, work)
         if orders is None:
             return [host.load]
@@ -211,23 +211,23 @@ class PrefillWorker:
         return [partial(self.leases.do, part, mine, host) for part in self.leases.order]
 
     def write(self, work: Work) -> None:
-        """The forward pass: it is launched at any moment of the step."""
+        """Write the step's blocks, as the forward pass does, which is launched at any moment of the step."""
         for block, token in work.writes.items():
             self._region.contents[block] = token
 
     def load(self, work: Work) -> None:
-        """As vLLM's `start_load_kv`: it hears which requests' blocks are to be sent."""
+        """Hear which requests' blocks are to be sent, as in vLLM's `start_load_kv`."""
         self._to_send.update(work.batch)
         self._to_send.difference_update(work.dropped)
 
     def let_go(self, request_id: str) -> None:
-        """As `WorkerLeases.let_go`."""
+        """Report the request's blocks as sent, as `WorkerLeases.let_go` does."""
         if request_id in self._to_send:
             self._to_send.remove(request_id)
             self._released.append(request_id)
 
     def take_report(self) -> tuple[list[str], WorkerReport | None]:
-        """The requests that it reports as sent, and what it tells of leases."""
+        """The requests that this worker reports as sent, and what it tells of leases."""
         sent = [request_id for request_id in self._notices if request_id in self._to_send]
         self._notices.clear()
         self._to_send.difference_update(sent)
@@ -236,7 +236,7 @@ class PrefillWorker:
         return released, self.leases.take_report()
 
     def heartbeat(self, request_id: str) -> None:
-        """A stock consumer's."""
+        """A stock consumer's heartbeat came to this worker."""
         if self.leases.hear_heartbeat(request_id):
             self._context.observer.heartbeat(self._engine.name, request_id)
 

@@ -18,15 +18,15 @@ from proof.simulate.facts import Facts, Wish
 from proof.simulate.trouble import Trouble
 
 QUICK_S = 1.0
-"""From tracking a lease to its claim at the producer, when nothing is wrong: a card, a Hello, a Renew, some turns."""
+"""The time from tracking a lease to its claim, when nothing is wrong: a card, a Hello, a Renew, some turns."""
 PAUSE_TOLERANCE = 0.3
-"""Of a producer's own pauses, this share may count: each is forgiven but for the lag tolerance."""
+"""The share of a producer's own pauses that may count: each is forgiven but for the lag tolerance."""
 STEPS = 3
-"""After a lease is over: the step that runs, the one that clears the words, and one that was about to begin."""
+"""The steps from a lease's end to free blocks: one that runs, one that clears the words, one about to begin."""
 
 
 class Promises:
-    """Looks into the agents where a promise speaks of what they believe."""
+    """The judge of these promises; it looks into the agents where a promise speaks of what they believe."""
 
     def __init__(self, context: Context, engines: Mapping[str, SimEngine], facts: Facts) -> None:
         self.trouble = Trouble(context.agenda)
@@ -49,7 +49,7 @@ class Promises:
         """(incarnation, token or holder) of the ends and losses that were judged."""
 
     def agent_took_a_turn(self, engine: SimEngine) -> None:
-        """After a turn in which anything happened."""
+        """Judge an agent after a turn in which anything happened."""
         seen = engine.agent.snapshot()
         check_lessor(seen.peer.lessor)
         check_lessee(seen.peer.lessee)
@@ -75,7 +75,8 @@ class Promises:
         return True
 
     def _judge_end(self, producer: SimEngine, token: int, cause: Cause) -> None:
-        """L2: while a consumer lives, wants it and is heard, only age ends a lease; and R24, no other consumer."""
+        """Judge a lease's end: while a consumer lives, wants it and is heard, only age ends it (L2), no other consumer
+        (R24)."""
         if cause is Cause.AGED_OUT:
             return
         now = self._context.agenda.now
@@ -114,27 +115,27 @@ class Promises:
             )
 
     def _judge_loss(self, consumer: SimEngine, holder: str) -> None:
-        """R20: what a consumer is told of a lease's loss is true."""
+        """Judge a loss: what a consumer is told of it is true (R20)."""
         wish = self._facts.wishes.get((consumer.incarnation, holder))
         producer = self._facts.with_agent(wish.producer) if wish is not None else None
         if wish is not None and producer is not None:
             check_loss(consumer.incarnation, wish.token, granted(producer.agent.peer.lessor.snapshot()))
 
     def begins_to_read(self, consumer: SimEngine, holders: Iterable[str]) -> None:
-        """A lease that is known to be lost is not read at all (R20)."""
+        """Judge the beginning of reads: a lease that is known to be lost is not read at all (R20)."""
         for holder in holders:
             if (consumer.incarnation, holder) in self._seen:
                 raise Violation("R20", f"{consumer.name} begins to read {holder}, whose lease it has given up")
 
     def holds_back(self, consumer: SimEngine, since: Mapping[str, float]) -> None:
-        """A read whose fence cannot be read is given up in good time (L3)."""
+        """Judge reads that wait for their fence: one whose fence cannot be read is given up in good time (L3)."""
         calm = max(self.trouble.calm_since_at(consumer.name), consumer.long_until)
         for holder, at in since.items():
             if self._context.agenda.now > max(at, calm) + LOST_AFTER_S * 1.02 + STEPS * self._context.plan.step_s:
                 raise Violation("L3", f"{holder} waits for its fence since {at:.3f}")
 
     def _check_beliefs(self, consumer: SimEngine) -> None:
-        """Where nobody was told of a death, perhaps falsely, a moment ago."""
+        """Compare a consumer's beliefs with producers that were not told of its death, perhaps falsely, just now."""
         beliefs = believed(consumer.agent.peer.lessee.snapshot(), consumer.clock())
         for incarnation in sorted({producer for producer, _ in beliefs}):
             producer = self._facts.with_agent(incarnation)
@@ -144,7 +145,7 @@ class Promises:
                 check_beliefs(beliefs, consumer.incarnation, held, self.settled.causes)
 
     def check_losses_are_known(self) -> None:
-        """R20, R22: a consumer learns that the incarnation it waits for is no more, when its successor can be asked."""
+        """Check that a consumer learns of the end of an incarnation when its successor can be asked (R20, R22)."""
         now = self._context.agenda.now
         for (_, holder), wish in self._facts.wishes.items():
             if (

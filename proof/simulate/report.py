@@ -8,7 +8,7 @@ from proof.simulate.run import Outcome
 from proof.simulate.shrink import Shrunk
 
 NOTHING = "none"
-"""How an empty choice of faults or requests is written on a command line."""
+"""An empty choice of faults or requests, as it is written on a command line."""
 
 
 def replay_command(
@@ -33,7 +33,7 @@ def _numbers(numbers: Collection[int]) -> str:
 
 
 def plan_in_words(plan: Plan) -> Iterator[str]:
-    """Line by line: the engines, and the faults and requests with their numbers in the whole plan."""
+    """Describes a plan line by line: the engines, and the faults and requests with their numbers in the whole plan."""
     yield (
         f"producers {', '.join(plan.producers)} of {plan.producer_workers} workers and {plan.blocks} blocks, "
         f"consumers {', '.join(plan.consumers)} of {plan.consumer_workers} workers and {plan.seats} seats; "
@@ -64,7 +64,7 @@ def request_in_words(request: UserRequest) -> str:
 
 
 def verdict_in_words(outcome: Outcome) -> str:
-    """In one line."""
+    """Describes an outcome in one line."""
     kept = "every promise was kept"
     said = f"{outcome.violation.rule} is broken: {outcome.violation.text}" if outcome.violation else kept
     return (
@@ -73,7 +73,7 @@ def verdict_in_words(outcome: Outcome) -> str:
 
 
 def tested_in_words(seed: int, planted: str | None) -> str:
-    """What was played, and of what code."""
+    """Names the seed that was played, the commit, and the planted bug, if any."""
     return f"seed {seed}, commit {commit()}" + (f", with {planted} planted" if planted else "")
 
 

@@ -1,4 +1,4 @@
-"""What a user asks of an engine, as the simulated engines keep it."""
+"""The requests of users, as the simulated engines keep them."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +15,7 @@ class Prefill:
     prompt: Fingerprint
     blocks_needed: int
     steps: int
-    """How many its computation takes."""
+    """The number of steps that its computation takes."""
     parent: str | None = None
     """The request whose children (n > 1) this and others are: one answer goes out for all of them."""
     done: int = 0
@@ -38,8 +38,8 @@ class Decode:
     """The token of the lease on what was computed for it: a router may have given it another's reference."""
     busy_s: float
     siblings: bool = False
-    """Others of the same request (n > 1) read the same lease."""
+    """True where others of the same request (n > 1) read the same lease."""
     aborted: bool = False
     done_at: float = 0.0
     how: str = ""
-    """Where its answer comes from: read, recomputed (it could not be read), or computed (nothing was offered)."""
+    """The origin of its answer: read, recomputed (it could not be read), or computed (nothing was offered)."""

@@ -18,12 +18,12 @@ from proof.simulate.world import World
 LAST_EVENTS = 60
 IDLE_TURN_S = 0.9 * TIMING.lag_tolerance_s
 LOOK_S = 0.25
-"""How often it is looked whether anything is stranded."""
+"""The time from one search for stranded blocks to the next, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a run. Equal for equal seeds and commits."""
+    """The outcome of a run; it is equal for equal seeds and commits."""
 
     seed: int
     violation: Violation | None
@@ -33,7 +33,7 @@ class Outcome:
     digest: str
     """SHA-256 of the whole trace, in hex."""
     counts: Counter[str]
-    """What happened: answers.<how>, faults.<kind>, ends.<cause>, verdicts.<verdict>, messages.<fate>."""
+    """The number of each happening: answers.<how>, faults.<kind>, ends.<cause>, verdicts.<verdict>, messages.<fate>."""
     last: tuple[str, ...]
     """The last events in words, oldest first; at most `LAST_EVENTS`."""
 
@@ -75,7 +75,8 @@ def _play(world: World) -> None:
 def _fall_silent(world: World) -> None:
     world.tell("nobody wants anything any more")
     for engine in world.engines.values():
-        # Nothing happens for a long time: seldom enough to be quick, often enough to be no pause of its own.
+        # Nothing happens for a long time: turns are seldom enough to be played quickly, often enough to count as no
+        # pause.
         engine.turn_s = IDLE_TURN_S
     world.agenda.run_until(
         world.agenda.now + LATE_S + TIMING.idle_s + TIMING.session_idle_s + world.promises.recovery_s
@@ -90,9 +91,9 @@ def _look(world: World) -> None:
 
 
 def _answer_all(world: World) -> None:
-    """Whoever asked and did not go away gets an answer: read, or computed again."""
+    """Play until everybody who asked and did not go away has an answer: read, or computed again (L3)."""
     plan = world.plan
-    # Behind each other in the worst case, each after a read that is given up and a computation.
+    # In the worst case they are answered one after the other, each after a read that is given up and a computation.
     busy_s = max((request.busy_s for request in plan.requests), default=0.0)
     each_s = LOST_AFTER_S + RECOMPUTE_S + busy_s + 8 * plan.step_s
     total = sum(request.siblings for request in plan.requests)
@@ -102,7 +103,7 @@ def _answer_all(world: World) -> None:
 
 
 def _read_again(world: World) -> None:
-    """L3: whoever lives can be read from, and read, by everybody else: at the second try at the latest.
+    """Check that every living engine can read from every other, at the second try at the latest (L3).
 
     The first one may find that an engine of this name is another than it was, and have to begin anew with it.
     """
@@ -125,7 +126,7 @@ def _ask_everybody(world: World) -> dict[int, str]:
 
 
 def _free_all(world: World) -> None:
-    """L1 for everything at once."""
+    """Play until no engine has work or leases; that is within the deadlines of L1."""
     config, engines = world.config, world.engines.values()
     longest_s = max(config.duration_s, config.extension_s) + config.orphan_grace_s + LATE_S + world.promises.recovery_s
 

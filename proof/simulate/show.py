@@ -1,4 +1,4 @@
-"""What the commands of the simulator show: sums, and the table of planted bugs."""
+"""The output of the simulator's commands: sums, and the table of planted bugs."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,7 +17,7 @@ GROUPS = {
 
 
 def sum_in_words(tally: Tally, took_s: float) -> str:
-    """In one line."""
+    """Describes the sum of some runs in one line."""
     rate = tally.runs / took_s if took_s else 0.0
     return (
         f"{tally.runs:,} runs, {rate:.1f}/s, {tally.events:,} events, {tally.simulated_s / 3600:,.1f} simulated hours, "
@@ -26,7 +26,7 @@ def sum_in_words(tally: Tally, took_s: float) -> str:
 
 
 def tables(tally: Tally) -> Iterator[Table]:
-    """What happened in all runs together, a table for each of `GROUPS` that has anything."""
+    """The tables of what happened in all runs together, one for each of `GROUPS` that has anything."""
     for prefix, title in GROUPS.items():
         found = {
             name.removeprefix(f"{prefix}."): count
@@ -45,7 +45,7 @@ def quarry_in_words(quarry: Quarry) -> str:
 
 
 def planted_table(scores: Sequence[Score]) -> Table:
-    """A line for each planted bug."""
+    """The table of planted bugs, with a line for each."""
     ranges = len(scores[0].quarries) if scores else 0
     return Table(
         ("planted bug", "breaks", "median run", "worst run", "stated"),

@@ -19,12 +19,12 @@ Numbers = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Shrunk:
-    """`plan` fails as the whole one did; without any one of its faults or requests it does not, where `minimal`."""
+    """A plan that was cut down and fails as the whole one did; where `minimal`, not without any one of its parts."""
 
     plan: Plan
     outcome: Outcome
     faults: Numbers
-    """The numbers that are left, in the whole plan."""
+    """The numbers of the faults that are left, in the whole plan; `requests` likewise."""
     requests: Numbers
     runs: int
     minimal: bool
@@ -50,7 +50,7 @@ class _Search:
         self._tried: set[tuple[Numbers, Numbers]] = set()
 
     def still_fails(self, faults: Numbers, requests: Numbers) -> bool:
-        """Whether the promise is broken with these alone; if so, they are what is to be cut down from here on."""
+        """Tells whether the promise is broken with these alone; if so, they are the choice that is cut down next."""
         if (faults, requests) in self._tried:
             return False
         if self.runs >= self._max_runs:
@@ -84,7 +84,7 @@ def shrink(whole: Plan, rule: str, play: Callable[[Plan], Outcome] = run, max_ru
 
 
 def _cut(search: _Search) -> None:
-    """Fewer requests may need fewer faults, and the other way round: until neither can be cut any more."""
+    """Cut faults and requests down by turns until neither can be cut: fewer of the one may need fewer of the other."""
     before = None
     while before != (search.faults, search.requests):
         before = (search.faults, search.requests)
@@ -93,7 +93,7 @@ def _cut(search: _Search) -> None:
 
 
 def _fewest(numbers: Numbers, still_fails: Callable[[Numbers], bool]) -> None:
-    """ddmin: leave out ever smaller parts, until nothing can be left out by itself."""
+    """Leave out ever smaller parts, until nothing can be left out by itself (ddmin)."""
     parts = 1
     while numbers:
         left_out = next((part for part in _split(numbers, parts) if still_fails(_without(numbers, part))), None)

@@ -13,7 +13,7 @@ from proof.simulate.promises import QUICK_S, STEPS, Promises
 
 
 class Stranded:
-    """Looks for what is held too long."""
+    """The judge of what is held too long."""
 
     def __init__(self, context: Context, engines: Mapping[str, SimEngine], facts: Facts, promises: Promises) -> None:
         self._context = context
@@ -24,7 +24,7 @@ class Stranded:
         self._slack_s = STEPS * context.plan.step_s + QUICK_S
 
     def check(self) -> None:
-        """L1: what nobody wants is free within its deadline, a tick and a step. To be called now and then."""
+        """Check that what nobody wants is free within its deadline, a tick and a step (L1); to be called often."""
         freed = self._context.safety.leases
         wanted = {wish.token for wish in self._facts.wishes.values()}
         for token, grant in list(self._facts.grants.items()):
@@ -38,7 +38,7 @@ class Stranded:
                 self._judge_held(token, grant)
 
     def _judge_age(self, token: int, grant: Grant) -> None:
-        """R25: no lease lives longer than its maximum age, renewed or not."""
+        """Check that no lease lives longer than its maximum age, renewed or not (R25)."""
         config, now = self._context.config, self._context.agenda.now
         if not grant.engine.running:
             return
@@ -49,14 +49,14 @@ class Stranded:
         self._judge_wedged(token, grant)
 
     def _judge_wedged(self, token: int, grant: Grant) -> None:
-        """R25: nor for an engine that makes no steps, in the middle of one or paused."""
+        """Check that no lease is held for engines that make no steps, in the middle of one or paused (R25)."""
         config, now = self._context.config, self._context.agenda.now
         lease = grant.engine.agent.peer.lessor.leases.get(token)
         claimants = [self._facts.engine(claimant) for claimant in lease.claims] if lease is not None else []
         wedged = [(c.name, still) for c in claimants if c is not None and c.running and (still := c.stands_still)]
         if not claimants or len(wedged) < len(claimants):
             return
-        # What is wrong with the wedged engine itself is no excuse.
+        # Trouble of the wedged engine itself does not excuse the lease.
         renewed_until = [
             max(since, self._trouble.calm_between(grant.engine.name, name)) + may_s * 1.02
             for name, (since, may_s) in wedged
@@ -67,7 +67,7 @@ class Stranded:
             raise Violation("R25", f"{token:016x} is held for {name}, which stands still since {since:.3f}")
 
     def _judge_held(self, token: int, grant: Grant) -> None:
-        """Nobody wants it: it is over by its own deadline, sooner where that was said or a death noticed."""
+        """Check that an unwanted lease is over by its deadline, sooner where it was dropped or a death noticed (L1)."""
         if not grant.engine.running:
             return
         name, now = grant.engine.name, self._context.agenda.now
@@ -92,7 +92,7 @@ class Stranded:
         return max(grant.claimants_died_at, self._calm(grant)) + noticed_s + self._steps_s(grant) + QUICK_S
 
     def _was_let_go(self, grant: Grant) -> bool:
-        """All that wanted it live, have let go of it, and had the time and the means to say so."""
+        """Tells whether all that wanted the lease live, have let go of it, and had the time and the means to say so."""
         if not grant.let_go or grant.abandoned:
             return False
         name, recovery_s = grant.engine.name, self._promises.recovery_s
@@ -102,7 +102,7 @@ class Stranded:
         return self._context.agenda.now > said_by and all(agent.died_at is None for agent in agents)
 
     def _calm(self, grant: Grant) -> float:
-        """Since when its producer has been able to do something about it."""
+        """The time since when the lease's producer has been able to do something about it."""
         return max(self._trouble.calm_since_at(grant.engine.name), grant.engine.long_until)
 
     def _steps_s(self, grant: Grant) -> float:
@@ -111,7 +111,7 @@ class Stranded:
     # -- in the end ----------------------------------------------------------------------------------------------
 
     def check_nothing_is_held(self) -> None:
-        """L3: when nobody wants anything any more, every lease, slot and block is free."""
+        """Check that every lease, slot and block is free when nobody wants anything any more (L3)."""
         for engine in self._engines.values():
             prefill, blocks = engine.prefill, self._context.plan.blocks
             if prefill.has_work or prefill.side.held_blocks or prefill.side.active_leases:
@@ -122,7 +122,7 @@ class Stranded:
                 raise Violation("L3", f"{engine.name} has {len(prefill.pool)} of {blocks} blocks free")
 
     def check_nobody_is_known(self) -> None:
-        """L3: when nobody has wanted anything for long, sessions and connections are no more."""
+        """Check that sessions and connections are no more when nobody has wanted anything for long (L3)."""
         for engine in self._engines.values():
             if engine.agent.died_at is None:
                 lessor_is_empty(engine.agent.peer.lessor.snapshot())

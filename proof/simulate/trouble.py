@@ -1,4 +1,4 @@
-"""When a run's conditions were worse than a lease promises to live through."""
+"""The times at which a run's conditions were worse than a lease promises to live through."""
 
 from proof.simulate.clock import BoundedAgenda
 
@@ -6,7 +6,7 @@ NEVER = float("-inf")
 
 
 class Trouble:
-    """Keeps the end of the latest trouble of each engine and of each pair; of what goes on, that is its planned end."""
+    """The end of the latest trouble of each engine and of each pair; for trouble that goes on, its planned end."""
 
     def __init__(self, agenda: BoundedAgenda) -> None:
         self._agenda = agenda
@@ -30,7 +30,7 @@ class Trouble:
         return self._agenda.now - self.doubted_at(one, other) < within_s
 
     def doubted_at(self, one: str, other: str) -> float:
-        """When they were last doubted."""
+        """The time at which one of them was last told, perhaps falsely, that the other is dead."""
         return self._doubts.get(_pair(one, other), NEVER)
 
     def calm_since_at(self, name: str) -> float:
@@ -42,7 +42,7 @@ class Trouble:
         return self._pairs.get(_pair(one, other), NEVER)
 
     def calm_since(self, one: str, other: str, recovery_s: float, since: float) -> float:
-        """From when on both must have been heard, if something was wanted from `since` on.
+        """The time from which both must have been heard, if something was wanted from `since` on.
 
         That is `since` where all was well before and ever after; otherwise a recovery after the end of the trouble.
         """

@@ -17,13 +17,13 @@ STOCK_HEARTBEAT_S = 0.5
 
 
 def apart_s(plan: Plan) -> float:
-    """After this long a request that nothing disturbs has its answer, and its slot is free."""
+    """The time in which a request that nothing disturbs has its answer, and its slot is free again; in seconds."""
     return 4.0 + 2 * plan.read_s
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """What one engine was asked for, until it has answered all of it."""
+    """The requests that one engine was asked to serve, until it has answered all of them."""
 
     engine: SimEngine
     request_ids: set[str]
@@ -43,7 +43,7 @@ class _User:
 
     @property
     def prompt(self) -> Fingerprint:
-        """No two users ask for the same, and some for as long a one as others."""
+        """The prompt's fingerprint: no two users have the same prompt, and some have prompts of equal length."""
         return Fingerprint(self.request.blocks, self.number)
 
 
@@ -59,12 +59,12 @@ class Users:
         """Users, by number, who wait for something."""
         self._users = {n: _User(n, r) for n, r in zip(numbers, context.plan.requests, strict=True)}
         self.outcomes: dict[int, str] = {}
-        """Where the answer came from, by user."""
+        """The origin of the answer (`Decode.how`), by user."""
         for user in self._users.values():
             context.agenda.at(user.request.at_s, partial(self._begin, user))
 
     def ask_everybody(self) -> dict[int, str]:
-        """A small request for every producer and every other consumer whose agents live; who is asked, by number."""
+        """Make a small request for every producer and other consumer whose agents live; returns who reads from whom."""
         agents = {name for name, engine in self._engines.items() if engine.agent.died_at is None}
         plan = self._context.plan
         pairs = [(p, d) for p in plan.producers for d in plan.consumers if p != d]
@@ -73,7 +73,7 @@ class Users:
         for number, (p, d) in enumerate([pair for pair in pairs if agents.issuperset(pair)], first):
             user = self._users[number] = _User(number, UserRequest(self._context.agenda.now, p, (d,), 1))
             self.unanswered.add(number)
-            # One after the other at each producer and each consumer: there may be but one slot, and one seat.
+            # Each producer and each consumer gets one after the other: there may be but one slot, and one seat.
             turns = max(len(plan.producers), len(plan.consumers))
             turn = 1 + (plan.producers.index(p) + plan.consumers.index(d)) % turns
             self._context.agenda.after(turn * apart_s(plan), partial(self._begin, user))
@@ -110,7 +110,7 @@ class Users:
         return [f"{i}_{parent}" for i in range(user.request.siblings)]
 
     def prefilled(self, engine: SimEngine, prefill: Prefill, offer: dict[str, Any] | None) -> None:
-        """P has finished one of the siblings; the response, with the last one's reference, goes when all are."""
+        """P has finished one of the siblings; the response, with the last one's reference, goes out after all."""
         user = self._users[prefill.user]
         attempt = self._attempt(user, engine, prefill.request_id)
         if attempt is None:
@@ -134,13 +134,14 @@ class Users:
         self._context.agenda.after(user.request.think_s, ask)
 
     def _read_as_stock(self, user: _User, engine: SimEngine, request_id: str) -> None:
-        """Heartbeats while it waits, notices when it has read, and no fence: its answer is not judged."""
+        """Play a stock consumer: heartbeats while it waits, notices when it has read, no fence; nobody judges its
+        answer."""
         agenda, chance = self._context.agenda, self._chance(user)
         read_at = agenda.now + user.request.busy_s
         beats = int(user.request.busy_s / STOCK_HEARTBEAT_S)
         for worker in engine.prefill_workers:
             for beat in range(beats + 1):
-                # Through `later`: to a worker that is stopped they come when it goes on, to a dead one never.
+                # `later` brings them to a stopped worker when it goes on, and never to a dead one.
                 engine.later(beat * STOCK_HEARTBEAT_S + 0.1 * chance.random(), partial(worker.heartbeat, request_id))
             engine.later(user.request.busy_s + chance.random(), partial(worker.notice, request_id))
         self._context.tell(f"a stock consumer reads r{user.number} at {read_at:.6f}")
@@ -161,7 +162,7 @@ class Users:
         params = self._offer_that_arrives(user)
         for request_id in ids:
             busy_s, siblings = user.request.busy_s, len(ids) > 1
-            # A copy for each, as of a client's JSON.
+            # Each sibling has a copy of its own, as if decoded from a client's JSON.
             own = None if params is None else dict(params)
             engine.add_decode(Decode(request_id, user.number, user.prompt, own, user.truth, busy_s, siblings))
         if user.request.patience_s and not user.retried and len(names) > 1:
@@ -177,7 +178,7 @@ class Users:
         return user.offer
 
     def _mangle(self, user: _User) -> dict[str, Any] | None:
-        """What becomes of a reference on a bad router."""
+        """The reference as a bad router passes it on."""
         offer, chance = user.offer, self._chance(user)
         if not offer or "kv_lease" not in offer:
             return offer
@@ -215,7 +216,7 @@ class Users:
                 self._finish(user)
 
     def _finish(self, user: _User) -> None:
-        """It has its answer; what others still do for it is of no use."""
+        """End a user's request, and abort what engines still do for it."""
         user.over = True
         self.unanswered.discard(user.number)
         self._cancel(user)
@@ -235,7 +236,7 @@ class Users:
         user.attempts.clear()
 
     def engine_ended(self, engine: SimEngine) -> None:
-        """Connections break: the router asks again, for a decode with the reference that it has."""
+        """Break the engine's connections: the router asks again, for a decode with the reference that it has."""
         for user in self._users.values():
             broken = [attempt for attempt in user.attempts if attempt.engine is engine]
             for attempt in broken:

@@ -22,18 +22,18 @@ from proof.simulate.stranded import Stranded
 from proof.simulate.users import Users
 
 MOST_EVENTS = 1_000_000
-"""A run has some ten thousand."""
+"""The bound on a run's events, of which there are usually some ten thousand."""
 
 
 class World:
-    """The engines by name, what is between them, who asks, and who watches."""
+    """The world of a run: the engines by name, what is between them, who asks, and who watches."""
 
     def __init__(self, plan: Plan, last_events: int, tell: Callable[[str], None] | None = None) -> None:
         self.plan = plan
         self.config: LeaseConfig = resolve(dict(plan.config))
         self.chance = Chance(plan.seed)
         self.reads_need_the_owner = self.chance.of("memory").random() < 0.5
-        """Whether the memory of a stopped process cannot be read, as over TCP."""
+        """True where the memory of a stopped process cannot be read, as over TCP."""
         self.counts: Counter[str] = Counter()
         self.last: deque[str] = deque(maxlen=last_events)
         self._tell = tell
@@ -43,7 +43,7 @@ class World:
         self.network = SimNetwork(self.agenda, self.chance, self._message_arrived)
         self.plane = DataPlane(self.agenda, self.chance, plan.read_s, self._can_read)
         self.no_card: Counter[str] = Counter()
-        """Engines whose side channel does not answer, by how many faults."""
+        """The number of faults that keep an engine's side channel from answering, by engine."""
         self.engines: dict[str, SimEngine] = {}
         self._context = context = Context(
             plan,
@@ -69,7 +69,7 @@ class World:
     # -- engines -------------------------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
-        """An engine starts, as another incarnation than any before."""
+        """Start an engine, as another incarnation than any before."""
         engine = self.engines[name] = SimEngine(self._context, name)
         self.tell(f"{name} starts as {engine.incarnation:016x}")
 
@@ -141,7 +141,7 @@ class World:
     # -- the account ---------------------------------------------------------------------------------------------
 
     def tell(self, what: str) -> None:
-        """Something happened; what is told is the run's trace."""
+        """Enter an event into the run's trace, from which the digest is made."""
         line = f"{self.agenda.now:10.6f} {what}"
         self._hash.update(line.encode() + b"\n")
         self.last.append(line)

@@ -1,6 +1,6 @@
 """The churn without threads, network and passing time: what the protocol's own code takes.
 
-Both agents are stepped by hand in a time of their own, over the in-memory transport, encoding and all.
+Both agents take their turns by hand, in a time of their own, over the in-memory transport, messages encoded as ever.
 """
 
 import time
@@ -11,15 +11,15 @@ from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from proof.bench.churn.engines import CONFIG, CONSUMER, PRODUCER, Consumer, Producer, Stranded, producer_cards
 
 STEP_S = 0.01
-"""Of the engines; the agents have a turn after it and one in the middle of the next."""
+"""The length of an engine's step; the agents take a turn after it and one in the middle of the next."""
 BATCH = 50
-"""Leases granted in a step: 5,000 a second."""
+"""The leases that are granted in a step: 5,000 a second."""
 HOLD_S = (0.1, 0.1)
 SETTLE_STEPS = 1000
 
 
 class Books:
-    """Both engines and their agents."""
+    """Both engines and both agents, without threads."""
 
     def __init__(self, hold_s: tuple[float, float] = HOLD_S) -> None:
         self.now = 1000.0
@@ -43,7 +43,7 @@ class Books:
         self.consumer = Consumer(self.consumer_agent, hold_s)
 
     def step(self, count: int = 0) -> None:
-        """`count` leases are granted and tracked, and whatever is over is let go of."""
+        """Let the engines make a step: `count` leases are granted and tracked, and whatever is over is let go of."""
         self.consumer.step(self.producer.step(count), self.now)
         start = time.thread_time()
         for _ in range(2):
@@ -51,22 +51,22 @@ class Books:
         self.agents_s += time.thread_time() - start
 
     def turn(self) -> None:
-        """Each agent has its turn."""
+        """Let each agent take a turn."""
         self.consumer_agent.turn(self.now)
         self.producer_agent.turn(self.now)
         self.now += STEP_S / 2
 
     def churn(self, leases: int) -> None:
-        """So many, at 5,000 a second."""
+        """Let so many leases come and go, at 5,000 a second."""
         for _ in range(leases // BATCH):
             self.step(BATCH)
 
     def settle(self) -> None:
-        """Until nothing is out. Raises `Stranded`."""
+        """Make steps until no lease is out. Raises `Stranded` if some stay."""
         for _ in range(SETTLE_STEPS):
             self.step()
             if self.producer.calls.leases == self.producer.granted:
-                # Once more, for what the engine has said of the last ones.
+                # One more step lets the agent hear what the engine has said of the last ones.
                 self.step()
                 return
         raise Stranded(f"{self.producer.granted - self.producer.calls.leases} leases did not end")
@@ -86,13 +86,13 @@ def warm_books(leases: int = 2000) -> Books:
 
 
 class OurBooks:
-    """What is timed, beside `churn_stock.StockBooks`."""
+    """The books of kvlease that are timed, beside `churn_stock.StockBooks`."""
 
     def __init__(self) -> None:
         self.books = warm_books()
 
     def spend(self, leases: int) -> float:
-        """Processor seconds that so many leases take."""
+        """Returns the processor seconds that so many leases take."""
         before = self.books.spent_s
         self.books.churn(leases)
         self.books.settle()

@@ -1,4 +1,4 @@
-"""The two engines of the churn: what their schedulers ask of their agents, and what processor time it takes."""
+"""The two engines of the churn: what their schedulers ask of their agents, and the processor time that this takes."""
 
 import heapq
 import random
@@ -17,15 +17,15 @@ from kvlease.testing.cards import MemoryCards
 PRODUCER, CONSUMER = 0xA, 0xD
 SIDE_CHANNEL: Endpoint = ("producer.example", 5600)
 HOLD_S = (0.05, 0.2)
-"""How long a consumer wants a lease: a queue that is short, and a read."""
+"""The shortest and the longest time for which a consumer wants a lease: a short queue, and a read."""
 CONFIG: LeaseConfig = resolve({})
-"""As by default: a term of 30 s."""
+"""The default settings: a term of 30 s."""
 
 Open = Callable[[int], Transport]
 
 
 class Stranded(Exception):
-    """Leases did not end as they had to: what was measured is not what was meant."""
+    """Leases did not end as they had to: something else was measured than what was meant."""
 
 
 def producer_agent(open_transport: Open) -> LeaseAgent:
@@ -33,7 +33,7 @@ def producer_agent(open_transport: Open) -> LeaseAgent:
 
 
 def consumer_agent(open_transport: Open, producer_address: bytes) -> LeaseAgent:
-    """It finds the producer's card without a side channel: fetching one is once a session, not once a lease."""
+    """An agent that has the producer's card without a side channel: one is fetched once a session, not once a lease."""
     return LeaseAgent(CONFIG, "consumer", open_transport, producer_cards(producer_address), incarnation=CONSUMER)
 
 
@@ -46,12 +46,12 @@ class Calls:
     """Processor time of an engine's own calls to its agent."""
 
     leases: int = 0
-    """Whose last call was made."""
+    """Leases whose last call was made."""
     seconds: float = 0.0
 
 
 class Producer:
-    """Grants leases, and lets go of those that its agent says are over."""
+    """The producer's engine: it grants leases, and lets go of those that its agent says are over."""
 
     def __init__(self, agent: AgentCore) -> None:
         self.calls = Calls()
@@ -59,7 +59,7 @@ class Producer:
         self._agent = agent
 
     def step(self, count: int) -> list[int]:
-        """Grant `count` leases; their tokens."""
+        """Grant `count` leases; returns their tokens."""
         tokens = [secrets.randbits(64) | 1 for _ in range(count)]
         start = time.thread_time()
         for token in tokens:
@@ -76,7 +76,7 @@ class Producer:
 
 
 class Consumer:
-    """Has the leases of its requests kept from their arrival until each was held for a moment."""
+    """The consumer's engine: it wants each request's lease from its arrival until it was held for a moment."""
 
     def __init__(self, agent: AgentCore, hold_s: tuple[float, float] = HOLD_S, seed: int = 0) -> None:
         self.calls = Calls()
@@ -91,7 +91,7 @@ class Consumer:
         return len(self._held)
 
     def step(self, tokens: Sequence[int], now: float) -> None:
-        """Requests with these leases have arrived at `now` (seconds); those whose time has come are through."""
+        """Take on requests with these leases at `now` (seconds), and end those whose time has come."""
         arrived = [(self._name(), _ref(token)) for token in tokens]
         through = self._through(now)
         start = time.thread_time()

@@ -18,7 +18,7 @@ RATE = 5000.0
 GOAL_US = 30.0
 GOAL_BYTES = 1024.0
 KEPT_UP = 0.95
-"""Of the rate: with less, it was not this churn that was measured."""
+"""The share of the rate that has to be reached: with less, another churn than this was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +26,21 @@ class _Amount:
     plan: Plan
     pairs: int
     leases: int
-    """In each block of a pair."""
+    """Leases in each block of a pair."""
     sizes: tuple[int, ...]
-    """Leases out at once."""
+    """Numbers of leases that are out at the same time."""
 
 
 _SHORT = _Amount(Plan(RATE, 4.0, 2.0), 3, 2_500, (1_000, 10_000))
 _FULL = _Amount(Plan(RATE, 30.0, 5.0), 21, 10_000, (1_000, 3_000, 10_000, 30_000, 100_000))
 SIZE = 10_000
-"""Leases out at once where the goal is held against the memory that they take."""
+"""The number of leases out for which the goal about memory is judged."""
 COUNTED = 2_000
 """Leases whose allocations are counted."""
 
 
 def run(effort: Effort) -> Result:
-    """Raises `CannotRun` where NIXL, vLLM or memray is missing."""
+    """Runs the benchmark. Raises `CannotRun` where NIXL, vLLM or memray is missing."""
     require_vllm()
     amount = _SHORT if effort is Effort.SHORT else _FULL
     say("counting what a lease asks for")
@@ -97,7 +97,7 @@ def _of(side: Side, part: Callable[[Window], float]) -> Spread:
 
 
 def _us(side: Side, part: Callable[[Window], float]) -> list[float]:
-    """Of a lease, second by second."""
+    """The µs that a lease takes of this part, second by second."""
     return [part(window) / window.leases * 1e6 for window in side.windows]
 
 
@@ -107,7 +107,7 @@ def _total(sides: tuple[Side, Side]) -> Spread:
 
 
 def _processes(sides: tuple[Side, Side]) -> Spread:
-    """A cross-check from the other end: what the processes took, less what the same steps take without leases."""
+    """A cross-check: what the processes took, less what the same steps take without leases."""
     # In one process, both sides have seen the same.
     found = [_busy_us(side) for side in (sides if sides[0].own_process else sides[:1])]
     return Spread.of([sum(both) for both in zip(*found, strict=False)])

@@ -8,7 +8,7 @@ from proof.bench.churn.meter import Meter, Pace, Plan, Side, churn
 
 
 def over_memory(plan: Plan) -> tuple[Side, Side]:
-    """The producer's and the consumer's side. Raises `Stranded`."""
+    """Returns the producer's and the consumer's side. Raises `Stranded`."""
     network = MemoryNetwork()
     agents = [producer_agent(lambda own: MemoryTransport(network, own))]
     agents.append(consumer_agent(lambda own: MemoryTransport(network, own), agents[0].address))

@@ -11,16 +11,16 @@ from proof.bench.churn.engines import Calls, Stranded
 
 WINDOW_S = 1.0
 STEP_S = 0.01
-"""Of an engine: it grants, and takes on, what has come since the last one."""
+"""The length of an engine's step, in which it grants, or takes on, what has come since the last one."""
 WARM_UP_S = 1.5
-"""Left out of the figures: a session is opened, connections are made."""
+"""The time that the figures leave out: a session is opened, connections are made."""
 DRAIN_S = 20.0
-"""By when all leases have to be over once no more are granted."""
+"""The time within which all leases have to be over once no more are granted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How many leases a second, for how long, and how long nothing is done afterwards."""
+    """The amount of churn: leases a second, the time for which they come, and the idle time afterwards."""
 
     rate: float
     busy_s: float
@@ -29,7 +29,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What about a second took, in seconds."""
+    """The time that about a second of churn took, in seconds."""
 
     wall_s: float
     leases: int
@@ -43,20 +43,21 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """What one of the two engines and its agent took."""
+    """The figures of one of the two engines and its agent."""
 
     windows: list[Window]
-    """Under load."""
+    """The windows under load."""
     idle: list[Window]
-    """Afterwards: the session is open, and nothing happens."""
+    """The windows afterwards: the session is open, and nothing happens."""
     leases: int
-    """That were granted, kept and let go."""
+    """Leases that were granted, kept and let go."""
     claims: int
-    """That reached the producer's lessor: a consumer that is through before it could send one sends the drop alone."""
+    """Claims that reached the producer's lessor: a consumer that is through before its claim left sends a drop
+    alone."""
     grown_kib: int
-    """Resident memory that its process gained under load, from the end of the warm-up on."""
+    """The resident memory that its process gained under load, from the end of the warm-up on."""
     own_process: bool
-    """Not shared with the other side."""
+    """True where its process is not shared with the other side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Meter:
 
     @property
     def leases(self) -> int:
-        """That were over up to now."""
+        """The number of leases that are over."""
         return self._calls.leases
 
     @property
@@ -127,7 +128,7 @@ def resident_kib() -> int:
 
 
 class Pace:
-    """An open loop: so many a second are due, whatever became of the earlier ones."""
+    """An open loop: so many a second are due, whether or not the earlier ones are done."""
 
     def __init__(self, rate: float) -> None:
         self._rate = rate
@@ -141,7 +142,8 @@ class Pace:
 
 
 def churn(step: Callable[[bool], None], over: Callable[[], bool], meters: Sequence[Meter], plan: Plan) -> list[Side]:
-    """Load, then quiet; what each meter saw. `step` is told whether more may be granted, `over` says that none is left.
+    """Plays load, then quiet; returns what each meter saw. `step` is told whether more may be granted, `over` tells
+    whether none is left.
 
     Raises `Stranded` when they are not over in the end.
     """
@@ -169,16 +171,16 @@ def _watched(seconds: float, step: Callable[[], None], meters: Sequence[Meter]) 
         for meter in meters:
             meter.look()
 
-    # A little longer, so that the last window is a full one.
+    # It goes on a little longer, so that the last window is a full one.
     _steps(seconds + 2 * STEP_S, watched)
 
 
 def _steps(seconds: float, step: Callable[[], None]) -> None:
-    """Call `step` every `STEP_S` for so long."""
+    """Calls `step` every `STEP_S` for so long."""
     at = time.monotonic()
     end = at + seconds
     while at < end:
         step()
-        # What took too long is not caught up with: the next step does more instead.
+        # A step that took too long is not followed by quicker ones: the next step does more instead.
         at = max(at + STEP_S, time.monotonic())
         time.sleep(max(0.0, at - time.monotonic()))

@@ -13,7 +13,7 @@ from proof.bench.core.peers import Peer, one_way_pipe
 
 
 def over_nixl(plan: Plan) -> tuple[Side, Side]:
-    """The producer's and the consumer's side. Raises `PeerEnded` when one of them does not get through."""
+    """Returns the producer's and the consumer's side. Raises `PeerEnded` when one of them does not get through."""
     references, offers = one_way_pipe()
     with Peer(_produce, offers, plan, core=0) as producer, Peer(_consume, references, plan, core=1) as consumer:
         offers.close()
@@ -24,7 +24,7 @@ def over_nixl(plan: Plan) -> tuple[Side, Side]:
         ours, theirs = producer.hear(), consumer.hear()
         assert isinstance(ours, Side)
         assert isinstance(theirs, Side)
-        # Only now: until the last figure each agent was idle with the other one.
+        # They stop only now, since each agent had to be idle with the other one until the last figure.
         producer.tell("stop")
         consumer.tell("stop")
     return ours, theirs
@@ -61,7 +61,7 @@ def _consume(parent: Connection, references: Connection, plan: Plan) -> None:
     agent.start()
     consumer = Consumer(agent)
     parent.send("ready")
-    # The first references: both sides begin at the same time.
+    # The wait for the first references lets both sides begin at the same time.
     references.poll(None)
     through = False
 

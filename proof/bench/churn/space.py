@@ -1,4 +1,4 @@
-"""What leases take of memory, and how often memory is asked for."""
+"""The memory that leases take, and how often they ask for some."""
 
 import gc
 import secrets
@@ -15,7 +15,7 @@ from proof.bench.churn.engines import PRODUCER, SIDE_CHANNEL, Consumer, Producer
 from proof.bench.frame.errors import require
 
 TURNS = 10_000
-"""Within which every claim is with the producer."""
+"""The turns of the agents within which every claim is with the producer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,13 @@ class Space:
     producer: float
     consumer: float
     peak: float
-    """Of both together, while they were granted and claimed."""
+    """The most that both took together, while the leases were granted and claimed."""
 
 
 def space(leases: int) -> Space:
-    """Of so many leases that are out and claimed.
+    """Measures the memory of so many leases that are out and claimed.
 
-    What an engine keeps anyhow is not counted: the names of the requests.
+    The names of the requests are not counted: an engine keeps them anyhow.
     """
     books = warm_books()
     holders = [f"cmpl-{number:08x}" for number in range(leases)]
@@ -42,7 +42,7 @@ def space(leases: int) -> Space:
         _claim(books, holders)
         gc.collect()
         both, peak = tracemalloc.get_traced_memory()
-        # The engine's half that names it holds it, too.
+        # The consumer's engine holds the agent, too, and has to go with it.
         del books.consumer, books.consumer_agent
         gc.collect()
         producer, _ = tracemalloc.get_traced_memory()
@@ -75,7 +75,7 @@ def _claims(books: Books) -> int:
 
 
 def left_behind(leases: int) -> float:
-    """Bytes a lease that are not given back when all of so many are over; so many were over before."""
+    """Returns the bytes a lease that are not given back when so many are over, after as many were over before."""
     books = warm_books()
     tracemalloc.start()
     try:
@@ -93,7 +93,7 @@ def _after_churn(books: Books, leases: int) -> int:
 
 
 def allocations(leases: int) -> float:
-    """How often a lease asks for memory, from its grant to its end, on both sides. Raises `CannotRun`."""
+    """Counts how often a lease asks for memory, from its grant to its end, on both sides. Raises `CannotRun`."""
     require("memray")
     return (_asked(warm_books(), leases) - _asked(_nobodys_books(), leases)) / leases
 
@@ -108,12 +108,12 @@ def _asked(books: Books, leases: int) -> int:
         gc.collect()
         with Tracker(record, trace_python_allocators=True):
             books.churn(leases)
-        # The count in memray's own summary has what was given back in it, too.
+        # The count in memray's own summary includes what was given back.
         return sum(1 for each in FileReader(record).get_allocation_records() if each.allocator not in freeing)
 
 
 class _Nobody:
-    """An agent that does nothing: what is left is what the engines of this benchmark ask for themselves."""
+    """An agent that does nothing, which leaves what the engines of this benchmark ask for themselves."""
 
     def grant(self, token: int) -> None: ...
 

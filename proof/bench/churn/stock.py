@@ -1,6 +1,7 @@
 """The same churn in vLLM's own books: its scheduler's and its worker's code, called as its engine calls it.
 
-No network: notices are handed over, and heartbeats, one every 5 s for all requests, are left out in its favour.
+There is no network: notices are handed over, and heartbeats, one every 5 s for all requests, are left out in stock's
+favour.
 """
 
 import time
@@ -12,11 +13,11 @@ from proof.bench.churn.books import BATCH
 from proof.bench.core.stock import LEASE_S, SilentNixl, bare_scheduler, bare_worker, hearer, held, request_ids
 
 HELD_STEPS = 10
-"""How many steps of the engine a request waits and is read: 0.1 s, as ours."""
+"""The steps of the engine for which a request waits and is read: 0.1 s, as in kvlease's books."""
 
 
 class StockBooks:
-    """Both engines."""
+    """The books of both engines."""
 
     def __init__(self) -> None:
         self._nixl = SilentNixl()
@@ -24,7 +25,7 @@ class StockBooks:
         self._consumer = bare_scheduler()
 
     def spend(self, leases: int) -> float:
-        """Processor seconds that so many requests take."""
+        """Returns the processor seconds that so many requests take."""
         from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import NixlConnectorMetadata
 
         hear = hearer(self.producer)

@@ -31,7 +31,7 @@ SHORT_PROMPT: dict[str, Any] = {
     "cache_salt": None,
     "mm_features": [],
 }
-"""Of every request here; what the fingerprint of a long one costs is a benchmark of its own (`prompt`)."""
+"""The prompt of every request here; the fingerprint of a long one has a benchmark of its own (`prompt`)."""
 
 
 class Engine:
@@ -46,11 +46,11 @@ class Engine:
         self._output: Callable[..., Any] = KVConnectorOutput
 
     def build(self) -> Any:
-        """The scheduler's part at the beginning of a step: the metadata."""
+        """The scheduler's part at the beginning of a step; returns the metadata."""
         return self._scheduler.build_connector_meta(None)
 
     def work(self, metadata: Any) -> Any:
-        """The worker's part."""
+        """The worker's part of a step; returns its output."""
         worker, output = self._worker, self._output()
         worker.bind_connector_metadata(metadata)
         worker.start_load_kv(None)
@@ -75,7 +75,7 @@ class Engine:
         self.update(self.work(self.build()))
 
     def prefill(self, ids: Sequence[str]) -> None:
-        """Requests whose prefill has been done for another engine: from now on their blocks are out."""
+        """Finish the prefills of these requests for another engine: from now on their blocks are out."""
         from vllm.v1.request import RequestStatus
 
         for request_id in ids:
@@ -96,7 +96,7 @@ class Engine:
 
 
 def stock_engine(ids: Sequence[str]) -> Engine:
-    """vLLM's, with these requests out."""
+    """An engine of vLLM's, with these requests out."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnector
 
     engine = Engine(NixlPullConnector, bare_scheduler(), bare_worker(SilentNixl()))
@@ -106,13 +106,13 @@ def stock_engine(ids: Sequence[str]) -> Engine:
 
 
 class LeasedEngine(Engine):
-    """kvlease's, with what it keeps in its scheduler and in its worker.
+    """An engine of kvlease's, with what it keeps in its scheduler and in its worker.
 
-    Attributes: `agent`, which has no thread: who measures takes its turns.
+    Attributes: `agent`, which has no thread: the benchmark takes its turns.
     """
 
     def __init__(self, slots: int) -> None:
-        """`slots`: leases that can be out."""
+        """`slots` is the number of leases that can be out."""
         from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
 
         from kvlease.vllm.connector import LeasedNixlConnector
@@ -142,7 +142,7 @@ class LeasedEngine(Engine):
 
 
 def leased_engine(ids: Sequence[str]) -> LeasedEngine:
-    """kvlease's, with these requests leased."""
+    """An engine of kvlease's, with these requests leased."""
     engine = LeasedEngine(slots=len(ids) + 1)
     engine.prefill(ids)
     engine.agent.turn()

@@ -1,7 +1,8 @@
-"""Consumer: what it costs to build what is sent in one interval, for n leases at one producer.
+"""The consumer's cost of building what is sent in one interval, for n leases at one producer.
 
-Ours is the turn of the agent in which the renewal falls due, is encoded and handed to the transport. Stock is the
-scheduler's packing of the heartbeats into the step's metadata, and the worker's joining and encoding of them.
+The side of kvlease is the turn of the agent in which the renewal falls due, is encoded and handed to the transport.
+Stock's is the scheduler's packing of the heartbeats into the step's metadata, and the worker's joining and encoding of
+them.
 """
 
 import pickle
@@ -62,10 +63,10 @@ def _measure(leases: int, amount: Timing) -> Row:
 
 
 def ours(leases: int) -> tuple[Work, Work]:
-    """The turn that sends the renewal, and the one that hears the answer; with the other always off the clock."""
+    """The turn that sends the renewal, and the one that hears the answer; each is timed without the other."""
     consumer = Consumer(leases)
     acks: list[tuple[int, bytes]] = []
-    # Deadlines are kept by the tick.
+    # The agent keeps deadlines by the tick.
     interval_s = CONFIG.renew_interval_s + TICK_S
 
     def prepare(calls: int) -> None:
@@ -89,7 +90,7 @@ def ours(leases: int) -> tuple[Work, Work]:
         consumer.turn()
 
     def prepare_and_send(calls: int) -> None:
-        # One more is sent after the last answer of the block, and answered here.
+        # After the last answer of the block one more renewal is sent, which is answered here.
         prepare(calls + 1)
         send_and_lay()
 
@@ -102,7 +103,7 @@ def ours(leases: int) -> tuple[Work, Work]:
 
 
 def stock(ids: list[str]) -> Work:
-    """vLLM's scheduler and one worker of a decode engine in which these requests wait."""
+    """The interval of vLLM's scheduler and one worker of a decode engine in which these requests wait."""
     nixl = SilentNixl()
     worker, scheduler = bare_worker(nixl), bare_scheduler()
     take_on(scheduler, ids)

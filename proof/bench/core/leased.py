@@ -1,4 +1,4 @@
-"""kvlease's agents on a bench: their real turns, over a transport that costs nothing, with time that passes as told."""
+"""The agents of kvlease on a bench: real turns, over a transport that costs nothing, in time that passes when told."""
 
 import itertools
 
@@ -8,13 +8,13 @@ from kvlease.protocol.messages import VERSION, Ack, Hello, Message, Renew, Welco
 from kvlease.testing.cards import MemoryCards
 
 CONFIG = resolve({})
-"""Of an operator who sets nothing: 30 s, as stock."""
+"""The settings of an operator who sets nothing: a term of 30 s, as stock's."""
 PRODUCER, CONSUMER = 0xA0A0A0A0A0A0A0A0, 0xD0D0D0D0D0D0D0D0
 PLACE: Endpoint = ("127.0.0.1", 5600)
 ADDRESS = bytes(450)
-"""As long as that of a NIXL agent, about."""
+"""An address that is about as long as that of a NIXL agent."""
 TURN_S = POLL_S
-"""Between two turns of an agent's thread."""
+"""The time between two turns of an agent's thread."""
 
 
 class Desk:
@@ -25,9 +25,9 @@ class Desk:
 
     def __init__(self) -> None:
         self.inbox: list[tuple[int, bytes]] = []
-        """(sender, payload): arrives at the next turn."""
+        """The messages that arrive at the next turn, as (sender, payload)."""
         self.outbox: list[bytes] = []
-        """Sent since it was last emptied."""
+        """The messages that were sent since the list was last emptied."""
 
     def connect(self, peer: int, address: bytes) -> None:
         del peer, address
@@ -47,13 +47,13 @@ class Desk:
         pass
 
     def take(self) -> list[Message]:
-        """What was sent."""
+        """Returns what was sent since the last call, decoded."""
         sent, self.outbox = self.outbox, []
         return [decode(payload) for payload in sent]
 
 
 class Clock:
-    """Monotonic seconds that pass when told."""
+    """A clock of monotonic seconds that pass when told."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -72,18 +72,18 @@ class Agent:
         )
 
     def turn(self, passes_s: float = TURN_S) -> None:
-        """Time passes, and the agent has its turn."""
+        """Let time pass, and let the agent take its turn."""
         self.clock.now += passes_s
         self.core.turn(self.clock.now)
 
 
 def lease_tokens(count: int) -> list[int]:
-    """As long on the wire as random ones."""
+    """Returns tokens that are as long on the wire as random ones."""
     return list(range(1 << 63, (1 << 63) + count))
 
 
 class Producer(Agent):
-    """Leases granted, and claimed by one consumer."""
+    """An agent with leases that are granted, and claimed by one consumer."""
 
     def __init__(self, leases: int) -> None:
         super().__init__("prefill", PRODUCER, {})
@@ -100,7 +100,7 @@ class Producer(Agent):
             assert not ack.unknown
 
     def hear(self, message: Message) -> list[Message]:
-        """A turn in which this message arrives; what is sent in it."""
+        """Let this message arrive in a turn; returns what is sent in it."""
         self.desk.inbox.append((CONSUMER, encode(message)))
         self.turn()
         return self.desk.take()
@@ -112,7 +112,7 @@ class Producer(Agent):
 
 
 class Consumer(Agent):
-    """Leases tracked at one producer, which has acknowledged them all."""
+    """An agent that tracks leases at one producer, which has acknowledged them all."""
 
     def __init__(self, leases: int) -> None:
         card = LeaseCard([VERSION], PRODUCER, ADDRESS, [])
@@ -147,7 +147,7 @@ class Consumer(Agent):
         return self.desk.take()
 
     def acknowledgements(self, count: int) -> list[tuple[int, bytes]]:
-        """Of the next renewals, each to be laid on the desk when its renewal has been sent; in their order."""
+        """The Acks of the next renewals, in order, each to be laid on the desk when its renewal has been sent."""
         first = self._last_seq + 1
         self._last_seq += count
         return [(PRODUCER, encode(Ack(seq, []))) for seq in range(first, first + count)]

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 _SPAWN = multiprocessing.get_context("spawn")
-"""Forked children would share NIXL's and UCX's state, which does not survive it."""
+"""Processes are spawned: forked ones would share NIXL's and UCX's state, which does not survive a fork."""
 STOP_S = 30.0
 
 
@@ -17,7 +17,7 @@ class PeerEnded(RuntimeError):
 
 
 def one_way_pipe() -> tuple[Connection, Connection]:
-    """(the end to receive from, the end to send into), for `Peer`s."""
+    """A pipe for `Peer`s, as (the end to receive from, the end to send into)."""
     return _SPAWN.Pipe(duplex=False)
 
 
@@ -40,7 +40,7 @@ class Peer:
             target=_run, args=(target, theirs, arguments, core, dict(environment or {})), daemon=True
         )
         self._process.start()
-        # Or the end of the process would not be the end of what it sends.
+        # With this end open here, the end of the process would not end what it sends.
         theirs.close()
 
     @property
@@ -51,7 +51,7 @@ class Peer:
         self._connection.send(word)
 
     def hear(self) -> Any:
-        """What it sends next; waits for it. Raises `PeerEnded`."""
+        """Waits for what the process sends next, and returns it. Raises `PeerEnded`."""
         try:
             return self._connection.recv()
         except (EOFError, ConnectionError):

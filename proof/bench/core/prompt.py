@@ -1,6 +1,6 @@
-"""What a prompt's fingerprint costs, at the producer and at the consumer alike, for each leased request.
+"""The cost of a prompt's fingerprint, at the producer and at the consumer alike, for each leased request.
 
-Stock is what vLLM takes for the same prompt when it hashes its blocks for the prefix cache, which it does beside.
+Stock's is what vLLM takes for the same prompt when it hashes its blocks for the prefix cache, which it does as well.
 """
 
 import random

@@ -1,8 +1,8 @@
-"""Producer: what one renewal costs, for n leases that are claimed.
+"""The producer's cost of one renewal, for n leases that are claimed.
 
-Ours is a whole turn of the agent in which a renewal arrives: taken from the transport, decoded, applied, its Ack
-encoded and handed to the transport, and everything else that a turn does. Stock is what vLLM's worker does with a
-heartbeat of the same leases: the notification decoded, every request in it extended.
+The side of kvlease is a whole turn of the agent in which a renewal arrives: it is taken from the transport, decoded and
+applied, its Ack is encoded and handed to the transport, and everything else that a turn does. Stock's is what vLLM's
+worker does with a heartbeat of the same leases: the notification is decoded, and every request in it extended.
 """
 
 import time
@@ -65,13 +65,13 @@ def stock(leases: int) -> Work:
     worker = bare_worker(nixl)
     ids = request_ids(leases)
     hold(worker, ids, time.perf_counter() + LEASE_S)
-    # In the order in which a set has them, as the sender joins them.
+    # The names are in the order in which a set has them, as the sender joins them.
     nixl.arrived = {"decode": [("HB:" + ",".join(set(ids))).encode()]}
     return Work(hearer(worker))
 
 
 def _nixl_row(amount: Timing) -> Row:
-    """Real NIXL: what it takes to hand it the Ack."""
+    """The row of what it takes to hand real NIXL the Ack."""
     from kvlease.agent.nixl import NixlTransport
     from kvlease.protocol.messages import Ack, encode
 
@@ -80,7 +80,7 @@ def _nixl_row(amount: Timing) -> Row:
     payload = encode(Ack(1000, []))
 
     def drain(_: int) -> None:
-        # Nobody else makes progress for them.
+        # The two agents have no progress threads: only these calls make progress.
         for _ in range(100):
             receiver.receive()
             sender.receive()

@@ -1,7 +1,8 @@
-"""Producer: what the hooks add to an engine step, with n leases out and nothing to do.
+"""The cost that the producer's hooks add to an engine step, with n leases out and nothing to do.
 
-Ours is the whole of what vLLM calls in the connector during a step, both halves, less the same with stock's connector
-while nothing is out: measured in turn, subtracted round by round. Stock is its sweep over n deadlines.
+The side of kvlease is all that vLLM calls in the connector during a step, both halves, less the same with stock's
+connector while nothing is out: both are measured alternately and subtracted round by round. Stock's is its sweep over n
+deadlines.
 """
 
 import pickle
@@ -52,7 +53,7 @@ def _measure(leases: int, amount: Timing) -> Row:
 
 
 def _parts(leased: Engine, stock: Engine, amount: Timing) -> list[Row]:
-    """Of the step with the decisive number of leases; stock's with nothing out."""
+    """The rows of the parts of a step with the decisive number of leases; stock's with nothing out."""
     ours_meta, stock_meta = leased.build(), stock.build()
     ours_out, stock_out = leased.work(ours_meta), stock.work(stock_meta)
     return [
@@ -88,5 +89,5 @@ def _beside_the_step(leased: LeasedEngine, amount: Timing) -> list[Row]:
 
 
 def _travel(metadata: object) -> object:
-    """As vLLM's message queue does it, without the queue."""
+    """Pickles and unpickles as vLLM's message queue does, without the queue."""
     return pickle.loads(pickle.dumps(metadata, protocol=pickle.HIGHEST_PROTOCOL))

@@ -20,7 +20,7 @@ LEASE_S = 30
 """vLLM's default lease, and kvlease's."""
 BLOCK_TOKENS = 16
 
-# State of a worker that is empty in an engine that has just started.
+# The state of a worker that is empty in an engine that has just started.
 _MAPS = (
     "_reqs_to_send",
     "_recving_metadata",
@@ -49,7 +49,7 @@ _QUEUES = ("_failed_recv_reqs", "_ready_requests", "_invalid_block_ids")
 
 
 def require_vllm() -> None:
-    """What stock needs, which is vLLM's own code. Raises `CannotRun`."""
+    """Checks that vLLM's own code, which stock needs, is there. Raises `CannotRun`."""
     require("torch", "vllm", "nixl")
 
 
@@ -90,14 +90,14 @@ class SilentNixl:
 
 
 def request_ids(count: int) -> list[str]:
-    """As vLLM makes them for completions without a name from outside: "cmpl-<16 hex>-0-<8 hex>"."""
+    """Makes ids as vLLM does for completions without a name from outside: "cmpl-<16 hex>-0-<8 hex>"."""
     from vllm.utils import random_uuid
 
     return [f"cmpl-{random_uuid()}-0-{random_uuid():.8}" for _ in range(count)]
 
 
 def engine_config() -> Any:
-    """What the scheduler's half takes from `VllmConfig`: a plain engine with vLLM's defaults."""
+    """The part of `VllmConfig` that the scheduler's half takes: a plain engine with vLLM's defaults."""
     return SimpleNamespace(
         parallel_config=SimpleNamespace(
             tensor_parallel_size=1, decode_context_parallel_size=1, data_parallel_index=0, pipeline_parallel_size=1
@@ -112,7 +112,7 @@ def engine_config() -> Any:
 
 
 def cache_config() -> Any:
-    """What the scheduler's half takes from `KVCacheConfig`: one group of full attention."""
+    """The part of `KVCacheConfig` that the scheduler's half takes: one group of full attention."""
     return SimpleNamespace(
         transfer_groups=[SimpleNamespace(kv_cache_spec=None)],
         transfer_group_ids=(0,),
@@ -179,52 +179,52 @@ def furnish(worker: Any, nixl: SilentNixl, tp_rank: int = 0, tp_size: int = 1) -
     worker.region_group_ids = []
 
 
-# What benchmarks, and the tests of them, call and look at beneath the surface of vLLM's two halves: here and nowhere
-# else, so that a vLLM which names it otherwise is met in one place. vLLM's own functions are handed out as they are,
-# since they are what is timed.
+# All that benchmarks, and the tests of them, call and look at beneath the surface of vLLM's two halves is below and
+# nowhere else, so that a vLLM which names it otherwise is met in one place. vLLM's own functions are handed out as they
+# are, since they are what is timed.
 
 
 def beats_per_term(scheduler: Any) -> int:
-    """Heartbeats of one worker to one other within one lease."""
+    """The heartbeats of one worker to one other within one lease."""
     return int(scheduler._kv_lease_duration // scheduler._heartbeat_interval)
 
 
 def make_heartbeat_due(scheduler: Any) -> None:
-    """As if the last one were long ago."""
+    """Makes a heartbeat due, as if the last one were long ago."""
     scheduler._last_heartbeat_time = 0.0
 
 
 def heartbeat_sender(worker: Any) -> Callable[[Any], object]:
-    """What sends the heartbeats that a step's metadata asks for."""
+    """The function that sends the heartbeats that a step's metadata asks for."""
     send: Callable[[Any], object] = worker._send_heartbeats
     return send
 
 
 def hearer(worker: Any) -> Callable[[], set[str]]:
-    """What hears heartbeats and notices; it returns the requests that all consumers have read."""
+    """The function that hears heartbeats and notices; it returns the requests that all consumers have read."""
     hear: Callable[[], set[str]] = worker._get_new_notifs
     return hear
 
 
 def reaper(worker: Any) -> Callable[[set[str]], object]:
-    """What looks for leases that have expired."""
+    """The function that looks for leases that have expired."""
     reap: Callable[[set[str]], object] = worker._reap_expired_send_leases
     return reap
 
 
 def reader(worker: Any) -> Callable[[str, Any], object]:
-    """What begins to read a request's blocks."""
+    """The function that begins to read a request's blocks."""
     read: Callable[[str, Any], object] = worker._read_blocks_for_req
     return read
 
 
 def connect(worker: Any, engine: str, agents: dict[tuple[int, int], str]) -> None:
-    """As after the handshake with another engine: `agents` by the (PP, TP) rank of their workers."""
+    """Puts a worker after the handshake with another engine; `agents` are by the (PP, TP) rank of their workers."""
     worker._remote_agents[engine] = agents
 
 
 def hold(worker: Any, request_ids: Iterable[str], deadline: float) -> None:
-    """These requests wait to be read until `deadline`, by `time.perf_counter`."""
+    """Lets these requests wait to be read until `deadline`, by `time.perf_counter`."""
     worker._reqs_to_process = set(request_ids)
     worker._reqs_to_send = dict.fromkeys(request_ids, deadline)
 
@@ -236,7 +236,7 @@ def held(worker: Any) -> dict[str, float]:
 
 
 def bare_connector(kind: Any, scheduler: Any = None, worker: Any = None) -> Any:
-    """A connector of this class, made without its constructor, over one or the other half."""
+    """Makes a connector of this class, without its constructor, over one or the other half."""
     connector = kind.__new__(kind)
     connector.connector_scheduler, connector.connector_worker = scheduler, worker
     connector.kv_transfer_config = SimpleNamespace(kv_role="kv_producer")

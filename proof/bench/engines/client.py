@@ -22,7 +22,7 @@ _TIMEOUT_S = 120.0
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a block consists of: `requests` prompts of `prompt_tokens`, at most `clients` of them at a time."""
+    """The traffic of a block: `requests` prompts of `prompt_tokens`, at most `clients` of them at a time."""
 
     name: str
     prompt_tokens: int
@@ -33,7 +33,7 @@ class Traffic:
 
 @dataclass
 class Seen:
-    """One request: when (time.monotonic) it began, its first and last piece came, and the pieces."""
+    """One request: the times (time.monotonic) of its beginning, its first and its last piece, and the pieces."""
 
     prompt: str
     began: float
@@ -43,7 +43,7 @@ class Seen:
 
     @property
     def first_token_s(self) -> float:
-        """From sending the prompt to P until the first token came from D."""
+        """The seconds from sending the prompt to P until the first token came from D."""
         return self.first - self.began
 
     def token_s(self, tokens: int) -> float:
@@ -91,7 +91,7 @@ async def _one(http: httpx.AsyncClient, router: Router, prompt: str, tokens: int
             if not seen.pieces:
                 seen.first = now
             seen.pieces.append(piece)
-            # What ends the stream may come alone, after the last token.
+            # The mark that ends the stream may come alone, after the last token.
             if _EVENT + b"{" in piece:
                 seen.last = now
         if response.status_code != httpx.codes.OK:
@@ -114,7 +114,7 @@ def token_ids(seen: Seen) -> tuple[int, ...]:
 
 
 def answers(block: Block, tokens: int) -> dict[str, tuple[int, ...]]:
-    """By prompt. Raises EngineError for one of another length."""
+    """The answers' tokens, by prompt. Raises EngineError for one of another length."""
     found = {seen.prompt: token_ids(seen) for seen in block.seen}
     for prompt, ids in found.items():
         if len(ids) != tokens:

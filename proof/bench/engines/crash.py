@@ -22,7 +22,7 @@ _CONNECTORS: dict[str, Connector] = {FLAT: "stock", STOCK: "stock", OURS: "kvlea
 
 @dataclass(frozen=True)
 class Amount:
-    """What is played, and how many crashes with each way to hold blocks."""
+    """The scenario that is played, and the number of crashes with each way to hold blocks."""
 
     scenario: CrashScenario
     crashes: dict[str, int]
@@ -30,13 +30,13 @@ class Amount:
 
 AMOUNTS = {
     Effort.SHORT: Amount(_SHORT, {OURS: 1}),
-    # With a flat timeout there is nothing to see twice: nothing happens for eight minutes.
+    # One crash with a flat timeout is enough: nothing happens for eight minutes.
     Effort.FULL: Amount(SCENARIO, {OURS: 3, STOCK: 2, FLAT: 1}),
 }
 
 
 def run(effort: Effort) -> Result:
-    """Raises CannotRun on a machine of one core, EngineError where something else fails than the D that is killed."""
+    """Runs the benchmark. Raises CannotRun on one core, EngineError where more fails than the D that is killed."""
     cores, model, amount = choose_cores(), build_model("llama"), AMOUNTS[effort]
     runs: Runs = {arm: _crashes(arm, count, amount.scenario, model, cores) for arm, count in amount.crashes.items()}
     return Result(
@@ -55,7 +55,7 @@ def _crashes(arm: str, count: int, scenario: CrashScenario, model: Path, cores: 
         for number in range(count):
             say(f"crash: {arm}, {number + 1} of {count}")
             if number:
-                # The one that took over has its place; the one that died comes back as its stand-by.
+                # The D that took over is the first one now; the one that died comes back as its stand-by.
                 decoders.reverse()
                 _restart(decoders[1])
             runs.append(asyncio.run(crash(scenario, producer, decoders)))

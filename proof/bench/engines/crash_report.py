@@ -1,4 +1,4 @@
-"""From crashes to rows, the goal and plots."""
+"""The rows, the goal and the plots that are made of crashes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
@@ -10,7 +10,7 @@ FLAT, STOCK, OURS = "flat 480 s", "stock", "kvlease"
 GOAL_S = 3.0
 
 Runs = Mapping[str, Sequence[CrashRun]]
-"""By the way to hold blocks."""
+"""The runs, by the way to hold blocks."""
 _Figure = Callable[[CrashRun], float]
 
 
@@ -33,13 +33,13 @@ def rows(runs: Runs) -> list[Row]:
 
 
 def back_s(run: CrashRun) -> float:
-    """The time for which P was watched, where it was not back within that."""
+    """The time until P was back; the time for which it was watched, where it was not back within that."""
     return run.after_s if run.back_after_s is None else run.back_after_s
 
 
 def _row(what: str, unit: str, of: _Figure, ours: Sequence[CrashRun], stock: Sequence[CrashRun]) -> Row:
     left, right = [of(run) for run in ours], [of(run) for run in stock]
-    # Pair by pair, as far as there are as many.
+    # Crashes are paired in their order, as far as both sides have them.
     ratios = [a / b for a, b in zip(left, right, strict=False) if b]
     return Row(what, unit, _spread(left), _spread(right), _spread(ratios))
 
@@ -49,7 +49,7 @@ def _spread(values: Sequence[float]) -> Spread | None:
 
 
 def goals(runs: Runs) -> list[Goal]:
-    """Within 3 s, each time."""
+    """The goal: P is back within 3 s, each time."""
     ours = [back_s(run) for run in runs[OURS]]
     found = "; ".join(f"{arm}: {_in_words(crashes)}" for arm, crashes in runs.items())
     return [Goal(f"P back at {ENOUGH:.0%} of its rate within {GOAL_S:g} s", found, max(ours) <= GOAL_S)]
@@ -76,7 +76,7 @@ def _shares(run: CrashRun) -> list[tuple[float, float]]:
 
 
 def _held(run: CrashRun) -> list[tuple[float, float]]:
-    """To the half second, which is about how often it is sampled."""
+    """The blocks held by time, to the half second, which is about how often they are sampled."""
     return [(round(2 * at) / 2, blocks) for at, blocks in run.held if -run.before_s <= at < run.after_s]
 
 
@@ -90,7 +90,7 @@ def _over_time(
 
 
 def notes(runs: Runs, scenario: CrashScenario) -> list[str]:
-    """What was played, and how the moment is found at which P is back."""
+    """Describes what was played, and how the moment is found at which P is back."""
     found = [
         f"{scenario.clients} clients, one request after the other: prompts of {scenario.prompt_tokens} tokens through "
         f"P to a D with {scenario.seats} seats, answers of {scenario.answer_tokens}. The rest waits in D's queue with "

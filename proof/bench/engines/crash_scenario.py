@@ -1,13 +1,13 @@
-"""The crash in numbers, and what is read out of a run of it. Without an engine: a simulation can play it, too."""
+"""The crash in numbers, and what is read out of a run of it. No engine is needed: a simulation can play it, too."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 ENOUGH = 0.95
-"""P is back at its rate when it has this share of it …"""
+"""The share of its rate that P has to reach to be back …"""
 STAYS_S = 10.0
-"""… for so long at least."""
+"""… and the time for which it has to keep it."""
 
 
 @dataclass(frozen=True)
@@ -21,41 +21,41 @@ class CrashScenario:
     """
 
     producer_blocks: int = 240
-    """P's pool. One block of it is vLLM's null block and holds nothing."""
+    """P's blocks. One of them is vLLM's null block and holds nothing."""
     block_tokens: int = 32
     decoder_blocks: int = 52
-    """Each D's pool: room for one request more than it has seats for. A D with room to spare reads all that waits for
+    """Each D's blocks: room for one request more than it has seats for. A D with room to spare reads all that waits for
     it as soon as a seat is free, and P's memory is empty again."""
     seats: int = 2
-    """Of each D: requests that it decodes at a time."""
+    """The requests that each D decodes at a time."""
     max_model_len: int = 1024
-    """Of all engines, in tokens."""
+    """The longest request of all engines, in tokens."""
     clients: int = 20
     prompt_tokens: int = 512
     answer_tokens: int = 24
     settle_s: float = 10.0
-    """From the first request until the rate is measured."""
+    """The time from the first request until the rate is measured."""
     before_s: float = 15.0
-    """For which the rate before the crash is measured."""
+    """The time for which the rate before the crash is measured."""
     after_s: float = 60.0
-    """For which P is watched after it."""
+    """The time for which P is watched after the crash."""
     lease_s: float = 30.0
     flat_s: float = 480.0
-    """The flat timeout of the days before leases."""
+    """The flat timeout that vLLM had before leases."""
 
     @property
     def prompt_blocks(self) -> int:
-        """That a prompt takes on P."""
+        """The blocks that a prompt takes on P."""
         return -(-self.prompt_tokens // self.block_tokens)
 
     @property
     def leases_that_fit(self) -> int:
-        """Prompts for which P has room at once."""
+        """The number of prompts for which P has room at the same time."""
         return (self.producer_blocks - 1) // self.prompt_blocks
 
     @property
     def answered_blocks(self) -> int:
-        """That a request takes on D in the end."""
+        """The blocks that a request takes on D in the end."""
         return -(-(self.prompt_tokens + self.answer_tokens) // self.block_tokens)
 
 
@@ -64,17 +64,17 @@ class CrashRun:
     """One crash. Times are seconds after the kill; what was before has negative ones."""
 
     prefills: Sequence[float]
-    """When P's answer to each prefill came, in order."""
+    """The times at which P's answers to prefills came, in order."""
     held: Sequence[tuple[float, int]]
-    """P's KV cache blocks that were not free, sampled."""
+    """Samples of P's KV cache blocks that were not free, as (time, blocks)."""
     before_s: float
     after_s: float
     again: int = 0
     """Requests that got no answer, and were prefilled again."""
     prefill_s: float = 0.0
-    """What one prefill takes, nothing else being done: what a simulation has to be told."""
+    """The time that one prefill takes alone, which a simulation has to be told."""
     answer_s: float = 0.0
-    """What D takes to read and answer as many requests as it has seats, at once."""
+    """The time that D takes to read and answer as many requests as it has seats, together."""
 
     @property
     def rate(self) -> float:
@@ -104,13 +104,13 @@ class CrashRun:
     def back_after_s(self) -> float | None:
         """Seconds until P was back at its rate; None when it was not.
 
-        From that moment on, at every later one within `STAYS_S`, P has done at least `ENOUGH` of what it would have
-        done at its rate, but for as many prefills as it fell short by, now and then, before the crash too: one at
-        least, since nothing is done by halves, and those of a second at most, so that no longer pause goes unseen.
+        P is back at a moment when at every later one within `STAYS_S` it has done at least `ENOUGH` of what it would
+        have done at its rate since then. It may lack as many prefills as it lacked at times before the crash: one at
+        least, since no prefill is done by half, and those of a second at most, so that every longer pause counts.
         """
         before = [at for at in self.prefills if -self.before_s <= at < 0]
         slack = max(1.0, min(self.rate, max(self._falls_short(at, 0.0) for at in before)))
-        # Only as long as it is seen whether P stays there.
+        # Later moments do not count: nobody sees whether P stays there.
         moments = [0.0, *(at for at in self.prefills if 0 < at <= self.after_s - STAYS_S)]
         return next((at for at in moments if self._falls_short(at, at + STAYS_S) <= slack), None)
 
@@ -123,7 +123,7 @@ class CrashRun:
         return self._count(back_s, self.after_s) / (self.rate * (self.after_s - back_s))
 
     def _falls_short(self, begin: float, end: float) -> float:
-        """By how many prefills, at most, P lacked to `ENOUGH` of its rate since `begin`, at any moment until `end`."""
+        """The most prefills that P lacked to `ENOUGH` of its rate since `begin`, at any moment until `end`."""
         enough = ENOUGH * self.rate
         moments = [at for at in self.prefills if begin < at < end] + [end]
         return max(enough * (at - begin) - done for done, at in enumerate(moments))

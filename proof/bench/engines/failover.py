@@ -18,7 +18,7 @@ from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import PrefillError, Reference, Router, open_client
 
 SAMPLE_EVERY_S = 0.5
-"""P's /metrics page costs it some milliseconds."""
+"""The time between two readings of P's /metrics, each of which costs P some milliseconds."""
 _USAGE = re.compile(rf"^{CACHE_USAGE}(?:\{{[^}}]*\}})? (\S+)$", re.MULTILINE)
 _TIMEOUT_S = 600.0
 _SEED = 9901
@@ -40,7 +40,7 @@ class Failover:
     _dead: bool = False
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs clients and samples until it is cancelled."""
         tokens = self.scenario.prompt_tokens
         prompts = itertools.cycle(draw_prompts(_PROMPTS, seed=_SEED, shortest=tokens, longest=tokens))
         async with asyncio.TaskGroup() as tasks:
@@ -49,7 +49,7 @@ class Failover:
                 tasks.create_task(self._client(prompts))
 
     async def warm_up(self) -> None:
-        """P and every D have met, and computed something."""
+        """Lets P and every D meet, and compute something."""
         tokens = self.scenario.prompt_tokens
         for prompt in draw_prompts(3, seed=_SEED + 1, shortest=tokens, longest=tokens):
             for decoder in self.decoders:
@@ -59,7 +59,7 @@ class Failover:
                     raise EngineError(f"{decoder.spec.name} does not answer: HTTP {answer.status}: {answer.body[:300]}")
 
     async def measure(self) -> tuple[float, float]:
-        """What a prefill takes alone, and what D takes for as many answers as it has seats; seconds, medians."""
+        """Measures the time of a prefill alone, and of as many answers as D has seats; seconds, medians."""
         tokens, router = self.scenario.prompt_tokens, self._router()
         prefills, answers = [], []
         for number in range(_MEASURED):
@@ -74,7 +74,7 @@ class Failover:
         return statistics.median(prefills), statistics.median(answers)
 
     async def kill(self) -> float:
-        """SIGKILL to the first D. When, by time.monotonic."""
+        """Sends SIGKILL to the first D; returns when, by time.monotonic."""
         return await asyncio.to_thread(self.decoders[0].kill)
 
     async def _client(self, prompts: "itertools.cycle[str]") -> None:
@@ -84,7 +84,7 @@ class Failover:
                 self.again += 1
 
     async def _one(self, prompt: str) -> bool:
-        """Whether it was answered. What is not has to be prefilled again, as plain routers do."""
+        """Tells whether the prompt was answered; one that was not has to be prefilled again, as plain routers do."""
         router = self._router()
         try:
             reference = await router.prefill(prompt)
@@ -131,7 +131,7 @@ async def _running(failover: Failover) -> AsyncIterator[asyncio.Task[None]]:
 
 
 async def crash(scenario: CrashScenario, producer: Engine, decoders: list[Engine]) -> CrashRun:
-    """One crash of the first D. Raises EngineError and httpx.TransportError where something else fails."""
+    """Plays one crash of the first D. Raises EngineError and httpx.TransportError where something else fails."""
     async with open_client(timeout_s=_TIMEOUT_S) as client:
         failover = Failover(scenario, client, producer, decoders)
         await failover.warm_up()
@@ -152,7 +152,7 @@ async def crash(scenario: CrashScenario, producer: Engine, decoders: list[Engine
 
 
 async def _while_it_runs(traffic: asyncio.Task[None], seconds: float) -> None:
-    """Raises what the traffic raises, as soon as it does."""
+    """Waits for so long. Raises what the traffic raises, as soon as it does."""
     done, _ = await asyncio.wait([traffic], timeout=seconds)
     for task in done:
         task.result()

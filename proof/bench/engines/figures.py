@@ -1,4 +1,4 @@
-"""From what the pairs of engines did in each turn to rows and goals: ratios within a turn, and the noise's floor."""
+"""The rows and goals that the turns of pairs of engines give: ratios within a turn, and the noise's floor."""
 
 import math
 import statistics
@@ -23,13 +23,13 @@ class Sample:
     throughput: float
     """Requests per second."""
     first_token_ms: float
-    """Mean of the requests. Under load their median jumps, by a third, with which of them happen to share a step."""
+    """The mean of the requests. Under load their median jumps by a third, depending on which of them share a step."""
     token_ms: float
-    """Mean of the requests' own means, of every token after the first."""
+    """The mean of the requests' own means, of every token after the first."""
     producer_ms: float
     """Processor time per request, of all processes of P."""
     decoder_ms: float
-    """Of D."""
+    """Processor time per request, of all processes of D."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class Turn:
     """The same traffic through all three pairs, one after the other."""
 
     start: int
-    """Which of the times that engines were started anew."""
+    """The number of the start of engines that the turn belongs to."""
     traffic: Traffic
     samples: Mapping[str, Sample]
-    """By arm."""
+    """The samples, by arm."""
     different: Mapping[str, int]
     """Answers that are not stock's, token by token; by arm."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A figure of a sample. `sign`: 1 where more is worse, -1 where less is."""
+    """A figure of a sample. `sign` is 1 where more is worse, -1 where less is."""
 
     name: str
     unit: str
@@ -63,11 +63,11 @@ MEASURES = (
     Measure("D's processor time a request", "ms", 1, lambda s: s.decoder_ms),
 )
 GOALS = MEASURES[:3]
-"""What the goal names. Processor time is there since it is the quieter witness, where nobody spins: on D."""
+"""The measures that the goal names. Processor time is measured, too: it varies less where nobody spins, on D."""
 
 
 def sample_of(block: Block, answer_tokens: int, processor_s: tuple[float, float]) -> Sample:
-    """A block of traffic as figures. `processor_s`: what P and D took for it."""
+    """Returns the figures of a block of traffic; `processor_s` is what P and D took for it."""
     count = len(block.seen)
     return Sample(
         throughput=count / block.wall_s,
@@ -79,7 +79,7 @@ def sample_of(block: Block, answer_tokens: int, processor_s: tuple[float, float]
 
 
 def rows(turns: Sequence[Turn]) -> list[Row]:
-    """For each traffic, then the ratios of all traffic together, and stock against stock beside them."""
+    """The rows of each traffic, then the ratios of all traffic together, and stock against stock beside them."""
     found = [row for traffic in _traffics(turns) for row in _rows_of(traffic, turns)]
     for measure in MEASURES:
         found.append(Row(f"{measure.name}, all traffic", "", None, None, Spread.of(ratios(turns, measure, OURS))))
@@ -113,12 +113,12 @@ def _rows_of(traffic: Traffic, turns: Sequence[Turn]) -> list[Row]:
 
 
 def ratios(turns: Sequence[Turn], measure: Measure, arm: str) -> list[float]:
-    """An arm against stock, turn by turn."""
+    """The ratios of an arm to stock, turn by turn."""
     return [measure.of(turn.samples[arm]) / measure.of(turn.samples[STOCK]) for turn in turns]
 
 
 def by_start(turns: Sequence[Turn], measure: Measure, arm: str) -> list[float]:
-    """An arm against stock, the median of each start: as many values as are independent.
+    """The ratios of an arm to stock, the median of each start: as many values as are independent.
 
     Two pairs of the same engines differ by some per cent for as long as they live, whatever the number of turns.
     """
@@ -127,7 +127,7 @@ def by_start(turns: Sequence[Turn], measure: Measure, arm: str) -> list[float]:
 
 
 def goals(turns: Sequence[Turn]) -> list[Goal]:
-    """One for each measure that the goal names."""
+    """The goals, one for each measure that the goal names."""
     return [_goal(turns, measure) for measure in GOALS]
 
 
@@ -141,7 +141,7 @@ def _goal(turns: Sequence[Turn], measure: Measure) -> Goal:
 
 
 def _met(values: Sequence[float], sign: int) -> bool | None:
-    """Whether the median is no more than the allowed share worse; None where it is not known well enough."""
+    """Tells whether the median is worse by no more than the allowed share; None where it is not known well enough."""
     interval = median_interval(values)
     if interval is None:
         return None
@@ -158,7 +158,7 @@ def _in_words(values: Sequence[float]) -> str:
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Where the median of what these were drawn from lies, at 95 %: between two of the values, by their ranks alone.
+    """The interval in which the true median lies, at 95 %: between two of the values, by their ranks alone.
 
     None for fewer than six values, which say nothing at that level.
     """
@@ -166,13 +166,13 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     if count < 6:
         return None
     ordered = sorted(values)
-    # As many values below the median as heads in `count` throws.
+    # The number of values below the median is that of heads in `count` throws of a coin.
     below = max(0, math.floor((count - _TWO_SIGMA * math.sqrt(count)) / 2))
     return ordered[below], ordered[count - 1 - below]
 
 
 def answers_in_words(turns: Sequence[Turn]) -> str:
-    """Wrong answers may be fast: whether all arms gave the same ones."""
+    """Describes whether all arms gave the same answers: wrong ones may be fast."""
     asked = sum(turn.traffic.requests for turn in turns)
     different = {arm: sum(turn.different[arm] for turn in turns) for arm in (AGAIN, OURS)}
     if not any(different.values()):
@@ -182,7 +182,7 @@ def answers_in_words(turns: Sequence[Turn]) -> str:
 
 
 def curves(turns: Sequence[Turn]) -> list[Curves]:
-    """The ratio of throughput in the order of the turns: shows drift and outliers."""
+    """The ratio of throughput in the order of the turns, which shows drift and outliers."""
     throughput = MEASURES[0]
 
     def series(arm: str) -> list[tuple[float, Spread]]:

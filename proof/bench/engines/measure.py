@@ -1,7 +1,7 @@
 """Real vLLM engines under the same traffic, stock against kvlease: throughput, time to first token, time per token.
 
 Three pairs of engines are up: stock, stock once more, and kvlease. They take turns of some seconds, with the same
-prompts; whoever is not on turn is stopped and takes no processor time. Stock against stock is the floor of the noise:
+prompts; the others are stopped meanwhile and take no processor time. Stock against stock is the floor of the noise:
 two pairs of the same engines differ by nothing but chance.
 """
 
@@ -38,7 +38,7 @@ TRAFFIC = (
     Traffic("long answers (512 tokens, answers 96)", 512, 96, clients=8, requests=20),
     Traffic("long prompts (2,500 tokens, answers 16)", 2500, 16, clients=4, requests=10),
 )
-"""What limits the first is D and P by turns, the second D, the third P."""
+"""The kinds of traffic: D and P limit the first by turns, D the second, P the third."""
 BLOCKS = 480
 SEATS = 16
 _CONNECTORS: dict[str, Connector] = {STOCK: "stock", AGAIN: "stock", OURS: "kvlease"}
@@ -49,14 +49,14 @@ _WARM_UP_SEED = 6999
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is measured: engines started so often anew, and with each start a turn of each traffic."""
+    """The amount that is measured: engines are started so often anew, each time for a turn of each traffic."""
 
     starts: int
     traffic: Sequence[Traffic]
 
 
 def amount(effort: Effort) -> Amount:
-    """FULL: about a quarter of an hour. Every order of the three arms comes equally often, in turns and in starting."""
+    """FULL takes about a quarter of an hour. Every order of the three arms comes equally often, in turns and starts."""
     if effort is Effort.FULL:
         return Amount(starts=len(_ORDERS), traffic=TRAFFIC)
     fewer = [replace(traffic, requests=max(traffic.clients, traffic.requests // 2)) for traffic in TRAFFIC]
@@ -64,7 +64,7 @@ def amount(effort: Effort) -> Amount:
 
 
 def run(effort: Effort) -> Result:
-    """Raises CannotRun on a machine of one core, EngineError where an engine or an answer fails."""
+    """Runs the benchmark. Raises CannotRun on a machine of one core, EngineError where an engine or an answer fails."""
     cores, model, todo = choose_cores(), build_model("llama"), amount(effort)
     turns = [turn for start in range(todo.starts) for turn in _one_start(start, todo, model, cores)]
     return Result(
@@ -87,7 +87,7 @@ def _one_start(start: int, todo: Amount, model: Path, cores: Cores) -> list[Turn
         turns: list[Turn] = []
         for kind, traffic in enumerate(todo.traffic):
             say(f"engines: turn {kind + 1} of {len(todo.traffic)}: {traffic.name}")
-            # Another order, and other prompts, each time.
+            # Each turn has another order, and other prompts.
             order = _ORDERS[(kind + start) % len(_ORDERS)]
             turns.append(_turn(start, pairs, order, traffic, seed=_SEED + start))
         return turns
@@ -110,7 +110,7 @@ def _specs(arm: str, model: Path, cores: Cores) -> list[EngineSpec]:
 
 
 def _warm_up(pairs: dict[str, Pair], traffic: Sequence[Traffic]) -> None:
-    """Everything has been computed once, the engines know each other, and all pairs are stopped."""
+    """Lets the engines of each pair meet and compute everything once; then all pairs are stopped."""
     for pair in pairs.values():
         pair.pause()
     for pair in pairs.values():
@@ -127,7 +127,7 @@ def _turn(start: int, pairs: dict[str, Pair], order: Sequence[str], traffic: Tra
     for arm in order:
         pair = pairs[arm]
         pair.resume()
-        # What was stopped has cold caches, and leases to settle: that is not what is measured.
+        # A pair that was stopped has cold caches, and leases to settle, which are not to be measured.
         _play(pair, traffic, prompts[: traffic.clients // 2])
         producer_s, decoder_s = pair.processor_s()
         block = _play(pair, traffic, prompts)

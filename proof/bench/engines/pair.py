@@ -20,7 +20,7 @@ _PACKAGES = ("torch", "vllm", "nixl")
 
 @dataclass(frozen=True)
 class Cores:
-    """Where the engines run."""
+    """The cores on which the engines run."""
 
     producer: int
     decoder: int
@@ -35,16 +35,16 @@ class Pair:
 
     @property
     def engines(self) -> tuple[Engine, Engine]:
-        """P, D."""
+        """P and D, in this order."""
         return self.producer, self.decoder
 
     def pause(self) -> None:
-        """Until it is resumed, the pair takes no processor time at all."""
+        """Stops the pair, which takes no processor time at all until it is resumed."""
         for engine in self.engines:
             engine.pause()
 
     def resume(self) -> None:
-        """It goes on."""
+        """Lets the pair go on."""
         for engine in self.engines:
             engine.resume()
 
@@ -54,8 +54,8 @@ class Pair:
 
 
 def choose_cores() -> Cores:
-    """Raises CannotRun where P and D would have to share one: then each measures how the other starves it (0010); and
-    where there is nothing that could be started."""
+    """A core for P and another for D. Raises CannotRun where they would have to share one, since each would then
+    measure how the other starves it (0010), and where vLLM or NIXL is not installed."""
     require(*_PACKAGES)
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < CORES_NEEDED:

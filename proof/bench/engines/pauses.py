@@ -1,4 +1,4 @@
-"""What engines wrote down of their own pauses (`probe.py`), read and summed up."""
+"""The pauses that engines wrote down of themselves (`probe.py`), read and summed up."""
 
 import json
 import sys
@@ -14,18 +14,18 @@ class Second:
     """About a second of a function that is called again and again."""
 
     at: float
-    """Its end, by time.monotonic, which is the same in all processes of a machine."""
+    """The end of this second, by time.monotonic, which is the same in all processes of a machine."""
     turns: int
     longest_s: float
     """The longest time between two calls."""
     waited_s: float
-    """For how long of that the thread was ready and had no core."""
+    """The part of that in which the thread was ready and had no core."""
     thread_s: float
-    """Processor time of the thread since its start."""
+    """The processor time of the thread since its start."""
     messages: int
     leases: int
     spent_s: float
-    """In the calls, together."""
+    """The time that the calls took, together."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,24 @@ class Activity:
 
     longest_s: float
     waited_s: float
-    """In the longest pause: for a core. The rest of it: for Python's lock, for another process, or asleep."""
+    """The part of the longest pause that was a wait for a core; the rest: Python's lock, another process, or sleep."""
     per_s: float
-    """Calls."""
+    """Calls per second."""
     messages_per_s: float
     leases_per_s: float
     spent_share: float
-    """Of a core, by the calls."""
+    """The share of a core that the calls took."""
     thread_share: float
-    """Of a core, by the thread that makes them."""
+    """The share of a core that the thread that makes them took."""
 
 
 def launcher(directory: Path, name: str) -> tuple[str, ...]:
-    """For `EngineSpec.launcher`: the engine is to write its pauses into `directory`, under this name."""
+    """The `EngineSpec.launcher` of an engine that writes its pauses into `directory`, under this name."""
     return sys.executable, str(PROBE), str(directory), name
 
 
 def read(directory: Path, name: str, what: str, since: float, until: float) -> list[Second]:
-    """The seconds that ended within that time (time.monotonic). None, when the function was never called."""
+    """The seconds that ended within that time (time.monotonic); empty when the function was never called."""
     path = directory / f"{name}-{what}.jsonl"
     if not path.exists():
         return []
@@ -62,10 +62,10 @@ def read(directory: Path, name: str, what: str, since: float, until: float) -> l
 
 
 def sum_up(seconds: Sequence[Second]) -> Activity | None:
-    """None for fewer than two seconds: rates need a beginning and an end."""
+    """Sums seconds up; None for fewer than two of them, since rates need a beginning and an end."""
     if len(seconds) < 2:
         return None
-    # The first one begins the time; what it counts was before.
+    # The time begins with the end of the first one, which counts what was before.
     first, rest = seconds[0], seconds[1:]
     lasted_s = rest[-1].at - first.at
     longest = max(rest, key=lambda second: second.longest_s)

@@ -1,10 +1,10 @@
 """An engine that writes down its own pauses: `python probe.py DIR NAME python -m proof.realengines.serve …`
 
-What is put in front of an engine's command line (`EngineSpec.launcher`), so it must run without the other benchmarks on
-the path. It turns into the engine, in the same process, and wraps four functions on the way:
+It is put in front of an engine's command line (`EngineSpec.launcher`), so it must run without the other benchmarks on
+the path. It turns into the engine, in the same process, and wraps these functions first:
 
-- the lease agent's turn (kvlease): how long one comes after the other, and how long it waited for a core meanwhile;
-- the scheduler's `build_connector_meta`, once a step: how long one step comes after the other;
+- the lease agent's turn (kvlease): the time between two of them, and how much of it the thread waited for a core;
+- the scheduler's `build_connector_meta`, once a step: the time between two steps;
 - the worker's `_send_heartbeats` and `_handle_heartbeat` (stock): how many messages, for how many leases, at what cost.
 
 Each writes a line of JSON into DIR/NAME-<what>.jsonl about once a second: some 10 µs for that, and 2 µs a turn or step.
@@ -25,7 +25,7 @@ _SCHEDSTAT = "/proc/thread-self/schedstat"
 
 
 class Turns:
-    """Of one function that one thread calls again and again: the longest time between two calls, second by second."""
+    """The longest time between two calls of a function that one thread calls again and again, second by second."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,10 +41,10 @@ class Turns:
         self._longest = self._waited = self._spent = 0.0
 
     def begin(self) -> None:
-        """Just before each call."""
+        """Takes note that a call begins; to be called just before it."""
         now = time.monotonic()
         if self._file is None:
-            # Here and not before: the engine's processes are forked, and each thread has a schedstat of its own.
+            # The files are opened here and not before: engines are forked, and each thread has a schedstat of its own.
             self._file = self._path.open("a", buffering=1)
             self._schedstat = os.open(_SCHEDSTAT, os.O_RDONLY)
             self._last, self._line_at = now, now + EVERY_S
@@ -58,7 +58,7 @@ class Turns:
             self._write(now)
 
     def count(self, messages: int, leases: int, spent_s: float) -> None:
-        """What the call did."""
+        """Takes note of what the call did: messages, leases, and the time that it took."""
         self._messages += messages
         self._leases += leases
         self._spent += spent_s
@@ -80,7 +80,7 @@ class Turns:
 
 
 def watch_agent(turns: Turns) -> None:
-    """The lease agent's turns."""
+    """Watches the lease agent's turns."""
     from kvlease.agent.loop import LeaseAgent
 
     turn = LeaseAgent.turn
@@ -93,14 +93,14 @@ def watch_agent(turns: Turns) -> None:
 
 
 def watch_steps(turns: Turns) -> None:
-    """The engine's steps, as its scheduler begins them."""
+    """Watches the engine's steps, as its scheduler begins them."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl.base_scheduler import NixlBaseConnectorScheduler
 
     _watch(NixlBaseConnectorScheduler, "build_connector_meta", turns, lambda _: (0, 0))
 
 
 def watch_heartbeats(sent: Turns, heard: Turns) -> None:
-    """Stock's renewals: one message to each remote engine, with the names of all leases."""
+    """Watches stock's renewals: one message to each remote engine, with the names of all leases."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl.base_worker import NixlBaseConnectorWorker
 
     def of_metadata(metadata: Any) -> tuple[int, int]:
@@ -131,7 +131,7 @@ def main() -> None:
     if module != "proof.realengines.serve":
         raise SystemExit(f"probe.py cannot become {module}: only proof.realengines.serve")
     sys.argv = [module, *arguments]
-    # Not this directory: what is beside this file is none of the engine's business.
+    # The path begins elsewhere than in this directory, so that the engine imports nothing from beside this file.
     sys.path[0] = ""
 
     def turns(what: str) -> Turns:

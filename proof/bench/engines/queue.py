@@ -31,38 +31,38 @@ class Queue:
     """The numbers of the scenario."""
 
     seats: int = 4
-    """Of D."""
+    """The requests that D decodes at a time."""
     waiting: int = 40
-    """Requests with a lease that wait for a seat, all the time."""
+    """The requests with a lease that wait for a seat, all the time."""
     prompt_tokens: int = 1000
     answer_tokens: int = 192
     others: int = 3
-    """Clients that have P compute prompts, one after the other, which nobody reads."""
+    """The clients that have P compute prompts, one after the other, which nobody reads."""
     others_shortest: int = 500
     others_longest: int = 3000
     producer_blocks: int = 2000
-    """Never short."""
+    """P's blocks, which are always enough."""
     decoder_blocks: int = 153
-    """As many as the requests on its seats take in the end: room for no other, at no time, and no reason to preempt."""
+    """D's blocks: as many as the requests on its seats take in the end; no other has room, and none is preempted."""
     max_model_len: int = 4096
-    """Of both engines, in tokens."""
+    """The longest request of both engines, in tokens."""
 
 
 @dataclass
 class Life:
-    """How long the leases lived."""
+    """The life of the leases of one trial."""
 
     began: float
-    """time.monotonic"""
+    """The time of the beginning, by time.monotonic."""
     lived_s: float = 0.0
     false_expiries: int = 0
     first_expiry_s: float | None = None
-    """After the beginning, to `LOOK_EVERY_S`."""
+    """The time from the beginning to the first false expiry, to `LOOK_EVERY_S`."""
     leases: int = 0
     renewals: int = 0
-    """Messages that P heard; kvlease only."""
+    """Renewals that P heard; kvlease only."""
     waited_s: float = 0.0
-    """In D's queue, the mean."""
+    """The mean time that requests waited in D's queue."""
     failed: int = 0
     """Requests that got no answer."""
 
@@ -83,7 +83,7 @@ class _Traffic:
         self.others = itertools.cycle(draw_prompts(60, seed=_OTHERS_SEED, shortest=shortest, longest=longest))
 
     async def client(self) -> None:
-        """One request after the other through P and D."""
+        """Sends one request after the other through P and D."""
         while True:
             reference = await self.router.prefill(next(self.prompts))
             self.leases += 1
@@ -91,7 +91,7 @@ class _Traffic:
             self.failed += not answer.token_ids
 
     async def other(self) -> None:
-        """One prompt after the other through P alone."""
+        """Sends one prompt after the other through P alone."""
         while True:
             answer = await self.router.compute_alone(self.router.prefill_url, next(self.others), max_tokens=1)
             if not answer.token_ids:
@@ -99,7 +99,7 @@ class _Traffic:
 
 
 async def live(connector: Connector, producer: Engine, decoder: Engine, queue: Queue, lives_s: float) -> Life:
-    """Until the first false expiry, or for `lives_s`. Raises EngineError and httpx.TransportError where one fails."""
+    """Plays until the first false expiry, or for `lives_s`. Raises EngineError and httpx.TransportError."""
     async with open_client(timeout_s=600.0) as client:
         traffic = _Traffic(Router(client, producer.url, decoder.url), queue)
         await _get_to_know(traffic, producer)
@@ -110,7 +110,7 @@ async def live(connector: Connector, producer: Engine, decoder: Engine, queue: Q
             sent += [tasks.create_task(traffic.other()) for _ in range(queue.others)]
             await _watch(connector, producer, before[0], life, lives_s)
             life.lived_s = time.monotonic() - life.began
-            # Before the clients hang up: what ends then was not wanted any more.
+            # The counters are read before the clients hang up, since nobody wants what ends after that.
             producer_counts = await asyncio.to_thread(producer.metrics)
             decoder_counts = await asyncio.to_thread(decoder.metrics)
             for task in sent:
@@ -123,7 +123,7 @@ async def live(connector: Connector, producer: Engine, decoder: Engine, queue: Q
 
 
 async def _get_to_know(traffic: _Traffic, producer: Engine) -> None:
-    """The first request of all opens sessions and connections, and warms the engines; the leases live from then on."""
+    """Sends the first requests, which open sessions and warm the engines; the leases live from then on."""
     for _ in range(3):
         reference = await traffic.router.prefill(next(traffic.prompts))
         await traffic.router.decode(reference, 2)

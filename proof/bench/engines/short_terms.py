@@ -20,12 +20,12 @@ from proof.realengines.spec import Connector, EngineSpec, Role
 
 QUEUE = Queue()
 _MAX_AGE_S = 86_400
-"""By default a lease ends, renewed or not, at twenty times its term: at 20 s for a term of 1 s."""
+"""The maximum age of leases here: by default one ends, renewed or not, at twenty times its term."""
 
 
 @dataclass(frozen=True)
 class Amount:
-    """How long a lease has to live, and which terms, in seconds, are tried in this order until one does."""
+    """The time for which a lease has to live, and the terms (s) that are tried in this order until one does."""
 
     lives_s: float
     terms: dict[Connector, Sequence[float]] = field(default_factory=dict)
@@ -39,7 +39,8 @@ AMOUNTS = {
 
 
 def run(effort: Effort) -> Result:
-    """Raises CannotRun on a machine of one core, EngineError where an engine fails for another reason than a lease."""
+    """Runs the benchmark. Raises CannotRun on one core, EngineError where an engine fails, but not for a lease's
+    end."""
     cores, model, amount = choose_cores(), build_model("llama"), AMOUNTS[effort]
     trials: dict[Connector, list[Trial]] = {
         connector: _until_one_lives(connector, terms, amount.lives_s, model, cores)

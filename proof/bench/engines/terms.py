@@ -1,4 +1,4 @@
-"""From how long leases of several terms lived to rows, goals, plots and what limits them."""
+"""The rows, goals, plots and notes that are made of how long leases of several terms lived."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from proof.realengines.spec import Connector
 
 GOAL_S = 1.0
 WHATS = ("agent", "steps", "sent", "heard")
-"""What engines write down (`probe.py`): the agent's turns, steps, stock heartbeats sent and heard."""
+"""The things that engines write down (`probe.py`): the agent's turns, steps, stock heartbeats sent and heard."""
 _EXTENSION = 2 / 3
-"""Of a term: how far a renewal reaches, for both."""
+"""The share of a term by which a renewal extends a lease, for both."""
 _INTERVAL = 1 / 6
-"""Of a term: kvlease's time between renewals."""
+"""The share of a term that kvlease lets pass between renewals."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One term. `seconds`: what P and D wrote down meanwhile, by engine and what."""
+    """The trial of one term. `seconds` are what P and D wrote down meanwhile, by engine and thing (`WHATS`)."""
 
     connector: Connector
     term_s: float
@@ -28,11 +28,11 @@ class Trial:
 
     @property
     def lives(self) -> bool:
-        """Whether no lease expired that was wanted."""
+        """Tells whether no lease expired that was wanted."""
         return self.life.first_expiry_s is None
 
     def activity(self, engine: str, what: str) -> Activity | None:
-        """None where it was not called."""
+        """The activity of one thing in one engine; None where it was not called."""
         return sum_up(self.seconds[engine, what])
 
 
@@ -41,13 +41,13 @@ _Figure = Callable[[Trial], float | None]
 
 
 def living(trials: Trials, connector: Connector) -> Trial | None:
-    """The shortest term that lived. They were tried in ascending order until one did."""
+    """The trial of the shortest term that lived, or None. Terms were tried in ascending order until one did."""
     last = trials[connector][-1]
     return last if last.lives else None
 
 
 def rows(trials: Trials) -> list[Row]:
-    """Of the shortest terms that live."""
+    """The rows of the shortest terms that live."""
     ours, stock = living(trials, "kvlease"), living(trials, "stock")
 
     def row(what: str, unit: str, of_ours: _Figure | None, of_stock: _Figure | None) -> Row:
@@ -59,7 +59,7 @@ def rows(trials: Trials) -> list[Row]:
         row("leases meanwhile", "leases", _leases, _leases),
         row("renewals: messages", "1/s", _renewals_per_s, lambda t: _rate(t, "D", "sent", "messages_per_s")),
         row("renewals: leases named", "1/s", None, lambda t: _rate(t, "D", "sent", "leases_per_s")),
-        # Not beside each other: the agent's thread does all that the protocol needs, and polls while nothing happens.
+        # These are no pairs: the agent's thread does all that the protocol needs, and polls while nothing happens.
         row("processor time of D's lease agent", "% of a core", _agent_of("D"), None),
         row("processor time of P's lease agent", "% of a core", _agent_of("P"), None),
         row("time for sending heartbeats, in D's steps", "% of a core", None, _cost_of("D", "sent")),
@@ -122,7 +122,7 @@ def _times(factor: float, value: float | None) -> float | None:
 
 
 def goals(trials: Trials, lives_s: float) -> list[Goal]:
-    """A lease of one second."""
+    """The goal: a lease of one second lives."""
     ours, stock = living(trials, "kvlease"), living(trials, "stock")
     found = f"kvlease {_in_words(trials['kvlease'], ours)}; stock {_in_words(trials['stock'], stock)}"
     return [
@@ -141,7 +141,7 @@ def _in_words(tried: Sequence[Trial], lives: Trial | None) -> str:
 
 
 def curves(trials: Trials) -> list[Curves]:
-    """The longest pause in each second, of whatever sends the renewals on D."""
+    """The longest pause in each second of that which sends the renewals on D."""
     series: dict[str, list[tuple[float, Spread]]] = {}
     for connector, tried in trials.items():
         trial, what = tried[-1], "agent" if connector == "kvlease" else "steps"
@@ -156,7 +156,7 @@ def curves(trials: Trials) -> list[Curves]:
 
 
 def notes(trials: Trials, queue: Queue) -> list[str]:
-    """What was given up, and what limits the terms that live."""
+    """Describes the traffic, the terms that were given up, and what limits those that live."""
     found = [
         f"P's core: {queue.others} clients with prompts of {queue.others_shortest} to {queue.others_longest} tokens, "
         f"never a pause. D's core: {queue.seats} seats, always taken by answers of {queue.answer_tokens} tokens, and "

@@ -25,26 +25,26 @@ from proof.bench.fence.setting import (
 
 
 class NotIntact(Exception):
-    """The fence did not say what it had to: something else was measured than what was meant."""
+    """The fence did not say what it had to: something else was measured than was meant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """One after the other, in seconds: of the same pages."""
+    """The times of one round of reads of the same pages, in seconds."""
 
     alone_s: float
     noticed_s: float
-    """With the notice that stock attaches."""
+    """A read with the notice that stock attaches."""
     fenced_s: float
-    """With the fence read after it, to the verdict."""
+    """A read with the fence read after it, to the verdict."""
     fence_s: float
-    """Of that, what came after the data."""
+    """The part of that which came after the data."""
     ready_s: float
-    """Of that, what was made ready while the data was on its way."""
+    """The part of that in which the fence was made ready while the data was on its way."""
 
 
 def consume(parent: Connection, setting: Setting, producers: list[WorkerAddress], repeats: dict[int, int]) -> None:
-    """Send the reads of each size (MB), as a dict, to the parent. A process of its own."""
+    """Send the reads of each size (MB), as a dict, to the parent; this runs in a process of its own."""
     consumer = _Consumer(setting, producers, max(repeats) * MB)
     found = {size: consumer.measure(size * MB, times) for size, times in repeats.items()}
     consumer.check()
@@ -56,7 +56,7 @@ class _Consumer:
     def __init__(self, setting: Setting, producers: list[WorkerAddress], size: int) -> None:
         from nixl._api import nixl_agent, nixl_agent_config
 
-        # Without a progress thread: it would take turns on this core with the thread that polls, which makes progress.
+        # A progress thread would only share this core with the thread that polls, which makes progress itself.
         config = nixl_agent_config(enable_prog_thread=False, capture_telemetry=True)
         self._agent = nixl_agent(f"consumer-{os.getpid()}", config)
         self.verifier = FenceVerifier(self._agent, RegisteredWords(self._agent, CAPACITY), errors=errors_of("nixl"))
@@ -81,16 +81,16 @@ class _Consumer:
         return self._agent.prep_xfer_dlist(agent, self._agent.get_xfer_descs(pages, memory))
 
     def measure(self, size: int, times: int) -> list[Reads]:
-        """The first is thrown away: connections are made in it."""
+        """Measure the reads of one size; the first round is thrown away, as connections are made in it."""
         return [self._reads(size, number) for number in range(times + 1)][1:]
 
     def check(self) -> None:
-        """All pages were read, in the largest size; they hold what the producer's do. Raises `NotIntact`."""
+        """Check that all pages, which the largest size reads, hold what the producer's do. Raises `NotIntact`."""
         if not holds(self._region, DATA):
             raise NotIntact("not all of the data has arrived")
 
     def _reads(self, size: int, number: int) -> Reads:
-        """The three kinds, in an order that turns from one time to the next."""
+        """Time the three kinds of reads, in an order that rotates from one time to the next."""
         pages = self._pages(size)
         kinds = [self._alone, self._noticed, self._fenced]
         took: dict[int, tuple[float, float, float]] = {}
@@ -101,7 +101,7 @@ class _Consumer:
         return Reads(alone_s, noticed_s, data_s + fence_s, fence_s, ready_s)
 
     def _pages(self, size: int) -> list[tuple[Any, Any]]:
-        """For each of the producer's workers: indices of as many local and remote pages, scattered."""
+        """The indices of as many local and remote pages, scattered, for each of the producer's workers."""
         import numpy as np
 
         count = max(1, size // PAGE_BYTES // len(self._remote))
@@ -119,7 +119,7 @@ class _Consumer:
         return self._read(pages, b"cmpl-0123456789abcdef-0-01234567:1", _nothing)[0], 0.0, 0.0
 
     def _fenced(self, pages: list[tuple[Any, Any]]) -> tuple[float, float, float]:
-        """As the connector does it: the fence is made ready once the data is on its way, and read when it is here."""
+        """Read with a fence as the connector does: it is made ready while the data is on its way, and read then."""
         data_s, ready_s = self._read(pages, b"", lambda: self.verifier.stage("request", self._words))
         start = time.perf_counter()
         self.verifier.post("request", self._words)
@@ -132,7 +132,7 @@ class _Consumer:
         return data_s, took_s, ready_s
 
     def _read(self, pages: list[tuple[Any, Any]], notice: bytes, meanwhile: Callable[[], None]) -> tuple[float, float]:
-        """Seconds until all pages have arrived, read as vLLM's worker does, and those that `meanwhile` took."""
+        """Read as vLLM's worker does; returns the seconds until all pages have come, and those of `meanwhile`."""
         start = time.perf_counter()
         handles = []
         for remote, (local_ids, remote_ids) in zip(self._remote, pages, strict=True):
@@ -158,7 +158,7 @@ class _Consumer:
 
 
 def _nothing() -> None:
-    """While the data is on its way."""
+    """Does nothing while the data is on its way."""
 
 
 def _text(name: str | bytes) -> str:

@@ -1,4 +1,4 @@
-"""What the fence adds to the time of a read: one word a worker of the producer, read after the data."""
+"""The time that the fence adds to a read: one word a worker of the producer, read after the data."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ REPEATS = {
     Effort.SHORT: {1: 30, 16: 20, 256: 3},
     Effort.FULL: {1: 400, 16: 300, 256: 40},
 }
-"""By MB: how often all three kinds of reads are timed."""
+"""The number of times that all three kinds of reads are timed, by MB."""
 
 Found = dict[int, list[Reads]]
-"""By MB."""
+"""The reads, by MB."""
 
 
 def run(effort: Effort) -> Result:
-    """Raises `CannotRun` where NIXL is missing. Nothing of vLLM is used: it runs on any machine with a GPU."""
+    """Runs the benchmark, which uses nothing of vLLM, on any machine. Raises `CannotRun` where NIXL is missing."""
     require("torch", "nixl")
     gpu = has_gpu()
     found: dict[Setting, Found] = {}
@@ -46,15 +46,15 @@ def run(effort: Effort) -> Result:
 
 
 def settings(gpu: bool) -> list[Setting]:
-    """All that is measured; with the KV cache on a GPU where there is one."""
-    # Where there is a GPU, NIXL refuses ways that know none, also between host memory and host memory.
+    """All settings that are measured; with the KV cache on a GPU where there is one."""
+    # On a machine with a GPU, NIXL refuses ways that know none, even from host memory to host memory.
     ways = [(path, f"{tls},cuda_copy" if tls and gpu else tls) for path, tls in HOST]
     host = [Setting(path, tls, "DRAM", workers) for path, tls in ways for workers in WORKERS]
     return host + [Setting(GPU_PATH, None, "VRAM", workers) for workers in WORKERS if gpu]
 
 
 def measure(setting: Setting, repeats: dict[int, int]) -> Found:
-    """`repeats`: by size in MB, how often. Raises `PeerEnded` when one of the processes does not get through."""
+    """Measures one setting, `repeats` times by size in MB. Raises `PeerEnded` when a process does not get through."""
     size, environment = max(repeats) * MB, setting.environment
     with Peer(produce, setting, size, core=PRODUCER_CORE, environment=environment) as producer:
         addresses = producer.hear()
@@ -87,12 +87,12 @@ def rows_of(setting: Setting, found: Found) -> list[Row]:
 
 
 def _shares(reads: Sequence[Reads]) -> list[float]:
-    """Percent of the read alone, pair by pair."""
+    """The time of the fence as a percentage of the read alone, pair by pair."""
     return [each.fence_s / each.alone_s * 100 for each in reads]
 
 
 def goal_of(path: str, found: dict[Setting, Found]) -> Goal:
-    """For each request and worker."""
+    """The goal of one path, for each request and worker."""
     parts, met = [], True
     for setting, sizes in found.items():
         if setting.path != path:

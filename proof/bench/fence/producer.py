@@ -7,13 +7,13 @@ from typing import Any
 from proof.bench.fence.setting import DATA, SLOT, TOKEN, Setting, WorkerAddress, allocate
 
 ROUNDS = 1000
-"""Of making progress, between two looks at what the parent says."""
+"""The rounds of making progress between two looks at what the parent says."""
 HEAR_S = 0.01
-"""An engine's step: how often a worker looks at its notices."""
+"""The time between two looks of a worker at its notices: an engine's step."""
 
 
 def produce(parent: Connection, setting: Setting, size: int, data: int = DATA) -> None:
-    """Serve `size` bytes of KV cache, of this value, until told to end. A process of its own."""
+    """Serve `size` bytes of KV cache, of this value, until told to end; this runs in a process of its own."""
     from kvlease.fence import FenceTable, RegisteredWords
 
     part = size // setting.workers
@@ -46,7 +46,7 @@ def _serve(parent: Connection, agents: list[Any]) -> None:
 
 
 def _agent(name: str, *, spins: bool) -> Any:
-    """As vLLM makes a worker's; its progress thread spins."""
+    """Makes a NIXL agent as vLLM makes a worker's, whose progress thread spins."""
     from nixl._api import nixl_agent, nixl_agent_config
 
     return nixl_agent(name, nixl_agent_config(enable_prog_thread=spins, capture_telemetry=True))

@@ -1,4 +1,4 @@
-"""Between whom, through what and how much is read while the fence is measured."""
+"""The setting in which the fence is measured: between whom, through what and how much is read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ number. vLLM reads such pages, two a layer, scattered over the pool."""
 SLOT = 7
 TOKEN = 0xFEDC_BA98_7654_3210
 DATA = 7
-"""What every byte of the producer's KV cache is."""
+"""The value of every byte of the producer's KV cache."""
 SHUFFLE = 1
 
 
@@ -21,13 +21,13 @@ class Setting:
     """Two engines, and what is between them."""
 
     path: str
-    """In words, for the table."""
+    """The name of the path, for the table."""
     tls: str | None
-    """UCX_TLS; None: whatever UCX finds best."""
+    """The value of UCX_TLS; None: whatever UCX finds best."""
     memory: str
-    """NIXL's name for where the KV cache is: DRAM or VRAM. The fence's words are in host memory, always."""
+    """NIXL's name for the memory of the KV cache: DRAM or VRAM. The fence's words are in host memory, always."""
     workers: int
-    """Of the producer, each with a part of the request's blocks and a word."""
+    """The producer's workers, each with a part of the request's blocks and a word."""
 
     @property
     def name(self) -> str:
@@ -40,14 +40,14 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class WorkerAddress:
-    """What a consumer has to know of a producer's worker."""
+    """The addresses that a consumer has to know of a producer's worker."""
 
     metadata: bytes
-    """Of its NIXL agent."""
+    """The metadata of its NIXL agent."""
     base: int
-    """Of its part of the KV cache."""
+    """The address of its part of the KV cache."""
     fence: FenceAddress
-    """Of its fence table."""
+    """The address of its fence table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ class Region:
 
     base: int
     owner: Any
-    """Keeps it."""
+    """The object that keeps the memory."""
 
 
 def allocate(memory: str, size: int, value: int) -> Region:
-    """`size` bytes of `value`, all written, so that every page is there; of a GPU, its first one."""
+    """Allocates `size` bytes of `value`, all written, so that every page is there; VRAM is that of the first GPU."""
     import torch
 
     cache = torch.full((size,), value, dtype=torch.uint8, device="cuda:0" if memory == "VRAM" else "cpu")
@@ -70,7 +70,7 @@ def allocate(memory: str, size: int, value: int) -> Region:
 
 
 def holds(region: Region, value: int) -> bool:
-    """Whether every byte is `value`."""
+    """Tells whether every byte is `value`."""
     return bool((region.owner == value).all())
 
 

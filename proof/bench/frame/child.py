@@ -1,4 +1,4 @@
-"""Running one benchmark in a process of its own, and ending it when we are ended."""
+"""One benchmark in a process of its own, which is ended with this one."""
 
 import signal
 import subprocess
@@ -13,12 +13,12 @@ from proof.bench.frame.progress import said
 from proof.realengines.processes import end_group
 
 ENDS_WITHIN_S = 60.0
-"""What a benchmark gets to end its engines when it is interrupted."""
+"""The time that a benchmark gets to end its engines when it is interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How it ended."""
+    """The end of a benchmark's process."""
 
     status: int
     """Its exit status; negative: the signal that killed it."""
@@ -30,7 +30,7 @@ def run_child(name: str, effort: Effort, directory: Path, show: Callable[[str], 
     """Runs the benchmark; what it writes beside its progress goes to `<directory>/<name>.log`."""
     directory.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "proof.bench.frame.one", name, effort.value, str(directory.resolve())]
-    # A session of its own: Ctrl-C reaches it once, from us, and does not interrupt its tidying up.
+    # It has a session of its own, so that Ctrl-C reaches it once, from here, and does not interrupt its tidying up.
     with (
         (directory / f"{name}.log").open("w") as log,
         subprocess.Popen(

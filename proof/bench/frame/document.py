@@ -1,4 +1,4 @@
-"""A benchmark's JSON: what it found, on what, when."""
+"""A benchmark's JSON: what it found, on which machine, and when."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Document:
     title: str
     effort: Effort
     at: str
-    """When it began, UTC, as ISO 8601 has it."""
+    """The time of its beginning, in UTC, as ISO 8601."""
     took_s: float
     commit: str
     machine: Mapping[str, str]
@@ -53,7 +53,7 @@ class Document:
 
 
 def read(path: Path) -> Document:
-    """Raises `CannotRun` for a file that no benchmark of this version has written."""
+    """Reads one document. Raises `CannotRun` for a file that no benchmark of this version has written."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Document)
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
@@ -63,6 +63,6 @@ def read(path: Path) -> Document:
 
 
 def read_all(directory: Path, order: Sequence[str]) -> list[Document]:
-    """Those of the benchmarks in `order` that have been run. Raises `CannotRun`."""
+    """Reads the documents of those benchmarks in `order` that have been run. Raises `CannotRun`."""
     paths = [directory / f"{name}.json" for name in order]
     return [read(path) for path in paths if path.is_file()]

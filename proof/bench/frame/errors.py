@@ -1,4 +1,4 @@
-"""Why a benchmark gives no figures."""
+"""The reason why a benchmark gives no figures."""
 
 from importlib.util import find_spec
 

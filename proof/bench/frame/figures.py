@@ -1,4 +1,4 @@
-"""What a benchmark finds: figures beside stock's, held against a goal."""
+"""The findings of a benchmark: figures beside stock's, held against a goal."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -8,30 +8,30 @@ from typing import Self
 
 
 class Effort(Enum):
-    """How much a benchmark does."""
+    """The amount that a benchmark does."""
 
     SHORT = "short"
     """Enough to see that it runs, and the order of magnitude: seconds to two minutes each. For tests."""
     FULL = "full"
-    """What docs/performance.md shows."""
+    """The amount that docs/performance.md shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Of measured values, in the unit of whoever holds it: median, quartiles, extremes, and how many there were."""
+    """The spread of measured values, in the holder's unit: median, quartiles, extremes, and how many there were."""
 
     median: float
     low: float
-    """Lower quartile."""
+    """The lower quartile."""
     high: float
-    """Upper quartile."""
+    """The upper quartile."""
     least: float
     most: float
     count: int
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Self:
-        """Raises `ValueError` when there are none."""
+        """Returns the spread of these values. Raises `ValueError` when there are none."""
         if not values:
             raise ValueError("no values were measured: there is no spread of nothing")
         if len(values) == 1:
@@ -42,7 +42,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. `ratio` is ours / stock, of values measured side by side, pair by pair."""
+    """One line of the table. `ratio` is ours divided by stock's, of values measured side by side, pair by pair."""
 
     what: str
     unit: str
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What the issue asked for, and whether it was met."""
+    """A goal, what was found, and whether it was met."""
 
     text: str
     found: str
@@ -68,9 +68,9 @@ class Curves:
 
     x: str
     y: str
-    """Axis labels, with units."""
+    """The axes' labels, with units."""
     series: Mapping[str, Sequence[tuple[float, Spread]]]
-    """By label: "kvlease", "stock", or what else is compared."""
+    """The points of each curve, by label: "kvlease", "stock", or what else is compared."""
     log_x: bool = False
     log_y: bool = False
     limit: float | None = None
@@ -79,15 +79,15 @@ class Curves:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one benchmark found."""
+    """The findings of one benchmark."""
 
     name: str
-    """As on the command line: `renewal`."""
+    """The name on the command line, such as `renewal`."""
     title: str
     rows: Sequence[Row]
     goals: Sequence[Goal]
     curves: Sequence[Curves] = ()
     sides: tuple[str, str] = ("kvlease", "stock")
-    """What `Row.ours` and `Row.stock` are of, where they are of something else."""
+    """The names of what `Row.ours` and `Row.stock` hold, where they hold something else."""
     notes: Sequence[str] = field(default=())
-    """What a reader has to know to believe the figures: what was left out, what limits them."""
+    """The notes that a reader needs to believe the figures: what was left out, what limits them."""

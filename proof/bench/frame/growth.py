@@ -1,4 +1,4 @@
-"""What is measured at growing numbers of leases: rows by that number, their goals, and their curves."""
+"""The goals and curves of what is measured at growing numbers of leases, from the rows by that number."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,11 @@ from proof.bench.frame.figures import Curves, Goal, Row, Spread
 DECISIVE = 10_000
 """The number of leases at which the goals say how long something may take."""
 FLAT = 1.5
-"""Any number of leases may cost so many times the smallest one; the rest is the processor's caches and chance."""
+"""The factor by which any number of leases may cost more than the smallest: the processor's caches and chance."""
 
 
 def growth_goals(rows: Mapping[int, Row], limit_us: float, what: str = "") -> list[Goal]:
-    """Flat in the number of leases, and fast: by the medians of ours."""
+    """The two goals: flat in the number of leases, and fast; judged by kvlease's medians."""
     medians = {leases: spread.median for leases, spread in _ours(rows)}
     fewest = min(medians)
     dearest = max(medians, key=lambda leases: medians[leases])
@@ -31,7 +31,7 @@ def growth_goals(rows: Mapping[int, Row], limit_us: float, what: str = "") -> li
 
 
 def growth_curves(rows: Mapping[int, Row], x: str, y: str, limit_us: float) -> Curves:
-    """Stock and ours over the number of leases."""
+    """The curves of stock and kvlease over the number of leases."""
     stock = [(float(leases), row.stock) for leases, row in rows.items() if row.stock is not None]
     return Curves(x, y, {"stock": stock, "kvlease": _ours(rows)}, log_x=True, log_y=True, limit=limit_us)
 

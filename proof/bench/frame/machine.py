@@ -1,4 +1,4 @@
-"""What the figures were taken on: enough to judge them, nothing that names the machine."""
+"""The machine that the figures were taken on: enough to judge them, nothing that names it."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ _GIB = 1 << 30
 
 
 def describe() -> dict[str, str]:
-    """Processor, memory, system, versions; every value as it is shown."""
+    """The processor, memory, system and versions, every value as it is shown."""
     return {
         "processor": processor(),
         "cores": str(len(os.sched_getaffinity(0))),

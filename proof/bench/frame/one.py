@@ -23,7 +23,7 @@ from proof.bench.frame.registry import load
 
 
 def main(name: str, effort: Effort, directory: Path) -> int:
-    """Runs it and writes what it found. Returns the exit status."""
+    """Runs the benchmark and writes what it found. Returns the exit status."""
     at, begun = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
         result = load(name)(effort)
@@ -38,6 +38,6 @@ def main(name: str, effort: Effort, directory: Path) -> int:
 
 
 if __name__ == "__main__":
-    # It is ignored where a script started all this in the background.
+    # SIGINT is ignored where a script has started this in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1], Effort(sys.argv[2]), Path(sys.argv[3])))

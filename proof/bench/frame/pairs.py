@@ -1,11 +1,11 @@
 """Timing of two calls side by side, so that whatever the machine does meanwhile, it does to both.
 
 Blocks of calls alternate (ours stock, stock ours, ours stock, …): a drift over the whole run favours neither. A block
-is as long as the clock needs to be believed. A ratio is that of two neighbouring blocks, never of two medians.
+is long enough for the clock's error not to matter. A ratio is that of two neighbouring blocks, never of two medians.
 
 The garbage collector runs as it does in an engine: switched on, after one full collection before the first block, so
-that nobody pays for what was set up. (`timeit` switches it off, and with it what objects cost that live on.) Calling
-through Python's `for` costs both sides the same 20 to 40 ns, which are left in.
+that no call pays for what was set up. (`timeit` switches it off, and leaves out what objects cost that live on.)
+Calling through Python's `for` costs both sides the same 20 to 40 ns, which are left in.
 """
 
 import gc
@@ -19,19 +19,19 @@ from proof.bench.frame.figures import Effort, Row, Spread
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is timed."""
+    """The work that is timed."""
 
     call: Callable[[], object]
     prepare: Callable[[int], object] | None = None
-    """Called off the clock before each block with the number of calls to come: lays ready what they use up."""
+    """It is called untimed before each block, with the number of calls to come, and lays ready what they use up."""
     between: Callable[[], object] | None = None
-    """Called off the clock after each call, where one needs it before the next. Each call is then timed by itself,
+    """It is called untimed after each call, where one needs it before the next. Each call is then timed by itself,
     which adds the clock's own 50 ns to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long to measure. A comparison takes `budget_s` at most, unless `least_pairs` take longer."""
+    """The time to measure for. A comparison takes `budget_s` at most, unless `least_pairs` take longer."""
 
     pairs: int
     block_s: float
@@ -41,14 +41,14 @@ class Timing:
 
 
 def timing(effort: Effort) -> Timing:
-    """The usual amount."""
+    """The usual timing for an effort."""
     if effort is Effort.SHORT:
         return Timing(pairs=7, block_s=0.002, budget_s=2.0, least_pairs=3)
     return Timing(pairs=101, block_s=0.02, budget_s=20.0, least_pairs=9)
 
 
 def rounds(works: Sequence[Work], amount: Timing) -> list[list[float]]:
-    """For each of them, the µs of a call, one value for each round; values at the same place were measured together."""
+    """Times all works; returns the µs of a call for each, a value a round; those of a round were taken together."""
     calls = [_calls_in_a_block(work, amount) for work in works]
     found: list[list[float]] = [[] for _ in works]
     gc.collect()
@@ -61,12 +61,12 @@ def rounds(works: Sequence[Work], amount: Timing) -> list[list[float]]:
 
 
 def compare(what: str, ours: Work, stock: Work, amount: Timing) -> Row:
-    """Both, in µs a call."""
+    """The row of two works, in µs a call."""
     return paired(what, "µs", *rounds([ours, stock], amount))
 
 
 def alone(what: str, ours: Work, amount: Timing) -> Row:
-    """One of them, where the other has nothing like it; in µs a call."""
+    """The row of one work, where the other side has nothing like it; in µs a call."""
     return Row(what, "µs", Spread.of(rounds([ours], amount)[0]))
 
 
@@ -83,7 +83,7 @@ def _goes_on(pairs: int, end: float, amount: Timing) -> bool:
 
 
 def _calls_in_a_block(work: Work, amount: Timing) -> int:
-    """Doubled until a block is long enough; the blocks tried warm up caches and the interpreter's inline caches."""
+    """Doubles the calls until a block is long enough; the blocks tried warm up caches, the interpreter's too."""
     calls = 1
     while (took_s := _block_us(work, calls) * calls / 1e6) < amount.block_s:
         calls = min(calls * 2, max(calls + 1, int(calls * 1.2 * amount.block_s / took_s)))
@@ -91,7 +91,7 @@ def _calls_in_a_block(work: Work, amount: Timing) -> int:
 
 
 def _block_us(work: Work, calls: int) -> float:
-    """Mean of one block, in µs a call."""
+    """The mean of one block, in µs a call."""
     if work.prepare is not None:
         work.prepare(calls)
     took_s = _together_s(work.call, calls) if work.between is None else _singly_s(work.call, work.between, calls)

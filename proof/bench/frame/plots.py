@@ -1,4 +1,4 @@
-"""A benchmark's curves as PNG: the median, and the quartiles as a band."""
+"""The curves of a benchmark as PNG: the median, and the quartiles as a band."""
 
 from collections.abc import Sequence
 from pathlib import Path

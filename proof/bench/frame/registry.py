@@ -1,4 +1,4 @@
-"""Which benchmarks there are, in the order in which they run."""
+"""The benchmarks that there are, in the order in which they run."""
 
 import importlib
 from collections.abc import Callable
@@ -44,7 +44,7 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 
 def load(name: str) -> Callable[[Effort], Result]:
-    """What runs this benchmark. Raises `CannotRun` where there is none, or a package that it needs is missing."""
+    """The function that runs this benchmark. Raises `CannotRun` for a name or a package that there is not."""
     if name not in BENCHMARKS:
         raise CannotRun(f"{name} is no benchmark: choose from {', '.join(BENCHMARKS)}")
     try:

@@ -1,4 +1,4 @@
-"""What benchmarks found: tables for a console, and docs/performance.md's Markdown."""
+"""The findings of benchmarks as tables for a console, and as docs/performance.md's Markdown."""
 
 from collections.abc import Mapping, Sequence
 
@@ -31,17 +31,17 @@ def goals_table(documents: Sequence[Document]) -> Table:
 
 
 def notes_list(document: Document) -> str:
-    """What has to be known to believe them."""
+    """The notes that have to be known to believe the figures, as a list."""
     return "\n".join(f"- {note}" for note in document.notes)
 
 
 def measured(document: Document) -> str:
-    """When the figures were taken, and of what code."""
+    """Names the time at which the figures were taken, and the code."""
     return f"{document.effort.value}, commit {document.commit}, {document.at[:10]}, {document.took_s:.0f} s"
 
 
 def page(documents: Sequence[Document]) -> str:
-    """Goals first, then each benchmark, in Markdown."""
+    """The page in Markdown: goals first, then each benchmark."""
     goals = [(document.name, goal.text, goal.found, _met(goal)) for document in documents for goal in document.goals]
     parts = [Table(("", "goal", "found", ""), goals).markdown()]
     for document in documents:
@@ -51,7 +51,7 @@ def page(documents: Sequence[Document]) -> str:
 
 
 def machine_text(machine: Mapping[str, str]) -> str:
-    """In one line."""
+    """Describes the machine in one line."""
     return ", ".join(f"{name} {value}" for name, value in machine.items())
 
 
@@ -64,7 +64,8 @@ def spread_text(spread: Spread | None, unit: str) -> str:
 
 
 def ratio_text(ratio: Spread | None) -> str:
-    """As a factor near 1, as a fraction when far below: "0.930 (0.900 to 0.950)", "1/540 (1/560 to 1/520)"."""
+    """The ratio, as a factor near 1, as a fraction when far below: "0.930 (0.900 to 0.950)", "1/540 (1/560 to
+    1/520)"."""
     if ratio is None:
         return "-"
     written = fraction if 0 < ratio.median < 0.1 else _near_one if 0.8 < ratio.median < 1.25 else figure
@@ -73,7 +74,7 @@ def ratio_text(ratio: Spread | None) -> str:
 
 
 def _near_one(value: float) -> str:
-    # A goal of one per cent is not judged by three digits.
+    # Three significant digits are too few to judge a goal of one per cent.
     return f"{value:.3f}"
 
 

@@ -1,7 +1,8 @@
 """The same crash on real engines and in `kvlease fleet compare`: how far the simulation can be believed.
 
-It is told how fast the engines are, as measured just before; a machine that is a tenth faster or slower in the seconds
-after that makes the queue a quarter shorter or longer. So the crash is played several times, and medians are compared.
+The simulation is told how fast the engines are, as measured just before; a machine that is a tenth faster or slower in
+the seconds after that makes the queue a quarter shorter or longer. So the crash is played several times, and medians
+are compared.
 """
 
 import asyncio
@@ -26,14 +27,14 @@ SCENE = Scene()
 BOUNDS = Bounds()
 SAMPLE_EVERY_S = 0.2
 FREE_WITHIN_S = 40.0
-"""After the kill; far more than a term."""
+"""The time after the kill in which P's blocks have to be free; far more than a term."""
 _SEED = 7701
 _ROUNDS = 5
-"""Of answers, as many at a time as D has seats, by which its speed is measured."""
+"""The rounds of answers, as many at a time as D has seats, by which its speed is measured."""
 _CONNECTORS: dict[Effort, tuple[Connector, ...]] = {Effort.SHORT: ("kvlease",), Effort.FULL: ("kvlease", "stock")}
 _TIMES = {Effort.SHORT: 1, Effort.FULL: 3}
 Pairs = Sequence[tuple[Seen, Seen]]
-"""(on real engines, simulated), each time."""
+"""The outcomes of each time, as (on real engines, simulated)."""
 _FIGURES = {
     "answered": ("requests answered before the kill", ""),
     "block_s": ("P's blocks in use until then, times seconds", "block-s"),
@@ -43,7 +44,7 @@ _FIGURES = {
 
 
 def run(effort: Effort) -> Result:
-    """Raises CannotRun on a machine of one core, EngineError where something else fails than the D that is killed."""
+    """Runs the benchmark. Raises CannotRun on one core, EngineError where more fails than the D that is killed."""
     cores, model = choose_cores(), build_model("llama")
     both = {
         connector: [play_both(SCENE, connector, model, cores) for _ in range(_TIMES[effort])]
@@ -67,7 +68,7 @@ def run(effort: Effort) -> Result:
 
 
 def play_both(scene: Scene, connector: Connector, model: Path, cores: Cores) -> tuple[Seen, Seen]:
-    """(on real engines, simulated)"""
+    """Plays the scene on both; returns (on real engines, simulated)."""
     say(f"{connector}: on real engines")
     with started(_specs(scene, connector, model, cores)) as (producer, decoder):
         speed, real = asyncio.run(_play(scene, producer, decoder))
@@ -92,10 +93,10 @@ async def _play(scene: Scene, producer: Engine, decoder: Engine) -> tuple[Speed,
 
 
 async def _measure(scene: Scene, router: Router, fresh: Iterator[str]) -> Speed:
-    """After a first request that makes the engines known to each other.
+    """Measures the engines' speed, after a first request that makes them known to each other.
 
-    With a queue at D, as in the scene: P steps without pause while it holds blocks, and where the two cores are one
-    core's threads D is slower for it.
+    D has a queue meanwhile, as in the scene: P steps without pause while it holds blocks, and where the two cores are
+    one core's threads D is slower for it.
     """
     await router.decode(await router.prefill(next(fresh)), scene.answer_tokens)
     prefills, references = [], []
@@ -123,7 +124,7 @@ async def _crash(
     killed_at = await asyncio.to_thread(decoder.kill)
     while samples[-1][0] <= killed_at or (samples[-1][1] and time.monotonic() < killed_at + FREE_WITHIN_S):
         await _sample(producer, samples)
-    # Nothing is left to wait for: whoever was not answered has been cut off.
+    # The clients end at once: those that were not answered have been cut off.
     await asyncio.gather(*clients)
     return seen([(at - begun, held) for at, held in samples], [at - begun for at in answered], killed_at - begun)
 

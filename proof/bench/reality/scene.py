@@ -1,4 +1,4 @@
-"""One scene for real engines and for the simulation: a D with a queue is killed. Without an engine."""
+"""One scene for real engines and for the simulation: a D with a queue is killed. This part needs no engine."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from proof.realengines.spec import Connector
 
 SEED = 1
 _NEVER_S = 1000.0
-"""When the dead D would come back."""
+"""The time after which the dead D would come back: longer than the scene."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,14 @@ class Scene:
 
     requests: int = 30
     load: float = 1.6
-    """Times as fast as D answers, whatever machine this is: so its queue is as long on a slow one."""
+    """The rate of requests, in multiples of D's own: so its queue is as long on a slow machine as on a fast one."""
     prompt_tokens: int = 512
     answer_tokens: int = 96
     seats: int = 2
-    """Of D."""
+    """The requests that D decodes at a time."""
     producer_blocks: int = 600
     decoder_blocks: int = 52
-    """Room for the seats and not for one prompt more: what has no seat waits with its blocks on P."""
+    """D's blocks: room for the seats and not for one prompt more, so that the others wait with their blocks on P."""
     block_tokens: int = 32
     max_model_len: int = 1024
     lease_s: int = 6
@@ -41,52 +41,52 @@ class Scene:
 
 @dataclass(frozen=True)
 class Speed:
-    """What the simulation has to be told of the engines, in seconds; measured before the scene is played."""
+    """The speed of the engines that the simulation has to be told, in seconds; measured before the scene is played."""
 
     prefill_s: float
-    """One prompt on P."""
+    """The time of one prompt on P."""
     answer_s: float
-    """As many answers as D has seats, while others wait for these."""
+    """The time of as many answers as D has seats, while others wait for the seats."""
 
     def every_s(self, scene: Scene) -> float:
-        """Between two requests."""
+        """The time between two requests."""
         return self.answer_s / scene.seats / scene.load
 
     def kill_at_s(self, scene: Scene) -> float:
-        """One interval and a second after the last request, which has been prefilled by then."""
+        """The time of the kill: one interval and a second after the last request, which has been prefilled by then."""
         return scene.requests * self.every_s(scene) + 1.0
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of the scene, on engines or in the simulation."""
+    """The outcome of the scene, on engines or in the simulation."""
 
     answered: int
-    """Requests before D was killed."""
+    """The requests that were answered before D was killed."""
     block_s: float
-    """KV cache blocks of P in use, times seconds, until then."""
+    """The KV cache blocks of P in use, times seconds, until then."""
     left: float
-    """Blocks of P in use when it was killed."""
+    """The blocks of P in use when D was killed."""
     free_after_s: float
-    """From the kill until none of them was."""
+    """The time from the kill until none of them was."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """How far reality and simulation may be apart."""
+    """The bounds within which reality and simulation have to agree."""
 
     answered: float = 0.2
-    """As a share."""
+    """The bound as a share."""
     block_s: float = 0.3
-    """As a share."""
+    """The bound as a share."""
     left: float = 0.35
-    """As a share. Two requests more or less are a seventh of it."""
+    """The bound as a share. Two requests more or less are a seventh of the figure."""
     free_after_s: float = 1.5
-    """P's gauges are up to a second late, and stock's heartbeats come once a second."""
+    """The bound in seconds: P's gauges are up to a second late, and stock's heartbeats come once a second."""
 
 
 def simulate(scene: Scene, speed: Speed, connector: Connector) -> Seen:
-    """The scene as `kvlease fleet compare` would play it, with engines of this speed."""
+    """Plays the scene as `kvlease fleet compare` would, with engines of this speed."""
     arrivals = [
         Arrival(number * speed.every_s(scene), scene.prompt_tokens, scene.answer_tokens)
         for number in range(scene.requests)
@@ -107,7 +107,8 @@ def simulate(scene: Scene, speed: Speed, connector: Connector) -> Seen:
 
 
 def seen(samples: Sequence[tuple[float, int]], answered: Sequence[float], killed_at: float) -> Seen:
-    """The same of a real run: P's blocks in use by time, and when each answer came; `killed_at` by the same clock.
+    """The outcome of a real run, from P's blocks in use by time, and when each answer came; `killed_at` by the same
+    clock.
 
     Raises `ValueError` when P was not free again in the end.
     """
@@ -121,7 +122,7 @@ def seen(samples: Sequence[tuple[float, int]], answered: Sequence[float], killed
 
 
 def median(played: Sequence[Seen]) -> Seen:
-    """Of each figure."""
+    """The median of each figure."""
     return Seen(
         answered=statistics.median_low([each.answered for each in played]),
         block_s=statistics.median(each.block_s for each in played),
@@ -131,7 +132,7 @@ def median(played: Sequence[Seen]) -> Seen:
 
 
 def apart(real: Seen, simulated: Seen, bounds: Bounds) -> list[str]:
-    """In which figures they are farther apart than that."""
+    """The names of the figures in which the two are farther apart than the bounds allow."""
     far = [
         name
         for name in ("answered", "block_s", "left")

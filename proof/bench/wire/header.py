@@ -1,7 +1,7 @@
-"""What NIXL and UCX add to one notification over TCP, by asking the kernel how many bytes a connection has sent.
+"""The bytes that NIXL and UCX add to one notification over TCP, by asking the kernel how many a connection has sent.
 
-A program of its own, since UCX looks at its environment once: prints the bytes for kvlease's agents and for vLLM's,
-whose names have 24 and 36 characters and are part of what is added.
+This is a program of its own, since UCX looks at its environment once. It prints the bytes for kvlease's agents and for
+vLLM's, whose names have 24 and 36 characters and are part of what is added.
 """
 
 import os
@@ -20,12 +20,12 @@ _MESSAGES = 100
 _PAYLOAD = b"x" * 100
 _TURNS = 1_000_000
 _TCP_INFO_BYTES_SENT = 200
-"""Offset of tcpi_bytes_sent (u64) in the kernel's struct tcp_info, from include/uapi/linux/tcp.h."""
+"""The offset of tcpi_bytes_sent (u64) in the kernel's struct tcp_info, from include/uapi/linux/tcp.h."""
 _WITHIN_S = 60.0
 
 
 def measure() -> tuple[float, float] | None:
-    """Bytes added to a notification of kvlease, and of vLLM; None where they cannot be measured."""
+    """The bytes added to a notification of kvlease, and of vLLM; None where they cannot be measured."""
     environment = {**os.environ, "UCX_TLS": "tcp", "UCX_NET_DEVICES": "lo"}
     command = [sys.executable, "-m", "proof.bench.wire.header"]
     try:
@@ -39,7 +39,7 @@ def measure() -> tuple[float, float] | None:
 
 
 def added(name_length: int) -> float:
-    """Bytes added to a notification whose sender has a name of this length."""
+    """The bytes added to a notification whose sender has a name of this length."""
     from nixl._api import nixl_agent, nixl_agent_config
 
     config = nixl_agent_config(enable_prog_thread=False)
@@ -69,7 +69,7 @@ def _send(sender: Any, receiver: Any, peer: str, count: int) -> None:
 
 
 def bytes_sent() -> int:
-    """By all TCP connections of this process."""
+    """The bytes that all TCP connections of this process have sent."""
     total = 0
     for connection in psutil.Process().net_connections("tcp"):
         with socket.socket(fileno=os.dup(connection.fd)) as same:

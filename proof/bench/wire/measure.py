@@ -1,7 +1,7 @@
 """Bytes and messages between two engines, for each lease and term, in a steady state.
 
-Ours: two real agents play for some terms of simulated time, and every message is counted. Stock: vLLM's own code sends
-the heartbeats and notices of the same requests, for every worker, and every message is counted.
+For kvlease two real agents play for some terms of simulated time; for stock vLLM's own code sends the heartbeats and
+notices of the same requests, for every worker. Every message is counted.
 """
 
 import itertools
@@ -35,7 +35,7 @@ class Load:
     messages: float
 
     def with_header(self, header: float) -> float:
-        """Bytes, those that NIXL adds to each message included."""
+        """The bytes, those that NIXL adds to each message included."""
         return self.bytes + self.messages * header
 
 
@@ -90,7 +90,7 @@ def _flowing(leases: int, life_s: float, terms: int) -> Case:
 
 
 def stock_load(leases: int, *, waiting: int, read: int) -> Load:
-    """vLLM's, for each of `leases` and term: so many requests wait at any time, and so many are read in a term."""
+    """vLLM's load for each of `leases` and term: so many requests wait at any time, so many are read in a term."""
     ids = request_ids(max(waiting, 1))
     beats = wire_stock.beats_per_term()
     beat = wire_stock.heartbeat(ids[:waiting], 1, 1) if waiting else wire_stock.Sent(0, 0)
@@ -101,10 +101,10 @@ def stock_load(leases: int, *, waiting: int, read: int) -> Load:
 
 
 def times_stock(producer_tp: int, consumer_tp: int) -> int:
-    """How many times as much stock sends with these numbers of workers as with one on each side.
+    """The factor by which stock sends more with these numbers of workers than with one on each side.
 
-    Counted, not assumed: each worker of D writes to each worker of P that it shook hands with. Raises `AssertionError`
-    should heartbeats and notices, messages and bytes, ever differ in it.
+    It is counted, not assumed: each worker of D writes to each worker of P that it shook hands with. Raises
+    `AssertionError` should heartbeats and notices, messages and bytes, ever differ in it.
     """
     ids = request_ids(10)
     factors = set()
@@ -141,7 +141,7 @@ def _once_rows() -> list[Row]:
 
 
 def goals(waits: Case, flows: Case) -> list[Goal]:
-    """Of the decisive number of leases, with one worker on each side, where stock sends least."""
+    """The goals, for the decisive number of leases, with one worker on each side, where stock sends least."""
     renewals, everything = waits.ours.bytes / waits.stock.bytes, flows.ours.bytes / flows.stock.bytes
     return [
         Goal(

@@ -1,4 +1,4 @@
-"""What kvlease's agents really send each other: a producer and a consumer play for some terms, and all is counted."""
+"""The messages that kvlease's agents really send each other: a producer and a consumer play for some terms."""
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from kvlease.protocol.messages import VERSION, Renew, decode, milliseconds
 from proof.bench.core.leased import ADDRESS, CONFIG, CONSUMER, PLACE, PRODUCER, Agent
 
 TURN_S = POLL_S
-"""Both agents have a turn this often, as the agent's thread has, and a message arrives at the next one."""
+"""The time between two turns of an agent, as of the agent's thread; a message arrives at the next turn."""
 
 
 @dataclass(slots=True)
@@ -54,11 +54,11 @@ class Play:
 
     @property
     def alive(self) -> int:
-        """Leases granted and not yet read."""
+        """The number of leases granted and not yet read."""
         return len(self._alive)
 
     def grant(self) -> None:
-        """A prefill is done, and its request reaches the decode engine."""
+        """Finish a prefill, whose request reaches the decode engine."""
         token, holder = draw_token(), f"request {self._granted}"
         self._granted += 1
         self.producer.core.grant(token)
@@ -67,12 +67,12 @@ class Play:
         self._alive.append((holder, token))
 
     def read_oldest(self) -> None:
-        """The oldest request has its data: its lease is dropped."""
+        """Drop the lease of the oldest request, which has its data."""
         holder, _ = self._alive.popleft()
         self.consumer.core.untrack(holder)
 
     def turns(self) -> None:
-        """Both engines make a step, and both agents have a turn."""
+        """Let both engines make a step, and both agents take a turn."""
         self.consumer.core.progress()
         self.consumer.turn(TURN_S)
         self.producer.turn(TURN_S)
@@ -93,7 +93,7 @@ class Play:
 
 
 def waiting(leases: int, terms: int) -> Traffic:
-    """So many leases, claimed, wait for so many terms: nothing but renewals, their answers and probes."""
+    """Plays claimed leases that wait for so many terms: nothing but renewals, their answers and probes."""
     play = Play()
     for _ in range(leases):
         play.grant()
@@ -107,8 +107,8 @@ def waiting(leases: int, terms: int) -> Traffic:
 
 
 def flowing(leases: int, life_s: float, terms: int) -> Traffic:
-    """So many leases are granted in each term, evenly, and each is read `life_s` after its grant. Counted for so many
-    terms, after the first lives have ended."""
+    """Plays so many leases a term, granted evenly, each of which is read `life_s` after its grant. They are counted for
+    so many terms, after the first lives have ended."""
     play = Play()
     settle_s = max(life_s, CONFIG.duration_s / 10) + 2.0
     pause_s = CONFIG.duration_s / leases
@@ -130,7 +130,7 @@ def flowing(leases: int, life_s: float, terms: int) -> Traffic:
 
 
 def opening() -> Traffic:
-    """What a pair of engines says before the first claim."""
+    """The traffic of a pair of engines before the first claim."""
     play = Play()
     play.grant()
     while not play.traffic.messages_of["Renew with changes"]:
@@ -144,7 +144,7 @@ def _turns(duration_s: float) -> int:
 
 
 def _assert_all_held(play: Play, on_their_way: int) -> None:
-    """What is counted is a mechanism that works: nothing was lost meanwhile, and what was read has ended."""
+    """Checks that a mechanism that works was counted: nothing was lost meanwhile, and what was read has ended."""
     lost = play.consumer.core.report().lessee.get("lost", 0)
     held = play.producer.core.report().leases
     assert not lost, f"{lost} leases were lost"

@@ -1,4 +1,4 @@
-"""What vLLM's own code sends for the same leases: heartbeats, and the notices that a request has been read."""
+"""The messages that vLLM's own code sends for the same leases: heartbeats, and the notices that a request was read."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,19 +11,19 @@ ENGINE = "prefill"
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """By all workers of the decode engine together."""
+    """The messages that all workers of the decode engine have sent together."""
 
     messages: int
     bytes: int
 
 
 def beats_per_term() -> int:
-    """Heartbeats of one worker to one other within one lease, with vLLM's default lease."""
+    """The heartbeats of one worker to one other within one lease, with vLLM's default lease."""
     return stock.beats_per_term(bare_scheduler())
 
 
 def heartbeat(ids: list[str], producer_tp: int, consumer_tp: int) -> Sent:
-    """In one interval, for requests that all wait for the same producer."""
+    """Sends the heartbeats of one interval, for requests that all wait for the same producer."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import HeartbeatInfo, NixlConnectorMetadata
 
     metadata = NixlConnectorMetadata()
@@ -35,9 +35,9 @@ def heartbeat(ids: list[str], producer_tp: int, consumer_tp: int) -> Sent:
 
 
 def notices(request_id: str, producer_tp: int, consumer_tp: int) -> Sent:
-    """Of one request that has been read.
+    """Sends the notices of one request that has been read.
 
-    vLLM sends the same notice with the data, or by itself where the data is there already. Here it is.
+    vLLM sends the same notice with the data, or by itself where the data is there already, as it is here.
     """
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import RemoteMeta, ReqMeta
 
@@ -76,7 +76,7 @@ def consumer_workers(nixl: SilentNixl, producer_tp: int, consumer_tp: int) -> li
 
 
 def _add_empty_handles(worker: Any, ranks: list[int], tp_ratio: int) -> None:
-    """Memory that nothing is read into."""
+    """Gives the worker memory that nothing is read into."""
     size = worker.block_size
     worker.dst_region_group_ids[ENGINE] = []
     worker.dst_xfer_side_handles[ENGINE] = dict.fromkeys(ranks, 0)

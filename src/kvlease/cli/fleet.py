@@ -228,7 +228,7 @@ def _plan(chosen: argparse.Namespace) -> Exit:
 
 
 def _check(source: "Source", fleet: "Fleet", count: int | None, console: "Console") -> None:
-    """Reads as much of a trace as will be played: what is wrong with it is to be said before minutes have gone by."""
+    """Reads as much of a trace as will be played, so that its errors are told before minutes have gone by."""
     from kvlease.fleet.traffic.sampling import LOOKED_THROUGH
     from kvlease.fleet.traffic.source import fits
     from kvlease.fleet.traffic.traces import Skipped, Trace, arrivals

@@ -25,7 +25,8 @@ DEFAULT_PRODUCER_BLOCKS = 4000
 
 
 def add_common(parser: argparse.ArgumentParser, out: str, usual_rate: str) -> None:
-    """Adds them, and `written`, which makes a command line of what was chosen; `out` is where results go by default."""
+    """Adds these arguments, and `written`, which makes a command line of what was chosen; results go to `out` by
+    default."""
     for side, engines, default in (
         ("producers", "prefill", DEFAULT_PRODUCERS),
         ("consumers", "decode", DEFAULT_CONSUMERS),

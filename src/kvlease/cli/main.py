@@ -1,4 +1,4 @@
-"""`kvlease`: an operator's commands."""
+"""The command `kvlease`: what an operator runs."""
 
 from collections.abc import Sequence
 
