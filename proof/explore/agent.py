@@ -4,8 +4,9 @@ from typing import Any
 
 from kvlease.agent.core import AgentCore
 from kvlease.protocol import LeaseCard
+from kvlease.testing.clock import ManualClock
 from proof.explore.scale import CONFIG, IN_BEATS
-from proof.explore.wire import AskedCards, Clock, Wire
+from proof.explore.wire import AskedCards, Wire
 from proof.promises.structure import check_lessee, check_lessor
 
 
@@ -13,7 +14,7 @@ class Agent:
     """The agent of one engine. An input is a tuple that begins with the name of a method here."""
 
     def __init__(self, name: str, incarnation: int, now: float) -> None:
-        self.clock = Clock(now)
+        self.clock = ManualClock(now)
         self.wire = Wire(incarnation)
         self.cards = AskedCards()
         self.core = AgentCore(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from proof.explore.wire import Clock
+from kvlease.testing.clock import ManualClock
 from proof.promises.safety import Safety
 from proof.promises.standing import Settled, Stated
 
@@ -11,7 +11,7 @@ class Books:
     """The books of `Safety` and `Settled`. A part like any other: an input is a method's name and its arguments."""
 
     def __init__(self) -> None:
-        self.clock = Clock(0.0)
+        self.clock = ManualClock(0.0)
         self.safety = Safety()
         self.settled = Settled()
 

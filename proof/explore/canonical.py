@@ -31,7 +31,7 @@ IGNORED: Mapping[str, frozenset[str]] = {
     "ProducerSide": frozenset({"counts", "ended"}),
     "ConsumerSide": frozenset({"bad_references", "other_prompts", "released"}),
     # It is set before each input, so its earlier value changes nothing.
-    "Clock": frozenset({"now"}),
+    "ManualClock": frozenset({"now"}),
 }
 UNORDERED: Mapping[str, frozenset[str]] = {
     # They are walked only when the producer shuts down and says Bye to everybody, in messages that are on their way

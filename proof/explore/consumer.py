@@ -15,8 +15,9 @@ from kvlease.engine.worker import LeaseWorker
 from kvlease.fence import FenceTable, Verdict
 from kvlease.fence.words import WORD_BYTES
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
+from kvlease.testing.clock import ManualClock
 from proof.explore.scale import CONFIG, Bounds, prompt
-from proof.explore.wire import CardPromise, Clock, DataPlane, Desk, ListedWords, new_verifier
+from proof.explore.wire import CardPromise, DataPlane, Desk, ListedWords, new_verifier
 
 ENDPOINT: Endpoint = ("p", 5600)
 ENGINE = "prefill"
@@ -44,7 +45,7 @@ class ConsumerEngine:
     """The engine of one consumer. An input is a tuple that begins with the name of a method here."""
 
     def __init__(self, incarnation: int, bounds: Bounds, now: float) -> None:
-        self.clock = Clock(now)
+        self.clock = ManualClock(now)
         self.facts: list[tuple[Any, ...]] = []
         self.desk = Desk(incarnation)
         self.leases = LeaseScheduler(
@@ -53,7 +54,7 @@ class ConsumerEngine:
         self.plane = DataPlane()
         self.landing = ListedWords(_CAPACITY)
         # Every read of a word ends here, so the verifier's own deadline never matters.
-        self.verifier = new_verifier(self.plane, self.landing, Clock(0.0))
+        self.verifier = new_verifier(self.plane, self.landing, ManualClock(0.0))
         self.worker = LeaseWorker(FenceTable(ListedWords(1)), self.verifier, self._fetch)
         self.workers = range(bounds.workers)
         self.tasks: dict[str, Task] = {}

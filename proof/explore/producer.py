@@ -6,6 +6,7 @@ through.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,9 +17,11 @@ from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
 from kvlease.engine.worker import LeaseWorker, Part
 from kvlease.protocol.effects import Revoke
+from kvlease.testing.clock import ManualClock
 from proof.explore.scale import CONFIG, Bounds, prompt
-from proof.explore.wire import Clock, DataPlane, Desk, ListedWords, WatchedTable, new_verifier, no_cards
+from proof.explore.wire import DataPlane, Desk, ListedWords, new_verifier, no_cards
 from proof.promises.safety import Violation
+from proof.promises.watched import WatchedTable
 
 Fact = tuple[Any, ...]
 TOKENS = (0xA1, 0xB2, 0xC3, 0xE4)
@@ -61,9 +64,9 @@ class Step:
 class Worker:
     """A worker, and what it knows of requests."""
 
-    def __init__(self, slots: int, blocks: int, note: Any) -> None:
-        self.table = WatchedTable(slots, note)
-        self.leases = LeaseWorker(self.table, new_verifier(DataPlane(), ListedWords(1), Clock(0.0)), no_cards)
+    def __init__(self, slots: int, blocks: int, watch: Callable[[int, int], None]) -> None:
+        self.table = WatchedTable(ListedWords(slots), watch)
+        self.leases = LeaseWorker(self.table, new_verifier(DataPlane(), ListedWords(1), ManualClock(0.0)), no_cards)
         self.contents = [0] * blocks
         """The token of the lease that each block was written for; 0 for none."""
         self.to_send: set[str] = set()
@@ -96,7 +99,7 @@ class ProducerEngine:
     """The engine of the producer. An input is a tuple that begins with the name of a method here."""
 
     def __init__(self, incarnation: int, bounds: Bounds, drawn: int, now: float) -> None:
-        self.clock = Clock(now)
+        self.clock = ManualClock(now)
         self.facts: list[Fact] = []
         self.desk = Desk(incarnation)
         self.side = ProducerSide(CONFIG, self.desk, bounds.workers, draw=Draw(drawn), clock=self.clock)
@@ -213,8 +216,11 @@ class ProducerEngine:
     def _fact(self, name: str, *arguments: object) -> None:
         self.facts.append((name, self.desk.incarnation, *arguments))
 
-    def _word_fact(self, worker: int, name: str, *arguments: object) -> None:
-        self._fact(name, worker, *arguments)
+    def _word_fact(self, worker: int, slot: int, token: int) -> None:
+        if token:
+            self._fact("armed", worker, slot, token)
+        else:
+            self._fact("cleared", worker, slot)
 
     def _outcome(self, offer: Any = None) -> tuple[Any, ...]:
         """Returns (facts, what the agent is told, what is offered)."""

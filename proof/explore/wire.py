@@ -10,23 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvlease.errors import CardUnavailable, PeerGone
-from kvlease.fence import AgentErrors, FenceTable, FenceVerifier
+from kvlease.fence import AgentErrors, FenceVerifier
 from kvlease.fence.words import WORD_BYTES
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 from kvlease.protocol.effects import Revoke
 from kvlease.protocol.messages import Probe, encode
+from kvlease.testing.clock import ManualClock
+from kvlease.testing.data_agent import OwnMemory
 
 _PROBE = encode(Probe())
-
-
-@dataclass(slots=True)
-class Clock:
-    """The clock of one part, in seconds; it is set before each input."""
-
-    now: float
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Wire:
@@ -200,25 +192,10 @@ class WordRead:
 
 
 @dataclass(slots=True)
-class DataPlane:
+class DataPlane(OwnMemory):
     """A worker's `DataAgent`. `reads` are under way, in the order in which they were posted."""
 
     reads: list[WordRead] = field(default_factory=list)
-
-    def get_reg_descs(self, descs: Any, mem_type: str) -> Any:
-        del mem_type
-        return descs
-
-    def register_memory(self, reg_list: Any, *, backends: list[str]) -> Any:
-        del backends
-        return reg_list
-
-    def deregister_memory(self, dereg_list: Any) -> None: ...
-
-    def get_xfer_descs(self, descs: Any, mem_type: str) -> Any:
-        del mem_type
-        [(address, _, _)] = descs
-        return address
 
     def initialize_xfer(self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str) -> WordRead:
         assert operation == "READ"
@@ -238,28 +215,11 @@ class DataPlane:
             self.reads.remove(handle)
 
 
-class WatchedTable(FenceTable):
-    """A fence table whose words are a list, and which notes every change of them."""
-
-    def __init__(self, slots: int, note: Callable[..., None]) -> None:
-        """`note` gets "armed", slot and token, or "cleared" and slot."""
-        super().__init__(ListedWords(slots))
-        self._note = note
-
-    def arm(self, slot: int, token: int) -> None:
-        super().arm(slot, token)
-        self._note("armed", slot, self.word(slot))
-
-    def clear(self, slot: int) -> None:
-        super().clear(slot)
-        self._note("cleared", slot)
-
-
 def no_cards(endpoint: Endpoint) -> "Future[LeaseCard]":
     """A producer's worker asks for no card."""
     raise AssertionError(endpoint)
 
 
-def new_verifier(plane: DataPlane, landing: ListedWords, clock: Clock) -> FenceVerifier:
+def new_verifier(plane: DataPlane, landing: ListedWords, clock: ManualClock) -> FenceVerifier:
     """Makes a verifier that waits for nothing."""
     return FenceVerifier(plane, landing, errors=_ERRORS, settle_us=0.0, lost_after_s=1e6, clock=clock)

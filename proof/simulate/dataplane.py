@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from kvlease.fence import AgentErrors, FenceTable, RegisteredWords
+from kvlease.fence import AgentErrors
 from kvlease.fence.words import WORD_BYTES
 from kvlease.simulation.chance import Chance
+from kvlease.testing.data_agent import OwnMemory
+from proof.promises.watched import WatchedTable
 from proof.simulate.clock import BoundedAgenda
 
 HANGING_POLL_S = 0.25
@@ -30,23 +32,6 @@ class SimReadError(Exception):
 
 
 SIM_ERRORS = AgentErrors((SimDisconnected, SimReadError), SimDisconnected)
-
-
-class WatchedTable(FenceTable):
-    """A fence table that reports every change of its words, whatever the code under test believes of them."""
-
-    def __init__(self, agent: "SimDataAgent", slots: int, watch: Callable[[int, int], None]) -> None:
-        """`watch` is called after each change with (slot, what its word holds now)."""
-        super().__init__(RegisteredWords(agent, slots))
-        self._watch = watch
-
-    def arm(self, slot: int, token: int) -> None:
-        super().arm(slot, token)
-        self._watch(slot, self.word(slot))
-
-    def clear(self, slot: int) -> None:
-        super().clear(slot)
-        self._watch(slot, self.word(slot))
 
 
 @dataclass(slots=True)
@@ -143,29 +128,13 @@ class _WordRead:
         self.state = "DONE"
 
 
-class SimDataAgent:
+class SimDataAgent(OwnMemory):
     """A worker's `kvlease.fence.DataAgent`: reads fence words of other workers over the `DataPlane`."""
 
     def __init__(self, plane: DataPlane, engine: str) -> None:
         self.alive = True
         self._plane = plane
         self._engine = engine
-
-    def get_reg_descs(self, descs: Any, mem_type: str) -> Any:
-        del mem_type
-        return descs
-
-    def register_memory(self, reg_list: Any, *, backends: list[str]) -> Any:
-        del backends
-        return reg_list
-
-    def deregister_memory(self, dereg_list: Any) -> None: ...
-
-    def get_xfer_descs(self, descs: Any, mem_type: str) -> Any:
-        del mem_type
-        [(address, length, _)] = descs
-        assert length == WORD_BYTES
-        return address
 
     def initialize_xfer(self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str) -> _WordRead:
         assert operation == "READ"

@@ -10,8 +10,9 @@ from kvlease.engine.producer import ProducerSide
 from kvlease.engine.worker import LeaseWorker
 from kvlease.fence import FenceVerifier, RegisteredWords
 from proof.promises.safety import Violation
+from proof.promises.watched import WatchedTable
 from proof.simulate.context import Context, Owner
-from proof.simulate.dataplane import SIM_ERRORS, Region, SimDataAgent, WatchedTable
+from proof.simulate.dataplane import SIM_ERRORS, Region, SimDataAgent
 from proof.simulate.requests import Prefill
 
 PREEMPTED = 0.02
@@ -191,7 +192,7 @@ class PrefillWorker:
         self._context = context
         data_agent = SimDataAgent(context.plane, engine.name)
         slots = context.config.fence_slots or context.plan.blocks
-        table = WatchedTable(data_agent, slots, self._word_changed)
+        table = WatchedTable(RegisteredWords(data_agent, slots), self._word_changed)
         verifier = FenceVerifier(data_agent, RegisteredWords(data_agent, 1), errors=SIM_ERRORS, clock=engine.clock)
         self.leases = LeaseWorker(table, verifier, engine.fetch_card)
         self.agent_name = f"{engine.incarnation:x}/{rank}"

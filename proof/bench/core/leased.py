@@ -6,6 +6,7 @@ from kvlease.agent.loop import POLL_S, LeaseAgent
 from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
 from kvlease.protocol.messages import VERSION, Ack, Hello, Message, Renew, Welcome, decode, encode, milliseconds, split
 from kvlease.testing.cards import MemoryCards
+from kvlease.testing.clock import ManualClock
 
 CONFIG = resolve({})
 """The settings of an operator who sets nothing: a term of 30 s, as stock's."""
@@ -52,21 +53,11 @@ class Desk:
         return [decode(payload) for payload in sent]
 
 
-class Clock:
-    """A clock of monotonic seconds that pass when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Agent:
     """One engine's agent, whose thread is never started, its desk and its clock."""
 
     def __init__(self, engine_id: str, incarnation: int, served: dict[Endpoint, LeaseCard]) -> None:
-        self.desk, self.clock = Desk(), Clock()
+        self.desk, self.clock = Desk(), ManualClock()
         self.core = LeaseAgent(
             CONFIG, engine_id, lambda _: self.desk, MemoryCards(served), incarnation=incarnation, clock=self.clock
         )

@@ -4,6 +4,32 @@ import ctypes
 from typing import Any
 
 from kvlease.fence import AgentErrors
+from kvlease.fence.words import WORD_BYTES
+
+
+class OwnMemory:
+    """The part of a `kvlease.fence.DataAgent` that deals in memory, where a process reads its own: nothing to register.
+
+    A description of memory is the address of its first byte.
+    """
+
+    __slots__ = ()
+
+    def get_reg_descs(self, descs: Any, mem_type: str) -> Any:
+        assert mem_type == "DRAM"
+        return tuple(descs)
+
+    def register_memory(self, reg_list: Any, *, backends: list[str]) -> Any:
+        assert backends == []
+        return reg_list
+
+    def deregister_memory(self, dereg_list: Any) -> None: ...
+
+    def get_xfer_descs(self, descs: Any, mem_type: str) -> Any:
+        assert mem_type == "DRAM"
+        [(address, length, device)] = descs
+        assert (length, device) == (WORD_BYTES, 0)
+        return address
 
 
 class FakeDisconnectError(Exception):
@@ -37,7 +63,7 @@ class FakeRead:
             self.state = "ERR"
 
 
-class FakeDataAgent:
+class FakeDataAgent(OwnMemory):
     """A stand-in for NIXL's agent. `reads`: all that were ever made, oldest first. `registered`: the memory that is
     registered now. `instant`: a read ends as it is posted. `refuse`, `refuse_transfer`, `refuse_release`: errors that
     the calls of these names raise."""
@@ -50,23 +76,12 @@ class FakeDataAgent:
         self.refuse_transfer: Exception | None = None
         self.refuse_release: Exception | None = None
 
-    def get_reg_descs(self, descs: Any, mem_type: str) -> Any:
-        assert mem_type == "DRAM"
-        return tuple(descs)
-
     def register_memory(self, reg_list: Any, *, backends: list[str]) -> Any:
-        assert backends == []
-        self.registered.append(reg_list)
+        self.registered.append(super().register_memory(reg_list, backends=backends))
         return reg_list
 
     def deregister_memory(self, dereg_list: Any) -> None:
         self.registered.remove(dereg_list)
-
-    def get_xfer_descs(self, descs: Any, mem_type: str) -> Any:
-        assert mem_type == "DRAM"
-        [(address, length, device)] = descs
-        assert (length, device) == (8, 0)
-        return address
 
     def initialize_xfer(self, operation: str, local_descs: Any, remote_descs: Any, remote_agent: str) -> FakeRead:
         assert operation == "READ"
