@@ -12,7 +12,7 @@ KvLeaseError
 
 
 class KvLeaseError(Exception):
-    """Whatever a caller of kvlease may want to catch."""
+    """The base of all errors of kvlease."""
 
 
 class ConfigError(KvLeaseError, ValueError):
@@ -39,7 +39,7 @@ class BadMessage(KvLeaseError, ValueError):
 
 
 class CardUnavailable(KvLeaseError):
-    """Nobody serves a lease card at this endpoint, or what is served is none."""
+    """Nobody serves a lease card at this endpoint, or what is served is not a lease card."""
 
 
 class PeerGone(KvLeaseError, ConnectionError):
@@ -51,11 +51,11 @@ class ImpossibleEvent(KvLeaseError, RuntimeError):
 
 
 def brief(value: object) -> str:
-    """What somebody sent, for an error message: it may be of any kind and size, the message is one short line."""
+    """Returns a value that somebody sent, of any kind and size, as at most 40 characters for an error message."""
     if isinstance(value, int) and value.bit_length() > 64:
         return "an integer beyond 64 bits"
     if isinstance(value, str):
-        # repr escapes what is not printable, lone surrogates and line ends among it.
+        # repr escapes what is not printable, lone surrogates and line ends included.
         text = repr(value[:40])
     else:
         text = repr(value) if isinstance(value, int | float | None) else f"a {type(value).__name__}"

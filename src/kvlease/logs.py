@@ -9,9 +9,10 @@ PERIOD_S = 60.0
 
 
 class OncePerPeriod(logging.Filter):
-    """Lets each logging call through once a period, and then says how many were left out since.
+    """Lets each logging call through once a period, and then says how many lines were left out since.
 
-    For loggers of what others do wrong. Kept by place in the code, so it holds as many entries as there are calls.
+    It is for loggers of what others do wrong. It counts by place in the code, so it holds as many entries as there are
+    logging calls.
     """
 
     def __init__(self, period_s: float = PERIOD_S) -> None:
@@ -33,7 +34,7 @@ class OncePerPeriod(logging.Filter):
 
 
 def bounded_logger(name: str) -> logging.Logger:
-    """A logger whose every call site speaks at most once a minute."""
+    """Returns a logger that writes at most one line a minute from each place in the code."""
     logger = logging.getLogger(f"{name}.bounded")
     if not logger.filters:
         logger.addFilter(OncePerPeriod())
@@ -42,7 +43,7 @@ def bounded_logger(name: str) -> logging.Logger:
 
 @contextmanager
 def silenced() -> Iterator[None]:
-    """Until left, nothing of kvlease is logged: where it runs under faults that are meant, which tell of themselves."""
+    """A context in which kvlease logs nothing: for runs under planned faults, which are reported by other means."""
     logger = logging.getLogger("kvlease")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

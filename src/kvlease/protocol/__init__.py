@@ -1,10 +1,10 @@
-"""The lease protocol, pure: no I/O, no thread, no clock. Every entry takes `now`; what is to be done comes out as
-effects. The simulator, the tests and the engines run this same code.
+"""The lease protocol, pure: no I/O, no thread, no clock. Every method that is called from outside takes `now`; what is
+to be done comes out as effects. The simulator, the tests and the engines run this same code.
 
     peer      both halves, and the order in which they hear
     lessor    the producer's half            lessee    the consumer's half
     claims    its records of consumers       tracking  its records of producers, watch: of its own engine
-    said      what an engine tells it        effects   what it asks its surroundings to do
+    said      what an engine tells it        effects   what it asks its owner to do
     states    the tables that drive it
     lease     a lease, and its reference     prompt    what a lease is good for
     messages  what crosses the wire          card      what the side channel serves

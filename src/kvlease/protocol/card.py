@@ -1,4 +1,4 @@
-"""The lease card: what a producer's side channel tells consumers about its leases (R6, R9)."""
+"""The lease card, which tells consumers how to reach a producer's lease agent and its fences (R6, R9)."""
 
 from typing import Annotated
 
@@ -13,13 +13,13 @@ Endpoint = tuple[str, int]
 MAX_CARD_BYTES = 1 << 18
 """The longest card: one with as many workers and versions as are allowed is shorter."""
 MAX_WORKERS = 4096
-"""Workers of one engine."""
+"""The most workers of one engine."""
 MAX_VERSIONS = 64
-"""Versions of the protocol that one engine speaks."""
+"""The most versions of the protocol that one engine speaks."""
 
 
 class WorkerFence(msgspec.Struct, frozen=True, array_like=True):
-    """Where one worker of the producer keeps its fence table."""
+    """The place of one producer worker's fence table."""
 
     pp_rank: U64
     """The worker's rank in pipeline parallelism."""
@@ -28,7 +28,7 @@ class WorkerFence(msgspec.Struct, frozen=True, array_like=True):
     base: U64
     """Virtual address of the first word, as registered with the worker's data agent."""
     slots: Annotated[int, msgspec.Meta(ge=0, le=MAX_SLOTS)]
-    """How many words there are; the table ends within the address space."""
+    """The number of words; the table ends within the address space."""
 
 
 class LeaseCard(msgspec.Struct, frozen=True, array_like=True):
@@ -37,18 +37,18 @@ class LeaseCard(msgspec.Struct, frozen=True, array_like=True):
     versions: Annotated[list[U64], msgspec.Meta(max_length=MAX_VERSIONS)]
     """Versions of the protocol that the producer speaks."""
     incarnation: U64
-    """The producer's own."""
+    """The producer's own incarnation."""
     address: Annotated[bytes, msgspec.Meta(max_length=MAX_ADDRESS_BYTES)]
-    """How the transport reaches the producer's lease agent, in the transport's own form."""
+    """The address of the producer's lease agent, in the transport's own form."""
     fences: Annotated[list[WorkerFence], msgspec.Meta(max_length=MAX_WORKERS)]
-    """Where each of its workers keeps its fence table."""
+    """The places of its workers' fence tables."""
 
     def encode(self) -> bytes:
         return msgspec.msgpack.encode(self)
 
     @classmethod
     def decode(cls, payload: bytes) -> "LeaseCard":
-        """Raises `BadMessage`, kind `card`."""
+        """Returns the card in `payload`. Raises `BadMessage`, kind `card`."""
         if len(payload) > MAX_CARD_BYTES:
             raise BadMessage("card", f"{len(payload)} B, at most {MAX_CARD_BYTES} are allowed")
         try:

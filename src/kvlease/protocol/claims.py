@@ -1,4 +1,4 @@
-"""What a producer keeps in mind of a consumer: its session, and what that claims."""
+"""The records that a producer keeps of its consumers: their sessions, and what these claim."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,7 +15,7 @@ class ConsumerView(NamedTuple):
     deadline: float
     claims: frozenset[int]
     unstated: frozenset[int]
-    """Of these, those that were not stated again since the last Hello."""
+    """The claims among them that were not stated again since the last Hello."""
     reopen: bool
     state: ConsumerState
 
@@ -26,25 +26,26 @@ class ConsumerSession:
 
     peer: int
     number: int
-    """Never given twice: a session that was forgotten and is opened again is another one, without claims."""
+    """The session's number, given only once: a session that is opened anew has another one, and no claims."""
     state: ConsumerState = ConsumerState.CLOSED
     seq: int = -1
-    """Of the last message applied. A repetition carries a new one, so what is not newer changes nothing (S4)."""
+    """The seq of the last message applied. A repetition carries a new one, so a seq that is not greater changes nothing
+    (S4)."""
     deadline: float = 0.0
-    """Of all that it claims; without claims, of the session itself."""
+    """The end of all that it claims; without claims, the end of the session itself."""
     looked_at: float = 0.0
-    """When its timer has it looked at: not after its deadline, and before it where that has moved on since."""
+    """The time at which its timer is due: not after its deadline, and before it where the deadline has moved since."""
     claims: set[int] = field(default_factory=set)
     unstated: set[int] = field(default_factory=set)
     """Claims from before the last Hello that were not stated again since; dropped one extension after it."""
     reopen: bool = False
-    """Claims of it were ended from here: its consumer is asked to say Hello and to state them all again."""
+    """True when the producer has ended claims of it: the consumer is to say Hello and to state all claims again."""
 
     def happen(self, event: ConsumerEvent) -> None:
         """The session goes where the table says."""
         self.state = after(CONSUMER, self.state, event)
 
     def snapshot(self) -> ConsumerView:
-        """What is known of it now."""
+        """Returns all that is known of the session now."""
         claims, unstated = frozenset(self.claims), frozenset(self.unstated)
         return ConsumerView(self.peer, self.number, self.seq, self.deadline, claims, unstated, self.reopen, self.state)

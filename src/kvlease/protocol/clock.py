@@ -12,15 +12,15 @@ Buckets = tuple[tuple[int, tuple[object, ...]], ...]
 TICK_S = 0.02
 """Deadlines are rounded up to this; an end is noticed at most this late."""
 _SPARE_TICKS = 64
-"""Entries of buckets that are gone, which are not worth a sweep."""
+"""The number of entries without a bucket that are too few to be worth removing."""
 
 
 class ForgivingClock:
-    """The lessor's own time, which stands still while the lessor does (R26).
+    """The lessor's own time, which stops while the lessor does (R26).
 
-    Whoever was not looking cannot tell a consumer that fell silent from one whose messages lie unread. All deadlines
-    are kept in this time, so a pause of the agent moves every one of them at the cost of one addition. Suspecting
-    oneself first is Lifeguard's rule (Dadgar et al. 2018).
+    An agent that was not running cannot tell a consumer that fell silent from one whose messages are still unread. All
+    deadlines are kept in this time, so a pause of the agent moves every one of them at the cost of one addition. A
+    member that suspects itself first is Lifeguard's rule (Dadgar et al. 2018).
     """
 
     def __init__(self, tolerance_s: float, now: float) -> None:
@@ -29,7 +29,7 @@ class ForgivingClock:
         self.forgiven_s = 0.0
 
     def read(self, now: float) -> float:
-        """The own time at `now` (monotonic, seconds). Every entry into the lessor reads it first."""
+        """Returns the lessor's own time at `now` (monotonic, seconds). Every method of the lessor reads it first."""
         gap = now - self._last
         if gap > self._tolerance_s:
             self.forgiven_s += gap - self._tolerance_s
@@ -37,12 +37,12 @@ class ForgivingClock:
         return self._last - self.forgiven_s
 
     def was_awake(self, now: float) -> None:
-        """There was no pause up to `now`, whatever the gap since the last reading."""
+        """Notes that there was no pause up to `now`, however long ago the last reading was."""
         self._last = max(self._last, now)
 
 
 class ExpiryQueue(Generic[K]):
-    """Deadlines by key; setting, moving and removing one costs O(1), in whatever order they come.
+    """Deadlines by key; setting, moving and removing one costs O(1), in any order.
 
     Deadlines are rounded up to ticks and kept in one bucket a tick, as in ZooKeeper's ExpiryQueue. So nothing depends
     on deadlines growing with the order of insertion, which renewals and mixed terms break (vllm 58222, 50789). A heap
@@ -64,13 +64,14 @@ class ExpiryQueue(Generic[K]):
         return key in self._tick_of
 
     def set(self, key: K, deadline: float) -> None:
-        """Let `key` be due at `deadline`, whatever was set before. A deadline in the past is due at once."""
+        """Makes `key` due at `deadline`, whatever was set before. A deadline in the past is due at once."""
         self._put(key, max(math.ceil(deadline / self._tick_s), self._next_tick))
 
     def hasten(self, key: K) -> None:
-        """Let `key` be due at the next call of `take_due`.
+        """Makes `key` due at the next call of `take_due`.
 
-        (Set to now, rounded up, it would be due at the next tick; and set again before each call, never.)
+        (A deadline of now, rounded up, would be due at the next tick; set again before each call, it would never be
+        due.)
         """
         self._put(key, self._next_tick)
 
@@ -87,7 +88,7 @@ class ExpiryQueue(Generic[K]):
             bucket[key] = None
 
     def discard(self, key: K) -> None:
-        """Forget `key`; a no-op when it is not here."""
+        """Forgets `key`; a no-op when it is not here."""
         tick = self._tick_of.pop(key, None)
         if tick is None:
             return
@@ -103,24 +104,24 @@ class ExpiryQueue(Generic[K]):
 
     @property
     def remembered_ticks(self) -> int:
-        """How many ticks are kept in mind, those whose bucket is gone included: a bounded multiple of the buckets."""
+        """The number of ticks in memory, those whose bucket is gone included: a bounded multiple of the buckets."""
         return len(self._ticks)
 
     def snapshot(self) -> tuple[tuple[int, tuple[K, ...]], ...]:
-        """Every bucket in the order of time: its tick, and its keys in the order in which they will be taken."""
+        """Returns every bucket in the order of time: its tick, and its keys in the order of their taking."""
         return tuple((tick, tuple(bucket)) for tick, bucket in sorted(self._buckets.items()))
 
     def next_due(self) -> float | None:
-        """When the first deadline is due, rounded up to its tick; None when there is none.
+        """Returns the time at which the first deadline is due, rounded up to its tick; None when there is none.
 
-        As exact as floats are: nothing may be due at the very time that this says, but a microsecond later it is.
+        The time is as exact as floats are: at that very time nothing may be due yet, but a microsecond later it is.
         """
         while self._ticks and self._ticks[0] not in self._buckets:
             heapq.heappop(self._ticks)
         return self._ticks[0] * self._tick_s if self._ticks else None
 
     def take_due(self, now: float) -> list[K]:
-        """Remove and return the keys whose deadline is not after `now`, earliest tick first."""
+        """Removes and returns the keys whose deadline is not after `now`, earliest tick first."""
         last = math.floor(now / self._tick_s)
         due: list[K] = []
         while self._ticks and self._ticks[0] <= last:
@@ -132,7 +133,7 @@ class ExpiryQueue(Generic[K]):
         return due
 
     def _note(self, tick: int) -> None:
-        """A new bucket. What stays of buckets that are gone is swept out before it outweighs the rest (R12)."""
+        """Notes the tick of a new bucket. Ticks without a bucket are removed before they outnumber the others (R12)."""
         if len(self._ticks) > 2 * len(self._buckets) + _SPARE_TICKS:
             self._ticks = list(self._buckets)
             heapq.heapify(self._ticks)

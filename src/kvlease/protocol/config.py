@@ -1,7 +1,7 @@
 """The settings of a lease, with derived defaults and errors that say what to write (R10).
 
-An operator sets the duration and is done; every other default follows from it, in the proportions that the lease was
-designed with (R2). Where the settings were written down is known to whoever reads them there, and says so in the error.
+An operator needs to set no more than the duration; every other default follows from it, in the proportions that the
+lease was designed with (R2). An error names the setting, but not the file that it came from: the caller knows that.
 """
 
 import difflib
@@ -20,33 +20,33 @@ DEFAULT_DURATION_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class LeaseConfig:
-    """How long things last, in seconds, and what is done. Make one with `resolve`, which derives what is not given and
+    """The settings of a lease: durations in seconds, and choices. `resolve` makes one, derives what is not given, and
     checks all."""
 
     duration_s: float
-    """The term of a lease: how long a prefill's blocks wait for a decode engine that nobody has heard of yet (R1)."""
+    """The term of a lease: the time for which a prefill's blocks wait for a decode engine to ask for them (R1)."""
     extension_s: float
-    """How far a renewal reaches: how long a decode engine's leases live after its last one has arrived (R2)."""
+    """The reach of a renewal: the time for which a decode engine's leases live after its last renewal arrived (R2)."""
     renew_interval_s: float
-    """How often a decode engine renews, with one message for all leases of a pair (R2)."""
+    """The time between a decode engine's renewals, each of them one message for all leases of a pair (R2)."""
     orphan_grace_s: float
-    """How long a dead decode engine's leases wait for another one to take over (R18, R23)."""
+    """The time for which a dead decode engine's leases wait for another one to take over (R18, R23)."""
     max_age_s: float
     """The age at which a lease ends, renewed or not (R25)."""
     stall_limit_s: float
-    """How long a decode engine may take over one step before it stops renewing (R25)."""
+    """The time that one step of a decode engine may take before the engine stops renewing (R25)."""
     probe_interval_s: float
-    """How often a silent prefill engine shows itself to a decode engine, and so learns of its death (R18)."""
+    """The time between the probes by which a silent prefill engine learns of a decode engine's death (R18)."""
     fence_slots: int | None
-    """How many leases can be out at once (R12)."""
+    """The most leases that can be out at once (R12)."""
     compare_media: bool = True
-    """Whether a prefill with images and the like is read only by a request with the same ones; false where decode
-    engines are given stand-ins for them (R35)."""
+    """True: a prefill with images and the like is read only by a request with the same ones. False: they are not
+    compared, where decode engines are given stand-ins for them (R35)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """What a setting is where it is not given: a number of seconds, or so many times another setting."""
+    """The default of a setting: a number of seconds, or a multiple of another setting."""
 
     number: float
     times: str = ""
@@ -56,7 +56,7 @@ class Default:
     """The key of a setting that it does not exceed."""
 
     def value(self, settings: Mapping[str, float]) -> float:
-        """Its value, in seconds, beside these settings, by key."""
+        """Returns the default, in seconds, given these other settings by key."""
         value = self.number * settings[self.times] if self.times else self.number
         return max(self.least, min(value, settings[self.most]) if self.most else value)
 
@@ -69,7 +69,7 @@ class Seconds:
     low: float
     high: float
     meaning: str
-    """What it is, in a few words, for an error."""
+    """The setting in a few words, for an error."""
     default: Default
 
 
@@ -107,14 +107,14 @@ SECONDS = (
     ),
     Seconds(PROBE_INTERVAL, 0.05, 60.0, "how often a producer probes its consumers", Default(0.25)),
 )
-"""In an order in which each default follows from those before it."""
+"""All settings in seconds, in an order in which each default follows from those before it."""
 FENCE_SLOTS = "kv_lease_fence_slots"
 COMPARE_MEDIA = "kv_lease_compare_media"
 KEYS = (*(setting.key for setting in SECONDS), FENCE_SLOTS, COMPARE_MEDIA)
 
 
 def resolve(settings: Mapping[str, object]) -> LeaseConfig:
-    """The configuration that these settings make. Keys without the prefix `kv_lease_` are not ours and are ignored.
+    """Returns the configuration that these settings make. Keys without the prefix `kv_lease_` are ignored.
 
     Raises `ConfigError`, which names the key, its value, what is allowed, and an example as JSON.
     """
@@ -137,7 +137,7 @@ def resolve(settings: Mapping[str, object]) -> LeaseConfig:
 
 
 def _with_defaults(given: Mapping[str, float]) -> dict[str, float]:
-    """All seconds by key, those that are not given derived."""
+    """Returns all settings in seconds by key, with defaults for those that are not given."""
     seconds: dict[str, float] = {}
     for setting in SECONDS:
         seconds[setting.key] = given[setting.key] if setting.key in given else setting.default.value(seconds)

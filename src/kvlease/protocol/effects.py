@@ -1,4 +1,4 @@
-"""What the protocol asks its surroundings to do: events out, as in a sans-I/O library.
+"""The effects: all that the protocol asks its owner to do, as in a sans-I/O library.
 
 Lessor and lessee never act; they return these, in the order in which they are to be carried out.
 """
@@ -41,7 +41,7 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Revoke:
-    """Producer: clear the lease's word in every worker, then free its blocks, then say `Cleared`."""
+    """The producer's lease is over: clear its word in every worker, then free its blocks, then say `Cleared`."""
 
     token: int
     cause: Cause
@@ -49,7 +49,7 @@ class Revoke:
 
 @dataclass(frozen=True, slots=True)
 class Lose:
-    """Consumer: the lease of this request is lost; its blocks must not be read."""
+    """The consumer's lease for this request is lost: its blocks must not be read."""
 
     holder: str
 

@@ -10,19 +10,20 @@ from kvlease.protocol.prompt import Fingerprint
 from kvlease.protocol.states import LEASE, Cause, LeaseEvent, LeaseState, impossible
 
 REF_VERSION = 2
-"""Of the reference: 2 since it says what was computed. Another is refused, and its prompt computed again."""
+"""The version of the reference: 2 since it says what was computed. Another is refused, and its prompt computed
+again."""
 MAX_SLOTS = 1 << 24
-"""Words in a worker's fence table."""
+"""The most words in a worker's fence table."""
 MAX_TOKENS = 1 << 40
-"""Tokens of a prompt: far more than any model takes."""
+"""The most tokens of a prompt: far more than any model takes."""
 MAX_TERM_MS = 24 * 3600 * 1000
-"""The longest term in a reference: one beyond a day is a typing error or an attack on somebody's memory."""
+"""The longest term in a reference: more than a day is a typing error, or an attack on an engine's memory."""
 RANGES: Mapping[str, tuple[int, int]] = {
     "slot": (0, MAX_SLOTS - 1),
     "term_ms": (1, MAX_TERM_MS),
     "prompt_tokens": (1, MAX_TOKENS),
 }
-"""What a reference has as whole numbers: the least and the greatest."""
+"""The whole numbers in a reference: the least and the greatest value of each."""
 _HEX_U64 = re.compile(r"[0-9a-f]{16}")
 
 
@@ -45,14 +46,14 @@ class Lease:
     token: int
     granted_at: float
     deadline: float
-    """Of the grant itself, or of a stock consumer's last heartbeat; claims have the deadlines of their sessions."""
+    """The end of the grant's term, or of a stock consumer's last heartbeat's; claims end with their sessions."""
     state: LeaseState = LeaseState.PREPARED
     claims: tuple[int, ...] = ()
-    """The sessions (consumer incarnations) that claim it. Nearly always one: a set would take 160 B more."""
+    """The sessions (consumer incarnations) that claim it: nearly always one, and a set would take 160 B more."""
 
     def happen(self, event: LeaseEvent) -> Cause | None:
-        """The lease goes where the table says; returns the cause of its end where that is decided now."""
-        # Not by `after`, whose call would cost as much again: each lease comes through here four times.
+        """Moves the lease to the state that the table gives; returns the cause of its end if that is decided now."""
+        # `after` is not called, since that would double the cost: each lease comes through here four times.
         try:
             self.state, cause = LEASE[self.state, event]
         except KeyError:
@@ -60,7 +61,7 @@ class Lease:
         return cause
 
     def snapshot(self) -> LeaseView:
-        """What is known of it now."""
+        """Returns all that is known of the lease now."""
         return LeaseView(self.token, self.state, self.granted_at, self.deadline, self.claims)
 
 
@@ -69,18 +70,19 @@ class LeaseRef:
     """The name of a lease outside its producer; it travels as JSON, the `kv_lease` of an offer."""
 
     incarnation: int
-    """The producer's lease agent, u64."""
+    """The incarnation of the producer's lease agent, u64."""
     token: int
     """The permission to renew, to drop and to read, u64, not 0."""
     slot: int
     """The place of the lease's word in the producer's fence tables."""
     term_ms: int
-    """The initial term, as a duration."""
+    """The initial term, in milliseconds."""
     prompt: Fingerprint
-    """What was computed; the lease is good for no other (R35)."""
+    """The fingerprint of what was computed; the lease is good for no other prompt (R35)."""
 
     def to_params(self) -> dict[str, str | int]:
-        """As JSON that keeps all bits: u64 as 16 hex digits, since JSON numbers are exact only up to 2^53."""
+        """Returns it as JSON that keeps all bits: u64 as 16 hex digits, since JSON numbers are exact only up to
+        2^53."""
         return {
             "version": REF_VERSION,
             "incarnation": f"{self.incarnation:016x}",
@@ -94,7 +96,7 @@ class LeaseRef:
 
     @classmethod
     def from_params(cls, params: object) -> "LeaseRef":
-        """Read what a router or client handed over, which may be anything. Raises `BadReference`."""
+        """Reads what a router or client handed over, which may be anything. Raises `BadReference`."""
         if not isinstance(params, Mapping):
             raise BadReference(f"kv_lease is {brief(params)}, it must be the object that the producer returned")
         version = params.get("version")

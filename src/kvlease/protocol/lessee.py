@@ -1,12 +1,12 @@
-"""The consumer's half of the protocol: what is still wanted, from whom, and what is lost.
+"""The consumer's half of the protocol: the leases that are wanted here, their producers, and the leases that are lost.
 
-Pure: no I/O, no thread, no clock. Every entry takes `now` (monotonic seconds); what is to be done is collected by
+It is pure: no I/O, no thread, no clock. Its methods take `now` (monotonic seconds); what is to be done is collected by
 `take_effects`. There is one session for each producer incarnation, and its leases are renewed together with one small
 message (R5, R21).
 
-What changed is sent in a **window** that is repeated, under a new seq each time, until any of its copies is
-acknowledged; only then comes the next one. So loss, repetition and reordering are harmless (S4), and 10,000 claims are
-with the producer after a dozen round trips.
+Changes are sent in a **window** that is repeated, under a new seq each time, until any of its copies is acknowledged;
+only then comes the next one. So loss, repetition and reordering are harmless (S4), and 10,000 claims reach the producer
+within a dozen round trips.
 """
 
 from collections import Counter
@@ -36,16 +36,16 @@ from kvlease.protocol.watch import EngineWatch
 
 
 class LesseeSnapshot(NamedTuple):
-    """A consumer's half."""
+    """The state of a consumer's half at a moment."""
 
     incarnation: int
     sessions: tuple[ProducerView, ...]
     holders: Mapping[str, tuple[int, int]]
-    """Local requests to (producer, token)."""
+    """The lease of each local request: (producer, token)."""
     lost: frozenset[str]
-    """Local requests whose lease is lost."""
+    """The local requests whose lease is lost."""
     timers: Mapping[str, Buckets]
-    """By what they end: pauses (of a session), lingering (of a lease without a holder)."""
+    """The timers by what they end: pauses (of a session), lingering (of a lease without a holder)."""
     effects: int
 
 
@@ -70,7 +70,7 @@ class Lessee:
         self._address = address
         self._engine = EngineWatch(stall_limit_s, timing.paused_after_s, now)
         self._withheld: set[int] = set()
-        """Producers that were not renewed, since the engine stands still."""
+        """The producers to which no renewal was sent, since the engine stands still."""
         self._lease_of: dict[str, tuple[int, int]] = {}
         self._lost: set[str] = set()
         self._timers: ExpiryQueue[int] = ExpiryQueue(now)
@@ -79,14 +79,14 @@ class Lessee:
         self._effects: list[Effect] = []
 
     def take_effects(self) -> list[Effect]:
-        """What is to be done, in this order; each is handed out once."""
+        """Returns what is to be done, in this order; each effect is handed out once."""
         effects, self._effects = self._effects, []
         return effects
 
     # -- what the engine says ------------------------------------------------------------------------------------
 
     def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool, now: float) -> None:
-        """The local request `holder` wants this lease; from here on it is renewed (R8).
+        """The local request `holder` wants this lease, which is renewed from now on (R8).
 
         `endpoint` is the producer's side channel. `siblings`: others of the same request (n > 1) may come for it.
         """
@@ -116,7 +116,7 @@ class Lessee:
         self.counts["tracked"] += 1
 
     def untrack(self, holder: str, now: float) -> None:
-        """The request has its data, or does not want it any more; a no-op for a request that is not tracked."""
+        """The request has its data, or does not need it any more; a no-op for a request that is not tracked."""
         self._lost.discard(holder)
         key = self._lease_of.pop(holder, None)
         if key is None:
@@ -133,7 +133,7 @@ class Lessee:
     def progress(self, at: float, *, stepping: bool = True) -> None:
         """The engine began its latest step at `at`, or (not `stepping`) has ended it then and begun no other.
 
-        Nothing is renewed for an engine that stands still (R25). It goes on at once when the engine does.
+        Nothing is renewed for an engine that stands still (R25); renewals go on as soon as the engine does.
         """
         if not self._engine.hear(at, stepping):
             return
@@ -142,7 +142,7 @@ class Lessee:
         self._withheld.clear()
 
     def standing(self, holder: str, now: float) -> Standing | None:
-        """What is known of this request's lease; None when it is not tracked."""
+        """Returns what is known of this request's lease; None when it is not tracked."""
         if holder in self._lost:
             return Standing.LOST
         key = self._lease_of.get(holder)
@@ -153,7 +153,7 @@ class Lessee:
         return Standing.HELD if held else Standing.TRACKED
 
     def close(self) -> None:
-        """The engine shuts down: say Bye to every producer."""
+        """The engine shuts down: says Bye to every producer."""
         for session in list(self.sessions.values()):
             for token in list(session.leases):
                 self._forget(session, token)
@@ -162,7 +162,7 @@ class Lessee:
     # -- what producers say --------------------------------------------------------------------------------------
 
     def receive(self, producer: int, message: FromProducer, now: float) -> None:
-        """A message of the producer whose incarnation is `producer`."""
+        """Takes a message of the producer whose incarnation is `producer`."""
         session = self.sessions.get(producer)
         if session is None:
             self.counts["late.no_session"] += 1
@@ -176,21 +176,21 @@ class Lessee:
                 for token in message.tokens:
                     self._lose(session, token)
                 if session.state is ProducerState.OPEN and session.idle:
-                    # The next renewal, which would find it idle, may be as far away as this producer likes.
+                    # It would be found idle at the next renewal, but the producer chooses how far away that is.
                     self._timers.set(producer, now + self.timing.idle_s)
             case Bye(seq) if seq:
-                # Of the peer's other half, our consumer: the lessor of this engine hears it.
+                # This is the Bye of the peer as our consumer, which the lessor of this engine hears.
                 pass
             case Bye():
                 for token in list(session.leases):
                     self._lose(session, token)
                 self._end(session, ProducerEvent.BYE)
             case Probe():
-                # It did its work when it was sent: the producer's transport knows whether we live.
+                # A Probe needs no answer: when it was sent, the producer's transport learned whether this engine lives.
                 pass
 
     def card_fetched(self, endpoint: Endpoint, card: LeaseCard | None, now: float) -> None:
-        """The answer to a `Fetch`: the card served at `endpoint`, or None when nobody answered."""
+        """Takes the answer to a `Fetch`: the card served at `endpoint`, or None when nobody answered."""
         for session in [s for s in self.sessions.values() if s.fetching and s.endpoint == endpoint]:
             session.fetching = False
             if card is None:
@@ -205,7 +205,7 @@ class Lessee:
                 self._greet(session, now)
 
     def peer_lost(self, producer: int, now: float) -> None:
-        """The transport cannot reach this producer. Dead or cut off: look for it again while somebody wants it."""
+        """The transport cannot reach this producer, dead or cut off: it is looked for while somebody wants a lease."""
         session = self.sessions.get(producer)
         if session is None or session.state is ProducerState.SEEKING:
             return
@@ -255,14 +255,14 @@ class Lessee:
     # -- what time does ------------------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
-        """When `advance` has something to do next, if nothing comes before; None while there is nothing to wait for."""
+        """Returns the time at which `advance` has something to do, unless something arrives before; None for never."""
         if not self.sessions:
             return None
         dues = [due for timers in (self._timers, self._lingering) if (due := timers.next_due()) is not None]
         return min(dues) if dues else None
 
     def advance(self, now: float) -> None:
-        """Send what is due. Call it after all arrived messages were received."""
+        """Sends what is due. It is called after all arrived messages were received."""
         if not self.sessions:
             return
         for key in self._lingering.take_due(now):
@@ -272,7 +272,7 @@ class Lessee:
             if session.leases:
                 session.wanted_at = now
             elif now - session.wanted_at > self.timing.idle_s:
-                # Only drops are left, and it does not acknowledge them.
+                # Only drops are left, and the producer does not acknowledge them.
                 self._leave(session)
                 continue
             match session.state:
@@ -286,7 +286,7 @@ class Lessee:
     def _fetch(self, session: ProducerSession) -> None:
         tried = all(place.failures >= self.timing.tries for place in session.places.values())
         if session.idle or (tried and not session.leases):
-            # Nobody here wants anything of it; what drops it has not heard of, its own clock will do.
+            # Nobody here wants a lease of this producer; its own clock ends those whose drops it has not heard.
             self._end(session, ProducerEvent.LEAVE)
         elif not session.fetching:
             session.fetching = True
@@ -309,7 +309,7 @@ class Lessee:
             session.tries = 0
             self._greet(session, now)
         elif session.leases and self._engine.stands_still(now):
-            # Its producers should have their memory back. (One that wants nothing is idle, and may drop.)
+            # The engine stands still, so its producers should have their memory back. (Without leases, drops are sent.)
             self.counts["renewals_withheld"] += 1
             self._withheld.add(session.producer)
             self._timers.set(session.producer, now + session.interval_s)
@@ -327,7 +327,7 @@ class Lessee:
     # -- who asks ------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> LesseeSnapshot:
-        """All that this half knows."""
+        """Returns all that this half knows."""
         return LesseeSnapshot(
             self.incarnation,
             tuple(session.snapshot() for session in self.sessions.values()),
@@ -340,7 +340,7 @@ class Lessee:
     # -- how it is kept ------------------------------------------------------------------------------------------
 
     def _stamp(self, session: ProducerSession, now: float) -> int:
-        """The next seq, noted as sent now, and to be followed by another copy unless it is answered."""
+        """Returns the next seq, notes it as sent now, and sets the timer for a copy in case there is no answer."""
         seq = self._next_seq()
         session.tries += 1
         session.sent_at[seq] = now
@@ -358,7 +358,7 @@ class Lessee:
         return self._seq
 
     def _soon(self, session: ProducerSession) -> None:
-        """There is something to say: at once, unless an answer is being waited for."""
+        """Has the pending changes sent at once, unless an answer is being waited for."""
         if session.state is ProducerState.OPEN and session.window is None:
             self._timers.hasten(session.producer)
 
@@ -380,7 +380,7 @@ class Lessee:
             self._effects.append(Lose(holder))
 
     def _forget(self, session: ProducerSession, token: int) -> list[str]:
-        """Stop tracking the lease; returns who held it."""
+        """Stops tracking the lease; returns the requests that held it."""
         holders = sorted(session.leases.pop(token).holders)
         session.pending.pop(token, None)
         self._lingering.discard((session.producer, token))
@@ -398,14 +398,14 @@ class Lessee:
             session.window = None
 
     def _seek(self, session: ProducerSession, event: ProducerEvent, now: float) -> None:
-        """Look for it (again): at once where it was found last, then ever more slowly in each place."""
+        """Looks for the producer again: at once where it was found last, then with growing pauses in each place."""
         session.happen(event)
         session.tries = 0
         session.sent_at.clear()
         self._timers.set(session.producer, session.look_again(now, self.timing))
 
     def _leave(self, session: ProducerSession) -> None:
-        """Nobody here wants anything of this producer any more."""
+        """Ends a session of whose producer nobody here wants anything any more."""
         if session.state is ProducerState.OPEN:
             self._effects.append(Send(session.producer, Bye(self._next_seq())))
         self._end(session, ProducerEvent.LEAVE)

@@ -1,8 +1,8 @@
-"""The producer's half of the protocol: what was granted, who still wants it, and when it ends.
+"""The producer's half of the protocol: the leases that were granted, who still wants them, and when they end.
 
-Pure: no I/O, no thread, no clock. Every entry takes `now` (monotonic seconds) and returns nothing; what is to be done
-is collected by `take_effects`. The owner feeds it every arrived message first and calls `advance` last, so that nothing
-ends while the message that would have saved it lies unread.
+It is pure: no I/O, no thread, no clock. Its methods take `now` (monotonic seconds) and return nothing; what is to be
+done is collected by `take_effects`. The owner gives it every arrived message first and calls `advance` last, so that no
+lease ends while the message that would have saved it is still unread.
 
 A renewal costs O(1) at any number of leases (R21): it moves the deadline of its session, and a lease lives as long as
 one of the sessions that claim it (Gray and Cheriton 1989 give one term to many objects in the same way).
@@ -36,15 +36,15 @@ from kvlease.protocol.timing import TIMING, Timing
 
 
 class LessorSnapshot(NamedTuple):
-    """A producer's half."""
+    """The state of a producer's half at a moment."""
 
     incarnation: int
     leases: tuple[LeaseView, ...]
     sessions: tuple[ConsumerView, ...]
     timers: Mapping[str, Buckets]
-    """By what they end: leases, sessions, probes (pauses in which nothing was said), restatements."""
+    """The timers by what they end: leases, sessions, probes (pauses in which nothing was said), restatements."""
     effects: int
-    """What is to be done and was not taken yet."""
+    """The number of effects that were not taken yet."""
 
 
 class Lessor:
@@ -67,7 +67,7 @@ class Lessor:
         self._effects: list[Effect] = []
 
     def take_effects(self) -> list[Effect]:
-        """What is to be done, in this order; each is handed out once."""
+        """Returns what is to be done, in this order; each effect is handed out once."""
         effects, self._effects = self._effects, []
         return effects
 
@@ -94,15 +94,15 @@ class Lessor:
         self._set_lease_timer(lease)
 
     def abort(self, token: int, now: float) -> None:
-        """What was granted is not handed to anybody after all (an earlier sibling of a request with n > 1)."""
+        """The lease is not handed to anybody after all (that of an earlier sibling of a request with n > 1)."""
         t = self._clock.read(now)
         lease = self.leases.get(token)
         if lease is not None and lease.state is LeaseState.GRANTED:
             self._revoke(lease, LeaseEvent.ABORT, t)
 
     def cleared(self, token: int, now: float) -> None:
-        """Every worker has cleared the word and let go of the blocks: after a `Revoke`, or since a stock consumer
-        reported to each of them that it has read."""
+        """Every worker has cleared the word and let go of the blocks: after a `Revoke`, or because a stock consumer has
+        told each of them that it has read."""
         t = self._clock.read(now)
         lease = self.leases.pop(token, None)
         if lease is None:
@@ -113,7 +113,7 @@ class Lessor:
             self.counts[f"ends.{cause}"] += 1
 
     def close(self, now: float) -> None:
-        """The engine shuts down: say Bye to every consumer."""
+        """The engine shuts down: says Bye to every consumer."""
         t = self._clock.read(now)
         for session in list(self.sessions.values()):
             self._effects.append(Send(session.peer, Bye()))
@@ -122,7 +122,7 @@ class Lessor:
     # -- what consumers say --------------------------------------------------------------------------------------
 
     def receive(self, peer: int, message: FromConsumer, now: float) -> None:
-        """A message of the consumer whose incarnation is `peer`."""
+        """Takes a message of the consumer whose incarnation is `peer`."""
         t = self._clock.read(now)
         match message:
             case Hello():
@@ -133,7 +133,7 @@ class Lessor:
                 self._on_bye(peer, message, t)
 
     def peer_lost(self, peer: int, now: float) -> None:
-        """The transport says that this consumer's process is dead: only the grace is left to its claims (R18)."""
+        """The transport says that this consumer's process is dead: its claims end after the grace (R18)."""
         t = self._clock.read(now)
         session = self.sessions.get(peer)
         if session is None or session.state is ConsumerState.DEAD:
@@ -149,7 +149,7 @@ class Lessor:
             self.counts["refused.hello_sender"] += 1
             return
         if hello.version != VERSION:
-            # It could not read our Welcome; it should have seen that on the lease card.
+            # The consumer could not read our Welcome; it should have seen that on the lease card.
             self.counts["refused.hello_version"] += 1
             return
         session = self.sessions.get(peer)
@@ -168,16 +168,16 @@ class Lessor:
         self._send(session, self._welcome(session), t)
 
     def _open(self, session: ConsumerSession, seq: int, t: float) -> None:
-        """A consumer that says Hello again states all its claims again; what it leaves out lapses an extension later.
+        """Opens the session. A consumer that says Hello again states its claims again; others lapse an extension later.
 
-        So nothing is lost in between, and nothing that an old message had put here stays for ever.
+        So no claim is lost in between, and none that came with an old message is kept for ever.
         """
         session.happen(ConsumerEvent.HELLO)
         session.seq = seq
         session.reopen = False
         if session.claims:
             if session.state is ConsumerState.RESTING:
-                # It was taken for dead, and what it claimed is still held.
+                # The consumer was reported dead, and what it claimed is still held.
                 session.happen(ConsumerEvent.CLAIM)
             session.unstated = set(session.claims)
             self._restate_timers.set(session.peer, t + self.config.extension_s)
@@ -197,7 +197,7 @@ class Lessor:
     def _on_renew(self, peer: int, renew: Renew, t: float) -> None:
         session = self.sessions.get(peer)
         if session is None or session.state is ConsumerState.DEAD or session.number != renew.session:
-            # Nobody to answer: the missing Ack makes a living consumer say Hello again.
+            # There is no session to answer in: without an Ack, a living consumer says Hello again.
             self.counts["late.no_session"] += 1
             return
         if renew.seq <= session.seq:
@@ -228,7 +228,7 @@ class Lessor:
         return True
 
     def _drop(self, session: ConsumerSession, token: int, t: float) -> None:
-        """The consumer is through with the lease. Its token is the permission, whether or not its claim ever came."""
+        """The consumer does not need the lease any more. The token is the permission, even if no claim ever came."""
         self.counts["drops"] += 1
         lease = self._live(token)
         if lease is None:
@@ -252,10 +252,10 @@ class Lessor:
     # -- what time does ------------------------------------------------------------------------------------------
 
     def next_due(self) -> float | None:
-        """When `advance` has something to do next, if nothing comes before; None while there is nothing to wait for.
+        """Returns the time at which `advance` has something to do, unless something arrives before; None for never.
 
-        Until then it is to be called all the same, at least every `Timing.lag_tolerance_s`: a longer gap is a pause
-        (R26). Or the owner says that there was none.
+        The owner calls `advance` before that as well, at least every `Timing.lag_tolerance_s`, since a longer gap is a
+        pause (R26); or it says with `was_awake` that there was none.
         """
         if not self.leases and not self.sessions:
             return None
@@ -264,11 +264,11 @@ class Lessor:
         return min(dues) + self._clock.forgiven_s if dues else None
 
     def was_awake(self, now: float) -> None:
-        """The owner has looked all the time up to `now`, as a driver of many lessors may know without calling each."""
+        """Notes that there was no pause up to `now`, as an owner of many lessors may know without calling each."""
         self._clock.was_awake(now)
 
     def advance(self, now: float) -> None:
-        """End what is over, and probe who was not spoken to. Call it after all arrived messages were received."""
+        """Ends what is over and probes consumers that were sent nothing. Call it after all arrived messages."""
         t = self._clock.read(now)
         if not self.leases and not self.sessions:
             return
@@ -291,7 +291,7 @@ class Lessor:
 
     def _session_due(self, session: ConsumerSession, t: float) -> None:
         if session.deadline > t:
-            # It has moved on since the timer was set.
+            # The deadline has moved since the timer was set.
             self._look_at(session, session.deadline)
             return
         if session.state is ConsumerState.ACTIVE:
@@ -304,7 +304,7 @@ class Lessor:
         self._end_session(session, ConsumerEvent.TIMEOUT, t)
 
     def _orphan(self, session: ConsumerSession, t: float) -> None:
-        """Nobody took over from a dead consumer. What is left of the grant's own term is nobody's wish any more."""
+        """Ends a dead consumer's leases that nobody has taken over, even if the term of their grant still runs."""
         for token in list(session.claims):
             lease = self.leases[token]
             self._unclaim(session, lease, t)
@@ -312,7 +312,7 @@ class Lessor:
                 self._revoke(lease, LeaseEvent.ORPHAN, t)
 
     def _lapse_claims(self, session: ConsumerSession, t: float) -> None:
-        """Renewals stopped: the claims are void. The session stays for a while, to tell its consumer should it wake."""
+        """Voids the claims of a consumer that stopped renewing. Its session stays, to tell it so if it wakes."""
         self.counts["lapses"] += 1
         gone = []
         for token in list(session.claims):
@@ -325,7 +325,7 @@ class Lessor:
             self._send(session, Gone(part), t)
 
     def _lapse(self, lease: Lease, t: float) -> bool:
-        """The last claim is void: the lease is over unless the term of its grant is still running."""
+        """Ends a lease whose last claim is void, unless the term of its grant still runs. Tells whether it is over."""
         if lease.deadline > t:
             lease.happen(LeaseEvent.UNCLAIM)
             self._set_lease_timer(lease)
@@ -334,21 +334,21 @@ class Lessor:
         return True
 
     def _lease_due(self, lease: Lease, t: float) -> None:
-        # The timer of a claimed lease is its age; comparing the floats once more could miss it by their rounding.
+        # A claimed lease's timer is its age: comparing the floats again could fail by their rounding.
         if not lease.claims and lease.granted_at + self.config.max_age_s > t:
             self._revoke(lease, LeaseEvent.EXPIRE, t)
             return
         claimed_by = lease.claims
         self._revoke(lease, LeaseEvent.AGE, t)
         for peer in claimed_by:
-            # Should Gone be lost, stating all claims again brings it to light (R20).
+            # If Gone is lost, the consumer learns of it when it states all claims again (R20).
             self.sessions[peer].reopen = True
             self._send(self.sessions[peer], Gone([lease.token]), t)
 
     # -- who asks ------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> LessorSnapshot:
-        """All that this half knows."""
+        """Returns all that this half knows."""
         timers = {
             "leases": self._lease_timers,
             "sessions": self._session_timers,
@@ -366,7 +366,7 @@ class Lessor:
     # -- how it is kept ------------------------------------------------------------------------------------------
 
     def _live(self, token: int) -> Lease | None:
-        """The lease, while it can be renewed and dropped."""
+        """Returns the lease while it can be renewed and dropped, else None."""
         lease = self.leases.get(token)
         return None if lease is None or lease.state is LeaseState.REVOKING else lease
 
@@ -375,7 +375,7 @@ class Lessor:
         self._lease_timers.set(lease.token, oldest if lease.claims else min(lease.deadline, oldest))
 
     def _extend_session(self, session: ConsumerSession, t: float) -> None:
-        # One that claims nothing is kept for longer: its consumer may claim again at any time.
+        # A session without claims is kept for longer: its consumer may claim again at any time.
         idle_s = 0.0 if session.claims else self.timing.session_idle_s
         self._set_deadline(session, t + max(self.config.extension_s, idle_s))
 
@@ -394,7 +394,7 @@ class Lessor:
         lease.claims = tuple(peer for peer in lease.claims if peer != session.peer)
         if session.state is ConsumerState.ACTIVE and not session.claims:
             session.happen(ConsumerEvent.UNCLAIM)
-            # Its death would free nothing. A fleet has more sessions at rest than leases out.
+            # A session at rest is not probed: its consumer's death would free nothing, and a fleet has many of them.
             self._probe_timers.discard(session.peer)
             self._extend_session(session, t)
 
@@ -404,7 +404,8 @@ class Lessor:
             self._unclaim(self.sessions[peer], lease, t)
 
     def _revoke(self, lease: Lease, event: LeaseEvent, t: float) -> None:
-        """No renewal is accepted from here on; the blocks are free when every worker has cleared the fence (S2)."""
+        """Revokes the lease: it cannot be renewed any more, and its blocks are free once every worker has cleared its
+        word (S2)."""
         self._detach(lease, t)
         cause = lease.happen(event)
         assert cause is not None

@@ -1,7 +1,7 @@
-"""One lease agent's protocol, both halves of it, and the order in which they hear: sans-I/O.
+"""Both halves of one lease agent's protocol, and the order in which they are told what happened: sans-I/O.
 
-What comes in is what the engine said, what has arrived, and the time; what comes out are effects, to be carried out in
-their order. Whoever drives it (an engine's agent, a simulation, an exploration, a test) needs no more rules than that.
+Its input is what the engine said, what has arrived, and the time; its output are effects, to be carried out in their
+order. Its owner (an engine's agent, a simulation, an exploration, a test) needs no other rules.
 """
 
 from collections.abc import Iterable
@@ -18,18 +18,18 @@ from kvlease.protocol.timing import TIMING, Timing
 
 
 class PeerSnapshot(NamedTuple):
-    """What a peer knows at a moment."""
+    """The state of a peer at a moment."""
 
     lessor: LessorSnapshot
     lessee: LesseeSnapshot
     links: frozenset[int]
-    """Incarnations that it is connected with."""
+    """The incarnations that it is connected with."""
 
 
 class Peer:
     """A lessor and a lessee with one name on the network. Not thread-safe: one thread owns it.
 
-    Attributes: `lessor` and `lessee`, to look at.
+    Attributes: `lessor` and `lessee`, for reading only.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class Peer:
         now: float,
         timing: Timing = TIMING,
     ) -> None:
-        """`address`: the transport's own, for other agents; `now`: monotonic seconds."""
+        """`address`: where the transport is reached by other agents; `now`: monotonic seconds."""
         self.incarnation = incarnation
         self.lessor = Lessor(config, incarnation, now, timing)
         self.lessee = Lessee(engine_id, incarnation, address, config.stall_limit_s, now, timing)
         self._links: dict[int, set[str]] = {}
-        """Which half talks to whom: both may talk to the same engine."""
+        """The halves (of this peer) that use each link: both may talk to the same engine."""
 
     def turn(
         self,
@@ -56,12 +56,12 @@ class Peer:
         cards: Iterable[tuple[Endpoint, LeaseCard | None]] = (),
         progress: Progress | None = None,
     ) -> list[Effect]:
-        """One turn: the engine's word, then all that arrived, then what time does. Returns what is to be done.
+        """Takes one turn: what the engine said, then all that arrived, then what is due. Returns what is to be done.
 
-        In this order, since a claim must not come before its grant, and nothing may end while the message that would
-        have saved it lies unread. `arrived`: (sender's incarnation, message). `cards`: answers to `Fetch`, None where
-        nobody answered. `progress`: what the engine is at, None where that is unknown. Where the transport finds a peer
-        gone, `lost` is to be called.
+        The order matters: a claim must not come before its grant, and no lease may end while the message that would
+        have saved it is unread. `arrived`: (sender's incarnation, message). `cards`: answers to `Fetch`, None where
+        nobody answered. `progress`: the engine's latest step, None where that is unknown. If the transport finds a peer
+        gone while the effects are carried out, `lost` is to be called.
         """
         for word in said:
             self._hear(word, now)
@@ -71,7 +71,7 @@ class Peer:
             self.lessee.card_fetched(endpoint, card, now)
         self.lessor.advance(now)
         if progress is not None:
-            # Last: what is withheld goes out at once when the engine does, whatever has arrived meanwhile.
+            # This comes last: withheld renewals are sent as soon as the engine goes on, whatever has arrived meanwhile.
             self.lessee.progress(progress.at, stepping=progress.stepping)
         self.lessee.advance(now)
         return self._take_effects()
@@ -83,18 +83,18 @@ class Peer:
         return self._take_effects()
 
     def close(self, now: float) -> list[Effect]:
-        """The engine shuts down: Bye to all peers. Returns what is to be done, the last thing of all."""
+        """The engine shuts down: says Bye to all peers. Returns what is to be done; no other call may follow."""
         self.lessor.close(now)
         self.lessee.close()
         return self._take_effects()
 
     def next_due(self) -> float | None:
-        """When time does something next, if nothing comes before; None while there is nothing to wait for."""
+        """Returns the time at which a turn has something to do, unless something arrives before; None for never."""
         dues = (self.lessor.next_due(), self.lessee.next_due())
         return min((due for due in dues if due is not None), default=None)
 
     def snapshot(self) -> PeerSnapshot:
-        """All that is known."""
+        """Returns all that is known."""
         return PeerSnapshot(self.lessor.snapshot(), self.lessee.snapshot(), frozenset(self._links))
 
     def _hear(self, word: Said, now: float) -> None:
@@ -131,8 +131,8 @@ class Peer:
         return effects
 
     def _account_for(self, half: str, effect: Effect) -> bool:
-        """Keeps account of who talks over a link. False for an effect that is not to be carried out: a link goes with
-        the last half that talks over it, and no sooner."""
+        """Notes which halves use a link. Returns False for an effect that is not to be carried out: a link is closed
+        only when the last half has no use for it."""
         if isinstance(effect, Connect):
             self._links.setdefault(effect.peer, set()).add(half)
         elif isinstance(effect, Disconnect):

@@ -1,6 +1,6 @@
-"""What an engine says to its agent, in the order in which it happened: what goes into a turn of `Peer`.
+"""The events that an engine reports to its agent, in the order in which they happened: the input of `Peer.turn`.
 
-As a producer: Grant, Extend, Abort, Cleared. As a consumer: Track, Untrack. Of itself: Progress, in each turn.
+A producer says Grant, Extend, Abort and Cleared; a consumer says Track and Untrack. Progress is given in each turn.
 """
 
 import msgspec
@@ -22,7 +22,7 @@ class Extend(msgspec.Struct, frozen=True):
 
 
 class Abort(msgspec.Struct, frozen=True):
-    """What was granted is not handed over after all: nobody will ever claim it."""
+    """The lease is not handed over after all: nobody will ever claim it."""
 
     token: int
 
@@ -41,17 +41,17 @@ class Track(msgspec.Struct, frozen=True):
     endpoint: Endpoint
     """The producer's side channel."""
     siblings: bool = False
-    """Others of the same request (n > 1) may come for the lease."""
+    """True when siblings of the request (n > 1) may want the same lease."""
 
 
 class Untrack(msgspec.Struct, frozen=True):
-    """The local request `holder` has its data, or ended."""
+    """The local request `holder` has its data, or has ended."""
 
     holder: str
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The engine began its latest step at `at` (monotonic seconds), or, not `stepping`, has ended it then."""
+    """The engine began its latest step at `at` (monotonic seconds), or, if not `stepping`, ended it then."""
 
     at: float
     stepping: bool

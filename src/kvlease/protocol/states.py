@@ -1,7 +1,7 @@
 """The states of a lease and of both ends of a session, and the tables that drive them.
 
-Each table is all that can happen: an event in a state that it does not name is a bug of kvlease's, and raises
-`ImpossibleEvent`. The diagrams in docs/protocol.md are made of these tables (`make docs`), as h11 makes its manual's.
+Each table has all that can happen: an event in a state that it does not name is a bug of kvlease, and raises
+`ImpossibleEvent`. The diagrams in docs/protocol.md are made from these tables (`make docs`), as h11 makes its manual's.
 """
 
 import enum
@@ -16,8 +16,8 @@ T = TypeVar("T")
 
 
 class LeaseState(enum.StrEnum):
-    """A lease's life on its producer. The lessor knows it from its grant on: before that its word is armed, but its
-    token has not left the producer, so there is nobody to hear from."""
+    """The states of a lease on its producer. The lessor knows the lease from its grant on: before that its word is
+    armed, but its token has not left the producer, so no consumer can speak of it."""
 
     PREPARED = "prepared"
     """Its word is armed in every worker; its prefill is not done."""
@@ -32,18 +32,18 @@ class LeaseState(enum.StrEnum):
 
 
 class LeaseEvent(enum.StrEnum):
-    """What happens to a lease."""
+    """The events of a lease."""
 
     GRANT = "grant"
     """The prefill is done, and the reference leaves the producer."""
     ABORT = "abort"
-    """Nobody will ever hear of it."""
+    """Nobody will ever be told of it."""
     CLAIM = "claim"
     """A consumer's session begins to hold it."""
     UNCLAIM = "unclaim"
     """Its last claim is void, and the term of its grant still runs."""
     RELEASE = "release"
-    """The last that claimed it lets go of it, or somebody who has its token and never claimed it."""
+    """Its last consumer drops it, or somebody does who has its token and never claimed it."""
     EXPIRE = "expire"
     """Its term is over and nobody claims it; or its last claim is void after that."""
     ORPHAN = "orphan"
@@ -51,12 +51,12 @@ class LeaseEvent(enum.StrEnum):
     AGE = "age"
     """It has reached its maximum age."""
     CLEAR = "clear"
-    """Every worker has cleared its word and let its blocks go: they were told to, or a stock consumer has told each of
-    them that it has read."""
+    """Every worker has cleared its word and let go of its blocks: on an order, or because a stock consumer has told
+    each of them that it has read."""
 
 
 class Cause(enum.StrEnum):
-    """Why a lease ended; the label of `kvlease:lease_ends_total`."""
+    """The cause of a lease's end; the label of `kvlease:lease_ends_total`."""
 
     RELEASED = "released"
     """Its last consumer let go of it: the data was read, or the request ended."""
@@ -89,16 +89,16 @@ LEASE: Mapping[tuple[LeaseState, LeaseEvent], tuple[LeaseState, Cause | None]] =
     (LeaseState.CLAIMED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RELEASED),
     (LeaseState.REVOKING, LeaseEvent.CLEAR): (LeaseState.ENDED, None),
 }
-"""What becomes of a lease, and the cause of its end where that is decided."""
+"""The next state of a lease, and the cause of its end where that is decided."""
 
 
 class ConsumerState(enum.StrEnum):
-    """A session at its producer: what is known there of a consumer."""
+    """The states of a session at its producer."""
 
     CLOSED = "closed"
     """Nothing is known of the consumer."""
     RESTING = "resting"
-    """It claims nothing, and is kept for a while all the same."""
+    """It claims nothing, and is kept for a while nevertheless."""
     ACTIVE = "active"
     """It claims leases, which live as long as it renews."""
     DEAD = "dead"
@@ -106,7 +106,7 @@ class ConsumerState(enum.StrEnum):
 
 
 class ConsumerEvent(enum.StrEnum):
-    """What happens to a session at its producer."""
+    """The events of a session at its producer."""
 
     HELLO = "hello"
     """The consumer's Hello has come, its first or another."""
@@ -119,7 +119,7 @@ class ConsumerEvent(enum.StrEnum):
     TIMEOUT = "timeout"
     """Its deadline has passed."""
     BYE = "bye"
-    """One of both says Bye."""
+    """The producer or the consumer says Bye."""
 
 
 CONSUMER: Mapping[tuple[ConsumerState, ConsumerEvent], ConsumerState] = {
@@ -136,14 +136,15 @@ CONSUMER: Mapping[tuple[ConsumerState, ConsumerEvent], ConsumerState] = {
     (ConsumerState.DEAD, ConsumerEvent.TIMEOUT): ConsumerState.CLOSED,
     (ConsumerState.DEAD, ConsumerEvent.BYE): ConsumerState.CLOSED,
 }
-"""An active session has no timeout and no Bye of its own: its claims are let go of before (UNCLAIM)."""
+"""The next state of a session at its producer. An active one has no timeout and no Bye: its claims go before
+(UNCLAIM)."""
 
 
 class ProducerState(enum.StrEnum):
-    """A session at its consumer: what is known there of a producer."""
+    """The states of a session at its consumer."""
 
     CLOSED = "closed"
-    """Nothing is wanted of the producer."""
+    """No lease of the producer is wanted."""
     SEEKING = "seeking"
     """The lease card is being fetched from the producer's side channel."""
     GREETING = "greeting"
@@ -153,24 +154,24 @@ class ProducerState(enum.StrEnum):
 
 
 class ProducerEvent(enum.StrEnum):
-    """What happens to a session at its consumer."""
+    """The events of a session at its consumer."""
 
     WANT = "want"
     """A local request wants a lease of a producer that is not known."""
     CARD = "card"
     """The producer's card has come."""
     NO_CARD = "no_card"
-    """Nobody answers there, or another incarnation does."""
+    """Nobody answers at the side channel, or another incarnation does."""
     WELCOME = "welcome"
     """The producer has answered the Hello."""
     REOPEN = "reopen"
     """The producer asks for a new Hello."""
     SILENCE = "silence"
-    """No copy of what was said was answered."""
+    """No copy of the last message was answered."""
     LOST = "lost"
     """The transport says that the producer cannot be reached."""
     LEAVE = "leave"
-    """Nobody here wants anything of it any more."""
+    """No local request wants a lease of the producer any more."""
     BYE = "bye"
     """The producer shuts down."""
 
@@ -192,11 +193,12 @@ PRODUCER: Mapping[tuple[ProducerState, ProducerEvent], ProducerState] = {
     (ProducerState.OPEN, ProducerEvent.LEAVE): ProducerState.CLOSED,
     (ProducerState.OPEN, ProducerEvent.BYE): ProducerState.CLOSED,
 }
-"""Silence leads back by one state; a producer that the transport reports lost is looked for again."""
+"""The next state of a session at its consumer. Silence leads back by one state; a producer that the transport reports
+lost is looked for again."""
 
 
 def after(table: Mapping[tuple[S, E], T], state: S, event: E) -> T:
-    """What a table says of an event in a state. Raises `ImpossibleEvent` where it says nothing."""
+    """Returns the table's row for an event in a state. Raises `ImpossibleEvent` where there is none."""
     try:
         return table[state, event]
     except KeyError:
@@ -204,5 +206,5 @@ def after(table: Mapping[tuple[S, E], T], state: S, event: E) -> T:
 
 
 def impossible(state: enum.StrEnum, event: enum.StrEnum) -> ImpossibleEvent:
-    """The error for an event in a state for which the table has no row."""
+    """Returns the error for an event in a state for which the table has no row."""
     return ImpossibleEvent(f"{event} cannot happen in the state {state}: no row of {type(state).__name__}")

@@ -1,7 +1,7 @@
-"""The protocol's own constants of time and size, which are no settings: every bound and every rate has its name here.
+"""The protocol's constants of time and size that are not settings: every bound and every rate has its name here.
 
-They are handed to lessor and lessee, so that a world with another scale of time (a simulation of a few bare seconds,
-a test that reaches a bound) says so, instead of changing the code that it is there to prove.
+They are handed to lessor and lessee, so that a simulation with a shorter scale of time, or a test that reaches a bound,
+can give its own values and still run the product's code.
 """
 
 from dataclasses import dataclass
@@ -9,39 +9,39 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long the protocol waits and how much it keeps, wherever no operator decides. Durations are in seconds."""
+    """The durations (in seconds) and bounds of the protocol that no operator sets."""
 
     lag_tolerance_s: float = 0.1
-    """A gap between two calls of the lessor that is longer is the lessor's own fault, and is given back to its
-    consumers (R26)."""
+    """The longest gap between two calls of the lessor that is no pause: what exceeds it is added to all deadlines
+    (R26)."""
     session_idle_s: float = 60.0
-    """How long a producer keeps a session without claims, so that the next request of its consumer finds it open."""
+    """The time for which a producer keeps a session without claims open for its consumer's next request."""
     max_sessions: int = 16384
-    """Consumers of one producer at once: more than any fleet has, and a bound for what strangers can make it remember
-    (R12)."""
+    """The most consumers of one producer at once: more than any fleet has, and a bound on what strangers can make it
+    remember (R12)."""
     retry_s: float = 0.25
-    """After this long without an answer a consumer sends its message again; a round trip takes well under a tenth."""
+    """The time without an answer after which a consumer repeats its message; a round trip takes well under 0.1 s."""
     tries: int = 4
-    """Unanswered copies after which a consumer opens its session anew."""
+    """The number of unanswered copies after which a consumer opens its session anew."""
     backoff_max_s: float = 2.0
     """The longest pause between two attempts to reach a producer that does not answer."""
     idle_s: float = 30.0
-    """How long a consumer keeps a session without leases open for the next request."""
+    """The time for which a consumer keeps a session without leases open for the next request."""
     max_drops: int = 1 << 14
-    """Drops that a consumer keeps for a producer that does not hear them. The oldest are given up: the producer's own
-    clock ends their leases."""
+    """The most drops that a consumer keeps for a producer that does not acknowledge them. The oldest are given up: the
+    producer's own clock ends their leases."""
     sibling_linger_s: float = 0.5
-    """How long a lease outlives its last known holder when that holder has siblings (n > 1), which may still be on
-    their way from the API server (R24)."""
+    """The time for which a lease outlives its last known holder when that holder has siblings (n > 1), which may still
+    be on their way from the API server (R24)."""
     paused_after_s: float = 0.5
-    """A consumer's engine that is between two steps for longer is paused: with leased requests it makes one step upon
-    the other. Were it a hiccup, nothing is lost: its next step is followed by a renewal, well within the extension."""
+    """The time between two steps after which a consumer's engine counts as paused: with leased requests it makes step
+    after step. If it was only slow, nothing is lost: a renewal follows its next step, well within the extension."""
 
     @property
     def max_unanswered(self) -> int:
-        """Copies whose answers are waited for: an honest producer leaves fewer unanswered. The oldest are given up."""
+        """The most copies whose answers are waited for: a sound producer leaves fewer open. The oldest are given up."""
         return 3 * self.tries
 
 
 TIMING = Timing()
-"""Of every engine."""
+"""The values that every engine runs with."""

@@ -1,4 +1,4 @@
-"""What a consumer keeps in mind: its leases, and its session with each producer."""
+"""The records that a consumer keeps: the leases that it wants, and its session with each producer."""
 
 import enum
 from collections import OrderedDict
@@ -11,20 +11,20 @@ from kvlease.protocol.states import PRODUCER, ProducerEvent, ProducerState, afte
 from kvlease.protocol.timing import Timing
 
 MAX_PLACES = 16
-"""Places kept for a session beside those that a request names."""
+"""The most places kept for a session; beyond it, only those that a request names are kept."""
 MAX_FAILURES = 16
-"""Failures that are counted of a place: the pause between attempts is at its longest long before."""
+"""The most failures that are counted of a place: the pause between attempts is at its longest long before."""
 
 
 class Standing(enum.Enum):
-    """What a consumer knows of a lease."""
+    """The knowledge that a consumer has of a lease."""
 
     TRACKED = "tracked"
-    """Wanted; the producer's word that it is held is missing, or too old."""
+    """The lease is wanted; the producer's acknowledgement that it is held is missing, or too old."""
     HELD = "held"
-    """The producer holds it: it has acknowledged the claim, and a renewal within the last extension."""
+    """The producer holds the lease: it has acknowledged the claim, and a renewal within the last extension."""
     LOST = "lost"
-    """The producer does not hold it. It must not be read."""
+    """The producer does not hold the lease: its blocks must not be read."""
 
 
 class WantView(NamedTuple):
@@ -47,11 +47,11 @@ class ProducerView(NamedTuple):
     fetching: bool
     leases: tuple[WantView, ...]
     claims: frozenset[int]
-    """What is claimed and not yet acknowledged."""
+    """The tokens that are claimed, and not yet acknowledged."""
     drops: frozenset[int]
-    """What is dropped and not yet acknowledged."""
+    """The tokens that are dropped, and not yet acknowledged."""
     unanswered: int
-    """Copies of messages whose answers are waited for."""
+    """The number of copies of messages whose answers are waited for."""
     held_until: float
 
 
@@ -64,12 +64,12 @@ class WantedLease:
     """The local requests that want it: siblings (n > 1) share one."""
     acknowledged: bool = False
     lingers: bool = False
-    """A holder of it has siblings, which may still come for it when the last that is known is through."""
+    """True when a holder of it has siblings, which may still want it after its last known holder has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Changes on their way: the same in every copy, so an Ack of any copy settles all of them."""
+    """Claims and drops on their way: the same in every copy, so an Ack of any copy settles all of them."""
 
     first_seq: int
     claims: list[int]
@@ -81,14 +81,14 @@ class Place:
     """A side channel at which a producer may be found."""
 
     due: float
-    """When to look there."""
+    """The time to look there next, in monotonic seconds."""
     failures: int = 0
-    """Attempts since the last Welcome."""
+    """The number of attempts since the last Welcome."""
 
 
 @dataclass(slots=True)
 class ProducerSession:
-    """This consumer's relation to one producer incarnation."""
+    """This consumer's session with one producer incarnation."""
 
     producer: int
     endpoint: Endpoint
@@ -96,37 +96,38 @@ class ProducerSession:
     state: ProducerState = ProducerState.CLOSED
     leases: dict[int, WantedLease] = field(default_factory=dict)
     pending: OrderedDict[int, bool] = field(default_factory=OrderedDict)
-    """Changes not yet in a window: token to True for a claim, False for a drop. The last word on a token wins.
+    """The changes not yet in a window: token to True for a claim, False for a drop. The latest change of a token
+    counts.
 
-    Windows are taken from its front. A plain dict keeps room for what was deleted there, and every later look at its
-    first entry walks over it.
+    Windows are taken from its front. A plain dict would keep the deleted entries there, and walk over them at every
+    later look at its first entry.
     """
     window: Window | None = None
     sent_at: dict[int, float] = field(default_factory=dict)
-    """Send time of each unanswered seq: an Ack proves that the producer extended after it."""
+    """The send time of each unanswered seq: an Ack of it proves that the producer extended the leases after it."""
     number: int = 0
-    """The producer's, from its Welcome."""
+    """The session's number, from the producer's Welcome."""
     tries: int = 0
-    """Copies sent since the last answer."""
+    """The number of copies sent since the last answer."""
     places: dict[Endpoint, Place] = field(default_factory=dict)
-    """While it is not open: where it may be found."""
+    """The places where the producer may be found, while the session is not open."""
     fetching: bool = False
     extension_s: float = 0.0
     interval_s: float = 0.0
     held_until: float = float("-inf")
     wanted_at: float = float("-inf")
-    """When somebody here was last seen to want a lease of it."""
+    """The time at which a local request was last seen to want a lease of it."""
 
     @property
     def idle(self) -> bool:
         return not self.leases and not self.pending and self.window is None
 
     def happen(self, event: ProducerEvent) -> None:
-        """The session goes where the table says."""
+        """Moves the session to the state that the table gives."""
         self.state = after(PRODUCER, self.state, event)
 
     def snapshot(self) -> ProducerView:
-        """What is known of it now."""
+        """Returns all that is known of the session now."""
         window = self.window or Window(0, [], [])
         pending = {token for token, claimed in self.pending.items() if claimed}
         return ProducerView(
@@ -143,17 +144,17 @@ class ProducerSession:
         )
 
     def place(self, endpoint: Endpoint, now: float) -> Place:
-        """What is known of this place; one that is new is due at once."""
+        """Returns the record of this place; a new place is due at once."""
         return self.places.setdefault(endpoint, Place(now))
 
     def next_window(self, seq: int) -> Window:
-        """The next changes to be sent, as many as fit into one message."""
+        """Takes the next changes to be sent, as many as fit into one message."""
         changes = [self.pending.popitem(last=False) for _ in range(min(len(self.pending), TOKENS_PER_MESSAGE))]
         claims = [token for token, claimed in changes if claimed]
         return Window(seq, claims, [token for token, claimed in changes if not claimed])
 
     def restate(self) -> None:
-        """After a Hello the producer wants to hear every claim again. Drops that it may not have heard are kept."""
+        """Makes every claim pending again, as a Hello demands. Drops that the producer may not have heard are kept."""
         drops = [token for token, claimed in self.pending.items() if not claimed]
         if self.window is not None:
             drops += self.window.drops
@@ -163,7 +164,8 @@ class ProducerSession:
         self.pending = OrderedDict.fromkeys(drops, False) | OrderedDict.fromkeys(self.leases, True)
 
     def look_again(self, now: float, timing: Timing) -> float:
-        """When to look for it next: at once where it was found last, then ever more slowly in each place."""
+        """Returns when to look for the producer: at once where it was found last, then with growing pauses per
+        place."""
         place = self.places.get(self.endpoint)
         if place is None:
             self.place(self.endpoint, now)
@@ -176,10 +178,10 @@ class ProducerSession:
         return self.places[self.next_place()].due
 
     def next_place(self) -> Endpoint:
-        """Where to look next: whatever has been due for longest.
+        """Returns the place to look at next: the one that has been due for longest.
 
-        Requests may name several places for one producer, and clients may have made them up: none hides another, and
-        each has pauses of its own.
+        Requests may name several places for one producer, and clients may have made them up: each has pauses of its
+        own, so that no place keeps another from being tried.
         """
         if len(self.places) > MAX_PLACES:
             named = {tracked.endpoint for tracked in self.leases.values()} | {self.endpoint}

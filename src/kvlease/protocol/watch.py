@@ -1,11 +1,11 @@
-"""Whether the local engine makes steps: its agent renews for one that does (R25, docs/decisions/0017)."""
+"""The watch over the local engine's steps: its agent renews only while it makes them (R25, docs/decisions/0017)."""
 
 
 class EngineWatch:
-    """Hears of steps, and tells whether the engine stands still.
+    """Is told of steps, and tells whether the engine stands still.
 
-    It does in one step for longer than the stall limit, or between two of them for longer than it takes to begin one,
-    since it is paused (vllm 41180, 58041).
+    It stands still when one step takes longer than the stall limit, or when the time between two steps is longer than
+    it takes to begin one, since the engine is paused (vllm 41180, 58041).
     """
 
     def __init__(self, stall_limit_s: float, paused_after_s: float, now: float) -> None:
@@ -15,14 +15,14 @@ class EngineWatch:
         self._stepping = True
 
     def take_on(self, now: float) -> None:
-        """It has taken a request on while it had none: it was idle, made no steps, and is not wedged.
+        """The engine has taken a request on while it had none: it was idle, made no steps, and is not stuck.
 
         (A paused one that takes another on stays paused.)
         """
         self._moved_at = max(self._moved_at, now)
 
     def hear(self, at: float, stepping: bool) -> bool:
-        """It began its latest step at `at`, or (not `stepping`) has ended it then. True when that is news."""
+        """The engine began its latest step at `at`, or (not `stepping`) ended it then. Tells whether that is new."""
         self._stepping = stepping
         if at <= self._moved_at:
             return False
@@ -30,6 +30,6 @@ class EngineWatch:
         return True
 
     def stands_still(self, now: float) -> bool:
-        """Whether nothing is to be renewed for it."""
+        """Tells whether the engine stands still, so that nothing is to be renewed for it."""
         limit_s = self._stall_limit_s if self._stepping else self._paused_after_s
         return now - self._moved_at > limit_s
