@@ -1,4 +1,4 @@
-"""The fence: how a consumer knows, without clocks, that what it read was still the lease's own (protocol.md)."""
+"""The fence, by which a consumer knows without clocks that the blocks it read were still the lease's (protocol.md)."""
 
 from kvlease.fence.table import FenceAddress, FenceTable
 from kvlease.fence.verifier import CAPACITY, AgentErrors, FenceVerifier, FenceWord, Verdict

@@ -1,7 +1,7 @@
-"""Which lease has which slot of the fence, on the producer's scheduler side.
+"""The slots of the fence, and the leases that have them, on the producer's scheduler side.
 
-The words themselves lie with the workers; here is who they belong to, and what the workers are to do in the next step.
-A slot is given out again only after every worker has cleared its word, and a token never (S3).
+The words themselves are the workers'; here are the leases that they belong to, and the orders to the workers for the
+next step. A slot is given out again only after every worker has cleared its word, and a token never (S3).
 """
 
 import secrets
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """The place of a request's lease in the fence: `token` in the word at `index` of every worker's table."""
+    """The place of a request's lease in the fence: the word at `index` of every worker's table holds `token`."""
 
     request_id: str
     index: int
@@ -22,27 +22,27 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class FenceOrders:
-    """What every worker is to do to its table in one step: which words to arm, and which to clear."""
+    """The orders to every worker for its table in one step: the words to arm, and those to clear."""
 
     arm: tuple[Slot, ...] = ()
     clear: tuple[Slot, ...] = ()
 
 
 NO_ORDERS = FenceOrders()
-"""Of nearly every step."""
+"""The orders of nearly every step."""
 
 
 class SlotsSnapshot(NamedTuple):
-    """Who has which slot at a moment."""
+    """The slots and their tokens at a moment."""
 
     total: int
-    """Those in use, and the free ones."""
+    """The number of slots, free or in use."""
     used: Mapping[int, int]
-    """Index to token; those whose clearing is not yet reported are among them."""
+    """The token of each slot in use, by index; slots whose clearing is not yet reported are included."""
 
 
 def draw_token() -> int:
-    """A random u64 that is not 0. Guessing one is as hard as guessing a key; 2^64 is enough not to meet one twice."""
+    """Returns a random u64 that is not 0: too many values for anybody to guess one, or for two to be equal."""
     while (token := secrets.randbits(64)) == 0:
         pass
     return token
@@ -56,28 +56,28 @@ class FenceSlots:
     workers: int
     draw: Callable[[], int] = draw_token
     has_orders: bool = field(init=False, default=False)
-    """Whether `take_orders` would give any. Kept, not derived, since every step asks."""
+    """True when `take_orders` would give any. It is kept, not derived, since every step asks."""
     _free: deque[int] = field(init=False)
     _by_request: dict[str, Slot] = field(init=False, default_factory=dict)
     _by_token: dict[int, Slot] = field(init=False, default_factory=dict)
     _by_index: dict[int, Slot] = field(init=False, default_factory=dict)
     _cleared: Counter[int] = field(init=False, default_factory=Counter)
-    """By index, how many workers have cleared the word."""
+    """The number of workers that have cleared the word, by index."""
     _clearing: set[int] = field(init=False, default_factory=set)
-    """Tokens whose words the workers are to clear."""
+    """The tokens whose words the workers are to clear."""
     _arm: list[Slot] = field(init=False, default_factory=list)
     _clear: list[Slot] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        # First in, first out: the longer a slot rests, the better.
+        # First in, first out: the longer a slot is unused, the less can still refer to it.
         self._free = deque(range(self.count))
 
     def __len__(self) -> int:
-        """Slots in use, those whose clearing is not yet reported included."""
+        """The number of slots in use, those whose clearing is not yet reported included."""
         return len(self._by_index)
 
     def of(self, request_id: str) -> Slot | None:
-        """The slot of this request's lease, from `take` until its clearing is ordered."""
+        """Returns the slot of this request's lease, from `take` until its clearing is ordered."""
         return self._by_request.get(request_id)
 
     def take(self, request_id: str) -> Slot | None:
@@ -104,7 +104,7 @@ class FenceSlots:
         self.has_orders = True
 
     def take_orders(self) -> FenceOrders:
-        """What the workers are to do in this step; each order is handed out once. `NO_ORDERS` when there is nothing."""
+        """Returns the orders for this step; each is handed out once. `NO_ORDERS` when there is nothing."""
         if not self.has_orders:
             return NO_ORDERS
         orders = FenceOrders(tuple(self._arm), tuple(self._clear))
@@ -126,13 +126,13 @@ class FenceSlots:
         return done
 
     def snapshot(self) -> SlotsSnapshot:
-        """Who has which slot now."""
+        """Returns the slots and their tokens now."""
         return SlotsSnapshot(self.count, {index: slot.token for index, slot in self._by_index.items()})
 
     def _retire(self, slot: Slot) -> None:
         del self._cleared[slot.index], self._by_index[slot.index], self._by_token[slot.token]
         if self._by_request.get(slot.request_id) is slot:
-            # Otherwise the same name came again meanwhile, and this is its own slot by now.
+            # Otherwise a second request of the same name came meanwhile, and the entry is its own slot.
             del self._by_request[slot.request_id]
         self._clearing.discard(slot.token)
         self._free.append(slot.index)

@@ -10,7 +10,7 @@ from kvlease.fence.words import MAX_WORD, WORD_BYTES, Words
 
 
 class FenceAddress(NamedTuple):
-    """Where a worker's table is; what a consumer needs of it, next to the worker's agent metadata.
+    """The place of a worker's table, which a consumer needs besides the worker's agent metadata.
 
     `base` is an address in the worker's process, `slots` the number of words that follow.
     """
@@ -19,7 +19,7 @@ class FenceAddress(NamedTuple):
     slots: int
 
     def word(self, slot: int) -> int:
-        """The address of `slot`'s word. Raises `IndexError` when the table has no such slot."""
+        """Returns the address of `slot`'s word. Raises `IndexError` when the table has no such slot."""
         if not 0 <= slot < self.slots:
             raise IndexError(f"slot {slot} is not in a fence table of {self.slots} slots")
         return self.base + slot * WORD_BYTES
@@ -28,22 +28,22 @@ class FenceAddress(NamedTuple):
 class FenceTable:
     """The fence words of one producer worker. Used by one thread; read by anybody on the network at any time.
 
-    Its words are to be registered before the agent's metadata is taken, or consumers cannot read them.
+    Its words must be registered before the agent's metadata is taken, or consumers cannot read them.
     """
 
     def __init__(self, words: Words) -> None:
-        """A table in `words`, all clear; registered with the agent that serves the KV cache (`RegisteredWords`)."""
+        """`words`: all clear, and registered with the agent that serves the KV cache (`RegisteredWords`)."""
         self._words = words
 
     @property
     def address(self) -> FenceAddress:
-        """What a consumer needs to read this table."""
+        """The address that a consumer needs to read this table."""
         return FenceAddress(self._words.base, len(self._words))
 
     def arm(self, slot: int, token: int) -> None:
-        """Say that the lease `token` (non-zero u64) lives in `slot`; a no-op when it says so already.
+        """Writes `token` (non-zero u64) into `slot`: the lease lives. A no-op when the token is there already.
 
-        Raises `RuntimeError` when the slot holds another token: a lease that still lives would be lost without a word.
+        Raises `RuntimeError` when the slot holds another token: a lease that still lives would be lost silently.
         """
         if not 0 < token <= MAX_WORD:
             raise ValueError(f"a token is a non-zero u64, not {token}")
@@ -53,17 +53,17 @@ class FenceTable:
         self._words[slot] = token
 
     def clear(self, slot: int) -> None:
-        """Say that the lease in `slot` has ended; before the request is reported as sent. A no-op when it is clear."""
+        """Writes 0 into `slot`: the lease has ended. It is done before the request is reported as sent. Idempotent."""
         self._check(slot)
         self._words[slot] = 0
 
     def word(self, slot: int) -> int:
-        """What a consumer would read now: a token, or 0."""
+        """Returns what a consumer would read now: a token, or 0."""
         self._check(slot)
         return self._words[slot]
 
     def close(self) -> None:
-        """Clear all and withdraw the table from the network: a late reader gets an error or 0, never a token."""
+        """Clears all and withdraws the table from the network: a late reader gets an error or 0, never a token."""
         for slot in range(len(self._words)):
             self._words[slot] = 0
         self._words.deregister()

@@ -1,12 +1,12 @@
-"""The consumer's side of the fence: after a request's data has arrived, are the leases that it was read under alive?
+"""The consumer's side of the fence, which tells, after a request's data has arrived, whether its leases still live.
 
-One 8-byte READ per producer worker, over the agent that read the data. What NIXL 1.5.1 with UCX was seen to do, and
-what follows from it here (`tests/engine/test_nixl_fence.py`):
+It takes one 8-byte READ per producer worker, over the agent that read the data. This is what NIXL 1.5.1 with UCX was
+seen to do, and what follows from it here (`tests/engine/test_nixl_fence.py`):
 
 - `initialize_xfer` for each read costs 4 µs, and 3 µs more than one made of prepared lists, which take 0.2 s to prepare
   for a table of 16,384 slots. So no list is prepared.
-- With the data come cold caches: after 16 MB, making a read takes 58 µs instead of 6. It touches nothing remote, so it
-  is made while the data is on its way, when nobody waits for it, and posted when the data has arrived.
+- Data that arrives empties the caches: after 16 MB, making a read takes 58 µs instead of 6. Making touches nothing
+  remote, so a read is made while the data is on its way, when nobody waits for it, and posted once the data is here.
 - **Releasing a read that is under way succeeds, and its data lands later all the same** (over TCP). So does removing
   the peer's agent. A released handle still answers `DONE`. Hence a read is released only when it has ended, and a
   word is used again only when nothing can land in it any more.
@@ -25,44 +25,44 @@ from typing import Any, NamedTuple
 from kvlease.fence.words import MAX_WORD, WORD_BYTES, DataAgent, Words
 
 POISON = 0
-"""What a landing word holds before its read: no token is 0, so a read that reports success and writes nothing cannot
-look intact."""
+"""The content of a landing word before its read: no token is 0, so a read that reports success and writes nothing
+cannot look intact."""
 
 SETTLE_US = 200.0
-"""How long a step waits for the reads it has just posted. A read takes 9 µs over shared memory and 30 µs over TCP,
-eight together 70 and 170 (each engine on a core of its own); left to the next step, a request would wait tens of
-milliseconds for it. Not longer: a producer without a progress thread answers over TCP only when it polls."""
-
+"""The time for which a step waits for the reads it has just posted. A read takes 9 µs over shared memory and 30 µs over
+TCP, eight together 70 and 170 (each engine on a core of its own); without the wait, a request would lose tens of
+milliseconds until the next step. It is not longer, since a producer without a progress thread answers over TCP only
+when it polls."""
 LOST_AFTER_S = 10.0
-"""A read that has not ended by then is lost and its request fails. Far above any read that works, and about as long as
-a connection takes to heal; without it, a request of a stopped or cut-off producer would wait for ever."""
-
+"""The time after which a read that has not ended is lost, and its request fails: far above any read that works, and
+about as long as a connection takes to heal. Without it, a request of a stopped or cut-off producer would wait for
+ever."""
 CAPACITY = 1024
-"""Landing words of an engine's worker: more reads at once than any engine runs requests, in one page or two."""
+"""The landing words of an engine's worker: more reads at once than any engine runs requests, in one page or two."""
 
 _LEFT_BEHIND: list[Words] = []
-"""Landing places of closed verifiers in which something may still land: never given back to the process."""
+"""The landing words of closed verifiers into which a read may still write: their memory is never freed."""
 
 
 class Verdict(IntEnum):
-    """What the fence says about a request's data; the greatest of its words counts."""
+    """The fence's verdict on a request's data; the greatest verdict of its words counts."""
 
     INTACT = 0
-    """Every word held its token: every byte was the leases' own."""
+    """Every word held its token: every byte read was the leases' own."""
     FAILED = 1
     """A word could not be read, so nothing is known: treat the data as lost."""
     REVOKED = 2
     """A word differed: the lease had ended, the data may be another request's."""
 
 
-# Python 3.11 calls a function to look up a member of an enumeration.
+# Kept as constants, since Python 3.11 calls a function to look up a member of an enumeration.
 _INTACT, _FAILED, _REVOKED = Verdict
 _UNKNOWN = "unknown"
 """The state of a read that may still land."""
 
 
 class FenceWord(NamedTuple):
-    """One word to be read: `address` (`FenceAddress.word(slot)`) at NIXL agent `agent`, and what it must hold."""
+    """A word to be read: `address` (`FenceAddress.word(slot)`) at NIXL agent `agent`, and the token expected there."""
 
     agent: str
     address: int
@@ -71,8 +71,8 @@ class FenceWord(NamedTuple):
 
 @dataclass(frozen=True)
 class AgentErrors:
-    """The errors of the agent's calls. `all` fail a read, as a fence that cannot be read for any reason is a failed
-    one; after `disconnected` nothing can land any more."""
+    """The errors of the agent's calls. Each of `all` fails a read, since a fence that cannot be read proves nothing;
+    after `disconnected` nothing can land any more."""
 
     all: tuple[type[Exception], ...]
     disconnected: type[Exception]
@@ -80,23 +80,23 @@ class AgentErrors:
 
 @dataclass(slots=True, eq=False)
 class _Check:
-    """A request and the words that vouch for it."""
+    """A request, and the words that prove its data."""
 
     request_id: Hashable
     words: Sequence[FenceWord]
     unread: int
     verdict: Verdict = Verdict.INTACT
     deadline: float = math.inf
-    """Once it is posted."""
+    """The time by which its posted reads must have ended."""
     wanted: bool = True
-    """Until it is forgotten."""
+    """False once it is forgotten."""
     staged: "list[_Read]" = field(default_factory=list)
     """The reads of its first words, made and not yet posted."""
 
 
 @dataclass(slots=True, eq=False)
 class _Read:
-    """A read into landing word `index`, which has to find `token` there."""
+    """A read into landing word `index`, which is to bring `token`."""
 
     check: _Check
     token: int
@@ -105,25 +105,26 @@ class _Read:
 
 
 class VerifierSnapshot(NamedTuple):
-    """What a verifier is at, at a moment."""
+    """The state of a verifier at a moment."""
 
     reading: Mapping[int, Hashable | None]
-    """Landing words into which a read is under way, and the request that it is for; None for one that was forgotten."""
+    """The landing words into which a read is under way, each with its request, or None if that was forgotten."""
     checking: frozenset[Hashable]
-    """Requests whose fence is being read, or waits its turn."""
+    """The requests whose fence is being read, or waits for landing words."""
     staged: frozenset[Hashable]
-    """Requests whose reads are made and not yet posted."""
+    """The requests whose reads are made and not yet posted."""
     retained: int
-    """Landing words that are not used again, since something may still land in them."""
+    """The number of landing words that are not used again, since something may still land in them."""
 
 
 class FenceVerifier:
-    """Reads fence words and tells what they mean. Used by one thread, the one that uses `agent`.
+    """Reads fence words and gives verdicts. Used by one thread, the one that uses `agent`.
 
-    `stage` when a request's data is on its way, if there is time. Each step: `post` for every request whose data has
-    just arrived, then `settle` once; both never block for long. Requests beyond the capacity wait their turn.
+    Its owner calls `stage` when a request's data is on its way, if there is time. In each step it calls `post` for
+    every request whose data has just arrived, then `settle` once; neither blocks for long. Requests beyond the capacity
+    wait until landing words are free.
 
-    Attributes: `retained` counts landing words that are not used again since something may still land in them.
+    Attributes: `retained` counts landing words that are not used again, since something may still land in them.
     """
 
     def __init__(
@@ -136,10 +137,9 @@ class FenceVerifier:
         settle_us: float = SETTLE_US,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`agent` is the one that reads the data; `landing` is where words land, as many as can be read at once.
+        """`agent` is the one that reads the data; `landing` has the words to read into, as many as can be read at once.
 
-        `errors`: the agent's. `clock` gives monotonic seconds. `settle_us`: microseconds that
-        `settle` waits at most.
+        `errors`: the agent's. `clock` gives monotonic seconds. `settle_us`: the most microseconds that `settle` waits.
         """
         self._agent = agent
         self._errors = errors
@@ -148,24 +148,23 @@ class FenceVerifier:
         self._clock = clock
         self._landing = landing
         capacity = len(landing)
-        # Oldest first: a word rests as long as it can before it is used again.
+        # Oldest first: a word is unused as long as possible before it is used again.
         self._free = deque(range(capacity))
         self._staged: dict[Hashable, _Check] = {}
-        # Data may be long in coming: what is prepared for it leaves words for what has arrived.
+        # Data may take long to arrive: staged reads leave half of the words to requests whose data is here.
         self._spared = capacity // 2
         self._checks: dict[Hashable, _Check] = {}
-        """Posted, and not read to the end."""
+        """The checks that are posted and not complete, by request."""
         self._waiting: deque[tuple[_Check, FenceWord]] = deque()
         self._reads: dict[int, _Read] = {}
-        """Under way, by landing word."""
+        """The reads under way, by landing word."""
         self._verdicts: dict[Hashable, Verdict] = {}
         self.retained = 0
 
     def stage(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
-        """Make the reads that `post` will start for this request, as far as there is room; end it with `forget`.
+        """Makes the reads that `post` will start for this request, as far as there is room; `forget` undoes it.
 
-        Nothing is read before `post`: a word that is read before the data is all here would vouch for nothing. Raises
-        as `post` does.
+        Nothing is read before `post`: a word read before all data is here would prove nothing. Raises as `post` does.
         """
         self._discard_staged(request_id)
         self._staged[request_id] = check = self._new_check(request_id, words)
@@ -175,12 +174,12 @@ class FenceVerifier:
             check.staged.append(read)
 
     def post(self, request_id: Hashable, words: Sequence[FenceWord]) -> None:
-        """Read the fence of a request whose data has arrived, from every producer worker that it came from.
+        """Starts to read the fence of a request whose data has arrived, from every producer worker that it came from.
 
         Raises `ValueError` when the request is being checked already, has no words (it would be unfenced), or a token
         is not a non-zero u64.
         """
-        # A request waits for what is done here, with caches that hold nothing but its data: so it is little.
+        # As little as possible is done here: a request waits for it, and the caches hold nothing but its data.
         check = self._staged.get(request_id)
         if check is None or check.words != words:
             self._discard_staged(request_id)
@@ -193,7 +192,7 @@ class FenceVerifier:
             self._await(check)
 
     def _await(self, check: _Check) -> None:
-        """Not all of it was read as it was posted."""
+        """Keeps a check that was not complete as soon as it was posted."""
         check.deadline = self._clock() + self._lost_after_s
         self._checks[check.request_id] = check
         if len(check.staged) < len(check.words):
@@ -211,7 +210,7 @@ class FenceVerifier:
         return _Check(request_id, words, unread=len(words))
 
     def poll(self) -> dict[Hashable, Verdict]:
-        """The verdicts that are new since the last call. Never waits."""
+        """Returns the verdicts that are new since the last call. Never waits."""
         if self._reads:
             self._look()
         if self._waiting:
@@ -222,7 +221,7 @@ class FenceVerifier:
         return verdicts
 
     def settle(self) -> dict[Hashable, Verdict]:
-        """As `poll`, but waits a little for what has been posted; the rest is for later steps."""
+        """Returns new verdicts like `poll`, but waits up to `settle_us` for what has been posted."""
         verdicts = self.poll()
         if not self._checks:
             return verdicts
@@ -232,9 +231,9 @@ class FenceVerifier:
         return verdicts
 
     def forget(self, request_id: Hashable) -> None:
-        """Give no verdict on this request (it was aborted), and stage none. A no-op when it is not known.
+        """Gives no verdict on this request (it was aborted), and unstages it. A no-op when it is not known.
 
-        Its reads under way still end in words of their own, which are used again only then.
+        Its reads under way go on, and their landing words are used again only when these have ended.
         """
         self._discard_staged(request_id)
         self._verdicts.pop(request_id, None)
@@ -243,7 +242,7 @@ class FenceVerifier:
             self._waiting = deque(item for item in self._waiting if item[0] is not check)
 
     def close(self) -> None:
-        """Withdraw the landing place from the network, unless a read into it is still under way."""
+        """Withdraws the landing words from the network, unless a read into them is still under way."""
         for request_id in list(self._staged):
             self._discard_staged(request_id)
         self._checks.clear()
@@ -255,7 +254,7 @@ class FenceVerifier:
             self._landing.deregister()
 
     def snapshot(self) -> VerifierSnapshot:
-        """What it is at now."""
+        """Returns the state of the verifier now."""
         return VerifierSnapshot(
             {i: read.check.request_id if read.check.wanted else None for i, read in self._reads.items()},
             frozenset(self._checks),
@@ -266,7 +265,7 @@ class FenceVerifier:
     def _discard_staged(self, request_id: Hashable) -> None:
         if (check := self._staged.pop(request_id, None)) is not None:
             for read in check.staged:
-                # It was never posted: nothing lands.
+                # It was never posted, so nothing lands.
                 self._release(read, reusable=True)
 
     def _give_up_lost(self) -> None:
@@ -283,12 +282,12 @@ class FenceVerifier:
             else:
                 self._start(read)
         if self._waiting and not self._reads and not any(check.staged for check in self._staged.values()):
-            # Every word is retained: no turn would ever come.
+            # Every word is retained, so none will ever be free for those that wait.
             while self._waiting:
                 self._conclude(self._waiting.popleft()[0], Verdict.FAILED)
 
     def _make(self, check: _Check, word: FenceWord) -> _Read | None:
-        """A read that is not posted; None where it cannot be made. A landing word must be free."""
+        """Returns a read that is not posted; None where it cannot be made. A landing word must be free."""
         index = self._free.popleft()
         self._landing[index] = POISON
         try:
@@ -314,12 +313,12 @@ class FenceVerifier:
         for read in list(self._reads.values()):
             state = self._ask(self._agent.check_xfer_state, read)
             if state != "PROC":
-                # First of all: a released handle must never be asked again, whatever fails below.
+                # This comes first: a released handle must never be asked again, whatever fails below.
                 del self._reads[read.index]
                 self._end(read, state)
 
     def _ask(self, call: Callable[[Any], str], read: _Read) -> str:
-        """Post `read` or ask NIXL about it, as `call` does: "PROC", "DONE", "ERR", or `_UNKNOWN`."""
+        """Posts `read` or asks NIXL about it, as `call` does. Returns "PROC", "DONE", "ERR", or `_UNKNOWN`."""
         try:
             return call(read.handle)
         except self._errors.disconnected:

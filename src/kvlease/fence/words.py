@@ -1,4 +1,4 @@
-"""Words of host memory that other machines can read: what the fence table and the verifier's landing place are made of.
+"""Words of host memory that other machines can read: the material of the fence table and of the landing words.
 
 A word is 8 bytes, little-endian, aligned to 8. One that is read over the network while it is written must never be
 seen half written. CPython stores an item of a `Q` memoryview with a `memcpy` of constant size 8, which compilers turn
@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 WORD_BYTES = 8
-"""A word of the fence: little-endian, aligned to its size."""
+"""The size of a word, which is little-endian and aligned to its size."""
 MAX_WORD = (1 << 64) - 1
 """The greatest token."""
 
 
 class DataAgent(Protocol):
-    """What the fence uses of NIXL's agent, `nixl._api.nixl_agent`."""
+    """The part of NIXL's agent, `nixl._api.nixl_agent`, that the fence uses."""
 
     def get_reg_descs(self, descs: Any, mem_type: str) -> Any: ...
 
@@ -39,9 +39,9 @@ class DataAgent(Protocol):
 
 
 class Words(Protocol):
-    """A store of words: what the fence's table and the verifier's landing place are laid in.
+    """A store of words, for the fence's table and for the verifier's landing words.
 
-    Implementations: `RegisteredWords`, in memory that the network reads; a list, where a world is to be copied.
+    Implementations: `RegisteredWords`, in memory that the network reads; lists, in models that are to be copied.
     """
 
     base: int
@@ -67,7 +67,7 @@ class RegisteredWords:
     """
 
     def __init__(self, agent: DataAgent, count: int, backends: Sequence[str] = ()) -> None:
-        """`backends` are the names of the agent's backends to register with; none means all that can.
+        """`backends`: the names of the agent's backends to register with; none means all that can.
 
         Raises `ValueError` when `count` is less than 1, and what NIXL raises when it cannot register the memory.
         """
@@ -75,8 +75,8 @@ class RegisteredWords:
             raise RuntimeError("the fence's words are little-endian; this machine is not")
         if count < 1:
             raise ValueError(f"at least one word is needed, not {count}")
-        # Shared, not private: after a fork, a store to a private page would move it to another frame, and a NIC would
-        # go on reading the old one.
+        # The memory is shared, not private: after a fork, a store to a private page would move it to another frame, and
+        # a NIC would go on reading the old one.
         self._memory = mmap.mmap(-1, count * WORD_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
         self._words = memoryview(self._memory).cast("Q")
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
