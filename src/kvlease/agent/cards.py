@@ -1,4 +1,4 @@
-"""Where a lease agent gets other engines' lease cards from."""
+"""The sources from which a lease agent gets other engines' lease cards."""
 
 from typing import Protocol
 
@@ -6,9 +6,9 @@ from kvlease.protocol import Endpoint, LeaseCard
 
 
 class CardSource(Protocol):
-    """Fetches cards without making the agent wait: asked now, answered later.
+    """Fetches cards without making the agent wait: a question is answered at a later call.
 
-    Implementations: `kvlease.agent.fetching.ThreadedCards`, over what fetches one card; `MemoryCards`.
+    Implementations: `kvlease.agent.fetching.ThreadedCards`, over a function that fetches one card; `MemoryCards`.
     """
 
     def ask(self, endpoint: Endpoint) -> None:
@@ -16,7 +16,7 @@ class CardSource(Protocol):
         ...
 
     def answers(self) -> list[tuple[Endpoint, LeaseCard | None]]:
-        """The answers that have come since the last call; None where nobody answered, or not with a card."""
+        """Returns the answers that have come since the last call; None where nobody answered, or not with a card."""
         ...
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
-"""What a lease agent does in a turn, without the thread that takes the turns: `agent.loop` has that.
+"""The lease agent without the thread that takes its turns, which is `agent.loop`'s.
 
-The engine's step and the agent never wait for each other. The engine leaves word in a deque and takes word from
-another, both atomic in CPython; the protocol belongs to whoever takes the turns. So renewals do not wait for steps
+The engine's step and the agent never wait for each other. They tell each other news through deques, whose operations
+are atomic in CPython; only the thread that takes the turns touches the protocol. So renewals do not wait for steps
 (R15), and no step waits for a renewal, whatever the number of leases.
 """
 
@@ -25,19 +25,19 @@ bounded = bounded_logger(__name__)
 
 T = TypeVar("T")
 CONNECTING_S = 0.05
-"""How long the first messages of a connection take at most, where both sides look often."""
+"""The longest time that the first messages of a connection take, where both sides poll often."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentReport:
-    """What the agent can tell about itself at a moment; counters since its start."""
+    """The agent's own figures at a moment; counters are since its start."""
 
     up: bool
     leases: int
     consumers: int
-    """Sessions in which others renew leases here."""
+    """The sessions in which others renew leases here."""
     producers: int
-    """Sessions in which this agent renews leases elsewhere."""
+    """The sessions in which this agent renews leases elsewhere."""
     lessor: dict[str, int]
     lessee: dict[str, int]
     agent: dict[str, int]
@@ -45,15 +45,15 @@ class AgentReport:
 
 @dataclass(frozen=True, slots=True)
 class AgentSnapshot:
-    """What an agent knows at a moment, in whole; of the thread that takes the turns."""
+    """The whole state of an agent at a moment, for the thread that takes the turns."""
 
     peer: PeerSnapshot
     revoked: tuple[Revoke, ...]
-    """Leases that are over, of which the engine has not yet heard."""
+    """The leases that are over, and of which the engine was not yet told."""
     lost: tuple[str, ...]
-    """Local requests whose lease is lost, of which the engine has not yet heard."""
+    """The local requests whose lease is lost, and of which the engine was not yet told."""
     said: int
-    """What the engine said and the agent has not yet heard."""
+    """The number of things that the engine said, and that no turn has taken yet."""
 
 
 class AgentCore:
@@ -61,8 +61,8 @@ class AgentCore:
 
     The simulator and the explorer call `turn` with a time of their own.
 
-    Attributes: `peer`, the protocol, of the thread that takes the turns. `died_at`: when that thread died of an
-    unforeseen error, on `clock`; None while it lives.
+    Attributes: `peer`: the protocol, for the thread that takes the turns. `died_at`: the time, on `clock`, at which
+    that thread died of an unforeseen error; None while it lives.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class AgentCore:
         self._counts: Counter[str] = Counter()
         self._progress_at = now
         self._steps = 0
-        """Begun and not ended; schedulers let steps overlap."""
+        """The number of steps begun and not ended; schedulers let steps overlap."""
         self._connecting_until = now
         self._said: deque[Said] = deque()
         self._revoked: deque[Revoke] = deque()
@@ -99,13 +99,13 @@ class AgentCore:
 
     @property
     def address(self) -> bytes:
-        """What goes onto the lease card, so that other agents can reach this one."""
+        """The address for the lease card, by which other agents reach this one."""
         return self._transport.address
 
-    # -- the engine leaves word ----------------------------------------------------------------------------------
+    # -- what the engine says ------------------------------------------------------------------------------------
 
     def grant(self, token: int) -> None:
-        """The prefill is done; the lease's term begins. Word is left before the token can leave the engine."""
+        """The prefill is done; the lease's term begins. It is said before the token can leave the engine."""
         self._leave_word(Grant(token))
 
     def extend(self, token: int) -> None:
@@ -113,7 +113,7 @@ class AgentCore:
         self._leave_word(Extend(token))
 
     def abort(self, token: int) -> None:
-        """What was granted is not handed over after all: nobody will ever claim it."""
+        """The lease is not handed over after all: nobody will ever claim it."""
         self._leave_word(Abort(token))
 
     def cleared(self, token: int) -> None:
@@ -121,45 +121,45 @@ class AgentCore:
         self._leave_word(Cleared(token))
 
     def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
-        """A local request wants this lease kept; `siblings`: others of the same request (n > 1) may come for it."""
+        """A local request wants this lease kept; `siblings`: others of the same request (n > 1) may want it, too."""
         self._leave_word(Track(holder, ref, endpoint, siblings))
 
     def untrack(self, holder: str) -> None:
-        """A local request has its data, or ended."""
+        """A local request has its data, or has ended."""
         self._leave_word(Untrack(holder))
 
     def progress(self) -> bool:
-        """The engine begins a step. Returns whether there is word for it to take, or the agent has died.
+        """The engine begins a step. Tells whether there is news for it to take, or the agent has died.
 
-        Cheap enough for every step.
+        It is cheap enough for every step.
         """
         self._steps += 1
         self._progress_at = self._clock()
         return bool(self._revoked or self._lost) or self.died_at is not None
 
     def step_ended(self) -> None:
-        """The engine has ended a step. While none is under way it is idle or paused, however long the last one took."""
-        # Never below 0: whoever counted wrong must not have long steps taken for pauses ever after (L2).
+        """The engine has ended a step. While none is under way it is idle or paused, not stuck in a step."""
+        # Never below 0: after one end too many, long steps would be taken for pauses for ever (L2).
         self._steps = max(self._steps - 1, 0)
         self._progress_at = self._clock()
 
     def _leave_word(self, word: Said) -> None:
         if self.died_at is None:
-            # Otherwise nobody would ever hear it.
+            # A dead agent takes no turns: what it is told would only fill the memory.
             self._said.append(word)
 
-    # -- the engine takes word -----------------------------------------------------------------------------------
+    # -- what the engine is told ---------------------------------------------------------------------------------
 
     def take_revoked(self) -> list[Revoke]:
-        """The leases that are over: their words are to be cleared now."""
+        """Takes the leases that are over: their words are to be cleared now."""
         return _drain(self._revoked) if self._revoked else []
 
     def take_lost(self) -> list[str]:
-        """The local requests whose lease is lost."""
+        """Takes the local requests whose lease is lost."""
         return _drain(self._lost) if self._lost else []
 
     def report(self) -> AgentReport:
-        """Counters and gauges. Copies of dicts, each atomic; together they may be a message apart."""
+        """Returns counters and gauges: copies, each of them atomic, that may be a message apart."""
         return AgentReport(
             up=self.died_at is None,
             leases=len(self.peer.lessor.leases),
@@ -173,7 +173,7 @@ class AgentCore:
     # -- a turn --------------------------------------------------------------------------------------------------
 
     def turn(self, now: float) -> bool:
-        """One turn of the protocol (`Peer.turn`), and what comes of it. True when anything happened."""
+        """Takes one turn of the protocol (`Peer.turn`) and carries out its effects. Tells whether anything happened."""
         said = _drain(self._said) if self._said else ()
         arrived = self._transport.receive()
         messages = self._read(arrived) if arrived else ()
@@ -184,21 +184,21 @@ class AgentCore:
         return bool(said or arrived or effects)
 
     def say_bye(self) -> None:
-        """To all peers: this engine shuts down. The last turn."""
+        """Takes the last turn: tells all peers that this engine shuts down."""
         now = self._clock()
         self._carry_out(self.peer.close(now), now)
 
     def die(self) -> None:
-        """Whoever takes the turns dies of an unforeseen error: nobody is heard any more."""
+        """The thread that takes the turns dies of an unforeseen error: there are no more turns."""
         self.died_at = self._clock()
         self._said.clear()
 
     def snapshot(self) -> AgentSnapshot:
-        """All that it knows. Only for the thread that takes the turns."""
+        """Returns all that the agent knows. Only the thread that takes the turns may call it."""
         return AgentSnapshot(self.peer.snapshot(), tuple(self._revoked), tuple(self._lost), len(self._said))
 
     def _read(self, arrived: Iterable[tuple[int, bytes]]) -> list[tuple[int, Message]]:
-        """What can be read of what has arrived; the rest is counted."""
+        """Returns the arrived messages that are well formed, and counts the others."""
         messages: list[tuple[int, Message]] = []
         for peer, payload in arrived:
             try:
@@ -210,11 +210,11 @@ class AgentCore:
 
     def _carry_out(self, effects: Sequence[Effect], now: float) -> None:
         while effects:
-            # What comes of a peer that is gone is done after what was to be done anyway.
+            # Effects that follow from a peer's death come after those that were there before.
             effects = [more for effect in effects for more in self._do(effect, now)]
 
     def _do(self, effect: Effect, now: float) -> Sequence[Effect]:
-        """Returns what is to be done besides, since a peer is gone."""
+        """Carries out one effect. Returns further effects if a peer turns out to be gone."""
         match effect:
             case Send():
                 return self._send(effect.peer, effect.message, now)
@@ -240,8 +240,8 @@ class AgentCore:
         return ()
 
     def _connect(self, peer: int, address: bytes, now: float) -> Sequence[Effect]:
-        # A link that is there stays: the first messages of a connection take many turns on both sides, and a Hello that
-        # is repeated meanwhile must not begin it anew. One that is known to be dead was disconnected when it died.
+        # A link that exists is kept: the first messages of a connection take many turns on both sides, and a Hello that
+        # is repeated meanwhile must not begin it anew. A link whose peer is known to be dead was closed at its death.
         try:
             self._transport.connect(peer, address)
         except PeerGone as e:
@@ -253,5 +253,5 @@ class AgentCore:
 
 
 def _drain(queue: deque[T]) -> list[T]:
-    # Only what is there now: the other thread may go on appending.
+    # Only the items that are there now: the other thread may go on appending.
     return [queue.popleft() for _ in range(len(queue))]

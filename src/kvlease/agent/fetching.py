@@ -1,7 +1,7 @@
-"""Fetching lease cards in threads, so that nobody waits for somebody else's silence.
+"""Lease cards fetched in threads, so that an endpoint that does not answer delays no other.
 
-Whom to ask comes with requests, which clients write: an endpoint may be dead, or made up. So those that served a card
-the last time have threads of their own, which the others cannot occupy, and the others wait in a queue that is bounded.
+The endpoints come with requests, which clients write: one may be dead, or made up. So those that served a card the last
+time have threads of their own, which the others cannot occupy, and the others wait in a bounded queue.
 """
 
 import threading
@@ -16,24 +16,24 @@ from kvlease.protocol import Endpoint, LeaseCard
 bounded = bounded_logger(__name__)
 
 PROVEN_FETCHERS = 4
-"""Threads for endpoints that served a card the last time they were asked."""
+"""The threads for endpoints that served a card the last time they were asked."""
 OTHER_FETCHERS = 12
-"""Threads for all others; a dead endpoint occupies one for as long as a fetch may take."""
+"""The threads for all other endpoints; a dead one occupies a thread for as long as a fetch may take."""
 MAX_WAITING = 96
-"""Endpoints that are asked, or wait to be, beside the proven ones; what comes on top is answered with None at once. The
-last of them waits for as many fetches as there are to each thread, 8, which is half a lease of default length."""
+"""The most endpoints that are asked or wait for it, proven ones apart; a question beyond it is answered with None at
+once. The last in the queue waits for 8 fetches, its share of each thread: half a lease of default length."""
 MAX_PROVEN = 1024
-"""Endpoints that are remembered as proven; what served a card longest ago is forgotten first."""
+"""The most endpoints that are remembered as proven; the one that served a card longest ago is forgotten first."""
 
 
 class ThreadedCards:
-    """A `CardSource` over a function that fetches one card and may take its time.
+    """A `CardSource` over a function that fetches one card and may block.
 
-    Questions about one endpoint that is being asked already share its answer.
+    Questions about an endpoint that is being asked already share its answer.
     """
 
     def __init__(self, fetch: Callable[[Endpoint], LeaseCard]) -> None:
-        """`fetch` raises `CardUnavailable`. It is called in several threads at once."""
+        """`fetch` may raise `CardUnavailable`. It is called in several threads at once."""
         self._fetch = fetch
         self._proven_fetchers = ThreadPoolExecutor(PROVEN_FETCHERS, thread_name_prefix="kvlease-card")
         self._other_fetchers = ThreadPoolExecutor(OTHER_FETCHERS, thread_name_prefix="kvlease-card-new")
@@ -41,7 +41,7 @@ class ThreadedCards:
         self._proven: OrderedDict[Endpoint, None] = OrderedDict()
         self._asked: set[Endpoint] = set()
         self._unproven = 0
-        """Of `_asked`, those that are not proven."""
+        """The number of endpoints in `_asked` that are not proven."""
         self._answers: deque[tuple[Endpoint, LeaseCard | None]] = deque()
 
     def ask(self, endpoint: Endpoint) -> None:
@@ -59,7 +59,7 @@ class ThreadedCards:
         fetched.add_done_callback(lambda done: self._answer(endpoint, proven, done))
 
     def _answer(self, endpoint: Endpoint, proven: bool, fetched: "Future[LeaseCard]") -> None:
-        """Every question gets its answer, also where a bug is what came of it."""
+        """Answers a question, with None where the fetch failed, even by a bug."""
         if fetched.cancelled():
             return
         error = fetched.exception()

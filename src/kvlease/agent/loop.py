@@ -13,11 +13,11 @@ from kvlease.protocol import LeaseConfig
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.01
-"""The pause between two turns. A transport may move only when it is asked; deadlines have coarser ticks."""
+"""The pause between two turns. Some transports make progress only when polled; deadlines are coarser."""
 CONNECTING_POLL_S = 0.001
-"""That pause after a connection was begun: its first messages take many turns on both sides."""
+"""The same pause after a connection was begun: its first messages take many turns on both sides."""
 CLOSE_S = 2.0
-"""How long the end of an engine waits for the thread to say Bye."""
+"""The longest time that an engine's shutdown waits for the thread to say Bye."""
 
 
 class LeaseAgent(AgentCore):
@@ -39,8 +39,8 @@ class LeaseAgent(AgentCore):
 
     @property
     def thread_id(self) -> int | None:
-        """The thread that takes the turns, as `threading` numbers it: whose clock says what leases cost an engine. None
-        before it was started."""
+        """The `threading` identifier of the thread that takes the turns and costs processor time; None before its
+        start."""
         return self._thread.ident
 
     def start(self) -> None:
@@ -54,8 +54,8 @@ class LeaseAgent(AgentCore):
             self._thread.join(CLOSE_S)
 
     def _pause_s(self) -> float:
-        # A pause that ends costs some 25 us of processor time, more than all that is done in most turns: so a turn has
-        # what came together, and nobody wakes the thread.
+        # The end of a pause costs some 25 us of processor time, more than most turns: so nobody wakes the thread, and a
+        # turn takes all that has come in the meantime.
         return CONNECTING_POLL_S if self._clock() < self._connecting_until else POLL_S
 
     def _run(self) -> None:
@@ -64,7 +64,7 @@ class LeaseAgent(AgentCore):
                 self.turn(self._clock())
             self.say_bye()
         except Exception:
-            # The one place for it: a bug in here must not take the engine down with it.
+            # The only broad catch: a bug in a turn must not end the engine.
             self.die()
             logger.exception(
                 "kvlease: the lease agent died. This engine grants no leases from now on, takes back its outstanding "

@@ -1,4 +1,4 @@
-"""A network inside one process, for tests: ours, and those of whoever builds on kvlease.
+"""A network inside one process, for kvlease's own tests and those of its users.
 
     network = MemoryNetwork()
     producer, consumer = MemoryTransport(network, 1), MemoryTransport(network, 2)
@@ -13,7 +13,7 @@
     network.kill(1)
     consumer.send(1, b"too late")  # raises PeerGone
 
-There is no time in it: a message has arrived when `send` returns, unless the fault says otherwise.
+It knows no time: a message has arrived when `send` returns, unless the fault says otherwise.
 """
 
 import threading
@@ -24,27 +24,27 @@ from enum import Enum, auto
 from kvlease.errors import PeerGone
 
 Message = tuple[int, bytes]
-"""(sender's incarnation, payload)"""
+"""The sender's incarnation, and the payload."""
 
 
 class Fate(Enum):
-    """What becomes of a message."""
+    """The fate of a message."""
 
     DELIVER = auto()
     DROP = auto()
     DUPLICATE = auto()
     HOLD = auto()
-    """Kept back until `MemoryNetwork.release`; so later messages overtake it."""
+    """The message is kept back until `MemoryNetwork.release`, so later ones overtake it."""
 
 
 Fault = Callable[[int, int, bytes], Fate]
-"""(sender's incarnation, receiver's incarnation, payload) -> what becomes of it. Called with the network locked."""
+"""Decides on a message by sender's incarnation, receiver's incarnation and payload. The network is locked during it."""
 
 
 class MemoryNetwork:
-    """Where `MemoryTransport`s meet. Safe to use from any thread.
+    """Connects `MemoryTransport`s with each other. Safe to use from any thread.
 
-    Attributes: `fault` decides about each message; None delivers all. May be replaced at any time.
+    Attributes: `fault` decides about each message; None delivers all. It may be replaced at any time.
     """
 
     def __init__(self, fault: Fault | None = None) -> None:
@@ -64,7 +64,7 @@ class MemoryNetwork:
             self._held = [(receiver, message) for receiver, message in self._held if receiver != incarnation]
 
     def alive(self, incarnation: int) -> bool:
-        """Whether `incarnation` has joined and was neither killed nor closed."""
+        """Tells whether `incarnation` has joined and was neither killed nor closed."""
         with self._lock:
             return incarnation in self._inboxes
 
@@ -77,14 +77,14 @@ class MemoryNetwork:
             return len(held)
 
     def join(self, incarnation: int) -> None:
-        """A process appears. Raises `ValueError` when one of this incarnation is there."""
+        """Adds a process. Raises `ValueError` when one of this incarnation is there."""
         with self._lock:
             if incarnation in self._inboxes:
                 raise ValueError(f"incarnation {incarnation:#x} is on this network already")
             self._inboxes[incarnation] = deque()
 
     def carry(self, receiver: int, message: Message) -> bool:
-        """Take a message for `receiver`. Returns whether that lives; the message may be lost all the same."""
+        """Takes a message for `receiver`. Tells whether that lives; the message may be lost even so."""
         with self._lock:
             sender, payload = message
             if sender not in self._inboxes or receiver not in self._inboxes:
@@ -97,7 +97,7 @@ class MemoryNetwork:
             return True
 
     def collect(self, receiver: int) -> list[Message]:
-        """What has arrived for `receiver` since the last call."""
+        """Returns what has arrived for `receiver` since the last call."""
         with self._lock:
             inbox = self._inboxes.get(receiver)
             if not inbox:
@@ -115,7 +115,7 @@ class MemoryTransport:
         network.join(incarnation)
         self._network = network
         self._incarnation = incarnation
-        # Nobody but lease agents is on this network.
+        # Only lease agents are on this network.
         self.foreign = 0
         # Connected peers: True while reachable, False once found dead, until disconnected.
         self._reachable: dict[int, bool] = {}
@@ -154,7 +154,7 @@ class MemoryTransport:
             raise PeerGone(f"{peer:#x} cannot be reached any more")
 
     def receive(self) -> list[tuple[int, bytes]]:
-        """All that has arrived since the last call, as (sender's incarnation, payload)."""
+        """Returns all that has arrived since the last call, as (sender's incarnation, payload)."""
         return self._network.collect(self._incarnation)
 
     def disconnect(self, peer: int) -> None:
@@ -162,6 +162,6 @@ class MemoryTransport:
         self._reachable.pop(peer, None)
 
     def close(self) -> None:
-        """Leave the network; to the others this is a death."""
+        """Leaves the network; the others see it as a death."""
         self._reachable.clear()
         self._network.kill(self._incarnation)

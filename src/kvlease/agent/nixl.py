@@ -1,21 +1,21 @@
 """Lease messages as NIXL notifications, over whatever network NIXL's backend finds between two engines.
 
-What NIXL 1.5.1 with UCX was seen to do, over shared memory and over TCP; `tests/engine/test_nixl_transport.py` holds
-on to the parts that the lease agent relies on:
+This is what NIXL 1.5.1 with UCX was seen to do, over shared memory and over TCP; `tests/engine/test_nixl_transport.py`
+tests the parts that the lease agent relies on:
 
-- Nothing moves without `receive`: it is what makes progress, for what was sent as much as for what arrives. The first
-  message to a peer needs some calls of it on both sides.
+- NIXL makes progress only in `receive`, for what was sent as well as for what arrives. The first message to a peer
+  needs some calls of it on both sides.
 - A message of a peer that we have not connected to arrives, under the peer's own name.
-- A peer killed with SIGKILL: the first or second `send` after it raises, within 5 ms when we make progress, and so
-  does every later one. Connecting to it again raises at once.
-- Disconnecting takes microseconds, also when the peer is dead or stopped. What was sent before still gets there, and
-  the peer's messages still reach us. Connected again, messages pass in both directions.
-- A stopped (SIGSTOP) or stuck peer is no error and blocks nobody: messages queue up in our memory, 12 to 16 KB for
-  each of 8 KB, without bound, and it gets them all when it goes on. **NIXL knows no back pressure**; whoever sends must
-  stop when nothing is acknowledged. A network cut without a reset looks the same (for 45 s at least), and heals so.
-  Disconnecting does not free that queue; the peer's death does, or `close`.
-- A damaged address is refused and does no harm, with one exception: is its connection part whole and its (empty)
-  memory part not, then NIXL keeps half of it, and that peer cannot be connected again by this agent.
+- After a peer is killed with SIGKILL, the first or second `send` raises, within 5 ms when we make progress, and so does
+  every later one. Connecting to it again raises at once.
+- Disconnecting takes microseconds, also when the peer is dead or stopped. What was sent before still arrives, and the
+  peer's messages still reach us. After a new connection, messages pass in both directions.
+- A stopped (SIGSTOP) or stuck peer raises no error and blocks nobody: messages queue up in our memory, 12 to 16 KB for
+  each of 8 KB, without bound, and it gets them all when it goes on. **NIXL has no back pressure**: a sender must stop
+  when nothing is acknowledged. A network cut without a reset looks the same (for 45 s at least), and heals the same
+  way. Disconnecting does not free that queue; the peer's death does, or `close`.
+- A damaged address is refused and does no harm, with one exception: if its connection part is whole and its (empty)
+  memory part is not, NIXL keeps half of it, and this agent cannot connect to that peer again.
 """
 
 import importlib
@@ -30,25 +30,25 @@ _ANY_NAME = re.compile(rb"kvlease-.{0,16}", re.DOTALL)
 
 
 def agent_name(incarnation: int) -> str:
-    """The NIXL agent name of the lease agent `incarnation` (u64)."""
+    """Returns the NIXL agent name of the lease agent `incarnation` (u64)."""
     assert 0 <= incarnation < 1 << 64, incarnation
     return f"kvlease-{incarnation:016x}"
 
 
 def incarnation_of(name: str) -> int | None:
-    """The incarnation in a lease agent's name; None when `name` is no lease agent's."""
+    """Returns the incarnation in a lease agent's name; None when `name` is no lease agent's."""
     match = _NAME.fullmatch(name)
     return int(match[1], 16) if match else None
 
 
 def names_only(peer: int, address: bytes) -> bool:
-    """Whether `address` names the lease agent `peer` and no other, so that loading it touches nobody else's."""
+    """Tells whether `address` names the lease agent `peer` and no other, so that loading it changes nobody else's."""
     named = _ANY_NAME.findall(address)
     return bool(named) and set(named) == {agent_name(peer).encode()}
 
 
 def sort_out(arrived: Mapping[str | bytes, Sequence[bytes]]) -> tuple[list[tuple[int, bytes]], int]:
-    """Notifications by the name of the agent that sent them: those of lease agents, and how many are not."""
+    """Returns the messages of lease agents among notifications by their sender's name, and the number of all others."""
     messages: list[tuple[int, bytes]] = []
     foreign = 0
     for name, payloads in arrived.items():
@@ -61,7 +61,7 @@ def sort_out(arrived: Mapping[str | bytes, Sequence[bytes]]) -> tuple[list[tuple
 
 
 def errors_of(package: str) -> AgentErrors:
-    """The errors of a NIXL package: each platform has another, with errors of its own, which have no common base."""
+    """Returns the errors of a NIXL package: each platform has another one, and its errors have no common base."""
     bindings = importlib.import_module(f"{package}._bindings")
     names = [name for name in vars(bindings) if name.startswith("nixl") and name.endswith("Error")]
     return AgentErrors(tuple(getattr(bindings, name) for name in names), bindings.nixlRemoteDisconnectError)
@@ -70,11 +70,11 @@ def errors_of(package: str) -> AgentErrors:
 class NixlTransport:
     """A `Transport` over a NIXL agent of its own, without memory and without a progress thread.
 
-    The engine's own agent is not shared: it is not safe to use from a second thread, and a stock engine cannot parse
-    foreign notifications on it. A progress thread would spin a core.
+    It does not share the engine's NIXL agent, which is not safe to use from a second thread, and on which a stock
+    engine cannot parse foreign notifications. A progress thread would keep a core busy.
 
-    Attributes: `foreign` counts what was dropped since it did not come from a lease agent (a poll that NIXL could not
-    decode counts once).
+    Attributes: `foreign` counts messages dropped because they did not come from a lease agent (a poll that NIXL could
+    not decode counts once).
     """
 
     def __init__(self, incarnation: int, backends: Sequence[str] = ("UCX",), package: str = "nixl") -> None:
@@ -82,13 +82,13 @@ class NixlTransport:
 
         `package` is the NIXL to use; each platform has another.
         """
-        # Only here: `import kvlease` must work where NIXL is not installed.
+        # Imported only here, since `import kvlease` must work where NIXL is not installed.
         api = importlib.import_module(f"{package}._api")
         config = api.nixl_agent_config(enable_prog_thread=False, backends=list(backends))
         self._agent = api.nixl_agent(agent_name(incarnation), config)
         self._address: bytes = self._agent.get_agent_metadata()
-        # Any of them means that there is no talking to this peer: strangers choose the addresses that we are told, and
-        # have many ways to be wrong. RemoteDisconnect: the peer died. Backend: nobody listens there, or UCX gave up.
+        # Any of them means that this peer cannot be reached: strangers choose the addresses that we are told, and can
+        # make many mistakes. RemoteDisconnect: the peer died. Backend: nobody listens there, or UCX gave up.
         # NotAllowed: an agent of that name is known, at another address.
         self._errors = errors_of(package).all
         # Connected peers, by incarnation: True while reachable, False once found dead, until disconnected.
@@ -97,11 +97,11 @@ class NixlTransport:
 
     @property
     def address(self) -> bytes:
-        """This agent's NIXL metadata, 300 to 500 B."""
+        """The NIXL metadata of this agent, 300 to 500 B."""
         return self._address
 
     def remembers(self, name: str | bytes) -> bool:
-        """Whether NIXL keeps an agent of this name: an address that was refused is to leave nothing behind."""
+        """Tells whether NIXL keeps an agent of this name: an address that was refused is to leave nothing behind."""
         known: bool = self._agent.check_remote_metadata(name)
         return known
 
@@ -122,13 +122,13 @@ class NixlTransport:
         except self._errors as error:
             raise PeerGone(f"{agent_name(peer)} cannot be reached at the address given: {error!r}") from error
         if _as_str(name) != agent_name(peer):
-            # By the name that NIXL gave, which may be no text at all.
+            # Removed by the name that NIXL gave, which may be bytes that are no text.
             self._agent.remove_remote_agent(name)
             raise PeerGone(f"the address given for {agent_name(peer)} is that of {_as_str(name)!r}")
         self._reachable[peer] = True
 
     def send(self, peer: int, payload: bytes) -> None:
-        """Hand `payload` to NIXL: about 20 µs, and never waits for the peer.
+        """Hands `payload` to NIXL in about 20 µs; never waits for the peer.
 
         Raises `PeerGone` when `peer` is not connected or dead.
         """
@@ -142,12 +142,12 @@ class NixlTransport:
             raise PeerGone(f"{agent_name(peer)} cannot be reached any more: {error}") from error
 
     def receive(self) -> list[tuple[int, bytes]]:
-        """All that has arrived, as (sender's incarnation, payload); makes progress, never waits."""
+        """Returns all that has arrived, as (sender's incarnation, payload); makes progress, never waits."""
         try:
             arrived = self._agent.get_new_notifs()
         except UnicodeDecodeError:
-            # Somebody's agent has a name that is not UTF-8. NIXL's binding then loses the whole batch, ours included;
-            # the protocol repeats what is not acknowledged.
+            # An agent's name is not UTF-8. NIXL's binding then loses the whole batch, lease messages included; the
+            # protocol repeats what is not acknowledged.
             self.foreign += 1
             return []
         messages, foreign = sort_out(arrived)
@@ -155,18 +155,19 @@ class NixlTransport:
         return messages
 
     def disconnect(self, peer: int) -> None:
-        """Forget `peer`: some 100 µs, dead or alive. A no-op when it is not connected."""
+        """Forgets `peer`, in some 100 µs, dead or alive. A no-op when it is not connected."""
         if self._reachable.pop(peer, None) is not None:
             self._agent.remove_remote_agent(agent_name(peer))
 
     def close(self) -> None:
-        """Free everything; takes some 0.2 s when much is queued for a stopped peer."""
+        """Frees everything; takes some 0.2 s when much is queued for a stopped peer."""
         for peer in list(self._reachable):
             self.disconnect(peer)
-        # NIXL has no call for it: the agent ends with its last reference.
+        # NIXL has no call to end an agent: it ends with its last reference.
         del self._agent
 
 
 def _as_str(name: str | bytes) -> str:
-    """NIXL gives names as str or as bytes, depending on the call; bytes that are no UTF-8 are nobody's name of ours."""
+    """Returns a name that NIXL gave, as str or as bytes depending on the call; none of our names is anything but
+    UTF-8."""
     return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name

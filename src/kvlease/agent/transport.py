@@ -1,4 +1,4 @@
-"""What a lease agent needs from the network.
+"""The network as a lease agent needs it.
 
 A peer is known by its incarnation, the random u64 its agent drew when it started (protocol.md, Identity): a restarted
 engine is another peer, so a transport never confuses the two. Nothing here promises delivery or order; the protocol
@@ -15,11 +15,11 @@ class Transport(Protocol):
     """
 
     foreign: int
-    """Messages dropped since they came from no lease agent."""
+    """The number of messages dropped because they came from no lease agent."""
 
     @property
     def address(self) -> bytes:
-        """What a peer needs to connect to this agent; opaque (for NIXL: the agent's metadata, some 450 B)."""
+        """The bytes that a peer needs to connect to this agent; opaque (for NIXL: the agent's metadata, some 450 B)."""
         ...
 
     def connect(self, peer: int, address: bytes) -> None:
@@ -38,7 +38,7 @@ class Transport(Protocol):
         ...
 
     def receive(self) -> list[tuple[int, bytes]]:
-        """All that has arrived since the last call, as (sender's incarnation, payload); makes progress, never waits."""
+        """Returns all that has arrived since the last call, as (sender's incarnation, payload); never waits."""
         ...
 
     def disconnect(self, peer: int) -> None:
