@@ -1,1 +1,1 @@
-"""What an engine does for leases, in its scheduler and in its workers, with no word of any engine."""
+"""The part of an engine that serves leases, in its scheduler and in its workers, for any kind of engine."""

@@ -1,4 +1,4 @@
-"""A consumer's scheduler: which requests read leased blocks, and which must not."""
+"""The lease's part of a consumer's scheduler, which decides on the requests that read leased blocks."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -12,11 +12,11 @@ bounded = bounded_logger(__name__)
 
 
 class ConsumerSide:
-    """Has the leases of waiting requests renewed from the moment the scheduler knows them (R8), until they are read.
+    """Has the leases of requests renewed from the moment the scheduler knows them (R8) until they are read.
 
     Attributes: `bad_references`: requests since the start whose reference could not be read. `other_prompts`: requests
     since the start whose reference was made for another prompt, by what differs: length, content or media.
-    `released`: leased requests that were loaded, or ended without.
+    `released`: leased requests that were loaded, or ended before.
     """
 
     def __init__(self, desk: LeaseDesk, compares_media: bool = True) -> None:
@@ -27,34 +27,34 @@ class ConsumerSide:
         self._desk = desk
         self._compares_media = compares_media
         self._refs: dict[str, LeaseRef | None] = {}
-        """Leased requests that are not loaded yet; None for one that must not be read."""
+        """The lease of each leased request that is not loaded yet; None for a request that must not be read."""
         self._lost: set[str] = set()
 
     @property
     def waiting(self) -> int:
-        """Leased requests that are not loaded yet."""
+        """The number of leased requests that are not loaded yet."""
         return len(self._refs)
 
     @property
     def lost(self) -> frozenset[str]:
-        """Those of them whose lease is known to be lost."""
+        """The leased requests not loaded yet whose lease is known to be lost."""
         return frozenset(self._lost)
 
     def has(self, request_id: str) -> bool:
-        """Whether the request is leased and not loaded yet."""
+        """Tells whether the request is leased and not loaded yet."""
         return request_id in self._refs
 
     def ref(self, request_id: str) -> LeaseRef | None:
-        """The lease that a request waits for; None for one that has none, or must not be read."""
+        """Returns the lease that a request waits for; None for a request that has none, or that must not be read."""
         return self._refs.get(request_id)
 
     def take_on(
         self, request_id: str, prompt: Fingerprint, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False
     ) -> bool:
-        """A new request with the reference to a prefill elsewhere. `endpoint`: that producer's side channel.
+        """Takes a new request with the reference to a prefill elsewhere. `endpoint`: that producer's side channel.
 
-        False: what was computed is another prompt's, and the request is to be computed here, with no mechanism at all
-        (R35). True: it is leased, and its lease is kept, or its load will fail.
+        Returns False if another prompt was computed: the request is to be computed here, as one without a prefill
+        (R35). Returns True otherwise: its lease is kept, or its load will fail.
         """
         differs = self._difference(prompt, ref.prompt)
         if differs is not None:
@@ -63,14 +63,14 @@ class ConsumerSide:
         return True
 
     def keep(self, request_id: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
-        """Keep the lease until the request is released, whatever its prompt is; a no-op for a request named twice."""
-        # What it is known by stays, or the lease of its first reference would be kept for ever.
+        """Keeps the lease until the request is released, whatever its prompt is; a no-op for a request named twice."""
+        # The first reference counts, or its lease would be kept for ever.
         if request_id not in self._refs:
             self._refs[request_id] = ref
             self._desk.track(request_id, ref, endpoint, siblings)
 
     def refuse(self, request_id: str, why: str) -> None:
-        """A request whose reference cannot be read: without its fence nothing is read, and its load will fail."""
+        """Refuses a request with an unusable reference: without its fence nothing is read, and its load will fail."""
         if request_id in self._refs:
             return
         self.bad_references += 1
@@ -78,7 +78,7 @@ class ConsumerSide:
         self._refs[request_id] = None
 
     def _difference(self, own: Fingerprint, computed: Fingerprint) -> str | None:
-        """Between a request's prompt and what was computed; None where they are the same."""
+        """Returns how a request's prompt differs from what was computed; None where they are the same."""
         if own.tokens != computed.tokens:
             return "length"
         if own.digest != computed.digest:
@@ -86,12 +86,12 @@ class ConsumerSide:
         return "media" if self._compares_media and own.media != computed.media else None
 
     def _turn_away(self, request_id: str, own: Fingerprint, computed: Fingerprint, differs: str) -> bool:
-        """What was computed is not this request's prompt. `take_on`'s answer.
+        """Decides on a request for which another prompt was computed; returns what `take_on` is to return.
 
-        The lease is left alone: whom it was made for may still come. Tokens can be computed here. Where either has
-        images or the like, this engine may have been given stand-ins for them, or none, never having been meant to need
-        them (Dynamo's `construct_qwen_decode_mm_data`): what it would compute is wrong, and its load-failure policy
-        decides.
+        The lease is left alone, since the request that it was made for may still come. A prompt of tokens alone can be
+        computed here. Where either prompt has images or the like, this engine may have been given stand-ins for them,
+        or none, since it was not meant to need them (Dynamo's `construct_qwen_decode_mm_data`): it would compute
+        something wrong, so its load-failure policy decides.
         """
         if request_id in self._refs:
             return True
@@ -110,7 +110,7 @@ class ConsumerSide:
         return not computable
 
     def release(self, request_id: str) -> None:
-        """The data is here, or nobody wants it any more; a no-op for a request that is not leased."""
+        """The request has its data, or nobody wants it any more; a no-op for a request that is not leased."""
         if request_id not in self._refs:
             return
         if self._refs.pop(request_id) is not None:
@@ -119,7 +119,7 @@ class ConsumerSide:
         self.released += 1
 
     def begin(self, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
-        """Of the requests to be read now: the references of the leased ones, and those that must not be read at all."""
+        """Takes the requests to be read now; returns the references of the leased ones, and those not to be read."""
         lost = self._desk.take_lost()
         if not request_ids and not lost:
             return {}, frozenset()

@@ -1,4 +1,4 @@
-"""What a consumer's worker knows of its producers' fences."""
+"""The fences of its producers that a consumer's worker knows."""
 
 import enum
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ Rank = tuple[int, int]
 
 
 class Admission(enum.Enum):
-    """Whether a leased request may be read."""
+    """The answer to whether a leased request may be read."""
 
     READ = "read"
     """The fence of its producer incarnation is known."""
@@ -26,7 +26,7 @@ class Admission(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A producer as a request names it: the engine, and its side channel."""
+    """A producer as a request names it: the engine's name, and its side channel."""
 
     engine_id: str
     endpoint: Endpoint
@@ -44,27 +44,27 @@ class _Fence:
         return cls(card.incarnation, {(w.pp_rank, w.tp_rank): FenceAddress(w.base, w.slots) for w in card.fences})
 
     def guards(self, ref: LeaseRef, ranks: Iterable[Rank]) -> bool:
-        """Whether every one of these workers of the producer has the word of this lease."""
+        """Tells whether every one of these workers of the producer has a word for this lease."""
         tables = [self.tables.get(rank) for rank in ranks]
         return self.incarnation == ref.incarnation and all(table and ref.slot < table.slots for table in tables)
 
 
 class FencesSnapshot(NamedTuple):
-    """What a worker knows of its producers at a moment."""
+    """The knowledge of a worker of its producers at a moment."""
 
     known: frozenset[str]
-    """Engines whose fences are known."""
+    """The engines whose fences are known."""
     fetching: frozenset[str]
-    """Requests for which a card is being fetched, or has come and was not looked at."""
+    """The requests for which a card is being fetched, or has come and was not looked at."""
     replaced: frozenset[str]
-    """Engines that turned out to be another incarnation, which was not yet said."""
+    """The engines that turned out to be another incarnation, which was not yet told."""
 
 
 class KnownFences:
     """Fetches producers' lease cards when they are first needed, and keeps them.
 
     A card of another incarnation than the one known means that the engine was restarted under its old name, and that
-    what is known of it is as old.
+    its known fence is out of date.
     """
 
     def __init__(self, fetch: Callable[[Endpoint], Future[LeaseCard]]) -> None:
@@ -77,9 +77,9 @@ class KnownFences:
     def admit(
         self, request_id: str, source: Source, ref: LeaseRef, ranks: Iterable[Rank], come_back: Callable[[], None]
     ) -> Admission:
-        """May this request be read, from these workers? Fetches the card at most once a request before it says no.
+        """Tells whether this request may be read from these workers. Fetches the card at most once a request.
 
-        `come_back` is called, from whatever thread fetches, when it is worth while to ask again.
+        `come_back` is called, in the thread that fetches, when it makes sense to ask again.
         """
         fetched = self._fetched.pop(request_id, None)
         if fetched is not None:
@@ -105,17 +105,17 @@ class KnownFences:
             self._replaced.add(engine_id)
 
     def table(self, engine_id: str, rank: Rank) -> FenceAddress:
-        """The fence table of a producer's worker. The engine must be known: some request of it was admitted."""
+        """Returns the fence table of a producer's worker. The engine must be known: some request of it was admitted."""
         return self._known[engine_id].tables[rank]
 
     def take_replaced(self, engine_id: str) -> bool:
-        """Whether this engine turned out to be another incarnation than it was known as; said once."""
+        """Tells, once, whether this engine turned out to be another incarnation than the one known."""
         replaced = engine_id in self._replaced
         self._replaced.discard(engine_id)
         return replaced
 
     def forget(self, request_id: str) -> None:
-        """The request is reported, read or failed."""
+        """The request is reported as read or failed."""
         self._fetched.pop(request_id, None)
 
     def drop(self, engine_id: str) -> None:
@@ -124,5 +124,5 @@ class KnownFences:
         self._replaced.discard(engine_id)
 
     def snapshot(self) -> FencesSnapshot:
-        """All that is known."""
+        """Returns all that is known."""
         return FencesSnapshot(frozenset(self._known), frozenset(self._fetched), frozenset(self._replaced))

@@ -1,4 +1,4 @@
-"""What travels between an engine's scheduler and its workers about leases."""
+"""The orders and reports about leases between an engine's scheduler and its workers."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,25 +9,25 @@ from kvlease.protocol import LeaseRef
 
 @dataclass(frozen=True, slots=True)
 class LeaseOrders:
-    """Scheduler to workers, in steps in which there is something to do."""
+    """The scheduler's orders to the workers, in steps in which there is something to do."""
 
     fence: FenceOrders
-    """Producer: the words to arm and to clear."""
+    """The words to arm and to clear, on a producer."""
     reads: dict[str, LeaseRef]
-    """Consumer: of the requests that this step begins to read, those that are leased."""
+    """The leased requests that this step begins to read, on a consumer."""
     unreadable: frozenset[str]
-    """Consumer: of the requests that this step begins to read, those that must not be: their load has failed."""
+    """The requests that were to be read from this step on and must not be, on a consumer: their load has failed."""
 
 
 @dataclass(slots=True)
 class WorkerReport:
-    """Workers to scheduler, in steps in which there is something to tell."""
+    """The workers' report to the scheduler, in steps in which there is something to tell."""
 
     cleared: Counter[int] = field(default_factory=Counter)
-    """Producer: slots whose words were cleared, by how many workers."""
+    """The slots whose words were cleared, with the number of workers that did so, on a producer."""
     heartbeats: set[str] = field(default_factory=set)
-    """Producer: leased requests that stock consumers sent heartbeats for."""
+    """The leased requests that stock consumers sent heartbeats for, on a producer."""
 
     def __or__(self, other: "WorkerReport") -> "WorkerReport":
-        """What two workers, or more, have to tell together."""
+        """Returns the report of several workers together."""
         return WorkerReport(self.cleared + other.cleared, self.heartbeats | other.heartbeats)

@@ -1,4 +1,4 @@
-"""A producer's scheduler: a lease from its preparation to the last worker's report."""
+"""The lease's part of a producer's scheduler: each lease from its preparation to the last worker's report."""
 
 import time
 from collections import Counter
@@ -15,7 +15,7 @@ from kvlease.protocol.states import LEASE, LeaseEvent, after
 bounded = bounded_logger(__name__)
 
 UNREAD = (Cause.EXPIRED, Cause.ORPHANED, Cause.AGED_OUT)
-"""Ends after which nobody has read the blocks, or nobody that is known to."""
+"""The ends of leases whose blocks nobody is known to have read."""
 _ENDS = {
     Cause.EXPIRED: "expired",
     Cause.ORPHANED: "lost its dead consumer, and nobody took over",
@@ -29,11 +29,11 @@ _DECLINED = {
 
 
 class ProducerSide:
-    """Prepares leases, grants them, has their words cleared when they are over, and counts what is held.
+    """Prepares leases, grants them, has their words cleared when they are over, and counts held blocks.
 
-    Attributes: `slots`, the fence's: none until the workers have tables (`open`). `counts`: events since the start:
-    declined.<why>, ends.<cause>, reclaimed_blocks, unfenced_reads. `ended`: leases that ended since the start, those
-    that were never granted included. `held_blocks`: blocks of leases that were granted and not yet freed.
+    Attributes: `slots`: those of the fence, none until the workers have tables (`open`). `counts`: events since the
+    start: declined.<why>, ends.<cause>, reclaimed_blocks, unfenced_reads. `ended`: leases that ended since the start,
+    those that were never granted included. `held_blocks`: blocks of leases that were granted and not yet freed.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ProducerSide:
         draw: Callable[[], int] = draw_token,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`draw` gives tokens (`fence.slots.draw_token`), `clock` monotonic seconds, the agent's own."""
+        """`draw` gives tokens (`fence.slots.draw_token`); `clock`, the agent's, gives monotonic seconds."""
         self.counts: Counter[str] = Counter()
         self.ended = 0
         self.held_blocks = 0
@@ -54,42 +54,42 @@ class ProducerSide:
         self._desk = desk
         self._clock = clock
         self._prompts: dict[str, Fingerprint] = {}
-        """Of the requests that are being computed for another engine."""
+        """The prompts of the requests that are being computed for another engine."""
         self._held: dict[int, int] = {}
-        """Blocks of each granted lease, by token."""
+        """The number of blocks of each granted lease, by token."""
         self._cause: dict[int, Cause] = {}
-        """Why a revoked lease is over; one without an entry was read under the engine's own mechanism."""
+        """The cause of each revoked lease's end; a lease without one was read under the engine's own mechanism."""
         self._last_sibling: dict[str, int] = {}
         self._parent_of: dict[int, str] = {}
 
     @property
     def active_leases(self) -> int:
-        """Leases that were granted and are not yet over."""
+        """The number of leases that were granted and are not yet over."""
         return len(self._held)
 
     def open(self, slots: int) -> None:
-        """The workers have fence tables of so many words; leases can be prepared from now on."""
+        """The workers have fence tables of `slots` words each: leases can be prepared from now on."""
         if not self.slots.count:
             self.slots = FenceSlots(slots, self.slots.workers, self.slots.draw)
 
     def has(self, request_id: str) -> bool:
-        """Whether a lease is prepared or granted for this request, and not yet over."""
+        """Tells whether a lease is prepared or granted for this request, and not yet over."""
         return self.slots.of(request_id) is not None
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
 
     def take_on(self, request_id: str, prompt: Fingerprint) -> None:
-        """A new request, whose blocks another engine is to read.
+        """Takes a new request, whose blocks another engine is to read.
 
-        What it computes is taken down now: an engine may cut the prompt short where the last tokens are the reader's to
-        compute, as vLLM does for Mamba.
+        Its prompt is noted now: an engine may later cut it short, as vLLM does for Mamba, where the reader computes the
+        last tokens.
         """
         self._prompts[request_id] = prompt
 
     def prepare(self, request_id: str) -> None:
-        """First sight of a request whose blocks another engine is to read: arm its word before they can be offered."""
+        """Prepares a lease when the request is first scheduled: its word is armed before its blocks can be offered."""
         if self.has(request_id):
-            # It was preempted and comes again; its token has not left this engine.
+            # It was preempted and is scheduled again; its token has not left this engine.
             return
         if not self.slots.count:
             self._decline("no_producer")
@@ -105,17 +105,17 @@ class ProducerSide:
         )
 
     def finish(self, request_id: str, blocks: int, parent: str | None = None) -> LeaseRef | None:
-        """The prefill is done: its term begins, and the reference may leave. None: it has no lease, so no offer.
+        """Grants the lease of a prefill that is done, and returns its reference; None if it has no lease, so no offer.
 
-        `blocks`: how many it holds. `parent`: of a request with n > 1, of whose children the client gets the reference
-        of the one that finishes last; so nobody hears of the others.
+        `blocks`: their number. `parent`: of a request with n > 1, whose client gets the reference of the child that
+        finishes last; so nobody is told of the others.
         """
         prompt = self._prompts.pop(request_id, None)
         slot = self.slots.of(request_id)
         if slot is None:
             return None
         if prompt is None:
-            # Its name came twice, and the first has taken it.
+            # Two requests had this name, and the first one has taken the prompt.
             self._abort(slot)
             return None
         self._desk.grant(slot.token)
@@ -133,7 +133,7 @@ class ProducerSide:
             self._desk.abort(earlier)
 
     def abort(self, request_id: str) -> None:
-        """The request ended, and nobody will hear of it. The engine frees its blocks; its slot waits for the workers.
+        """The request ended, and nobody will be told of it. The engine frees its blocks; the workers clear its word.
 
         A no-op for a request that has no lease.
         """
@@ -149,7 +149,7 @@ class ProducerSide:
     # -- a step begins and ends ----------------------------------------------------------------------------------
 
     def take_orders(self) -> FenceOrders:
-        """What the workers are to do to their fences in this step."""
+        """Returns the orders to the workers for their fence tables in this step."""
         for revoked in self._desk.take_revoked():
             if revoked.token in self._held:
                 self._cause[revoked.token] = revoked.cause
@@ -159,7 +159,7 @@ class ProducerSide:
         return self.slots.take_orders()
 
     def _take_back_all(self, died_at: float) -> None:
-        """Nobody hears consumers any more: their leases end one term after the agent did."""
+        """Ends all leases one term after the agent's death, since nobody hears their consumers any more."""
         if self._held and self._clock() >= died_at + self._config.duration_s:
             for token in self._held:
                 self._cause.setdefault(token, _cause(LeaseState.GRANTED, LeaseEvent.EXPIRE))
@@ -172,7 +172,7 @@ class ProducerSide:
                 self._end(slot)
 
     def hear_heartbeats(self, request_ids: Iterable[str]) -> None:
-        """Workers saw heartbeats of stock consumers for these requests."""
+        """Workers have seen heartbeats of stock consumers for these requests."""
         for request_id in request_ids:
             heard = self.slots.of(request_id)
             if heard is not None:
@@ -213,7 +213,7 @@ class ProducerSide:
 
 
 def _cause(state: LeaseState, event: LeaseEvent) -> Cause:
-    """Why a lease is over that ends here, without the lessor: the table says so for both."""
+    """Returns the cause of an end that is decided here, without the lessor, from the table that both use."""
     _, cause = after(LEASE, state, event)
     assert cause is not None
     return cause

@@ -1,7 +1,7 @@
-"""The lease's part of an engine's worker: what is done to words and reads in the course of a step, and in which order.
+"""The lease's part of an engine's worker: all that is done to words and reads in a step, and its order.
 
-This is the sequence that makes reads safe, and there is no other copy of it. An engine's worker and the proofs'
-models of one carry it out alike (decision 0011):
+This sequence makes reads safe, and there is no other copy of it: an engine's worker, the simulator and the explorer
+run this code (decision 0011):
 
     arm      the words of the prefills that begin; only then can their tokens leave the engine, at the step's end
     load     the engine's own part; it asks `admit` before it begins to read a leased request
@@ -26,7 +26,7 @@ from kvlease.protocol import Endpoint, LeaseCard
 
 
 class Part(Enum):
-    """A part of a step; time may pass between two of them."""
+    """The parts of a step; time may pass between two of them."""
 
     ARM = "arm"
     LOAD = "load"
@@ -36,9 +36,9 @@ class Part(Enum):
 class LeaseWorker:
     """Both roles of an engine in one of its workers. Used by one thread.
 
-    Attributes: `order` is the order of a step's parts. Load follows arm, since what is to be read under a lease would
-    be read without one. Clear follows load, in which the worker first hears of requests and forgets those that were
-    aborted: before it, blocks would be reported that nobody sends.
+    Attributes: `order`: the order of a step's parts. Load follows arm, in which it is told which requests are leased:
+    otherwise these would be read without their lease. Clear follows load, in which the worker first learns of requests
+    and forgets those that were aborted: before it, blocks would be reported that nobody sends.
     """
 
     order: ClassVar[tuple[Part, ...]] = (Part.ARM, Part.LOAD, Part.CLEAR)
@@ -55,15 +55,15 @@ class LeaseWorker:
         self._verifier = verifier
         self._closed = False
         self._heartbeats: set[str] = set()
-        """Producer: leased requests that stock consumers sent heartbeats for, not yet reported."""
+        """The producer's leased requests that stock consumers sent heartbeats for, not yet reported."""
 
     def step(self, orders: LeaseOrders, host: HostWorker) -> None:
-        """A worker's step, all of it at once."""
+        """Does all parts of a step at once."""
         for part in self.order:
             self.do(part, orders, host)
 
     def do(self, part: Part, orders: LeaseOrders, host: HostWorker) -> None:
-        """One part of a step."""
+        """Does one part of a step."""
         match part:
             case Part.ARM:
                 self._arm(orders, host)
@@ -91,10 +91,10 @@ class LeaseWorker:
         read: Callable[[], None],
         come_back: Callable[[], None],
     ) -> Admission:
-        """May a leased request be read? Begins to read it (`read`) if its producer's fence is known.
+        """Tells whether a leased request may be read, and begins to read it (`read`) if its producer's fence is known.
 
         `agents`: the data-plane agent of each of the producer's workers that this one reads from. `come_back` is
-        called, from whatever thread, when it is worth while to ask again. REFUSED: the request's load has failed.
+        called, in any thread, when it makes sense to ask again. After REFUSED the request's load has failed.
         """
         ref = self.reads.ref(request_id)
         assert ref is not None, f"{request_id} is not leased"
@@ -110,40 +110,40 @@ class LeaseWorker:
         return admission
 
     def verify(self, arrived: Collection[str]) -> tuple[dict[str, Verdict], set[str]]:
-        """What the fence says of requests whose data is in, and those of them that it still has to say it of.
+        """Returns the fence's new verdicts on requests whose data is here, and the requests that wait for theirs.
 
-        Each verdict is told once. What is held back must not be used, nor reported, until its verdict is there.
+        Each verdict is returned once. Data of a request that waits must be neither used nor reported.
         """
         verdicts = self.reads.verify(arrived)
         return verdicts, self.reads.held_back(arrived)
 
     def end(self, received: Collection[str], sent: Collection[str]) -> None:
-        """Before the step's report leaves: `received` are reported as read, well or not, `sent` as read by others."""
+        """The step's report is about to leave, with `received` as read, well or not, and `sent` as read by others."""
         for request_id in received:
             self.reads.forget(request_id)
             self.fences.forget(request_id)
         for request_id in sent:
-            # A stock consumer's notice: the word goes before the report that frees the blocks.
+            # After a stock consumer's notice, the word is cleared before the report that frees the blocks.
             self.words.clear_request(request_id)
 
     def hear_heartbeat(self, request_id: str) -> bool:
-        """A stock consumer renews by name. False for a request that is not leased: the engine's own mechanism's."""
+        """A stock consumer renews by name. Returns False for an unleased request: the engine's own mechanism has it."""
         if request_id not in self.words:
             return False
         self._heartbeats.add(request_id)
         return True
 
     def take_report(self) -> WorkerReport | None:
-        """What the scheduler is to hear of this step; None when there is nothing."""
+        """Returns the report of this step to the scheduler; None when there is nothing to tell."""
         if not self.words.cleared and not self._heartbeats:
             return None
         heartbeats, self._heartbeats = self._heartbeats, set()
         return WorkerReport(self.words.take_cleared(), heartbeats)
 
     def close(self) -> None:
-        """The engine goes down: words first, so that whoever reads now does not find them intact.
+        """The engine shuts down: words are cleared first, so that no reader finds them intact.
 
-        Done once: after it an engine may let go of what reads under way are made of.
+        Only the first call counts: after it an engine may free what reads under way use.
         """
         if self._closed:
             return
