@@ -1,4 +1,4 @@
-"""Everything that touches vLLM. `kv_connector_module_path` points here."""
+"""All of kvlease that depends on vLLM. `kv_connector_module_path` points here."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 __all__ = ["LeasedNixlConnector"]
 
 _NAMES = ("LeasedNixlConnector", "NixlConnector", "NixlPullConnector")
-"""All of them are the leased one: whoever names this module has chosen it (`kvlease.vllm.plugin`)."""
+"""The names of the leased connector: a configuration that names this module means it (`kvlease.vllm.plugin`)."""
 
 
 def __getattr__(name: str) -> Any:
-    # Late: vLLM loads our plugin in each of its processes, also where nobody asks for this connector.
+    # Imported late: vLLM loads our plugin in each of its processes, also where nobody asks for this connector.
     if name in _NAMES:
-        # First: where something is missing, the list of it says more than the first import that fails.
+        # Checked first: if parts of vLLM are missing, their list says more than the first import that fails.
         surface.check()
         from kvlease.vllm.connector import LeasedNixlConnector
 

@@ -1,6 +1,6 @@
-"""What kvlease tells on /metrics: every name, its label, and what it means (R17, R38).
+"""The metrics of kvlease on /metrics: every name, its label, and its meaning (R17, R38).
 
-The tables in docs/guide.md are made of it, by `make docs`.
+The tables in docs/guide.md are made from it, by `make docs`.
 """
 
 COUNTERS: dict[str, tuple[str, str]] = {
@@ -25,7 +25,7 @@ COUNTERS: dict[str, tuple[str, str]] = {
     "refused": ("kind", "What others sent and must not: messages, references, notices, questions."),
     "late": ("kind", "What came too late to matter, and is no mistake of anybody's: copies, and news of what is over."),
 }
-"""name: (label, meaning). One label each; "" for none."""
+"""The counters by name: (label, meaning). Each has one label, or "" for none."""
 
 GAUGES: dict[str, tuple[str, str]] = {
     "active_leases": ("", "Leases granted and not yet ended; 0 on a producer is the signal that it is drained."),
@@ -84,4 +84,4 @@ VALUES: dict[str, dict[str, str]] = {
         "cleared": "word of a clearing that was known",
     },
 }
-"""What each label can say, and what it means; for `lease_ends`, `kvlease.protocol.Cause` says it."""
+"""The values of each label, with their meanings; those of `lease_ends` are in `kvlease.protocol.Cause`."""

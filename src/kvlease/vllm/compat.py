@@ -1,4 +1,4 @@
-"""All that depends on vLLM's version: which are tested, and where its parts live, each of them a line of `surface`."""
+"""All that depends on vLLM's version: the tested ones, and where vLLM's parts are, each of them a line of `surface`."""
 
 import logging
 import os
@@ -50,7 +50,7 @@ __all__ = [
 
 
 def check_version(version: str = vllm.__version__) -> None:
-    """Raises `UnsupportedEngine` for a vLLM that kvlease is not tested with, unless the user wants to try."""
+    """Raises `UnsupportedEngine` for a vLLM that kvlease is not tested with, unless the user asked to try it."""
     if ".".join(version.split(".")[:2]) in TESTED or os.environ.get(TRY_ANYWAY) == "1":
         return
     raise UnsupportedEngine(
@@ -60,10 +60,10 @@ def check_version(version: str = vllm.__version__) -> None:
 
 
 def nixl_package() -> str:
-    """The NIXL that vLLM itself uses: `nixl_cu13` behind `nixl`, `nixl_rocm`.
+    """Returns the package of the NIXL that vLLM itself uses: `nixl_cu13` behind `nixl`, or `nixl_rocm`.
 
-    By way of vLLM, which before it imports NIXL sets what spares UCX a leak (`UCX_RCACHE_MAX_UNRELEASED`). Raises
-    `UnsupportedEngine` where there is none.
+    vLLM is asked, since before it imports NIXL it sets a variable that prevents a leak in UCX
+    (`UCX_RCACHE_MAX_UNRELEASED`). Raises `UnsupportedEngine` where there is no NIXL.
     """
     from vllm.distributed.nixl_utils import NixlWrapper
 
@@ -74,7 +74,7 @@ def nixl_package() -> str:
 
 
 def log_as_vllm_does() -> None:
-    """Send kvlease's log lines where vLLM's go: vLLM sets handlers on its own logger only."""
+    """Sends kvlease's log lines where vLLM's go: vLLM sets handlers on its own logger only."""
     ours, theirs = logging.getLogger("kvlease"), logging.getLogger("vllm")
     if not ours.handlers:
         ours.handlers = theirs.handlers

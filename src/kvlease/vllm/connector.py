@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-# By name, MultiConnector rebuilds the statistics of its children: also where nobody loaded the plugin.
+# MultiConnector rebuilds its children's statistics by their names, also in processes that loaded no plugin.
 register()
 
 
@@ -40,7 +40,7 @@ class LeasedNixlConnector(NixlPullConnector):
         refuse_unguaranteed(vllm_config)
         refuse_unset_layout(vllm_config)
         config, warnings = lease_config(vllm_config)
-        # Past NixlPullConnector.__init__, which would make the stock halves.
+        # NixlPullConnector.__init__ is skipped, since it would make the stock halves.
         super(NixlPullConnector, self).__init__(vllm_config, role, kv_cache_config)
         self.connector_scheduler: LeasedScheduler | None = None
         self.connector_worker: LeasedWorker | None = None
@@ -56,7 +56,7 @@ class LeasedNixlConnector(NixlPullConnector):
 
     @classmethod
     def supports_sleep_mode(cls, kv_transfer_config: Any) -> bool:
-        """Since 0.33 vLLM asks: no. Fences outlive the blocks that they vouch for when an engine sleeps."""
+        """Returns False: when an engine sleeps, fences outlive the blocks that they stand for. vLLM asks since 0.33."""
         del kv_transfer_config
         return False
 

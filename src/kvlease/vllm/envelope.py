@@ -1,6 +1,6 @@
-"""How a lease card is laid into vLLM's handshake listener, which serves one entry a worker rank (R6).
+"""The lease card as an entry of vLLM's handshake listener, which serves one entry a worker rank (R6).
 
-The card is one more entry, under a rank that no worker has.
+It stands under a rank that no worker has.
 """
 
 import msgspec
@@ -11,20 +11,20 @@ from kvlease.protocol.card import MAX_CARD_BYTES, LeaseCard
 CARD_RANK = (-1, -1)
 """The (pp_rank, tp_rank) under which the card is served."""
 CARD_MARK = "kvlease-card"
-"""Stands in an entry of the handshake listener where a stock entry has its compatibility hash."""
+"""The mark in a card's entry, where a stock entry has its compatibility hash."""
 MAX_ENTRY_BYTES = MAX_CARD_BYTES + 1024
-"""The longest entry of a handshake listener that is looked into for a card."""
+"""The longest entry of a handshake listener that is read as a card."""
 
 
 class _Entry(msgspec.Struct):
-    """vLLM's `NixlHandshakePayload`, as it is written down."""
+    """The encoded form of vLLM's `NixlHandshakePayload`."""
 
     compatibility_hash: str
     agent_metadata_bytes: bytes
 
 
 def card_in(entry: bytes) -> LeaseCard:
-    """The card in an entry of a handshake listener, which serves other things, too. Raises `BadMessage`."""
+    """Returns the card in an entry of a handshake listener, which serves other entries, too. Raises `BadMessage`."""
     if len(entry) > MAX_ENTRY_BYTES:
         raise BadMessage("card", f"an entry of {len(entry)} B, at most {MAX_ENTRY_BYTES} are allowed")
     try:

@@ -1,4 +1,4 @@
-"""All that an engine has of kvlease in its scheduler's process; the hooks in `kvlease.vllm.scheduler` call it."""
+"""All of kvlease in the process of an engine's scheduler; the hooks in `kvlease.vllm.scheduler` call it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def open_agent(vllm_config: "VllmConfig", config: LeaseConfig, engine_id: str) -> LeaseAgent:
-    """The lease agent of an engine, which is still to be started."""
+    """Makes the lease agent of an engine, which is still to be started."""
     backends = vllm_config.kv_transfer_config.get_from_extra_config("backends", ["UCX"])
     package = nixl_package()
     return LeaseAgent(config, engine_id, lambda own: NixlTransport(own, backends, package), SideChannelCards())
@@ -33,13 +33,13 @@ def open_agent(vllm_config: "VllmConfig", config: LeaseConfig, engine_id: str) -
 class SchedulerLeases:
     """The leases of one engine, in its scheduler's process.
 
-    Attributes: `agent`; whoever made it starts it. `requests`: what is decided of each request. `step`: the lease's
-    part of a step. `stats`: what is told on vLLM's /metrics. `counts`: what this half counts itself, `refused.<kind>`.
+    Attributes: `agent`, which its maker starts. `requests`: the decisions on each request. `step`: the lease's part of
+    a step. `stats`: the figures for vLLM's /metrics. `counts`: events that this half counts itself, `refused.<kind>`.
     """
 
     def __init__(self, agent: LeaseAgent, config: LeaseConfig, workers: int, groups: int | None) -> None:
-        """`workers` of this engine; `groups`: its KV cache groups, None for one that reads from others' groupings as
-        well."""
+        """`workers`: those of this engine. `groups`: its KV cache groups; None for an engine that reads from other
+        groupings as well."""
         producer, consumer = ProducerSide(config, agent, workers), ConsumerSide(agent, config.compare_media)
         self.agent = agent
         self.step = LeaseScheduler(agent, producer, consumer)
@@ -48,7 +48,7 @@ class SchedulerLeases:
         self.stats = SchedulerStatsFeed(agent, producer, consumer, self.counts)
 
     def serve(self, metadata: Mapping[Rank, KVConnectorHandshakeMetadata]) -> dict[Rank, NixlHandshakePayload]:
-        """What a stock engine serves, by its workers' ranks, and the lease card beside it where these have fences.
+        """Returns what a stock engine serves, by worker rank, and the lease card if the workers have fences.
 
         `metadata`: their `LeasedHandshakePayload`s.
         """
@@ -64,7 +64,7 @@ class SchedulerLeases:
         return served
 
     def open(self, fences: list[WorkerFence]) -> LeaseCard:
-        """The workers have these fence tables: leases can be granted from now on, and this is the card that says so."""
+        """The workers have these fence tables: leases can be granted from now on. Returns the card that says so."""
         self.step.producer.open(min(fence.slots for fence in fences))
         by_rank = sorted(fences, key=lambda fence: (fence.pp_rank, fence.tp_rank))
         return LeaseCard([VERSION], self.agent.incarnation, self.agent.address, by_rank)

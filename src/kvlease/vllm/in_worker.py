@@ -1,6 +1,6 @@
-"""vLLM's worker, its reads and its notices, as the lease's part of an engine knows them.
+"""vLLM's worker, its reads and its notices, as a host of the lease's part of an engine.
 
-The hooks in `kvlease.vllm.worker` call this. A leased read carries no completion notice: its producer frees the blocks
+The hooks in `kvlease.vllm.worker` call it. A leased read carries no completion notice: its producer frees the blocks
 when the consumer's agent drops the lease, after every worker of the consumer has verified what it read. So no notice
 can overtake the fence read, and siblings, ranks and replicas need no counting on the data path
 (docs/decisions/0002).
@@ -28,10 +28,9 @@ bounded = bounded_logger(__name__)
 
 
 def open_fence(worker: Any, slots: int) -> LeaseWorker:
-    """The lease's part of `worker`, vLLM's `NixlPullConnectorWorker`, in memory that its NIXL agent shows others.
+    """Makes the lease's part of `worker`, vLLM's `NixlPullConnectorWorker`, in memory that its NIXL agent registers.
 
-    `slots`: words of its fence table, whatever its role, as vLLM lets every engine prefill for others, and a word takes
-    8 B a block.
+    `slots`: the words of its fence table, 8 B each; every engine has one, since any engine of vLLM's may prefill.
     """
     agent, backends = worker.nixl_wrapper, worker.nixl_backends
     table = FenceTable(RegisteredWords(agent, slots, backends))
@@ -40,7 +39,7 @@ def open_fence(worker: Any, slots: int) -> LeaseWorker:
 
 
 def _fetch_card(worker: Any, endpoint: Endpoint) -> Future[LeaseCard]:
-    """Begins to fetch a card, in the thread of vLLM's handshakes."""
+    """Begins to fetch a card in the thread of vLLM's handshakes."""
     card: Future[LeaseCard] = worker._handshake_initiation_executor.submit(fetch_card, endpoint)
     return card
 
@@ -56,20 +55,20 @@ class WorkerLeases:
         self.step = step
         self._worker = worker
         self._released: set[str] = set()
-        """Producer: leased requests whose words were cleared, not yet reported as sent."""
+        """The producer's leased requests whose words were cleared, not yet reported as sent."""
         self._addresses: dict[str, Endpoint] = {}
-        """By engine: where vLLM shakes hands with it, or has shaken."""
+        """The side channel at which vLLM shakes hands with each engine, or has done so."""
         self._outlived: set[str] = set()
-        """Engines that live on as another incarnation, while something is still read from the old one."""
+        """The engines that are another incarnation now, while something is still read from the old one."""
 
     # -- a step --------------------------------------------------------------------------------------------------
 
     def begin(self, metadata: LeasedMetadata) -> None:
-        """A step in which something is to be done about leases."""
+        """Does a step in which something is to be done about leases."""
         self.step.step(metadata.kv_lease, _Step(self, self._worker, metadata))
 
     def let_go(self, request_id: str) -> None:
-        """Its blocks are to be reported as sent. A no-op for a prefill that was aborted, which vLLM has forgotten."""
+        """Has a request's blocks reported as sent. A no-op for an aborted prefill, which vLLM has forgotten."""
         worker = self._worker
         if request_id in worker._reqs_to_process:
             worker._reqs_to_process.remove(request_id)
@@ -78,22 +77,23 @@ class WorkerLeases:
             self._released.add(request_id)
 
     def fail(self, request_id: str) -> None:
-        """Down vLLM's load-failure path, where `kv_load_failure_policy` decides: compute, or answer with an error."""
+        """Reports a failed load to vLLM, whose `kv_load_failure_policy` decides: compute, or answer with an error."""
         self._worker._recv_failures.add(request_id)
 
     def hear_heartbeats(self, payload: str) -> str:
-        """Stock consumers renew by name. What is leased is the lessor's to extend; returns the rest, vLLM's own."""
+        """Takes stock consumers' heartbeats for leased requests, which the lessor extends; returns the others,
+        vLLM's."""
         return ",".join(named for named in payload.split(",") if not self.step.hear_heartbeat(named))
 
     def verify(self, arrived: set[str]) -> tuple[set[str], set[str]]:
-        """Of the requests whose data is in: those that must not be used, and those whose fence is still being read."""
+        """Splits off, from requests whose data is here, those not to be used, and those whose fence is being read."""
         verdicts, held_back = self.step.verify(arrived)
         for verdict in verdicts.values():
             self._worker.xfer_stats.count("fence_checks", verdict.name.lower())
         return {name for name, verdict in verdicts.items() if verdict is not Verdict.INTACT}, held_back
 
     def end(self, received: Collection[str], sent: set[str]) -> None:
-        """A step is over: vLLM reports `received`, read well or not, and `sent`, to which our own are added."""
+        """Ends a step: vLLM reports `received`, read well or not, and `sent`, to which ours are added."""
         if received or sent:
             self.step.end(received, sent)
         if self._released:
@@ -103,14 +103,14 @@ class WorkerLeases:
             self._let_go_of_outlived()
 
     def take_report(self) -> LeasedWorkerReport | None:
-        """What the scheduler is to hear of this step; None when there is nothing."""
+        """Returns the report of this step to the scheduler; None when there is nothing to tell."""
         report = self.step.take_report()
         return None if report is None else LeasedWorkerReport(report)
 
     # -- a read --------------------------------------------------------------------------------------------------
 
     def read(self, req_id: str, meta: ReqMeta) -> None:
-        """Begin to read the blocks of a request, leased or not, as far as it may be read."""
+        """Begins to read the blocks of a request, leased or not, if it may be read."""
         try:
             self._read(req_id, meta)
         except Exception as e:  # noqa: BLE001 - numbers that a client wrote go into vLLM's own arithmetic here
@@ -122,15 +122,15 @@ class WorkerLeases:
         worker, engine_id = self._worker, meta.remote.engine_id
         leased = self.step.reads.ref(req_id) is not None
         if leased:
-            # Since 0.33. A producer with leases never registers its cache anew: sleep mode is refused. And no number
-            # that a client wrote has vLLM let go of an engine.
+            # vLLM has this field since 0.33. A producer with leases never registers its cache anew, since sleep mode is
+            # refused; and no number that a client wrote may make vLLM forget an engine.
             meta.remote.registration_generation = 0
         if engine_id in self._outlived or self._would_part(engine_id, meta):
             self.fail(req_id)
         elif not leased:
             NixlPullConnectorWorker._read_blocks_for_req(worker, req_id, meta)
         elif engine_id not in worker._remote_agents:
-            # It comes back here when hands are shaken; nothing is read yet.
+            # vLLM calls `read` again after the handshake; nothing is read yet.
             worker._background_nixl_handshake(req_id, engine_id, meta)
         elif not self._has_blocks_like_ours(engine_id):
             worker.xfer_stats.count("refused", "block_size")
@@ -142,7 +142,7 @@ class WorkerLeases:
     def _read_leased(self, req_id: str, meta: ReqMeta) -> None:
         worker, remote = self._worker, meta.remote
         source = Source(remote.engine_id, self._addresses.get(remote.engine_id, (remote.host, remote.port)))
-        # The workers of the producer that this one reads from.
+        # These are the producer's workers that this worker reads from.
         ranks = [(0, tp_rank) for tp_rank in worker.tp_mappings[remote.engine_id].all_source_ranks]
         agents = {rank: worker._remote_agents[remote.engine_id][rank] for rank in ranks}
         read, come_back = partial(self._read_blocks, req_id, meta), partial(worker._ready_requests.put, (req_id, meta))
@@ -155,23 +155,23 @@ class WorkerLeases:
         self._worker._pending_recv_notifs.pop(req_id, None)
 
     def _refuse(self, req_id: str, engine_id: str) -> None:
-        """No fence, no read: the reference's incarnation does not live at this engine (R22), or cannot be asked."""
+        """Fails a read without a fence: the reference's incarnation is not at this engine (R22), or cannot be asked."""
         self._worker.xfer_stats.count("fence_checks", "no_fence")
         bounded.warning("kvlease: request %s is not read: its producer incarnation is not at %s", req_id, engine_id)
         if self.step.fences.take_replaced(engine_id):
-            # The engine kept its name over a restart: vLLM must shake hands with it again.
+            # The engine was restarted under its old name: vLLM must shake hands with it again.
             self._outlived.add(engine_id)
         self.fail(req_id)
 
     def _has_blocks_like_ours(self, engine_id: str) -> bool:
-        """vLLM reads blocks of another size too, and was seen to answer wrongly from them, each time, on the CPU."""
+        """Tells whether an engine's blocks have our size; from others, vLLM was seen to answer wrongly on the CPU."""
         worker = self._worker
         theirs = worker.transfer_topo.get_engine_info(engine_id)
         ours = (worker.block_size, worker._physical_blocks_per_logical_kv_block)
         return bool((theirs.remote_block_size, theirs.remote_physical_blocks_per_logical) == ours)
 
     def _would_part(self, engine_id: str, meta: ReqMeta) -> bool:
-        """Since 0.33, whether vLLM would let go of an engine on this request's word, in the middle of others' reads."""
+        """Tells whether this request would make vLLM (since 0.33) forget an engine while others read from it."""
         generation = getattr(meta.remote, "registration_generation", 0)
         known = getattr(self._worker, "_remote_registration_generations", {}).get(engine_id, 0)
         return generation > known and engine_id in self._worker._engines_with_inflight_transfers()
@@ -179,9 +179,9 @@ class WorkerLeases:
     # -- other engines -------------------------------------------------------------------------------------------
 
     def shake_hands(self, engine_id: str, host: str, port: int, shaking: Future[Any] | None) -> None:
-        """vLLM shakes hands with an engine there, or has shaken (None): there is its card.
+        """vLLM shakes hands with an engine at this side channel, or has done so (None): its card is there.
 
-        A request's own word, which clients write, could have an engine forgotten that others read from.
+        An endpoint from a request, which clients write, could have an engine forgotten that others read from.
         """
         if shaking is None or engine_id in self._addresses:
             return
@@ -194,12 +194,12 @@ class WorkerLeases:
         shaking.add_done_callback(forget_failed)
 
     def forget_engine(self, engine_id: str) -> None:
-        """vLLM has let go of this engine."""
+        """vLLM has forgotten this engine."""
         self.step.fences.drop(engine_id)
         self._addresses.pop(engine_id, None)
 
     def _let_go_of_outlived(self) -> None:
-        """Of the old incarnation, once nothing is read from it: the next read shakes hands with the new one."""
+        """Has vLLM forget old incarnations that nothing is read from: the next read shakes hands with the new one."""
         worker = self._worker
         with worker._handshake_lock:
             if worker._handshake_futures:

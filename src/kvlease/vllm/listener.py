@@ -1,7 +1,7 @@
-"""vLLM's handshake listener, which survives what it does not understand (R14).
+"""vLLM's handshake listener in a form that survives questions that it does not understand (R14).
 
-Stock's ends with the first question that it cannot read or answer, one for a rank that is not there among them: from
-then on nobody can shake hands with the engine, nor find its lease card. Clients choose the ranks that are asked for.
+The stock listener ends at the first question that it cannot read or answer, such as one for a rank that does not exist:
+from then on nobody can shake hands with the engine, nor get its lease card. Clients choose the ranks in questions.
 """
 
 import threading
@@ -21,7 +21,7 @@ bounded = bounded_logger(__name__)
 POLL_MS = 1000
 MAX_QUESTION_BYTES = 1024
 NOTHING = b""
-"""The answer to a question that has none: it decodes to nothing, so whoever asked does not wait for its timeout."""
+"""The answer to a question that has none: it decodes to nothing, so nobody waits for a timeout."""
 
 
 class HandshakeListener:
@@ -32,7 +32,7 @@ class HandshakeListener:
         self._counts = counts
 
     def serve(self, host: str, port: int, ready: threading.Event, stop: threading.Event) -> None:
-        """Until `stop`; `ready` once it listens."""
+        """Serves until `stop` is set; sets `ready` once it listens."""
         with zmq.Context() as context, context.socket(zmq.ROUTER) as socket:
             socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.RCVTIMEO, POLL_MS)
@@ -49,7 +49,7 @@ class HandshakeListener:
                     self._refuse("something that is no question")
                     continue
                 entry = self._answer(parts[1])
-                # vLLM's estimate of the difference between two engines' clocks.
+                # vLLM estimates the difference between two engines' clocks from it.
                 clock = msgspec.msgpack.encode(time.perf_counter())
                 socket.send_multipart((identity, b"", entry, clock))
 

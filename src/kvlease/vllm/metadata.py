@@ -1,4 +1,4 @@
-"""What travels between the scheduler half and the worker half of the connector, beside vLLM's own metadata."""
+"""The data about leases between the scheduler half and the worker half of the connector, besides vLLM's own."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from kvlease.vllm.compat import KVConnectorWorkerMetadata, NixlConnectorMetadata
 
 
 class LeasedMetadata(NixlConnectorMetadata):
-    """vLLM's step metadata, with orders about leases. Where there are none, the workers get vLLM's own."""
+    """vLLM's step metadata with orders about leases. In a step without orders, the workers get vLLM's own."""
 
     kv_lease: LeaseOrders
 
     @classmethod
     def around(cls, stock: NixlConnectorMetadata, orders: LeaseOrders) -> "LeasedMetadata":
-        """The content of `stock`, and `orders`."""
+        """Returns the content of `stock` together with `orders`."""
         metadata = cls.__new__(cls)
         metadata.__dict__.update(stock.__dict__)
         metadata.kv_lease = orders
@@ -22,15 +22,15 @@ class LeasedMetadata(NixlConnectorMetadata):
 
 @dataclass
 class LeasedHandshakePayload(NixlHandshakePayload):
-    """vLLM's handshake of one worker, with the place of its fence table. It goes to the own scheduler only."""
+    """vLLM's handshake of one worker, with the place of its fence table. It goes to the engine's own scheduler only."""
 
     fence_base: int = 0
-    """Virtual address of the first word."""
+    """The virtual address of the first word."""
     fence_slots: int = 0
-    """0: this worker has no table."""
+    """The number of words; 0 if this worker has no table."""
 
     def as_stock(self) -> NixlHandshakePayload:
-        """What the side channel serves under this worker's rank: to the byte what a stock engine serves."""
+        """Returns the entry that the side channel serves for this worker: the same bytes as a stock engine's."""
         return NixlHandshakePayload(
             compatibility_hash=self.compatibility_hash, agent_metadata_bytes=self.agent_metadata_bytes
         )
@@ -38,7 +38,7 @@ class LeasedHandshakePayload(NixlHandshakePayload):
 
 @dataclass
 class LeasedWorkerReport(KVConnectorWorkerMetadata):
-    """What one worker, or all of them together, tell the scheduler about leases."""
+    """The report of one worker, or of all of them together, to the scheduler about leases."""
 
     report: WorkerReport
 

@@ -1,6 +1,6 @@
 """kvlease's counters and gauges on the engine's own /metrics endpoint (R17).
 
-They travel with vLLM's NIXL statistics from workers and scheduler to the API server; `catalogue` says what each means.
+They go with vLLM's NIXL statistics from workers and scheduler to the API server; `catalogue` says what each means.
 """
 
 import time
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from kvlease.engine.producer import ProducerSide
 
 PERIOD_S = 0.25
-"""How often the scheduler half tells, at most: a step must not get dearer for being watched."""
+"""The least time between two reports of the scheduler half, so that metrics do not slow down steps."""
 
 Key = tuple[str, str]
-"""A metric and the value of its label, "" where it has none."""
+"""A metric, and the value of its label, or "" where it has none."""
 
 
 class LeaseStats(NixlKVConnectorStats):
@@ -51,11 +51,11 @@ class LeaseStats(NixlKVConnectorStats):
         self.data["kvlease_gauges"][f"{name}|{label}"] = value
 
     def is_empty(self) -> bool:
-        # Asked in every step; all of it is lists and dicts.
+        # This is asked in every step; all values are lists and dicts.
         return not any(self.data.values())
 
     def aggregate(self, other: Any) -> "LeaseStats":
-        # Made from what vLLM's own statistics left, there is nothing of ours in it yet.
+        # An object made from the data of vLLM's own statistics has nothing of ours in it yet.
         counts, gauges = self.data.pop("kvlease_counts", {}), self.data.pop("kvlease_gauges", {})
         theirs = dict(other.data)
         for key, amount in theirs.pop("kvlease_counts", {}).items():
@@ -66,7 +66,7 @@ class LeaseStats(NixlKVConnectorStats):
         return self
 
     def reduce(self) -> dict[str, int | float]:
-        """What vLLM's periodic log line says."""
+        """Returns the content of vLLM's periodic log line."""
         counts = self.data.get("kvlease_counts", {})
         ours: dict[str, int | float] = {f"kvlease {_spoken(key)}": value for key, value in sorted(counts.items())}
         leases = self.data.get("kvlease_gauges", {}).get("active_leases|")
@@ -87,12 +87,12 @@ def _spoken(key: str) -> str:
 
 
 class SchedulerStatsFeed:
-    """Turns what agent, producer and consumer have counted into increments for `LeaseStats`."""
+    """Turns the counts of agent, producer and consumer into increments for `LeaseStats`."""
 
     def __init__(
         self, agent: "LeaseAgent", producer: "ProducerSide", consumer: "ConsumerSide", counts: "Counter[str]"
     ) -> None:
-        """`counts`: what vLLM's half of the scheduler counts itself, `refused.<kind>`."""
+        """`counts`: events that vLLM's half of the scheduler counts itself, `refused.<kind>`."""
         self._agent = agent
         self._counts = counts
         self._producer = producer
@@ -103,14 +103,14 @@ class SchedulerStatsFeed:
         self._told_of = 0
 
     def hasten(self) -> None:
-        """Tell at the next call of `take`, however soon that is."""
+        """Makes the next call of `take` tell, however soon that is."""
         self._next_at = 0.0
 
     def take(self) -> LeaseStats | None:
-        """What changed since the last time; None when nothing did, or it is too soon to tell.
+        """Returns what changed since the last report; None when nothing did, or when it is too soon.
 
-        Never too soon when the last lease is gone: an engine that has nothing left to do makes no further step in which
-        it could tell.
+        It is never too soon when the last lease has gone: an engine that has nothing left to do makes no further step
+        in which it could tell.
         """
         happened = self._producer.ended + self._consumer.released
         if time.monotonic() < self._next_at and (
@@ -124,7 +124,7 @@ class SchedulerStatsFeed:
         for (name, label), total in (totals - self._told).items():
             stats.count(name, label, total)
             if name == "lease_ends" and label in UNREAD:
-                # vLLM's own counter goes on, and with it whatever alerts people have (R38, vllm 32340).
+                # vLLM's own counter goes on, for the alerts that people have on it (R38, vllm 32340).
                 for _ in range(total):
                     stats.record_kv_expired_req()
         self._told = totals
@@ -154,7 +154,7 @@ class SchedulerStatsFeed:
         _collect(totals, "declined_offers", "declined.", self._producer.counts)
         for differs, requests in self._consumer.other_prompts.items():
             totals["other_prompts", differs] = requests
-        # A copy: another thread counts there.
+        # A copy is read, since another thread counts there.
         for counts in (lessor, lessee, report.agent, dict(self._counts)):
             _collect(totals, "refused", "refused.", counts)
             _collect(totals, "late", "late.", counts)
@@ -179,12 +179,12 @@ def _collect(totals: "Counter[Key]", name: str, prefix: str, counts: Any) -> Non
 
 
 _registered: list[Any] = []
-"""Of the last engine in this process. When another one starts, vLLM takes its own collectors back, by their names."""
+"""The collectors of the last engine in this process. When another one starts, vLLM unregisters its own by name."""
 
 
 def _take_back() -> None:
     for collector in _registered:
-        # Ray's are not in there.
+        # Ray's collectors are not registered there.
         with suppress(KeyError):
             REGISTRY.unregister(collector)
     _registered.clear()
@@ -217,7 +217,7 @@ class LeasePromMetrics(NixlPromMetrics):
         _registered.extend(self._lease_metrics.values())
         for name, (label, _) in (COUNTERS | GAUGES).items():
             if not label:
-                # A metric without a label of its own is there from the start, as 0.
+                # A metric without a label of its own is 0 from the start.
                 for engine in per_engine_labelvalues:
                     self._child(name, "", engine)
 

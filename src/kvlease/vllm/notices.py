@@ -1,4 +1,4 @@
-"""vLLM's notices: reads without one, and only such as its worker can read."""
+"""Control over vLLM's notices: reads that send none, and a filter for those that arrive."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _Noticeless:
-    """A NIXL agent that sends nothing: reads carry no notice, standalone notices are dropped. All else is passed on."""
+    """A NIXL agent that sends no notices, with reads or alone. All other calls are passed on."""
 
     def __init__(self, agent: Any) -> None:
         self._agent = agent
@@ -20,15 +20,15 @@ class _Noticeless:
         return self._agent.make_prepped_xfer(*args, **kwargs)
 
     def send_notif(self, remote_agent_name: str, notif_msg: bytes) -> None:
-        """Dropped: a leased request's producer hears from the lease agent when all is read."""
+        """Drops the notice: a leased request's producer is told by the lease agent when all is read."""
 
 
 @contextmanager
 def without_notices(worker: Any) -> Iterator[None]:
-    """While it lasts, what `worker` (a NIXL worker of vLLM) reads is not announced to the producer.
+    """A context in which the reads of `worker` (a NIXL worker of vLLM) are not announced to the producer.
 
-    Stock attaches "I have read it" to the data. The producer would free the blocks while the fence is still to be
-    read, and a good read would fail; with siblings, it would free them under the others.
+    The stock worker attaches a notice of completion to the read. The producer would free the blocks before the fence is
+    read, so a good read would fail; with siblings, it would free the blocks while the others read.
     """
     agent = worker.nixl_wrapper
     worker.nixl_wrapper = _Noticeless(agent)
@@ -39,14 +39,14 @@ def without_notices(worker: Any) -> Iterator[None]:
 
 
 def take_notices(agent: Any) -> tuple[dict[Any, list[bytes]], int]:
-    """What NIXL agent `agent` has heard and vLLM's worker can read, by sender, and how many notices were refused.
+    """Takes the notices that NIXL agent `agent` got; returns those that vLLM understands, and the number of others.
 
-    Anybody on the network can send it anything. One call to NIXL and nothing else when nobody sent anything.
+    Anybody on the network can send anything. When nothing was sent, this costs one call to NIXL.
     """
     try:
         heard: dict[Any, list[bytes]] = agent.get_new_notifs()
     except UnicodeDecodeError:
-        # An agent's name that is no text: NIXL's binding gives nothing of what has come.
+        # A sender's name is not UTF-8: NIXL's binding then loses all that has come.
         return {}, 1
     if not heard:
         return heard, 0
@@ -58,7 +58,7 @@ _NOTICE = re.compile(r"HB:.*|.*:[0-9]{1,9}", re.DOTALL)
 
 
 def is_notice(notice: bytes) -> bool:
-    """Whether it is one of vLLM's: `HB:` and request ids, or a request id and the number of its readers."""
+    """Tells whether a notice is vLLM's: `HB:` and request ids, or a request id and the number of its readers."""
     try:
         return _NOTICE.fullmatch(notice.decode("utf-8")) is not None
     except UnicodeDecodeError:
@@ -66,7 +66,7 @@ def is_notice(notice: bytes) -> bool:
 
 
 class _Heard:
-    """A NIXL agent that has heard these notices. All else is passed on."""
+    """A NIXL agent that returns the given notices. All other calls are passed on."""
 
     def __init__(self, agent: Any, notices: dict[Any, list[bytes]]) -> None:
         self._agent = agent
@@ -81,7 +81,7 @@ class _Heard:
 
 @contextmanager
 def arrived(worker: Any, notices: dict[Any, list[bytes]]) -> Iterator[None]:
-    """While it lasts, these are what `worker` (a NIXL worker of vLLM) hears."""
+    """A context in which `worker` (a NIXL worker of vLLM) gets these notices."""
     agent = worker.nixl_wrapper
     worker.nixl_wrapper = _Heard(agent, notices)
     try:

@@ -1,7 +1,7 @@
-"""What vLLM takes for granted of `kv_transfer_params`, which any client may write.
+"""Checks of `kv_transfer_params`, which any client may write, for what vLLM takes for granted.
 
-Stock code reads them in the scheduler's and the worker's step, where a field that is missing or of another kind is an
-exception that ends the engine. So they are looked at when the request comes.
+Stock code reads them in the scheduler's and the worker's step, where a field that is missing or of another type raises
+an exception that ends the engine. So they are checked when the request comes.
 """
 
 import re
@@ -12,18 +12,18 @@ from kvlease.errors import BadReference, brief
 from kvlease.protocol import Endpoint
 
 _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
-"""A name, or an IPv4 or IPv6 address: nothing that means more to ZeroMQ, or to whoever reads a log."""
+"""A host name, or an IPv4 or IPv6 address: no character has another meaning for ZeroMQ, or in a log."""
 
 MAX_NAME = 1024
 MAX_RANKS = 4096
-"""Workers of one engine, by any kind of parallelism."""
+"""The most workers of one engine, in any kind of parallelism."""
 MAX_GROUPS = 256
-"""KV cache groups of one engine: a handful for hybrids."""
+"""The most KV cache groups of one engine; hybrid models have a few."""
 MAX_BLOCK = 1 << 31
 
 
 def side_channel(params: Mapping[str, object]) -> Endpoint:
-    """Where the producer of a leased prefill serves its card. Raises `BadReference`."""
+    """Returns the endpoint at which the producer of a leased prefill serves its card. Raises `BadReference`."""
     host, port = params.get("remote_host"), params.get("remote_port")
     if not isinstance(host, str) or not _HOST.fullmatch(host):
         raise BadReference(f"remote_host is {brief(host)}, it must be the host name or address of the producer")
@@ -33,19 +33,19 @@ def side_channel(params: Mapping[str, object]) -> Endpoint:
 
 
 def without_blocks(offer: Mapping[str, Any]) -> dict[str, Any]:
-    """vLLM's answer to a prefill that is not offered after all: whoever gets it computes the prompt.
+    """Returns vLLM's answer to a prefill that is not offered after all: the engine that gets it computes the prompt.
 
-    Who looks at it on the way finds what vLLM's answers have, and no block (dynamo 15057).
+    A router that reads it finds all the fields of vLLM's answers, and no block (dynamo 15057).
     """
     nothing: list[list[int]] = [[] for _ in offer["remote_block_ids"]]
     return {**offer, "do_remote_prefill": False, "remote_block_ids": nothing, "remote_num_tokens": 0}
 
 
 def unusable(params: Mapping[str, object], groups: int | None) -> str | None:
-    """Why a prefill that these params say waits elsewhere cannot be read; None when nothing is wrong with them.
+    """Returns why the prefill that these params refer to cannot be read; None when nothing is wrong with them.
 
-    `groups`: KV cache groups of this engine; None for one that reads from others' groupings as well. What is only of a
-    wrong value fails later, and its own request only.
+    `groups`: KV cache groups of this engine; None for an engine that reads from other groupings as well. A field that
+    has the right type and a wrong value fails later, and only its own request.
     """
     return _wrong_source(params) or _wrong_blocks(params.get("remote_block_ids"), groups) or _wrong_numbers(params)
 
@@ -76,7 +76,7 @@ def _wrong_numbers(params: Mapping[str, object]) -> str | None:
     for name in ("tp_size", "dcp_size", "pp_size"):
         if name in params and not _whole(params[name], 1, MAX_RANKS):
             return f"{name} is {brief(params[name])}"
-    # Since vLLM 0.33: how often the producer has registered its cache anew.
+    # Since vLLM 0.33 this counts how often the producer has registered its cache anew.
     generation = params.get("remote_registration_generation", 0)
     if not _whole(generation, 0, MAX_RANKS):
         return f"remote_registration_generation is {brief(generation)}"

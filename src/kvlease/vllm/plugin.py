@@ -1,6 +1,6 @@
 """The names under which vLLM finds the connector (R37), and the entry point `vllm.general_plugins`.
 
-With kvlease installed, `"kv_connector": "LeasedNixlConnector"` is enough. Frameworks around vLLM, and vLLM itself in
+If kvlease is installed, `"kv_connector": "LeasedNixlConnector"` is enough. Frameworks around vLLM, and vLLM itself in
 some places, look for "NixlConnector": under that name kvlease is found with `"kv_connector_module_path":
 "kvlease.vllm"`, or, with `KVLEASE_REPLACES_NIXL=1`, without any change of a configuration.
 """
@@ -14,13 +14,13 @@ from kvlease.errors import ConfigError, UnsupportedEngine
 NAME = "LeasedNixlConnector"
 MODULE = "kvlease.vllm"
 STOCK_NAMES = ("NixlConnector", "NixlPullConnector")
-"""vLLM's connectors that kvlease takes the place of: both are the pull connector."""
+"""The names of vLLM's connectors that kvlease can replace: both are the pull connector."""
 REPLACES = "KVLEASE_REPLACES_NIXL"
 STATE_LAYOUT = "VLLM_SSM_CONV_STATE_LAYOUT"
 
 
 def replaces_stock() -> bool:
-    """Whether kvlease stands in for vLLM's own connector under that one's names. Raises `ConfigError`."""
+    """Tells whether kvlease replaces vLLM's own connector under its names. Raises `ConfigError`."""
     value = os.environ.get(REPLACES, "")
     if value not in ("", "0", "1"):
         raise ConfigError(f"{REPLACES} is {value!r}, it must be 1 (kvlease takes NixlConnector's place) or 0")
@@ -28,10 +28,10 @@ def replaces_stock() -> bool:
 
 
 def register() -> None:
-    """Make the connector known to vLLM. Raises `ConfigError`.
+    """Makes the connector known to vLLM. Raises `ConfigError`.
 
-    vLLM calls it in each of its processes, some of them more than once; where its plugins are switched off, the
-    connector's own module does (vllm 57683).
+    vLLM calls it in each of its processes, in some of them more than once; where plugins are switched off, the
+    connector's own module calls it (vllm 57683).
     """
     from vllm.distributed.kv_transfer.kv_connector.factory import KVConnectorFactory
 
@@ -44,10 +44,11 @@ def register() -> None:
 
 
 def _let_vllm_read_the_stock_name() -> None:
-    """vLLM decides by name which layout Mamba's state has on a CPU, and what cannot be combined with NIXL.
+    """Changes vLLM's configuration so that vLLM's decisions by connector name take kvlease for NixlConnector.
 
-    Some of these places ask `has_connector`, others compare, as frameworks do that read vLLM's configuration. So before
-    anything is decided, the configuration is written the other way that means the same (decision 0016).
+    By name vLLM decides on the layout of Mamba's state on a CPU, and on what cannot be combined with NIXL. Some places
+    ask `has_connector`, others compare names, as frameworks do. So before anything is decided, the configuration is
+    rewritten in a form that means the same (decision 0016).
     """
     from vllm.config.vllm import VllmConfig
 
@@ -66,11 +67,11 @@ def _let_vllm_read_the_stock_name() -> None:
 
 
 def rename(settings: dict[str, Any]) -> None:
-    """Write `LeasedNixlConnector` as kvlease's `NixlConnector`, in `settings` and those of its children.
+    """Rewrites `LeasedNixlConnector` as kvlease's `NixlConnector`, in `settings` and those of its children.
 
     `settings` are a connector's, as in --kv-transfer-config; they are changed in place. A connector of that name from
-    somebody else's module is left alone. Where kvlease stands in for vLLM's own, its module is written there as well:
-    the configuration reaches processes that the environment does not, as Ray's workers.
+    another module is left alone. Where kvlease replaces vLLM's own, its module is written there as well, since the
+    configuration reaches processes that the environment does not, such as Ray's workers.
     """
     name, module = settings.get("kv_connector"), settings.get("kv_connector_module_path")
     if name == NAME and module in (None, MODULE):
@@ -82,9 +83,9 @@ def rename(settings: dict[str, Any]) -> None:
 
 
 def refuse_unset_layout(vllm_config: Any) -> None:
-    """Raises `UnsupportedEngine` for Mamba's state in a layout that NIXL does not hand over, for want of the plugin.
+    """Raises `UnsupportedEngine` where the plugin did not run, and Mamba's state has a layout that NIXL cannot send.
 
-    By itself vLLM's worker would end with a sentence about the layout alone.
+    Without this check, vLLM's worker would end with a message about the layout alone.
     """
     unseen = vllm_config.kv_transfer_config.kv_connector == NAME and vllm_config.model_config.has_inner_state
     if unseen and (layout := os.environ.get(STATE_LAYOUT)) != "DS":

@@ -1,7 +1,7 @@
-"""vLLM's requests, as the lease's part of an engine's scheduler knows them.
+"""vLLM's requests in the terms of the lease's part of an engine's scheduler.
 
-Here a request of vLLM's becomes a name, a prompt and a reference, and an answer of `kvlease.engine` becomes what vLLM
-is to do with the request.
+A request of vLLM becomes a name, a prompt and a reference, and an answer of `kvlease.engine` becomes what vLLM is to do
+with the request.
 """
 
 from collections import Counter
@@ -22,22 +22,22 @@ bounded = bounded_logger(__name__)
 
 
 class LeasedRequests:
-    """What is decided of each request as it comes, is scheduled and ends.
+    """Decides on each request as it comes, is scheduled and ends.
 
-    Attributes: `counts`: `refused.bad_reference`, requests since the start whose params vLLM could not have borne.
+    Attributes: `counts`: `refused.bad_reference`, requests since the start whose params would have ended vLLM.
     """
 
     def __init__(self, producer: ProducerSide, consumer: ConsumerSide, groups: int | None) -> None:
-        """`groups`: KV cache groups of this engine; None for one that reads from others' groupings as well."""
+        """`groups`: KV cache groups of this engine; None for an engine that reads from other groupings as well."""
         self.counts: Counter[str] = Counter()
         self._producer = producer
         self._consumer = consumer
         self._groups = groups
 
     def arrive(self, request: "Request") -> bool:
-        """A new request, before anything else of vLLM looks at it. True when vLLM's own mechanism is to see it, too.
+        """Takes a new request, before vLLM reads its params. Tells whether vLLM's own mechanism is to see it, too.
 
-        It is not for one that is leased: the agent renews for it from here on, and stock's heartbeats are for stock
+        It is not to see a leased request, for which the agent renews from now on: vLLM's heartbeats are for stock
         producers.
         """
         params = request.kv_transfer_params
@@ -50,14 +50,14 @@ class LeasedRequests:
             return True
         if self._take_on(request, params):
             return False
-        # What was computed is another prompt's: it is computed here.
+        # Another prompt was computed elsewhere, so this one is computed here.
         params["do_remote_prefill"] = False
         return True
 
     def _vet(self, request_id: str, params: dict[str, object]) -> None:
-        """Params that vLLM could not bear, which any client may write: such a request is computed here."""
+        """Changes params, which any client may write, that would end vLLM: such a request is computed here."""
         if params.get("do_remote_decode") and params.get("remote_block_ids"):
-            # vLLM's way back from a decode engine, which is not supported: nobody would ever read them.
+            # vLLM's transfer back from a decode engine is not supported: nobody would ever read the blocks.
             params["remote_block_ids"] = None
         if params.get("do_remote_prefill") and (why := unusable(params, self._groups)) is not None:
             self.counts["refused.bad_reference"] += 1
@@ -65,7 +65,7 @@ class LeasedRequests:
             params["do_remote_prefill"] = False
 
     def _take_on(self, request: "Request", params: dict[str, object]) -> bool:
-        """A request with a reference. False: it is another prompt's, and is to be computed here."""
+        """Takes a request with a reference. Returns False if that is another prompt's: the request is computed here."""
         request_id = request.request_id
         try:
             ref, endpoint = LeaseRef.from_params(params["kv_lease"]), side_channel(params)
@@ -74,15 +74,15 @@ class LeasedRequests:
             return True
         siblings = has_siblings(request_id)
         if request.abort_immediately:
-            # vLLM's way to let go of a prefill whose request it refused: its prompt is one token, and it reads nothing.
+            # This is how vLLM lets go of a prefill whose request it refused: its prompt is one token, nothing is read.
             self._consumer.keep(request_id, ref, endpoint, siblings)
             return True
         return self._consumer.take_on(request_id, fingerprint_of(request), ref, endpoint, siblings)
 
     def schedule(self, request: "Request", external_tokens: int) -> bool:
-        """The request has its blocks. True: it is leased and has all its data, so nothing is to be read.
+        """The request has its blocks. Returns True if it is leased and has all its data, so that nothing is to be read.
 
-        Then no worker has to say so to the producer, either: the agent does.
+        In that case no worker has to tell the producer, either: the agent does.
         """
         request_id = request.request_id
         if (request.kv_transfer_params or {}).get("do_remote_decode"):
@@ -93,9 +93,9 @@ class LeasedRequests:
         return True
 
     def end_unread(self, request: "Request") -> None:
-        """A request is over. If it was never read, its lease is let go of here, and no worker has to say so.
+        """A request is over. If it was never read, its lease is dropped here, and no worker has to tell the producer.
 
-        One that ends while it is being read keeps its lease until the workers are through.
+        A request that ends while it is being read keeps its lease until the workers have finished.
         """
         params = request.kv_transfer_params or {}
         if self._consumer.has(request.request_id) and params.get("do_remote_prefill"):
@@ -103,17 +103,17 @@ class LeasedRequests:
             params["do_remote_prefill"] = False
 
     def grant(self, request: "Request", block_ids: "tuple[list[int], ...]") -> LeaseRef | None:
-        """The prefill is done and offered: its reference. None where it has no lease, or nobody is told of it.
+        """Returns the reference of a prefill that is done; None where it has no lease, or nobody is told of it.
 
-        `block_ids`: of each KV cache group.
+        `block_ids`: the block ids of each KV cache group.
         """
         if not is_answered(request):
             self._producer.abort(request.request_id)
             return None
-        # Block 0 stands for what a sliding window has let go of.
+        # Block 0 stands for blocks that a sliding window has let go of.
         blocks = sum(1 for group in block_ids for block in group if block)
         return self._producer.finish(request.request_id, blocks, parent_of(request))
 
     def abort(self, request: "Request") -> None:
-        """Nobody will hear of what was computed for this request; a no-op where it has no lease."""
+        """Nobody will be told of what was computed for this request; a no-op where it has no lease."""
         self._producer.abort(request.request_id)

@@ -1,6 +1,6 @@
-"""The connector's half in the scheduler: vLLM's own pull scheduler, and at each hook what a lease needs.
+"""The connector's half in the scheduler: vLLM's own pull scheduler, with the lease's part at each hook.
 
-Nothing here waits for the lease agent, and nothing costs more with more leases outstanding.
+Nothing here waits for the lease agent, and no cost grows with the number of leases.
 """
 
 import threading
@@ -29,10 +29,10 @@ class LeasedScheduler(NixlPullConnectorScheduler):
     def __init__(self, vllm_config: "VllmConfig", engine_id: str, kv_cache_config: "KVCacheConfig") -> None:
         super().__init__(vllm_config, engine_id, kv_cache_config)
         config, _ = lease_config(vllm_config)
-        # The stock mechanism, for stock peers, keeps to the same settings.
+        # The stock mechanism, for stock peers, has the same settings.
         self._kv_lease_duration = config.duration_s
         self._heartbeat_interval = config.renew_interval_s
-        # vLLM's worker reads from engines that group their KV cache otherwise where that is MLA's (vllm 57077, 57389).
+        # With MLA, vLLM's worker reads from engines with other KV cache groups as well (vllm 57077, 57389).
         groups = None if vllm_config.model_config.use_mla else len(kv_cache_config.transfer_groups)
         agent = open_agent(vllm_config, config, engine_id)
         self._lease = SchedulerLeases(agent, config, vllm_config.parallel_config.world_size, groups)
@@ -51,7 +51,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         host: str,
         port: int,
     ) -> None:
-        """In a thread of its own; stock's does not outlive the first question that it does not understand."""
+        """Serves handshakes in its own thread; the stock listener ends at a question that it does not understand."""
         HandshakeListener(encoded_data, self._lease.counts).serve(host, port, ready_event, stop_event)
 
     def shutdown(self) -> None:
@@ -61,7 +61,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
 
     def on_new_request(self, request: "Request") -> None:
-        # Before vLLM's own hook, which may cut the prompt short.
+        # This comes before vLLM's own hook, which may cut the prompt short.
         if self._lease.requests.arrive(request):
             super().on_new_request(request)
 
@@ -80,13 +80,13 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if not delay_free or offer is None:
             self._lease.requests.abort(request)
             return delay_free, offer
-        # These blocks are the lessor's to take back. Had they a deadline in vLLM as well, however far away, its worker
-        # would look at every one of them in every step.
+        # The lessor decides when these blocks are freed. If they had a deadline in vLLM as well, however far away, its
+        # worker would look at every one of them in every step.
         del self._reqs_need_send[request.request_id]
         ref = self._lease.requests.grant(request, block_ids)
         if ref is not None:
             return True, offer | {"kv_lease": ref.to_params()}
-        # No lease, no offer, never an unfenced one: vLLM frees the blocks now.
+        # Without a lease nothing is offered, since it would have no fence: vLLM frees the blocks now.
         self._reqs_not_processed.add(request.request_id)
         return False, without_blocks(offer)
 
@@ -98,7 +98,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         return stock if orders is None else LeasedMetadata.around(stock, orders)
 
     def step_ended(self) -> LeaseStats | None:
-        """To be called once at the end of each step. Returns what is to be told of leases, if anything."""
+        """Ends a step; called once in each. Returns new figures about leases, if there are any to tell."""
         self._lease.step.end_step()
         return self._lease.stats.take()
 

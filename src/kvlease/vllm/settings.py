@@ -1,4 +1,4 @@
-"""What kvlease reads from vLLM's configuration, and what it refuses to run with."""
+"""The settings of kvlease in vLLM's configuration, and the configurations that it refuses to run with."""
 
 import math
 import os
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
 OLD_VARIABLE = "VLLM_NIXL_ABORT_REQUEST_TIMEOUT"
-"""vLLM's flat timeout (seconds) of the days before leases; honoured where no duration is given."""
+"""The variable for the flat timeout (seconds) of vLLM before it had leases; used where no duration is given."""
 _PLACE = "kv_connector_extra_config"
 _DURATION = "kv_lease_duration"
 _STOCK = "use vLLM's own NixlConnector"
 
 
 def lease_config(vllm_config: "VllmConfig") -> tuple[LeaseConfig, list[str]]:
-    """The settings of leases, and the warnings to log about them. Raises `ConfigError`."""
+    """Returns the settings of leases, and the warnings to log about them. Raises `ConfigError`."""
     return settings_of(vllm_config.kv_transfer_config.kv_connector_extra_config, os.environ)
 
 
 def settings_of(extra_config: Mapping[str, object], environment: Mapping[str, str]) -> tuple[LeaseConfig, list[str]]:
-    """The settings of leases in vLLM's `kv_connector_extra_config`, and the warnings to log about them.
+    """Returns the settings of leases in vLLM's `kv_connector_extra_config`, and the warnings to log about them.
 
-    `environment` is looked into for `OLD_VARIABLE` alone. Raises `ConfigError`.
+    Of `environment` only `OLD_VARIABLE` is read. Raises `ConfigError`.
     """
     settings, warnings = dict(extra_config), []
     if _DURATION not in settings and (old := environment.get(OLD_VARIABLE)) is not None:
@@ -87,6 +87,6 @@ def refuse_unguaranteed(vllm_config: "VllmConfig") -> None:
 
 
 def _returns_routed_experts(vllm_config: "VllmConfig") -> bool:
-    # A setting of the model in 0.30, one of its own since 0.31.
+    # In 0.30 this is a setting of the model, since 0.31 it has a configuration of its own.
     holders = (vllm_config.model_config, getattr(vllm_config, "aux_output_config", None))
     return any(getattr(holder, "enable_return_routed_experts", False) for holder in holders)

@@ -1,4 +1,4 @@
-"""Lease cards over vLLM's handshake side channel: one more entry of the listener that is there anyway (R6)."""
+"""Lease cards over vLLM's handshake side channel, as one more entry of the listener that vLLM has (R6)."""
 
 import msgspec
 import zmq
@@ -13,31 +13,31 @@ FETCH_TIMEOUT_MS = 2000
 
 
 def wrap_card(card: LeaseCard) -> NixlHandshakePayload:
-    """The card as an entry of the handshake listener, which serves nothing but such payloads."""
+    """Returns the card as an entry of the handshake listener, which serves nothing but such payloads."""
     return NixlHandshakePayload(compatibility_hash=CARD_MARK, agent_metadata_bytes=card.encode())
 
 
 def fetch_card(endpoint: Endpoint) -> LeaseCard:
-    """Ask the listener at `endpoint` for the lease card; waits up to `FETCH_TIMEOUT_MS`. Raises `CardUnavailable`.
+    """Asks the listener at `endpoint` for the lease card; waits up to `FETCH_TIMEOUT_MS`. Raises `CardUnavailable`.
 
-    Only for endpoints that come with a lease reference: a stock listener does not survive a rank that it does not know.
+    It is only for endpoints that come with a lease reference: a stock listener ends at a rank that it does not know.
     """
     try:
         return card_in(_ask(endpoint, msgspec.msgpack.encode((GET_META_MSG, *CARD_RANK))))
     except (zmq.ZMQError, BadMessage, OSError, ValueError) as e:
-        # ValueError: a host that is none. It comes from a router, or from a client.
+        # ValueError: the host, which comes from a router or a client, is no host name.
         raise CardUnavailable(f"no lease card from {endpoint[0]}:{endpoint[1]}: {e}") from e
 
 
 def _ask(endpoint: Endpoint, question: bytes) -> bytes:
-    """The first part of the answer. Not with vLLM's own function: that knows no limit for what a stranger sends."""
+    """Returns the first part of the answer. vLLM's own function is not used: it has no limit for an answer's size."""
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVTIMEO, FETCH_TIMEOUT_MS)
         socket.setsockopt(zmq.SNDTIMEO, FETCH_TIMEOUT_MS)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_ENTRY_BYTES)
         socket.setsockopt(zmq.IPV6, ":" in endpoint[0])
-        # Only now: the options are those of the connections that are made after them.
+        # The options apply only to connections that are made after them.
         socket.connect(make_zmq_path("tcp", *endpoint))
         socket.send(question)
         answer: bytes = socket.recv()
@@ -45,7 +45,7 @@ def _ask(endpoint: Endpoint, question: bytes) -> bytes:
 
 
 class SideChannelCards(ThreadedCards):
-    """Asks the listeners of other engines."""
+    """The lease cards that the listeners of other engines serve."""
 
     def __init__(self) -> None:
         super().__init__(fetch_card)

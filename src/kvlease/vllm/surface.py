@@ -1,8 +1,8 @@
-"""All that kvlease needs of vLLM, in one table: what it calls, overrides and looks at (R36).
+"""All that kvlease needs of vLLM, in one table: what it calls, overrides and reads (R36).
 
-Looked at twice. When an engine starts, in the vLLM that is imported: what is missing is told as a list, before anything
-runs, instead of an AttributeError in some step. And by the contract tests (`tests/contract/`) in the text of any vLLM,
-which judge a release on its first day. Imports nothing of vLLM before it is asked to.
+It is compared twice. When an engine starts, with the imported vLLM: all that is missing is listed before anything runs,
+instead of an AttributeError in some step. And by the contract tests (`tests/contract/`) with the text of any vLLM, so
+that a release is judged on its first day. This module imports vLLM only in `check`.
 """
 
 import importlib
@@ -35,7 +35,7 @@ FACTORY = "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory"
 
 
 class Place(NamedTuple):
-    """Something in vLLM: `module:Class.method`, and the names of its parameters; None where they do not matter."""
+    """A part of vLLM: `module:Class.method`, and the names of its parameters; None where they do not matter."""
 
     where: str
     takes: str | None = None
@@ -140,11 +140,11 @@ ATTRIBUTES: dict[str, str] = {
     REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
     "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
 }
-"""What a class's `__init__` sets and kvlease uses."""
+"""The attributes that kvlease uses and a class's `__init__` sets, by class."""
 
 
 def check() -> None:
-    """Raises `UnsupportedEngine` with the whole list where the vLLM that is imported lacks something."""
+    """Raises `UnsupportedEngine` with a list of all that the imported vLLM lacks, if it lacks anything."""
     missing = list(_missing())
     if missing:
         import vllm
@@ -173,7 +173,7 @@ def _missing() -> Iterator[str]:
 
 _NOTHING: Any = object()
 _ANYTHING = "*args **kwargs"
-"""Somebody has put a function of his own around vLLM's, to trace it: what that takes is not known here."""
+"""The parameters of a wrapper that somebody has put around a function of vLLM, to trace it: they tell nothing."""
 
 
 def _find(where: str) -> Any:
@@ -183,7 +183,7 @@ def _find(where: str) -> Any:
     except ModuleNotFoundError:
         return _NOTHING
     for name in dotted.split("."):
-        # As it stands in the class: a class method with its class, a field of a dataclass by its annotation.
+        # Read from the class's dict, where a class method is unbound, and a field without default only an annotation.
         inside = vars(found)
         annotated = inspect.get_annotations(found) if inspect.isclass(found) else {}
         if name not in inside and name not in annotated:

@@ -1,4 +1,4 @@
-"""The connector's half in a worker: vLLM's own pull worker, and at each hook what a lease needs."""
+"""The connector's half in a worker: vLLM's own pull worker, with the lease's part at each hook."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ class LeasedWorker(NixlPullConnectorWorker):
     """`NixlPullConnectorWorker` with fences."""
 
     _lease: WorkerLeases
-    """There with the KV cache."""
+    """Set when the KV cache is registered."""
 
     def __init__(self, vllm_config: "VllmConfig", engine_id: str, kv_cache_config: "KVCacheConfig") -> None:
         super().__init__(vllm_config, engine_id, kv_cache_config)
@@ -35,20 +35,20 @@ class LeasedWorker(NixlPullConnectorWorker):
     # -- an engine starts and ends -------------------------------------------------------------------------------
 
     def register_kv_caches(self, kv_caches: "dict[str, torch.Tensor]") -> None:
-        # First, so that the agent's metadata, taken at the end of it, covers the table.
+        # This comes first, so that the agent's metadata, taken at the end of vLLM's own hook, covers the table.
         config, _ = lease_config(self.vllm_config)
         self._lease = WorkerLeases(self, open_fence(self, config.fence_slots or self.kv_cache_config.num_blocks))
         super().register_kv_caches(kv_caches)
 
     def handshake_metadata(self) -> LeasedHandshakePayload:
-        """vLLM's handshake of this worker, and where its fence table is."""
+        """vLLM's handshake of this worker, with the place of its fence table."""
         stock: NixlHandshakePayload = self.xfer_handshake_metadata
         base, slots = self._lease.step.table.address
         return LeasedHandshakePayload(stock.compatibility_hash, stock.agent_metadata_bytes, base, slots)
 
     def shutdown(self) -> None:
-        # The words go first: whoever reads while this engine goes down must not find them intact.
-        # vLLM shuts down also what failed before it had a KV cache.
+        # The words are cleared first: a reader must not find them intact while this engine shuts down.
+        # vLLM also shuts down a worker that failed before it had a KV cache.
         lease: WorkerLeases | None = getattr(self, "_lease", None)
         if lease is not None:
             lease.step.close()
@@ -57,7 +57,7 @@ class LeasedWorker(NixlPullConnectorWorker):
     # -- a step --------------------------------------------------------------------------------------------------
 
     def start_load_kv(self, metadata: NixlConnectorMetadata) -> None:
-        # Not by isinstance, which takes long to deny that vLLM's own, an abstract class's, is one of these.
+        # isinstance is not used: it is slow to say no for vLLM's own metadata, whose class is abstract.
         if type(metadata) is LeasedMetadata:
             self._lease.begin(metadata)
         else:
@@ -67,7 +67,7 @@ class LeasedWorker(NixlPullConnectorWorker):
         self._lease.read(req_id, meta)
 
     def _pop_done_transfers(self, transfers: dict[str, list[Any]]) -> tuple[set[str], set[str]]:
-        """Requests whose data is in are held back until their fence is read; most are through in the same step."""
+        """Holds requests whose data is here back until their fence is read; for most that ends in the same step."""
         if not transfers and not self._lease.step.reads.checking:
             return set(), set()
         done, failed = super()._pop_done_transfers(transfers)
@@ -75,7 +75,7 @@ class LeasedWorker(NixlPullConnectorWorker):
             return done, failed
         refused, held_back = self._lease.verify(done - failed - self._recv_failures)
         for request_id in held_back:
-            # Without handles, it comes up as done again in the next step.
+            # A request without handles counts as done again in the next step.
             transfers[request_id] = []
         return done - held_back, failed | refused
 
@@ -85,7 +85,7 @@ class LeasedWorker(NixlPullConnectorWorker):
         return results
 
     def take_report(self) -> LeasedWorkerReport | None:
-        """What the scheduler is to hear of this step; None when there is nothing."""
+        """Returns the report of this step to the scheduler; None when there is nothing to tell."""
         return self._lease.take_report()
 
     # -- what others say -----------------------------------------------------------------------------------------
