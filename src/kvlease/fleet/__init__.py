@@ -1,5 +1,5 @@
-"""A fleet of engines in simulation: what leases cost and save under real traffic, policy beside policy.
+"""A fleet of engines in simulation: the cost and the use of leases under real traffic, compared between policies.
 
-Hundreds of producers, thousands of consumers and a million requests in minutes. (`kvlease.sim` is the simulator that
-looks for broken promises in one pair of engines; `kvlease.cluster` has real engines.)
+It plays hundreds of producers, thousands of consumers and a million requests in minutes. (`kvlease.sim` is the
+simulator that looks for broken promises in one pair of engines; `kvlease.cluster` has real engines.)
 """
