@@ -1,1 +1,1 @@
-"""What every command line of kvlease shares: its arguments, how it ends, and how it shows and keeps what it found."""
+"""The parts that all command lines of kvlease share: arguments, exit statuses, progress, tables and files."""

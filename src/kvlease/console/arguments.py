@@ -1,4 +1,4 @@
-"""The types of arguments: each refuses what it cannot take with the value, what is allowed, and an example."""
+"""The types of arguments: each refuses a bad value with that value, what is allowed, and an example."""
 
 import argparse
 import math
@@ -12,15 +12,15 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MANY = 1_000_000_000
-"""More runs, requests or blocks than anybody waits for."""
+"""The most runs, requests or blocks: more than anybody waits for."""
 SEEDS = 1 << 32
 
 
 def whole(low: int, high: int, example: int | None = None) -> Callable[[str], int]:
-    """A whole number from `low` to `high`."""
+    """Returns the type of a whole number from `low` to `high`."""
 
     def parse(text: str) -> int:
-        # Neither underscores nor the digits of other scripts, which `int` would take; nor more digits than it takes.
+        # Underscores and digits of other scripts, which `int` takes, are refused, and more digits than it takes.
         if not (text.isascii() and text.isdigit() and len(text) < 20 and low <= int(text) <= high):
             raise ArgumentTypeError(f"{text!r} is not a whole number from {low} to {high}{_such_as(example)}")
         return int(text)
@@ -29,7 +29,7 @@ def whole(low: int, high: int, example: int | None = None) -> Callable[[str], in
 
 
 def real(low: float, high: float, unit: str = "", example: float | None = None) -> Callable[[str], float]:
-    """A number from `low` to `high`; `unit` is what it counts, such as "seconds"."""
+    """Returns the type of a number from `low` to `high`; `unit` is what it counts, such as "seconds"."""
     what = f"a number of {unit}" if unit else "a number"
 
     def parse(text: str) -> float:
@@ -45,7 +45,7 @@ def real(low: float, high: float, unit: str = "", example: float | None = None) 
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
-    """One of these names; `what` is what they are, such as "world"."""
+    """Returns the type of one of these names; `what` is what they are, such as "world"."""
 
     def parse(text: str) -> str:
         if text not in names:
@@ -56,7 +56,7 @@ def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:
 
 
 def several(of: Callable[[str], T], example: str, nothing: str = "") -> Callable[[str], tuple[T, ...]]:
-    """Any number of these, with commas between them; `nothing` is how none of them is written, if it may be."""
+    """Returns the type of a list with commas; `nothing` is the text for an empty list, if that is allowed."""
 
     def parse(text: str) -> tuple[T, ...]:
         if nothing and text == nothing:
@@ -92,14 +92,14 @@ def add_out(parser: argparse.ArgumentParser, directory: str) -> None:
     )
 
 
-# -- and back ------------------------------------------------------------------------------------------------------
+# -- arguments as text ---------------------------------------------------------------------------------------------
 
 _ELSEWHERE = ("jobs", "out")
-"""They change no figure."""
+"""The options that change no figure."""
 
 
 def command_line(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> str:
-    """What was asked for, as it is written on a command line: all options that were not left at their defaults."""
+    """Returns the command line that asks for the same, with all options that were not left at their defaults."""
     words = parser.prog.split()
     for name, value in vars(chosen).items():
         if name in _ELSEWHERE or callable(value) or value == parser.get_default(name):

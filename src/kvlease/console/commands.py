@@ -1,4 +1,4 @@
-"""A command: how it is found on the command line, what it needs, and how it ends, whatever ends it."""
+"""The frame of every command: its parser, the packages that it needs, and its exit status, whatever ends it."""
 
 import argparse
 import signal
@@ -14,7 +14,7 @@ from kvlease.errors import KvLeaseError
 
 
 class BadArguments(KvLeaseError, ValueError):
-    """Arguments that are good one by one and not together, or for what was found. Says which, and what is allowed."""
+    """Arguments that are good each, but not together or for what was found. It says which, and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +23,26 @@ class Command:
 
     name: str
     do: Callable[[argparse.Namespace], Exit] | None
-    """What it does with the arguments that were chosen. None: it has commands of its own, and shows its help."""
+    """The function that runs it with the chosen arguments. None: it has commands of its own, and shows its help."""
     summary: str
-    """One line, for the list of commands."""
+    """The line about it in the list of commands."""
     description: str
     exits: str = ""
-    """What its exit statuses mean, from `exits.described`."""
+    """The meanings of its exit statuses, from `exits.described`."""
     examples: Sequence[str] = ()
     parts: Sequence[str] = ()
-    """Packages without which it cannot run."""
+    """The packages without which it cannot run."""
     install: str = ""
     """The command that installs them; pip's unless given."""
     errors: Exit | None = None
-    """How it ends when a `KvLeaseError` is raised; a traceback where that would be a fault of the code."""
+    """The exit status after a `KvLeaseError`; None where that is a fault of the code, so a traceback is shown."""
     left: str = "nothing is left running"
-    """What to say when it is interrupted."""
+    """The message when it is interrupted."""
     check: Callable[[argparse.Namespace], None] = lambda _: None
-    """Raises `BadArguments` for those that do not go together, before anything else is looked at."""
+    """Raises `BadArguments` for arguments that do not go together; it is called before anything else."""
 
     def add_to(self, commands: Any) -> argparse.ArgumentParser:
-        """Adds it to argparse's subparsers. The result wants its arguments."""
+        """Adds it to argparse's subparsers. Returns its parser, which has no arguments yet."""
         return self._set_up(commands.add_parser(self.name, help=self.summary, **self._texts()))
 
     def _texts(self) -> dict[str, Any]:
@@ -112,8 +112,8 @@ def _refuse(prog: str, error: KvLeaseError) -> Exit:
 
 
 def _end_like_ctrl_c() -> None:
-    """A closed terminal or a supervisor that gives up is to end what a command has started as well. (SIGINT is among
-    them since it is ignored where a script started this in the background.)"""
+    """Makes SIGTERM and SIGHUP end the command like Ctrl-C, so that what it has started ends as well. (SIGINT is set,
+    too, since it is ignored where a script has started the command in the background.)"""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)

@@ -1,25 +1,25 @@
-"""The exit statuses of every command: one table, and what a command's help says of them."""
+"""The exit statuses of all commands, and the paragraph about them in a command's help."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """How a command ended."""
+    """The exit status of a command."""
 
     OK = 0
     """It did what was asked, and found nothing wrong."""
     FOUND = 1
     """It did what was asked, and found something wrong: a broken promise, a wrong answer, a goal that was missed."""
     BAD_ARGUMENTS = 2
-    """It was asked for something that there is not. (argparse ends with this number by itself.)"""
+    """It was asked for something that does not exist. (argparse ends with this number by itself.)"""
     NOT_DONE = 3
-    """It could not do what was asked, or not to the end: a part is not installed, an engine died, the time was up."""
+    """It could not finish what was asked: a package is not installed, an engine died, the time was up."""
     INTERRUPTED = 130
-    """Ctrl-C, or a signal that is taken for it. (What a shell makes of a command that SIGINT has ended.)"""
+    """It was ended by Ctrl-C, or by a signal that counts as such. (A shell gives this status after a SIGINT.)"""
 
 
 def described(ok: str, found: str, not_done: str, bad_arguments: str = "bad arguments") -> str:
-    """The paragraph of a command's help that says what its exit statuses mean."""
+    """Returns the paragraph of a command's help that says what its exit statuses mean."""
     meanings = {
         Exit.OK: ok,
         Exit.FOUND: found,

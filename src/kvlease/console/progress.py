@@ -1,4 +1,4 @@
-"""What a user sees while a command is at it: in place on a terminal, in lines elsewhere."""
+"""Progress of a running command: in place on a terminal, in lines elsewhere."""
 
 import sys
 import time
@@ -22,27 +22,27 @@ from rich.text import Text
 from kvlease.console.tables import Table
 
 PLAIN_WIDTH = 140
-"""Columns of a table that goes into a file."""
+"""The width in columns of a table that goes into a file."""
 PLAIN_EVERY_S = 10.0
-"""How often a line of progress is written where there is no terminal."""
+"""The time between two lines of progress where there is no terminal."""
 IN_PLACE_EVERY_S = 0.1
 
 
 class Tell(Protocol):
-    """Tells how far it is; cheap enough to be called for everything that is done."""
+    """Tells of progress; cheap enough to be called for everything that is done."""
 
     def __call__(self, text: str, share: float | None = None, /) -> None:
-        """`share` is what is done of the whole, from 0 to 1, where that is known."""
+        """`share`: the part that is done, from 0 to 1, where that is known."""
 
 
 def open_console() -> Console:
-    """Standard output. A text that is printed there is no markup, and only the terminal breaks its lines."""
+    """Returns a console for standard output, where text is no markup, and only the terminal breaks its lines."""
     width = None if sys.stdout.isatty() else PLAIN_WIDTH
     return Console(highlight=False, markup=False, soft_wrap=True, width=width)
 
 
 def show(console: Console, *tables: Table) -> None:
-    """Tables, one below the other, as wide as the console at most."""
+    """Prints tables, one below the other, as wide as the console at most."""
     for table in tables:
         console.print(table, soft_wrap=False)
 
@@ -51,8 +51,8 @@ def show(console: Console, *tables: Table) -> None:
 def progress(
     console: Console, first: str, *, plain_every_s: float = PLAIN_EVERY_S, bar: bool = False
 ) -> Iterator[Tell]:
-    """How to tell of progress until it is left. `first` is shown on a terminal until something is told; `bar` shows
-    the share there, too.
+    """A context that gives the function to tell of progress with. `first` is shown on a terminal until something is
+    told; `bar` shows the share there, too.
 
     Elsewhere a line is written every `plain_every_s` seconds at most, and one for the whole (a share of 1).
     """
@@ -95,11 +95,11 @@ class Story:
         self._began = time.monotonic()
 
     def elapsed_s(self) -> float:
-        """Seconds since it began."""
+        """Returns the seconds since it began."""
         return time.monotonic() - self._began
 
     def say(self, text: str, style: str = "") -> None:
-        """One line about what just happened; rich's markup may be in it."""
+        """Prints one line about what just happened; it may contain rich's markup."""
         self.console.print(Text(f"{self.elapsed_s():6.1f} s  ", "dim"), Text.from_markup(text, style=style), sep="")
 
     def title(self, text: str) -> None:
@@ -109,7 +109,7 @@ class Story:
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        """A spinner and a clock on a terminal, a plain line elsewhere, until left."""
+        """A context with a spinner and a clock on a terminal, and a plain line elsewhere."""
         if not self.console.is_terminal:
             self.say(f"{text} ...")
         with progress(self.console, text):

@@ -1,4 +1,4 @@
-"""A table, made once and shown on a console, in Markdown and on a page."""
+"""Tables that are made once, and shown on a console, in Markdown and on a page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ _STYLES = {"": "", "good": "green", "bad": "bold red", "open": "yellow"}
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text in a table that stands out, or that has a hint."""
+    """A text in a table that is highlighted, or that has a hint."""
 
     text: str
     tone: Tone = ""
     hint: str = ""
-    """What a page shows beside the pointer."""
+    """The text that a page shows beside the pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Table:
     title: str = ""
     caption: str = ""
     chosen: int | None = None
-    """The number of the line that stands out."""
+    """The number of the highlighted line."""
     texts: int = 1
-    """How many columns, from the left, are of words; those after them are of figures."""
+    """The number of columns of words, from the left; the columns after them are of figures."""
 
     @property
     def cells(self) -> Iterator[Sequence[Cell]]:
-        """The lines, with nothing but `Cell` in them."""
+        """Yields the lines, with every cell as a `Cell`."""
         for line in self.lines:
             yield [Cell(cell) if isinstance(cell, str) else cell for cell in line]
 
     def __rich__(self) -> "Group":
-        """The table on a console."""
+        """Returns the table for a console."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Group
         from rich.table import Table as RichTable
@@ -57,18 +57,18 @@ class Table:
                 continue
             style = "bold green" if number == self.chosen else ""
             table.add_row(*(Text(cell.text, style=_STYLES[cell.tone]) for cell in line), style=style)
-        # rich breaks a table's own title and caption where a narrow table ends.
+        # Title and caption are printed apart: rich breaks a table's own ones at the width of the table.
         title = [Text(self.title, style="bold")] if self.title else []
         caption = [Text(f"{self.caption}\n", style="dim")] if self.caption else []
         return Group(*title, table, *caption)
 
     def markdown(self) -> str:
-        """The table in Markdown, without its title."""
+        """Returns the table in Markdown, without its title."""
         lines = [list(self.headings), *([cell.text for cell in line] for line in self.cells if line)]
         written = ["| " + " | ".join(text.replace("|", "\\|").strip() for text in line) + " |" for line in lines]
         return "\n".join([written[0], "|" + "---|" * len(self.headings), *written[1:]])
 
 
 def verdict(kept: bool | None, good: str = "kept", bad: str = "BROKEN", unknown: str = "") -> Cell:
-    """Whether a promise was kept or a goal met; None: it was not looked at."""
+    """Returns the cell that tells whether a promise was kept or a goal met; None means that it was not checked."""
     return Cell(unknown, "open") if kept is None else Cell(good, "good") if kept else Cell(bad, "bad")

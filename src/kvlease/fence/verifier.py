@@ -80,7 +80,7 @@ class AgentErrors:
 
 @dataclass(slots=True, eq=False)
 class _Check:
-    """A request and the words that vouch for it."""
+    """A request, and the words that prove its data."""
 
     request_id: Hashable
     words: Sequence[FenceWord]

@@ -1,4 +1,4 @@
-"""Which candidate is recommended, by a rule that anybody can check on the table."""
+"""The recommended candidate, chosen by a rule that anybody can check on the table."""
 
 import json
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from kvlease.fleet.plan import GRACES_S, INTERVALS, MARGIN, TERMS_S, Candidate, 
 from kvlease.fleet.traffic.sampling import TrafficSample
 
 EQUAL_SHARE = 0.001
-"""Of the prefill engines' memory: who strands no more than so much above the least strands equally little."""
+"""The share of the prefill engines' memory by which two candidates may differ and count as equal."""
 EQUAL_TRAFFIC = 1.05
-"""Who sends no more than so many times the least sends equally little."""
+"""The ratio to the least traffic up to which a candidate's traffic counts as equal."""
 
 RULE = (
     "The term is chosen first, then the grace, then the interval. Each time: of the candidates that lost the fewest "
@@ -27,10 +27,10 @@ TAKEOVER_RULE = (
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Of a table of candidates."""
+    """A column of a table of candidates."""
 
     label: str
-    """Short: eight of them stand side by side on a console."""
+    """The heading, short since eight of them stand side by side on a console."""
     meaning: str
 
 
@@ -49,7 +49,7 @@ HEADINGS = ("", *(column.label for column in MEANINGS))
 
 @dataclass(frozen=True, slots=True)
 class AdviceStep:
-    """One setting, and what was tried for it."""
+    """One setting, and the candidates that were tried for it."""
 
     setting: str
     """`term`, `grace` or `interval`."""
@@ -59,7 +59,7 @@ class AdviceStep:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """All that was tried, and what is recommended."""
+    """All candidates that were tried, and the recommended one."""
 
     sample: TrafficSample
     troubles: Troubles
@@ -67,13 +67,13 @@ class Advice:
 
     @property
     def best(self) -> Tried:
-        """What is recommended."""
+        """The recommended candidate."""
         last = self.steps[-1]
         return last.tried[last.chosen]
 
     @property
     def warning(self) -> str:
-        """What is wrong with it, or nothing."""
+        """The warning about the recommendation, or ""."""
         if not self.best.lost:
             return ""
         longest = self.steps[0].tried[-1].candidate.term_s
@@ -84,7 +84,7 @@ class Advice:
 
 
 def advise(sweep: Sweep, terms_s: Sequence[float] = TERMS_S) -> Advice:
-    """Term, grace and interval, one after the other."""
+    """Plays candidates for term, grace and interval, one setting after the other."""
     takeover = sweep.sample.fleet.takeover
     parts = len(terms_s), len(GRACES_S), len(INTERVALS)
     done, total = 0, sum(parts)
@@ -109,7 +109,7 @@ def _neighbours(setting: str, best: Candidate) -> list[Candidate]:
 
 
 def pick(tried: Sequence[Tried], takeover: bool) -> int:
-    """The number of the one that the rule chooses."""
+    """Returns the number of the candidate that the rule chooses."""
     fewest = min(one.lost for one in tried)
     left = [number for number, one in enumerate(tried) if one.lost == fewest]
     if takeover:
@@ -123,18 +123,18 @@ def pick(tried: Sequence[Tried], takeover: bool) -> int:
 
 
 def rule_in_words(advice: Advice) -> str:
-    """As it was applied."""
+    """Returns the rule as it was applied."""
     return RULE + (TAKEOVER_RULE if advice.sample.fleet.takeover else "")
 
 
 def to_paste(advice: Advice) -> str:
-    """The settings as JSON, for vLLM's `kv_connector_extra_config`."""
+    """Returns the settings as JSON, for vLLM's `kv_connector_extra_config`."""
     config = advice.best.candidate.extra_config
     return json.dumps({key: int(value) if value == int(value) else value for key, value in config.items()})
 
 
 def lines(step: AdviceStep, engines: int) -> list[list[str]]:
-    """The table of a step, a line for each candidate. `engines`: all of the fleet that was played."""
+    """Returns the table of a step, a line for each candidate. `engines`: the number of engines that were played."""
     return [[_value(step.setting, one.candidate), *_cells(one, engines)] for one in step.tried]
 
 

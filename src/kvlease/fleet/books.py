@@ -1,4 +1,4 @@
-"""What is counted while a run goes on."""
+"""The counters of a run in progress."""
 
 from array import array
 from collections import Counter
@@ -10,7 +10,7 @@ from kvlease.fleet.timeline import Recorder
 
 @dataclass(frozen=True, slots=True)
 class Areas:
-    """Levels times seconds, up to some time."""
+    """Levels times seconds, summed up to some time."""
 
     held: float
     stranded: float
@@ -22,19 +22,19 @@ class FleetBooks:
 
     def __init__(self, slo_ttft_s: float) -> None:
         self.ends: Counter[str] = Counter()
-        """Requests, by how they ended: right, wrong, failed, gave_up, aborted."""
+        """The number of requests by their end: right, wrong, failed, gave_up, aborted."""
         self.lease_ends: Counter[str] = Counter()
         self.messages: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
-        """Everything else, under the names of the fields of `outcome`."""
+        """All other counts, under the names of the fields of `outcome`."""
         self.arrived = 0
         self.held = self.stranded = self.stranded_read = self.waiting = 0
         self.held_peak = self.stranded_peak = 0
         self.ttft = array("d")
         self.per_token = array("d")
         self.window: tuple[float, Areas, int, int] | None = None
-        """At the last arrival: the time, areas, messages and bytes so far."""
+        """The time of the last arrival, and the areas, messages and bytes up to it."""
         self.recorder = Recorder()
         self._slo_ttft_s = slo_ttft_s
         self._held_area = self._stranded_area = self._stranded_read_area = self._waiting_area = 0.0
@@ -57,12 +57,12 @@ class FleetBooks:
         self.waiting -= 1
 
     def interrupt_answer(self, now: float) -> None:
-        """Its engine died: it has to begin anew."""
+        """A request's engine died, so its answer has to begin anew."""
         self._move(now)
         self.waiting += 1
 
     def end(self, request: FleetRequest, how: str, running: bool, now: float) -> None:
-        """It is over; `running`: it had its first token."""
+        """A request is over; `running`: it had its first token."""
         self._move(now)
         if not running:
             self.waiting -= 1
@@ -92,7 +92,7 @@ class FleetBooks:
             self.held_peak = self.held
 
     def settle(self, lease: FleetLease, read: bool, now: float) -> None:
-        """Nobody wants it any more; `read`: for a right answer."""
+        """Nobody wants the lease any more; `read`: it was read for a right answer."""
         if not lease.wanted:
             return
         lease.wanted = False
@@ -100,7 +100,7 @@ class FleetBooks:
             lease.read = read
             self._strand(lease, now)
         elif read:
-            # By luck: its blocks had been taken back, but not yet given away.
+            # Its blocks had been freed, but not yet given to others, so the answer is right.
             self.waste(-1, -lease.tokens)
 
     def _strand(self, lease: FleetLease, now: float) -> None:
@@ -112,7 +112,7 @@ class FleetBooks:
             self.stranded_peak = self.stranded
 
     def free(self, lease: FleetLease, cause: str, now: float) -> None:
-        """Its blocks are free, or gone with their engine."""
+        """The lease's blocks are free, or gone with their engine."""
         self._move(now)
         self.lease_ends[cause] += 1
         self.held -= lease.blocks
@@ -124,31 +124,31 @@ class FleetBooks:
             self.counts["lost_while_wanted"] += 1
 
     def waste(self, prefills: int, tokens: int) -> None:
-        """They were for nothing."""
+        """Counts prefills, and their tokens, that were of no use."""
         self.counts["wasted"] += prefills
         self.counts["wasted_tokens"] += tokens
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 
     def send(self, kind: str, size: int, messages: int, now: float) -> None:
-        """So many messages of a kind, `size` bytes in all."""
+        """Counts `messages` of a kind, `size` bytes in all."""
         self.messages[kind] += messages
         self.bytes[kind] += size
         self._move(now)
         self.recorder.counts["bytes"][self._part] += size
 
     def fault(self, kind: str, now: float) -> None:
-        """crashes or stalls."""
+        """Counts a fault; `kind` is `crashes` or `stalls`."""
         self._move(now)
         self.counts[kind] += 1
         self.recorder.counts[kind][self._part] += 1
 
     def close_window(self, now: float) -> None:
-        """The last request has arrived."""
+        """Ends the window: the last request has arrived."""
         self.window = (now, self.areas(now), self.messages.total(), self.bytes.total())
 
     def areas(self, now: float) -> Areas:
-        """So far."""
+        """Returns the areas up to now."""
         self._move(now)
         return Areas(
             sum(self.recorder.areas["held"]) + self._held_area,
@@ -157,12 +157,12 @@ class FleetBooks:
         )
 
     def close(self, now: float) -> None:
-        """The run is over: what is pending goes into the timeline."""
+        """Ends the run: pending figures go into the timeline."""
         self._move(now)
         self._settle()
 
     def _move(self, now: float) -> None:
-        """The levels were what they are from the last move to now."""
+        """Adds the levels, which have not changed since the last call, to the areas up to now."""
         if now < self._part_end:
             dt = now - self._moved_at
             if dt > 0.0:

@@ -1,4 +1,4 @@
-"""Policies side by side: the same requests and the same faults under each of them."""
+"""The comparison of policies: the same requests and the same faults under each of them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,31 +14,31 @@ from kvlease.simulation.processes import Watch, in_processes
 
 MILLION = 1_000_000
 FAST_ENOUGH_S = 300.0
-"""Five minutes: a million requests may take that long on one core."""
+"""The goal for a million requests on one core: five minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSetup:
-    """What all runs of a comparison share."""
+    """The settings that all runs of a comparison share."""
 
     fleet: Fleet
     source: Source
     count: int
-    """Requests of each run."""
+    """The number of requests of each run."""
     seed: int
     rate: float | None = None
-    """Requests a second in scenarios of the usual load; None: the usual share of what the fleet can do."""
+    """The requests a second in scenarios of the usual load; None: the usual share of the fleet's capacity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the setup comes to: means of its requests, and what the fleet can do of them."""
+    """The means of the setup's requests, and the capacity of its fleet for these."""
 
     shape: Shape
     capacity: Capacity
 
     def rate_in(self, scenario: Scenario, usual: float | None) -> float:
-        """Requests a second in a scenario."""
+        """Returns the requests a second in a scenario."""
         if usual is None:
             return self.capacity.least * scenario.load
         return usual * scenario.load / USUAL_LOAD
@@ -52,22 +52,22 @@ class PolicyRun:
     policy: str
     setup: ComparisonSetup
     source: Source
-    """At this scenario's rate."""
+    """The requests, at this scenario's rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScenarioOutcomes:
-    """What came of a scenario, policy by policy, in the order they were asked for."""
+    """The outcomes of a scenario, one for each policy, in the order in which these were asked for."""
 
     scenario: Scenario
     rate: float
-    """Requests a second, on average."""
+    """The requests a second, on average."""
     outcomes: Sequence[FleetOutcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All of it."""
+    """The outcomes of all scenarios, and their setup."""
 
     setup: ComparisonSetup
     terms: Terms
@@ -76,12 +76,12 @@ class Comparison:
 
     @property
     def outcomes(self) -> list[FleetOutcome]:
-        """Of all scenarios."""
+        """The outcomes of all scenarios in one list."""
         return [outcome for each in self.rounds for outcome in each.outcomes]
 
 
 def terms(setup: ComparisonSetup) -> Terms:
-    """Looks at the beginning of the requests. Raises `TraceError`, `SourceError`."""
+    """Returns the terms of the first requests. Raises `TraceError`, `SourceError`."""
     found = look(setup.source, setup.count, setup.seed)
     return Terms(found, capacity(setup.fleet, found))
 
@@ -115,7 +115,7 @@ Key = tuple[str, str]
 
 def _play_all(runs: Sequence[PolicyRun], jobs: int, watch: Watch) -> Iterator[tuple[Key, FleetOutcome]]:
     if jobs == 1 or len(runs) == 1:
-        # In this process, so that progress can be told within a run too.
+        # One job runs in this process, so that progress can be told within a run, too.
         for number, run in enumerate(runs):
             name = f"{run.scenario.name}, {run.policy}"
 
@@ -140,13 +140,13 @@ def _play(run: PolicyRun, on_progress: Callable[[int], None] | None = None) -> F
 
 
 def pace(outcomes: Sequence[FleetOutcome]) -> float:
-    """Seconds that a million requests take on one core, at the speed of the slowest policy."""
+    """Returns the seconds that a million requests take on one core, at the speed of the slowest policy."""
     slowest = min((outcome.cost.requests_per_wall_s for outcome in outcomes), default=0.0)
     return MILLION / slowest if slowest else float("inf")
 
 
 def pace_in_words(outcomes: Sequence[FleetOutcome]) -> str:
-    """In one sentence, with whether that is fast enough."""
+    """Returns the pace in one sentence, which says whether it is fast enough."""
     slowest = min(outcomes, key=lambda outcome: outcome.cost.requests_per_wall_s)
     took_s = pace(outcomes)
     verdict = "under" if took_s < FAST_ENOUGH_S else "NOT under"

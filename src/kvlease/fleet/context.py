@@ -1,4 +1,4 @@
-"""What every part of a run is given: the settings, the time, the chance, and the books."""
+"""The context that every part of a run is given: the settings, the time, the chance, and the books."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from kvlease.simulation.chance import Chance
 
 @dataclass(frozen=True, slots=True)
 class FleetContext:
-    """Of one run. It knows no engine, no policy and no router: what happens, each part tells those it was given."""
+    """The context of one run. It knows no engine, policy or router: each part tells those it was given what happens."""
 
     fleet: Fleet
     agenda: Agenda
@@ -19,5 +19,5 @@ class FleetContext:
 
     @classmethod
     def begin(cls, fleet: Fleet, seed: int) -> "FleetContext":
-        """Of a run that begins at 0 s."""
+        """Returns the context of a run that begins at 0 s."""
         return cls(fleet, Agenda(), Chance(seed), FleetBooks(fleet.slo_ttft_s))

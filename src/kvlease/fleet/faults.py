@@ -1,4 +1,4 @@
-"""What goes wrong in a run: at given times, and by chance, the same for every policy."""
+"""The faults of a run, at given times and by chance, the same for every policy."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ from kvlease.fleet.settings import Crash, Fleet, FleetFaults, Side, Stall
 
 
 class FragileEngine(Protocol):
-    """What can go wrong with an engine."""
+    """An engine as faults act on it."""
 
     @property
     def side(self) -> Side: ...
@@ -21,17 +21,17 @@ class FragileEngine(Protocol):
     def alive(self) -> bool: ...
 
     def stall(self, until: float, process: bool) -> None:
-        """No step ends before `until`; `process`: none of its threads runs."""
+        """Stops the engine: no step ends before `until`; `process`: none of its threads runs, either."""
 
     def crash(self) -> None:
-        """It dies with all it holds."""
+        """Ends the engine's life, and all that it holds."""
 
     def start(self) -> None:
-        """It serves again."""
+        """Starts the engine again."""
 
 
 def check(fleet: Fleet, faults: FleetFaults) -> None:
-    """Every engine that is to fail is there. Raises `ConfigError`."""
+    """Raises `ConfigError` where an engine that is to fail does not exist."""
     given: Sequence[Crash | Stall] = (*faults.crashes, *faults.stalls)
     for fault in given:
         there = fleet.producers if fault.side == "producer" else fleet.consumers
@@ -42,7 +42,7 @@ def check(fleet: Fleet, faults: FleetFaults) -> None:
 
 
 class FaultPlanner:
-    """Plans the faults of a run. Chance goes on until `end`; what was given happens in any case."""
+    """Plans the faults of a run. Those by chance end with `end`; those at given times happen in any case."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class FaultPlanner:
             self._plan_stall(engine)
 
     def end(self) -> None:
-        """No more chance from here on."""
+        """Ends the faults by chance."""
         self._over = True
 
     # -- by chance ---------------------------------------------------------------------------------------------------

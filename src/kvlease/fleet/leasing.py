@@ -1,4 +1,4 @@
-"""What the fleet tells a policy, and what a policy asks of it: when blocks are held, and what late reads come to."""
+"""The interface between the fleet and a policy, which decides when blocks are held and how late reads end."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -10,18 +10,18 @@ from kvlease.simulation.agenda import Happening
 
 
 class ReadVerdict(Enum):
-    """What the consumer makes of a read that has ended."""
+    """The consumer's verdict on a read that has ended."""
 
     ACCEPTED = "accepted"
-    """It takes the data for what was asked for, rightly or wrongly."""
+    """The consumer takes the data for what was asked for, rightly or wrongly."""
     REFUSED = "refused"
-    """It knows that the blocks were taken back meanwhile."""
+    """The consumer knows that the blocks were freed meanwhile."""
     FAILED = "failed"
-    """It cannot find out, since the producer is dead."""
+    """The consumer cannot find out, since the producer is dead."""
 
 
 class HoldingEngine(Protocol):
-    """What a policy asks of a producer."""
+    """A producer as a policy uses it."""
 
     @property
     def side(self) -> Literal["producer"]: ...
@@ -38,21 +38,21 @@ class HoldingEngine(Protocol):
 
     @property
     def stalled_until(self) -> float:
-        """It makes no step before."""
+        """The time before which it makes no step."""
 
     @property
     def leases(self) -> Mapping[int, FleetLease]:
-        """By token: granted and not free."""
+        """The leases that are granted and not freed, by token."""
 
     def at_step(self, happen: Happening, subject: Any) -> None:
-        """Call `happen(subject)` when the next step ends; never if it dies before."""
+        """Calls `happen(subject)` when the next step ends; never if the engine dies before."""
 
     def free(self, lease: FleetLease, cause: str) -> None:
-        """The lease is over: its blocks go back to the pool, at the end of a step."""
+        """Ends a lease: its blocks go back to the pool. It is called at the end of a step."""
 
 
 class ReadingEngine(Protocol):
-    """What a policy asks of a consumer."""
+    """A consumer as a policy uses it."""
 
     @property
     def side(self) -> Literal["consumer"]: ...
@@ -66,7 +66,7 @@ class ReadingEngine(Protocol):
 
     @property
     def step_s(self) -> float:
-        """How long a step takes now."""
+        """The seconds that a step takes now."""
 
     @property
     def stands_still(self) -> bool: ...
@@ -88,47 +88,47 @@ class Leasing(Protocol):
     """
 
     def started(self, engine: LeasingEngine) -> None:
-        """It serves from now on, with empty memory and under a new incarnation. Nothing is said of it before."""
+        """An engine serves from now on, with empty memory and under a new incarnation. Its first call is this one."""
 
     def stalled(self, engine: LeasingEngine, until: float, process: bool) -> None:
-        """It makes no steps until then; `process`: none of its threads runs."""
+        """An engine makes no steps until a time; `process`: none of its threads runs, either."""
 
     def died(self, engine: LeasingEngine) -> None:
-        """All of its processes are dead. Leases of a dead producer are ended already."""
+        """All processes of an engine are dead. Leases of a dead producer are ended already."""
 
     def granted(self, lease: FleetLease) -> None:
-        """A prefill is done, its blocks are held from now on."""
+        """A prefill is done, and its blocks are held from now on."""
 
     def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         """A consumer's scheduler knows a request, and will read its lease."""
 
     def unwanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
-        """The consumer is through with the lease. `lease.wanted` is still as it was."""
+        """The consumer does not need the lease any more. `lease.wanted` has not changed yet."""
 
     def data_in(self, lease: FleetLease) -> bool:
-        """The last byte was read out of a living producer. True: that alone lets go of the lease."""
+        """The last byte was read from a living producer. Tells whether that alone lets go of the lease."""
 
     def lost(self, request: FleetRequest, consumer: ReadingEngine) -> bool:
-        """Whether the consumer knows, before the read begins, that the lease is lost."""
+        """Tells whether the consumer knows, before the read begins, that the lease is lost."""
 
     def verdict(self, lease: FleetLease) -> ReadVerdict:
-        """The read has ended; what the consumer makes of it."""
+        """Returns the consumer's verdict on a read that has ended."""
 
 
 class Policy(Protocol):
-    """A way to hold blocks, with its settings: plain data. `open` makes what plays it in one run."""
+    """A way to hold blocks, with its settings, as plain data. `open` makes the object that plays it in one run."""
 
     @property
     def name(self) -> str:
-        """For people, such as `flat 480 s`; no two of one comparison have the same."""
+        """The name for people, such as `flat 480 s`; no two policies of one comparison have the same."""
 
     @property
     def kind(self) -> str:
-        """`flat`, `stock` or `kvlease`."""
+        """The kind: `flat`, `stock` or `kvlease`."""
 
     @property
     def settings(self) -> Mapping[str, float]:
-        """Its numbers, in seconds unless the name says otherwise."""
+        """The settings, in seconds unless the name says otherwise."""
 
     def open(self, context: FleetContext) -> Leasing:
-        """A fresh one for a run, which is told of every engine as it starts."""
+        """Returns a new `Leasing` for a run, which is told of every engine as it starts."""

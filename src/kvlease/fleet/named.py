@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from kvlease.fleet.policies import Policy
 
 USUAL = ("flat-480", "flat-30", "stock", "kvlease")
-"""The flat timeouts that vLLM had, long and short, its lease, and kvlease."""
+"""The policies that are compared by default: vLLM's former flat timeouts, long and short, its lease, and kvlease."""
 EXAMPLES = "flat-60, stock-10 or kvlease-10"
 _KINDS = ("flat", "stock", "kvlease")
 
 
 def policy_named(name: str) -> "Policy":
-    """`flat-SECONDS`, `stock`, `stock-SECONDS`, `kvlease` or `kvlease-SECONDS`. Raises `ConfigError`."""
-    # Imported late: these bring the whole simulation, and a command line that asks for help needs but the names.
+    """Returns `flat-SECONDS`, `stock`, `stock-SECONDS`, `kvlease` or `kvlease-SECONDS`. Raises `ConfigError`."""
+    # Imported late: these import the whole simulation, and a command line that asks for help needs the names only.
     from kvlease.fleet.policies import Flat, Kvlease, Stock
 
     kind, dash, text = name.partition("-")
@@ -38,7 +38,7 @@ def _seconds(name: str, text: str) -> float:
 
 
 def _whole(name: str, seconds: float) -> int:
-    """vLLM's lease lasts whole seconds."""
+    """Returns the whole seconds that vLLM's lease is to last. Raises `ConfigError`."""
     if not seconds.is_integer():
         raise ConfigError(f"{name!r}: vLLM's lease lasts whole seconds; give, for example, stock-30")
     return int(seconds)

@@ -1,7 +1,7 @@
-"""What came of a run: plain data, from which the report, the JSON and the plan are made.
+"""The outcome of a run: plain data, from which the report, the JSON and the plan are made.
 
-Time is simulated unless a name says `wall`. The **window** is the time from 0 to the last arrival; what is a rate or a
-share is of the window, what is a total is of the whole run, which goes on until nothing is left.
+Time is simulated unless a name says `wall`. The **window** is the time from 0 to the last arrival; rates and shares are
+those of the window, totals those of the whole run, which goes on until nothing is left.
 """
 
 from collections.abc import Mapping
@@ -10,104 +10,105 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """How requests ended: every one that arrived is exactly one of the others."""
+    """The number of requests by their end: each that arrived is counted in exactly one of the other fields."""
 
     arrived: int
     right: int
     wrong: int
-    """Answered with HTTP 200 out of KV that belonged to others."""
+    """The requests answered with HTTP 200 from KV cache that belonged to others."""
     failed: int
-    """Answered with an error: engines died under it too often, it fits into none, or its load failed and the policy is
-    not to recompute."""
+    """The requests answered with an error: engines died too often, none is large enough, or the load failed and the
+    policy is not to recompute."""
     gave_up: int
-    """Clients whose patience ended before the first token."""
+    """The clients whose patience ended before the first token."""
     aborted: int
-    """Clients that went away for reasons of their own; requests that the router lost are gave_up, or aborted if the
+    """The clients that left for reasons of their own. Requests that the router lost count as gave_up, or as aborted if
     patience has no end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """KV memory of producers under leases. `stranded`: nobody wants it any more, and it is not yet free.
+    """The KV memory of producers under leases. `stranded`: nobody wants it any more, and it is not yet free.
 
-    Nobody wants a lease from the moment its data was read, or its request ended, or was given up by the router.
+    A lease is not wanted any more once its data was read, or its request ended or was given up by the router.
     """
 
     capacity: int
-    """Blocks of all producers."""
+    """The number of blocks of all producers."""
     held_block_s: float
-    """Block-seconds under leases, wanted or not."""
+    """The block-seconds under leases, wanted or not."""
     held_share: float
-    """Of capacity, on average over the window."""
+    """The share of the capacity that is held, on average over the window."""
     held_peak: int
     stranded_block_s: float
     stranded_share: float
     stranded_peak: int
     stranded_read_block_s: float
-    """The part of `stranded_block_s` that was read: the way of the completion back to the producer."""
+    """The part of `stranded_block_s` that was read: the time until the producer hears of the completion."""
     blocked_s: float
-    """Seconds, summed over producers, in which the next prompt waited for blocks alone."""
+    """The seconds, summed over producers, in which the next prompt waited for blocks alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prefills:
-    """Work of the prefill engines, and what of it was for nothing."""
+    """The work of the prefill engines, and the part of it that was of no use."""
 
     done: int
     tokens: int
     wasted: int
-    """Computed on a producer and never read for a right answer."""
+    """The prefills computed on a producer and never read for a right answer."""
     wasted_tokens: int
     repeated: int
-    """Computed on a producer though one had computed the same request before."""
+    """The prefills computed on a producer although one had computed the same request before."""
     repeated_tokens: int
     recomputed: int
-    """Computed by a consumer, whose decoding stood still meanwhile."""
+    """The prefills computed by a consumer, whose decoding stopped meanwhile."""
     recomputed_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """What became of leases and of the reads under them."""
+    """The ends of leases, and of the reads under them."""
 
     granted: int
     ends: Mapping[str, int]
-    """By cause: released, expired, orphaned, aborted, aged_out (as in `kvlease.protocol.Cause`), and crashed."""
+    """The ends by cause: released, expired, orphaned, aborted, aged_out (as in `kvlease.protocol.Cause`), crashed."""
     lost_while_wanted: int
-    """Ended by their producer while somebody still wanted them: a false expiry."""
+    """The leases that their producer ended while somebody still wanted them: false expiries."""
     late_reads: int
-    """Reads that ended after their blocks were taken back."""
+    """The reads that ended after their blocks were freed."""
     late_reads_wrong: int
-    """Of these, such that the blocks had been given to others: a wrong answer, unless the fence stood before it."""
+    """The late reads whose blocks had been given to others: wrong answers, unless the fence refused them."""
     late_reads_refused: int
-    """Of the late reads, those that the fence refused."""
+    """The late reads that the fence refused."""
     reads_not_begun: int
-    """The consumer knew in time that the lease was lost."""
+    """The reads that did not begin, since the consumer knew in time that the lease was lost."""
     takeovers: int
-    """Leases that a second consumer read after the first had died."""
+    """The leases that a second consumer read after the first had died."""
     failed_reads: int
-    """The producer was dead."""
+    """The reads that failed since the producer was dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseTraffic:
-    """Messages that are there for leases alone, both directions, over the whole run."""
+    """The messages that exist for leases alone, in both directions, over the whole run."""
 
     messages: int
     bytes: int
     messages_by_kind: Mapping[str, int]
-    """heartbeat and notice (flat, stock); hello, welcome, renew, ack, gone, probe, bye, card, fence (kvlease)."""
+    """The number of messages by kind: heartbeat and notice (flat, stock); hello, welcome, renew, ack, gone, probe, bye,
+    card, fence (kvlease)."""
     bytes_by_kind: Mapping[str, int]
     messages_per_request: float
     bytes_per_request: float
     messages_per_s: float
-    """Over the window."""
+    """The messages a second over the window."""
     bytes_per_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """Of one quantity in seconds; all zero when there is nothing to count."""
+    """The distribution of one quantity in seconds; all zero when there is nothing to count."""
 
     count: int
     mean: float
@@ -119,28 +120,28 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What happened in each of equally long parts of the run, beginning at 0; at most `timeline.MOST_PARTS`."""
+    """The events in each of equally long parts of the run, beginning at 0; at most `timeline.MOST_PARTS`."""
 
     part_s: float
     arrived: tuple[int, ...]
     good: tuple[int, ...]
-    """Right answers within the SLO, at the time of their end."""
+    """The right answers within the SLO, by the time of their end."""
     right: tuple[int, ...]
     wrong: tuple[int, ...]
     held_blocks: tuple[float, ...]
-    """Under leases, on average over the part."""
+    """The blocks under leases, on average over the part."""
     stranded_blocks: tuple[float, ...]
     waiting: tuple[float, ...]
-    """Requests that have no first token yet, on average over the part."""
+    """The requests that have no first token yet, on average over the part."""
     bytes: tuple[int, ...]
-    """Of lease traffic."""
+    """The bytes of lease traffic."""
     crashes: tuple[int, ...]
     stalls: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of the simulation itself."""
+    """The cost of the simulation itself."""
 
     wall_s: float
     events: int
@@ -149,12 +150,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class FleetOutcome:
-    """One policy under one traffic and one sequence of faults. Equal seeds give equal outcomes, `cost.wall_s` apart."""
+    """The outcome of one policy under one traffic and its faults. Equal seeds give equal outcomes, wall time apart."""
 
     policy: str
-    """Its name, such as `kvlease 30 s`."""
+    """The policy's name, such as `kvlease 30 s`."""
     policy_kind: str
-    """`flat`, `stock` or `kvlease`."""
+    """The policy's kind: `flat`, `stock` or `kvlease`."""
     policy_settings: Mapping[str, float]
     seed: int
     window_s: float
@@ -165,14 +166,14 @@ class FleetOutcome:
     leases: Leases
     traffic: LeaseTraffic
     goodput_per_s: float
-    """Right answers within the SLO per second of the window, those that came after it included."""
+    """The right answers within the SLO per second of the window, those that came after it included."""
     good_share: float
-    """The same as a share of what arrived."""
+    """The right answers within the SLO as a share of the requests that arrived."""
     right_per_s: float
     ttft: Distribution
-    """Time to first token of right answers, retries included."""
+    """The time to first token of right answers, retries included."""
     per_token: Distribution
-    """Mean time per output token of a request after its first one, over the right answers of more than one token."""
+    """The mean time per output token after a request's first one, over right answers of more than one token."""
     crashes: int
     stalls: int
     timeline: Timeline

@@ -1,4 +1,4 @@
-"""What `kvlease fleet plan` says: tables for a console, a page, and the JSON with every figure."""
+"""The report of `kvlease fleet plan`: tables for a console, a page, and the JSON with every figure."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -22,13 +22,13 @@ _TITLES = {
 
 
 def tables(advice: Advice) -> Iterator[Table]:
-    """One for each setting; what is recommended stands out."""
+    """Yields a table for each setting, in which the recommended candidate is highlighted."""
     for step in advice.steps:
         yield Table(HEADINGS, lines(step, _engines(advice)), _TITLES[step.setting], chosen=step.chosen)
 
 
 def words(advice: Advice) -> list[str]:
-    """How it was played, the rule, and what there is to warn of."""
+    """Returns sentences on how it was played, the rule, and the warning if there is one."""
     troubles = advice.troubles
     said = [
         f"Played: {in_words(advice.sample)}",
@@ -41,7 +41,7 @@ def words(advice: Advice) -> list[str]:
 
 
 def plan_html(advice: Advice, source: Source, command: str, seed: int) -> str:
-    """The page."""
+    """Returns the page as HTML."""
     best = Part("Recommended", [words(advice)[-1]] if advice.warning else [], json=to_paste(advice))
     return render(
         title="Which lease settings for this traffic",
@@ -62,7 +62,7 @@ def plan_html(advice: Advice, source: Source, command: str, seed: int) -> str:
 
 
 def plan_json(advice: Advice, source: Source, command: str, seed: int) -> dict[str, Any]:
-    """Every figure. Times are in seconds."""
+    """Returns every figure. Times are in seconds."""
     sample = advice.sample
     return {
         "command": command,

@@ -1,9 +1,9 @@
-"""A policy under some traffic and some faults: one run, on one core, and the same for the same seed.
+"""One run of a policy under some traffic and some faults, on one core, and the same for the same seed.
 
-What is exact: the policies. kvlease is its own code; flat terms and vLLM's lease follow vLLM 0.32 line by line. What is
-a model, and how it deviates: the modules of `engines`, `router` and `policies.agents` say so, each at its top. On the
-whole: no prefix caching, one prompt at a time on a producer, room for the whole output reserved on a consumer, a
-network without loss whose only queue is the reader's link, tensor parallel ranks that do everything together.
+The policies are exact: kvlease's is the product's code; flat terms and vLLM's lease follow vLLM 0.32 line by line. The
+rest is a model, whose simplifications are named at the top of `engines`, `router` and `policies.agents`. In short:
+there is no prefix caching, a producer computes one prompt at a time, a consumer reserves room for the whole output, the
+network loses nothing and has no queue but the reader's link, and tensor parallel ranks do everything together.
 """
 
 import gc
@@ -30,10 +30,10 @@ def play(
     seed: int,
     on_progress: Callable[[int], None] | None = None,
 ) -> FleetOutcome:
-    """What comes of `arrivals`, which are read one by one, each not before the one ahead of it.
+    """Plays `arrivals`, which are read one by one and must be in the order of time. Returns the outcome.
 
-    It goes on after the last arrival until nothing is left. `on_progress` is told of every request that ends: how many
-    have. Raises `ConfigError` for arrivals out of order, and for faults of engines that are not there.
+    The run goes on after the last arrival until nothing is left. `on_progress` is called at the end of every request
+    with the number of ended ones. Raises `ConfigError` for arrivals out of order and for faults of unknown engines.
     """
     check(fleet, faults)
     began = time.perf_counter()
@@ -48,14 +48,14 @@ def play(
 
 
 def let_in(simulated: SimulatedFleet, arrivals: Iterable[Arrival], faults: FleetFaults) -> None:
-    """Plans that requests come and things go wrong. Everything else follows from that."""
+    """Plans the arrivals and the faults, from which everything else follows."""
     trouble = FaultPlanner(simulated.context, faults, simulated.producers, simulated.consumers)
     Entrance(simulated.context, iter(arrivals), simulated.router.arrive, trouble.end)
 
 
 @contextmanager
 def no_search_for_cycles() -> Iterator[None]:
-    """What is through refers to nothing that refers to it, so there are none: looking took a fifth of the time."""
+    """A context without the search for reference cycles, of which a run has none: it took a fifth of the time."""
     searched = gc.isenabled()
     gc.disable()
     try:
@@ -66,7 +66,7 @@ def no_search_for_cycles() -> Iterator[None]:
 
 
 class Entrance:
-    """Lets requests in, one by one; so a trace of any length takes no memory."""
+    """Lets requests in one by one, so that a trace of any length takes no memory."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Entrance:
         on_arrival: Callable[[Arrival, int], None],
         on_last: Callable[[], None],
     ) -> None:
-        """`on_arrival` is told of each request and its number, `on_last` that no more will come."""
+        """`on_arrival` is called with each request and its number, `on_last` when no more will come."""
         self._agenda = context.agenda
         self._books = context.books
         self._arrivals = arrivals

@@ -1,4 +1,4 @@
-"""The report's plots, as SVG in a data URL: nothing else has to lie beside the report."""
+"""The report's plots, as SVG in data URLs, so that the report is one file."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 from kvlease.fleet.outcome import FleetOutcome, Timeline
 
 COLOURS = ("#7f8c8d", "#d68910", "#c0392b", "#1f6fb2", "#27916b", "#8e44ad")
-"""In the order of policies: flat ones, vLLM's lease, kvlease."""
+"""The colours of policies in their order: flat ones, vLLM's lease, kvlease."""
 _INCHES = (12.0, 6.4)
 
 Curve = Callable[[FleetOutcome], Sequence[float]]
@@ -31,7 +31,7 @@ _PANELS: Sequence[tuple[str, str, Curve]] = (
 
 
 def over_time(outcomes: Sequence[FleetOutcome]) -> str:
-    """A data URL: four panels over simulated time, a curve for each policy."""
+    """Returns a plot as a data URL: four panels over simulated time, a curve for each policy."""
     figure, grid = _figure(2, 2)
     for axes, (title, unit, curve) in zip(grid, _PANELS, strict=True):
         axes.set_title(title, loc="left", fontweight="bold", fontsize=10)
@@ -39,7 +39,7 @@ def over_time(outcomes: Sequence[FleetOutcome]) -> str:
         for number, outcome in enumerate(outcomes):
             values = curve(outcome)
             times = [part * outcome.timeline.part_s for part in range(len(values))]
-            # Later ones are thinner, so that equal curves are all to be seen.
+            # Later curves are thinner, so that equal ones can all be seen.
             axes.plot(
                 times, values, label=outcome.policy, color=_colour(number), linewidth=max(2.6 - 0.5 * number, 0.9)
             )
@@ -56,7 +56,7 @@ def over_time(outcomes: Sequence[FleetOutcome]) -> str:
 
 
 def _mark_faults(axes: Any, line: Timeline) -> None:
-    """A tick at the foot for each part of the time in which an engine died or stood still."""
+    """Draws a tick at the bottom for each part of the time in which an engine died or stood still."""
     at = [
         part * line.part_s
         for part, (dead, still) in enumerate(zip(line.crashes, line.stalls, strict=True))
@@ -69,7 +69,7 @@ def _mark_faults(axes: Any, line: Timeline) -> None:
 
 
 def scatter(points: Sequence[tuple[str, float, float]], x: str, y: str, chosen: int | None) -> str:
-    """A data URL: named points; the one with the number `chosen` stands out."""
+    """Returns a plot as a data URL: named points, with that of number `chosen` highlighted."""
     figure, (axes,) = _figure(1, 1, (7.0, 4.2))
     for number, (name, right, up) in enumerate(points):
         colour = COLOURS[3] if number == chosen else COLOURS[0]
@@ -88,7 +88,7 @@ def _colour(number: int) -> str:
 
 
 def _figure(rows: int, columns: int, inches: tuple[float, float] = _INCHES) -> tuple[Any, list[Any]]:
-    # Not through pyplot, which keeps every figure until it is closed.
+    # pyplot is not used, since it keeps every figure until it is closed.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=inches)
@@ -100,7 +100,7 @@ def _as_url(figure: Any) -> str:
 
     figure.tight_layout(rect=(0, 0.05, 1, 1))
     into = BytesIO()
-    # The same outcome makes the same bytes.
+    # With a fixed salt, the same outcome makes the same bytes.
     with mpl.rc_context({"svg.hashsalt": "kvlease"}):
         figure.savefig(into, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(into.getvalue()).decode()

@@ -1,6 +1,6 @@
-"""What engines, router and policies hand to each other: lives of engines, requests, and the leases of their prefills.
+"""The records that engines, router and policies share: lives of engines, requests, and the leases of their prefills.
 
-Plain data: an engine is named by its number here, and whoever needs more of it than its number has it already.
+They are plain data, in which an engine is a number.
 """
 
 from enum import IntEnum
@@ -10,43 +10,43 @@ from kvlease.fleet.settings import Side
 
 
 class EngineLife:
-    """One life of an engine, from its start to its crash. What was planned for it is void when it is over."""
+    """One life of an engine, from its start to its crash. When it is over, all that was planned for it is void."""
 
     __slots__ = ("index", "over", "side")
 
     def __init__(self, side: Side, index: int) -> None:
         self.side = side
         self.index = index
-        """Of the engine, among those of its side."""
+        """The number of the engine among those of its side."""
         self.over = False
 
 
 class Mark(Protocol):
-    """Blocks that were given back while somebody may still read them."""
+    """A mark of blocks that were given back while somebody may still read them."""
 
     @property
     def reused(self) -> bool:
-        """Whether any of them has been given to somebody else since."""
+        """Tells whether any of the blocks has been given to somebody else since."""
 
 
 class RequestStage(IntEnum):
-    """Where a request is."""
+    """The place of a request on its way."""
 
     ROUTED = 0
-    """With the router, which looks for an engine or waits before it tries again."""
+    """The request is with the router, which looks for an engine or waits before it tries again."""
     PREFILL = 1
-    """Queued on a producer, or computed there."""
+    """The request is queued on a producer, or computed there."""
     QUEUED = 2
-    """On a consumer, which has not begun to read."""
+    """The request is on a consumer, which has not begun to read."""
     READING = 3
     COMPUTED = 4
-    """Computed by its consumer, which could not read it."""
+    """The prompt is computed by the consumer, which could not read it."""
     RUNNING = 5
     ENDED = 6
 
 
 class FleetRequest:
-    """One request of a client. `turn` changes with its engine, so that what was planned for the old one is void."""
+    """One request of a client. `turn` changes with its engine, which voids what was planned at the old one."""
 
     __slots__ = (
         "arrived_at",
@@ -75,43 +75,43 @@ class FleetRequest:
         self.turn = 0
         self.tries = 0
         self.computed = False
-        """Some producer has computed its prompt before."""
+        """True when a producer has computed its prompt before."""
         self.gone = False
-        """Its client has left; an engine may not know yet."""
+        """True when its client has left; an engine may not know yet."""
         self.late = False
-        """When the last byte of its read was in, the blocks had been taken back."""
+        """True when its blocks had been freed before the last byte of its read was here."""
         self.tainted = False
-        """They had even been given to others by then."""
+        """True when its blocks had even been given to others by then."""
         self.first_token_at = 0.0
         self.producer: int | None = None
-        """That it is queued on, or computed by."""
+        """The number of the producer that it is queued on, or computed by."""
         self.consumer: int | None = None
         self.lease: FleetLease | None = None
 
 
 class FleetLease:
-    """Blocks of a producer that wait to be read. It knows no request: a second one may take it over."""
+    """A lease on a producer's blocks that wait to be read. It knows no request, since a second one may take it over."""
 
     __slots__ = ("blocks", "cleared", "expires", "freed", "life", "mark", "read", "token", "tokens", "wanted")
 
     def __init__(self, token: int, life: EngineLife, blocks: int, tokens: int) -> None:
         self.token = token
-        """Random, never 0: the request id for flat and stock, the token for kvlease."""
+        """A random number, never 0: the request id for flat and stock, the token for kvlease."""
         self.life = life
-        """Of its producer: a later one knows nothing of it."""
+        """The life of its producer that granted it; a later one knows nothing of it."""
         self.blocks = blocks
         self.tokens = tokens
-        """Of the prompt."""
+        """The tokens of the prompt."""
         self.wanted = True
         self.read = False
-        """For a right answer, as far as its KV goes."""
+        """True when it was read for an answer that is right, as far as its KV cache goes."""
         self.cleared = False
-        """Its fence: read by consumers under kvlease only."""
+        """True when its fence is cleared, which consumers see under kvlease only."""
         self.freed = False
         self.mark: Mark | None = None
-        """Of blocks that were freed before they were read."""
+        """The mark of blocks that were freed before they were read."""
         self.expires = 0.0
-        """Flat and stock: when."""
+        """The time at which it expires, for flat and stock."""
 
     @property
     def producer(self) -> int:
@@ -120,10 +120,10 @@ class FleetLease:
 
     @property
     def crashed(self) -> bool:
-        """Whether its producer has died since."""
+        """Tells whether its producer has died since."""
         return self.life.over
 
     @property
     def given_away(self) -> bool:
-        """Whether any of its blocks is somebody else's by now. Nothing can be said of a lease that crashed."""
+        """Tells whether any of its blocks is somebody else's by now. It means nothing for a lease that crashed."""
         return self.mark is not None and self.mark.reused

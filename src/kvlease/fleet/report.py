@@ -1,4 +1,4 @@
-"""What a comparison says: tables, an HTML file that needs nothing beside it, and the JSON with every figure."""
+"""The report of a comparison: tables, an HTML file that needs no other file, and the JSON with every figure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -36,13 +36,13 @@ class Part:
     texts: Sequence[str]
     tables: Sequence[Table] = ()
     plot: str = ""
-    """A data URL, or nothing."""
+    """The plot as a data URL, or ""."""
     json: str = ""
-    """To be copied, or nothing."""
+    """The JSON to be copied, or ""."""
 
 
 def comparison_html(comparison: Comparison, command: str) -> str:
-    """Policies side by side."""
+    """Returns the page that shows policies side by side."""
     return render(
         title="The fleet in simulation: policies side by side",
         summary=pace_in_words(comparison.outcomes) + ".",
@@ -54,7 +54,7 @@ def comparison_html(comparison: Comparison, command: str) -> str:
 
 
 def render(**content: Any) -> str:
-    """The page; see the template for what it shows."""
+    """Returns the page; the template has its content."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     page = Environment(
@@ -64,7 +64,7 @@ def render(**content: Any) -> str:
 
 
 def comparison_json(comparison: Comparison, command: str) -> dict[str, Any]:
-    """Every figure. Times are in seconds."""
+    """Returns every figure. Times are in seconds."""
     return {
         "command": command,
         "seed": comparison.setup.seed,
@@ -95,7 +95,7 @@ def source_json(source: Source) -> dict[str, Any]:
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:
-    """One for each scenario, policies side by side."""
+    """Yields a table for each scenario, with policies side by side."""
     yield from map(_table, comparison.rounds)
 
 
@@ -147,7 +147,7 @@ def _settings(comparison: Comparison) -> Iterator[tuple[str, str]]:
 
 
 def fleet_lines(fleet: Any) -> Iterator[tuple[str, str]]:
-    """Every setting of a fleet, as a table shows it."""
+    """Yields every setting of a fleet, as a table shows it."""
     for each in fields(fleet):
         value = getattr(fleet, each.name)
         yield (
@@ -157,7 +157,7 @@ def fleet_lines(fleet: Any) -> Iterator[tuple[str, str]]:
 
 
 def requests_in_words(source: Source) -> str:
-    """Where requests come from."""
+    """Returns words for the source of requests."""
     if isinstance(source, Trace):
         return f"{source.path.name}, a recorded trace"
     bursts = source.bursts

@@ -1,7 +1,7 @@
-"""The router, and the clients behind it: who computes and who decodes, what is tried again, who loses patience.
+"""The router and its clients, which choose the engines of a request, try it again, or give it up.
 
-It takes the less loaded of two engines drawn at random (Mitzenmacher 2001), knows at once when an engine that has a
-request of its died, and picks the consumer after the prefill (R4).
+The router takes the less loaded of two engines drawn at random (Mitzenmacher 2001), knows at once when an engine with a
+request of its own has died, and picks the consumer after the prefill (R4).
 """
 
 from collections import deque
@@ -14,31 +14,31 @@ from kvlease.fleet.traffic.arrival import Arrival
 
 
 class RoutedEngine(Protocol):
-    """What the router asks of every engine."""
+    """An engine as the router uses it."""
 
     @property
     def alive(self) -> bool: ...
 
     @property
     def load(self) -> int:
-        """Tokens of all that is there."""
+        """The tokens of all requests there."""
 
     def submit(self, request: FleetRequest) -> None:
-        """It is this engine's to prefill, or to read and decode."""
+        """Takes a request to prefill, or to read and decode."""
 
 
 class PrefillEngine(RoutedEngine, Protocol):
-    """What the router asks of a producer."""
+    """A producer as the router uses it."""
 
     def forget(self, request: FleetRequest) -> None:
-        """The client is gone."""
+        """Forgets a request whose client has left."""
 
 
 class DecodeEngine(RoutedEngine, Protocol):
-    """What the router asks of a consumer."""
+    """A consumer as the router uses it."""
 
     def abort(self, request: FleetRequest) -> None:
-        """The client is gone."""
+        """Ends a request whose client has left."""
 
 
 E = TypeVar("E", bound=RoutedEngine)
@@ -50,7 +50,7 @@ class FleetRouter:
     def __init__(self, context: FleetContext) -> None:
         self.ended = 0
         self.on_ended: Callable[[int], None] | None = None
-        """Told of every request that ends: how many have."""
+        """Is called at the end of every request with the number of ended ones."""
         self._fleet = context.fleet
         self._agenda = context.agenda
         self._books = context.books
@@ -62,13 +62,13 @@ class FleetRouter:
         self._patient: deque[FleetRequest] = deque()
 
     def connect(self, producers: Sequence[PrefillEngine], consumers: Sequence[DecodeEngine]) -> None:
-        """From now on requests go to these, which are in the order of their numbers."""
+        """Sends requests to these engines from now on, which are in the order of their numbers."""
         self._producers, self._consumers = producers, consumers
 
     # -- a request's way ---------------------------------------------------------------------------------------------
 
     def arrive(self, arrival: Arrival, number: int) -> None:
-        """A client asks."""
+        """Takes a request of a client."""
         fleet, now = self._fleet, self._agenda.now
         request = FleetRequest(number, now, arrival.prompt, arrival.output)
         self._books.arrive(now)
@@ -93,7 +93,7 @@ class FleetRouter:
             producer.submit(request)
 
     def prefilled(self, request: FleetRequest) -> None:
-        """Its KV waits on a producer."""
+        """Takes a request back whose KV cache waits on a producer."""
         request.stage = RequestStage.ROUTED
         if self._fleet.lost_share and self._losses.random() < self._fleet.lost_share:
             self._give_up_lease(request)
@@ -109,7 +109,7 @@ class FleetRouter:
         if request.turn != turn[1]:
             return
         if request.gone:
-            # Nobody else knows of the lease.
+            # Nobody else knows of the lease, so it is given up here.
             self._give_up_lease(request)
             return
         consumer = self._pick(self._consumers)
@@ -129,7 +129,7 @@ class FleetRouter:
     # -- its end -----------------------------------------------------------------------------------------------------
 
     def end(self, request: FleetRequest, how: str) -> None:
-        """The client has its answer, or leaves without."""
+        """Ends a request: the client has its answer, or leaves without one."""
         request.gone = True
         self._books.end(request, how, request.stage is RequestStage.RUNNING, self._agenda.now)
         self.ended += 1
@@ -155,13 +155,13 @@ class FleetRouter:
             self._leave(request, "gave_up")
 
     def _lose_patience(self, _: object) -> None:
-        """All are as patient as each other, so whoever came first leaves first: one event for all of them."""
+        """Gives up requests whose clients have waited too long. All wait equally long, so one event serves them all."""
         assert self._fleet.patience_s is not None
         now, patience_s = self._agenda.now, self._fleet.patience_s
         while self._patient:
             first = self._patient[0]
             if first.gone or first.stage is RequestStage.RUNNING:
-                # One that has to begin anew after its answer began has no patience left to lose.
+                # A request whose answer has begun once is not given up, even if it has to begin anew.
                 self._patient.popleft()
             elif first.arrived_at + patience_s <= now:
                 self._patient.popleft()
@@ -181,12 +181,12 @@ class FleetRouter:
     # -- engines that die --------------------------------------------------------------------------------------------
 
     def producer_died(self, victims: Sequence[FleetRequest]) -> None:
-        """These were queued on it, or being computed."""
+        """Tries requests again that were queued or computed on a dead producer."""
         for request in victims:
             self._try_again(request)
 
     def consumer_died(self, victims: Sequence[FleetRequest]) -> None:
-        """These were on it."""
+        """Tries requests again that were on a dead consumer."""
         for request in victims:
             lease = request.lease
             take_over = self._fleet.takeover and lease is not None and lease.wanted and not lease.crashed

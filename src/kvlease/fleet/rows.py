@@ -1,4 +1,4 @@
-"""The figures that tables show, on a console and in the report: one list, so that both say the same."""
+"""The figures that tables show, in one list for the console and the report, so that both say the same."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ class Row:
     label: str
     text: Callable[[FleetOutcome], str]
     meaning: str
-    """For the report, in a sentence."""
+    """The meaning of the figure in a sentence, for the report."""
     bad: Callable[[FleetOutcome], bool] = lambda _: False
-    """Whether this is what no policy should ever show."""
+    """Tells whether the figure is one that no policy should ever show."""
 
 
 ROWS: Sequence[Row] = (

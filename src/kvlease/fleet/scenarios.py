@@ -1,4 +1,4 @@
-"""Named settings in which policies are compared: how much comes, and what goes wrong."""
+"""The named settings in which policies are compared: the load, and the faults."""
 
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -9,19 +9,20 @@ from kvlease.fleet.traffic.source import LOOKED_AT, Source, at_rate, capacity, l
 ScenarioName = Literal["calm", "crashes", "stalls", "overload"]
 
 USUAL_LOAD = 0.65
-"""Of what the fleet can do, on average: bursts go over it for a while, as they do on a fleet that earns its money."""
+"""The average load as a share of the fleet's capacity, which bursts exceed for a while, as on a well-used fleet."""
 TOO_MUCH = 1.25
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is played under each policy. Things go wrong far more often than they do: minutes show what weeks have."""
+    """A setting that is played under each policy. Faults are far more frequent than real ones, so minutes do for
+    weeks."""
 
     name: ScenarioName
     what: str
-    """In a sentence, for tables and reports."""
+    """The scenario in a sentence, for tables and reports."""
     load: float = USUAL_LOAD
-    """Requests that come, on average, as a share of what the fleet can do (`kvlease.fleet.traffic.source.capacity`)."""
+    """The average rate of requests as a share of the fleet's capacity (`kvlease.fleet.traffic.source.capacity`)."""
     faults: FleetFaults = field(default=NO_FAULTS)
 
 
@@ -48,7 +49,7 @@ assert tuple(SCENARIOS) == get_args(ScenarioName)
 
 
 def at_usual_rate(source: Source, fleet: Fleet, rate: float | None, seed: int) -> Source:
-    """The same requests at this rate, a second; None: at the usual share of what the fleet can do. Raises `TraceError`,
-    `SourceError`."""
+    """Returns the same requests at `rate` a second; None: at the usual share of the fleet's capacity. Raises
+    `TraceError`, `SourceError`."""
     found = look(source, LOOKED_AT, seed)
     return at_rate(source, rate or capacity(fleet, found).least * USUAL_LOAD, found)

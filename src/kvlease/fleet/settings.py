@@ -1,8 +1,8 @@
-"""What is simulated: the fleet, and what goes wrong in it. Plain data; every number has its unit in its name.
+"""The settings of a simulation: the fleet, and its faults. They are plain data; numbers have their unit in the name.
 
 The defaults are those of a model of 8 to 14 billion parameters on one H100-class GPU an engine, with 16-token blocks:
-prefill at 16,000 tokens/s, decode steps of 12 to 30 ms, 128 KiB of KV cache a token, reads at 20 GB/s. A preset for the
-two tiny CPU engines of the tests is made by whoever compares with them.
+prefill at 16,000 tokens/s, decode steps of 12 to 30 ms, 128 KiB of KV cache a token, reads at 20 GB/s. A comparison
+with the two tiny CPU engines of the tests has to make settings of its own.
 """
 
 import math
@@ -12,76 +12,76 @@ from typing import Literal
 from kvlease.errors import ConfigError
 
 Reuse = Literal["oldest", "newest"]
-"""Which free blocks are given out first. vLLM 0.32: the oldest with prefix caching, the newest without."""
+"""The free blocks that are given out first. vLLM 0.32 takes the oldest with prefix caching, the newest without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """Engines, router and clients. Raises `ConfigError` for what cannot be."""
+    """The engines, the router and the clients. Raises `ConfigError` for impossible values."""
 
     producers: int = 8
     consumers: int = 16
     tensor_parallel: int = 1
-    """Workers of each engine. Stock sends each heartbeat to every worker of a producer."""
+    """The workers of each engine. Stock sends each heartbeat to every worker of a producer."""
 
     # -- producers ---------------------------------------------------------------------------------------------------
     block_tokens: int = 16
     producer_blocks: int = 25_000
-    """KV cache of one producer: 400,000 tokens."""
+    """The KV cache of one producer: 400,000 tokens."""
     reuse: Reuse = "oldest"
     prefill_fixed_s: float = 0.010
-    """Of every prefill: scheduling, sampling, the way through the API server."""
+    """The fixed time of every prefill: scheduling, sampling, the way through the API server."""
     prefill_tokens_per_s: float = 16_000.0
     prefill_chunk_tokens: int = 8192
-    """Tokens of one step of a producer; a step's end is when it applies heartbeats and frees blocks."""
+    """The most tokens of one step of a producer; at a step's end it applies heartbeats and frees blocks."""
     producer_idle_step_s: float = 0.001
-    """A step of a producer that has nothing to compute, while it holds blocks."""
+    """The length of a step of a producer that has nothing to compute, while it holds blocks."""
 
     # -- consumers ---------------------------------------------------------------------------------------------------
     consumer_blocks: int = 30_000
     consumer_seats: int = 128
-    """Requests that one consumer runs at once (vLLM's `max_num_seqs`)."""
+    """The most requests that one consumer runs at once (vLLM's `max_num_seqs`)."""
     step_fixed_s: float = 0.012
     step_per_request_s: float = 0.000_14
-    """A decode step of n requests takes `step_fixed_s + n * step_per_request_s`."""
+    """The time that each request adds to a decode step: n requests take `step_fixed_s + n * step_per_request_s`."""
     recompute_tokens_per_s: float = 16_000.0
-    """A consumer that computes a prompt itself; its decoding stands still meanwhile."""
+    """The speed of a consumer that computes a prompt itself; its decoding stops meanwhile."""
 
     # -- network -----------------------------------------------------------------------------------------------------
     latency_s: float = 0.000_05
-    """One way, engine to engine."""
+    """The latency of one message between engines."""
     kv_bytes_per_token: int = 131_072
     read_bytes_per_s: float = 20e9
-    """What one consumer can read; its reads come one after the other."""
+    """The speed of one consumer's reads, which it makes one after the other."""
     hop_s: float = 0.002
-    """From the router to an engine, and back."""
+    """The time from the router to an engine, or back."""
     death_seen_s: float = 0.06
-    """How long after a process died a send to it fails (measured on NIXL: 40 to 70 ms)."""
+    """The time from the death of a process until sends to it fail (measured on NIXL: 40 to 70 ms)."""
     agent_poll_s: float = 0.01
-    """Between two turns of a lease agent (kvlease; `agent/loop.py`)."""
+    """The time between two turns of a lease agent (kvlease; `agent/loop.py`)."""
     card_s: float = 0.02
-    """Fetching a lease card from a producer that lives (kvlease; measured: 20 to 70 ms, connections included)."""
+    """The time to fetch a lease card from a living producer (kvlease; measured: 20 to 70 ms, connections included)."""
     card_timeout_s: float = 2.0
-    """The same from one that does not answer."""
+    """The time until fetching a card from a producer that does not answer fails."""
 
     # -- router and clients ------------------------------------------------------------------------------------------
     slo_ttft_s: float = 2.0
-    """Time to first token within which a right answer counts as goodput."""
+    """The time to first token within which a right answer counts as goodput."""
     retries: int = 2
-    """Further tries by the router when an engine died under a request; each prefills again."""
+    """The further tries by the router when the engine of a request died; each prefills again."""
     retry_pause_s: float = 0.05
     takeover: bool = False
-    """The router hands what waited on a dead consumer to another one with the same reference (R23)."""
+    """True: the router hands requests that waited on a dead consumer to another one with the same reference (R23)."""
     recompute: bool = True
-    """`kv_load_failure_policy`: compute a prompt whose KV cannot be read, or (False) fail the request."""
+    """The `kv_load_failure_policy`: compute a prompt whose KV cache cannot be read, or (False) fail the request."""
     patience_s: float | None = 120.0
-    """Clients that have no first token by then go away. None: they wait for ever."""
+    """The time without a first token after which a client leaves. None: clients wait for ever."""
     abort_share: float = 0.0
-    """Of clients that go away for reasons of their own..."""
+    """The share of clients that leave for reasons of their own."""
     abort_after_s: float = 2.0
-    """... so long after their request, on average (exponentially distributed)."""
+    """The mean time from the request until such a client leaves (exponentially distributed)."""
     lost_share: float = 0.0
-    """Of requests that the router loses between prefill and decode."""
+    """The share of requests that the router loses between prefill and decode."""
 
     def __post_init__(self) -> None:
         for name in ("producers", "consumers", "tensor_parallel", "block_tokens", "producer_blocks", "consumer_blocks"):
@@ -108,18 +108,18 @@ class Fleet:
             raise ConfigError(f"reuse of the fleet is {self.reuse!r}: it must be 'oldest' or 'newest'")
 
     def blocks_of(self, tokens: int) -> int:
-        """KV cache blocks that so many tokens take."""
+        """Returns the number of KV cache blocks that `tokens` take."""
         return -(-tokens // self.block_tokens)
 
 
 Side = Literal["producer", "consumer"]
 StallKind = Literal["step", "process"]
-"""`step`: one long step, in which the lease agent's thread lives. `process`: everything stands still."""
+"""The kinds of stalls. `step`: one long step, in which the lease agent's thread runs on. `process`: nothing runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One engine dies at `at` (seconds), all its processes at once. `index` counts from 0."""
+    """The death of one engine at `at` (seconds), all its processes at once. `index` counts from 0."""
 
     at: float
     side: Side
@@ -128,7 +128,7 @@ class Crash:
 
 @dataclass(frozen=True, slots=True)
 class Stall:
-    """One engine stands still from `at` for `lasts_s` seconds."""
+    """The halt of one engine from `at` for `lasts_s` seconds."""
 
     at: float
     side: Side
@@ -139,9 +139,9 @@ class Stall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetFaults:
-    """What goes wrong while requests arrive: at given times, and by chance at a rate per engine and hour.
+    """The faults while requests arrive: at given times, and by chance at a rate per engine and hour.
 
-    Chance is drawn from one stream for each engine and kind, so it is the same for every policy.
+    Each engine and kind has a random stream of its own, so faults by chance are the same for every policy.
     """
 
     crashes: tuple[Crash, ...] = ()
@@ -149,13 +149,13 @@ class FleetFaults:
     producer_crashes_per_hour: float = 0.0
     consumer_crashes_per_hour: float = 0.0
     restart_s: float = 60.0
-    """From a crash until the engine serves again."""
+    """The time from a crash until the engine serves again."""
     producer_stalls_per_hour: float = 0.0
     consumer_stalls_per_hour: float = 0.0
     stall_s: float = 10.0
-    """How long a stall lasts on average (exponentially distributed)."""
+    """The mean length of a stall (exponentially distributed)."""
     process_share: float = 0.5
-    """Of stalls that stop the whole process, lease agent included; the others are long steps."""
+    """The share of stalls that stop the whole process, lease agent included; the others are long steps."""
 
     def __post_init__(self) -> None:
         for name in ("producer_crashes_per_hour", "consumer_crashes_per_hour", "producer_stalls_per_hour"):

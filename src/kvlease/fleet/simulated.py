@@ -1,4 +1,4 @@
-"""A fleet in simulation: engines, router and policy of one run, put together."""
+"""A simulated fleet: the engines, the router and the policy of one run, put together."""
 
 from kvlease.fleet.context import FleetContext
 from kvlease.fleet.engines.decode import Consumer

@@ -1,4 +1,4 @@
-"""From the books of a run to its outcome."""
+"""The outcome of a run, made from its books."""
 
 from array import array
 
@@ -18,7 +18,7 @@ from kvlease.fleet.outcome import (
 
 
 def summary(context: FleetContext, policy: Policy, seed: int, wall_s: float) -> FleetOutcome:
-    """All of it, after the last event."""
+    """Returns the outcome of a run after its last event."""
     fleet, books, now = context.fleet, context.books, context.agenda.now
     assert books.window is not None
     window_s = books.window[0]
@@ -48,7 +48,7 @@ def summary(context: FleetContext, policy: Policy, seed: int, wall_s: float) -> 
 
 
 def distribution(values: "array[float]") -> Distribution:
-    """Percentiles by nearest rank."""
+    """Returns the distribution of values, with percentiles by nearest rank."""
     if not values:
         return Distribution(0, 0.0, 0.0, 0.0, 0.0, 0.0)
     ranked = sorted(values)

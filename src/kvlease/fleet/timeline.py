@@ -1,4 +1,4 @@
-"""What happened when, in as few parts as a plot can show, however long the run."""
+"""The timeline of a run, in as few parts as a plot can show, however long the run."""
 
 from kvlease.fleet.outcome import Timeline
 
@@ -9,17 +9,17 @@ LEVELS = ("held", "stranded", "waiting")
 
 
 class Recorder:
-    """Counts per part of time, and levels as averages. Parts double when there are too many, two by two into one."""
+    """Counts per part of time, and levels as averages. When there are too many parts, each two become one."""
 
     def __init__(self) -> None:
         self.part_s = FIRST_PART_S
         self.counts: dict[str, list[int]] = {name: [] for name in COUNTS}
         self.areas: dict[str, list[float]] = {name: [] for name in LEVELS}
-        """Level times seconds, of each part."""
+        """The levels times seconds, of each part."""
         self._parts = 0
 
     def grow(self, time: float) -> int:
-        """The index of the part that `time` is in; there is one from now on."""
+        """Returns the index of the part that `time` is in, which is made if it does not exist."""
         index = int(time / self.part_s)
         while index >= MOST_PARTS:
             self._halve()
@@ -42,19 +42,19 @@ class Recorder:
         self._parts = (self._parts + 1) // 2
 
     def spread(self, began: float, until: float, levels: tuple[float, ...]) -> None:
-        """The levels, in the order of `LEVELS`, were these from `began` to `until`."""
+        """Adds levels, in the order of `LEVELS`, that were constant from `began` to `until`."""
         while began < until:
             index = self.grow(began)
             end = min(until, (index + 1) * self.part_s)
             if end <= began:
-                # The end of this part is the beginning, by a rounding.
+                # By rounding, the end of this part is not after `began`.
                 index, end = self.grow(began + self.part_s / 2), min(until, began + self.part_s / 2)
             for name, level in zip(LEVELS, levels, strict=True):
                 self.areas[name][index] += level * (end - began)
             began = end
 
     def result(self) -> Timeline:
-        """All of it, as plain data."""
+        """Returns the timeline as plain data."""
         counts = {name: tuple(each) for name, each in self.counts.items()}
         held, stranded, waiting = (tuple(area / self.part_s for area in self.areas[name]) for name in LEVELS)
         return Timeline(part_s=self.part_s, held_blocks=held, stranded_blocks=stranded, waiting=waiting, **counts)

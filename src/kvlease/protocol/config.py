@@ -24,24 +24,24 @@ class LeaseConfig:
     checks all."""
 
     duration_s: float
-    """The term of a lease: how long a prefill's blocks wait for a decode engine that nobody has heard of yet (R1)."""
+    """The term of a lease: the time for which a prefill's blocks wait for a decode engine to ask for them (R1)."""
     extension_s: float
-    """How far a renewal reaches: how long a decode engine's leases live after its last one has arrived (R2)."""
+    """The reach of a renewal: the time for which a decode engine's leases live after its last renewal arrived (R2)."""
     renew_interval_s: float
-    """How often a decode engine renews, with one message for all leases of a pair (R2)."""
+    """The time between a decode engine's renewals, each of them one message for all leases of a pair (R2)."""
     orphan_grace_s: float
-    """How long a dead decode engine's leases wait for another one to take over (R18, R23)."""
+    """The time for which a dead decode engine's leases wait for another one to take over (R18, R23)."""
     max_age_s: float
     """The age at which a lease ends, renewed or not (R25)."""
     stall_limit_s: float
-    """How long a decode engine may take over one step before it stops renewing (R25)."""
+    """The time that one step of a decode engine may take before the engine stops renewing (R25)."""
     probe_interval_s: float
-    """How often a silent prefill engine shows itself to a decode engine, and so learns of its death (R18)."""
+    """The time between the probes by which a silent prefill engine learns of a decode engine's death (R18)."""
     fence_slots: int | None
-    """How many leases can be out at once (R12)."""
+    """The most leases that can be out at once (R12)."""
     compare_media: bool = True
-    """Whether a prefill with images and the like is read only by a request with the same ones; false where decode
-    engines are given stand-ins for them (R35)."""
+    """True: a prefill with images and the like is read only by a request with the same ones. False: they are not
+    compared, where decode engines are given stand-ins for them (R35)."""
 
 
 @dataclass(frozen=True, slots=True)

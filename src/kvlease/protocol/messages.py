@@ -39,13 +39,13 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
     version: U64
     """The version of the protocol that the consumer speaks."""
     incarnation: U64
-    """The consumer's own."""
+    """The consumer's own incarnation."""
     seq: U64
-    """It outranks whatever the consumer sent before."""
+    """The message's number, greater than that of any message which the consumer sent before."""
     engine_id: Annotated[str, msgspec.Meta(max_length=MAX_ENGINE_ID_CHARS)]
     """The name of the consumer's engine."""
     address: Annotated[bytes, msgspec.Meta(max_length=MAX_ADDRESS_BYTES)]
-    """How the transport reaches the consumer, in the transport's own form."""
+    """The address of the consumer's lease agent, in the transport's own form."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
@@ -54,15 +54,15 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
     version: U64
     """The version of the protocol that the producer speaks."""
     incarnation: U64
-    """The producer's own."""
+    """The producer's own incarnation."""
     hello_seq: U64
     """The `seq` of the Hello that is answered."""
     term_ms: Milliseconds
     """The term of a grant."""
     extension_ms: Milliseconds
-    """How far a renewal reaches."""
+    """The reach of a renewal: the time for which it keeps the leases of the session."""
     interval_ms: Milliseconds
-    """How often the consumer is to renew."""
+    """The time between two renewals of the consumer."""
     probe_ms: Milliseconds
     """The longest silence of the producer while the consumer claims a lease."""
     session: U64 = 0
@@ -74,23 +74,23 @@ class Renew(msgspec.Struct, frozen=True, array_like=True, tag=3):
     was acknowledged."""
 
     seq: U64
-    """Greater than that of any message which the consumer sent before, copies included."""
+    """The message's number, greater than that of any message which the consumer sent before, copies included."""
     claims: list[Token]
     """Leases that the session is to hold from now on."""
     drops: list[Token]
     """Leases that the consumer does not want any more, claimed by it or not."""
     session: U64 = 0
-    """The number from the Welcome: a session that a late copy of the Hello opened, after the producer had forgotten the
-    consumer, never heard the claims that this message relies on."""
+    """The session's number, from its Welcome: a session that a late copy of the Hello has opened, after the producer
+    had forgotten the consumer, has not heard the claims that this message relies on."""
 
 
 class Ack(msgspec.Struct, frozen=True, array_like=True, tag=4):
     """A producer has applied a Renew."""
 
     seq: U64
-    """That of the Renew."""
+    """The `seq` of the Renew."""
     unknown: list[Token]
-    """Of its claims, those that are not held here (R20)."""
+    """The claims of the Renew that the producer does not hold (R20)."""
     reopen: bool = False
     """The producer has ended claims of this session, and asks for a new Hello and for all of them again."""
 
@@ -99,19 +99,20 @@ class Gone(msgspec.Struct, frozen=True, array_like=True, tag=5):
     """A producer has ended leases before their consumer let go of them."""
 
     tokens: list[Token]
-    """Those leases."""
+    """The leases that have ended."""
 
 
 class Probe(msgspec.Struct, frozen=True, array_like=True, tag=6):
-    """A producer says nothing: it is sent when nothing else was, so that the transport notices a dead peer (R18)."""
+    """A producer sends a message without content when it sent no other, so that the transport notices a dead peer
+    (R18)."""
 
 
 class Bye(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Either side ends the session gracefully, and no grace is needed."""
 
     seq: U64 = 0
-    """A consumer's own: a Bye that comes late must not end the session that was opened after it. A producer's Bye is
-    final and carries 0, so an engine that is both knows which of its halves is meant."""
+    """The number of a consumer's Bye: one that comes late must not end a session that was opened after it. A producer's
+    Bye is final and carries 0, so an engine that is both knows which of its halves is meant."""
 
 
 Message = Hello | Welcome | Renew | Ack | Gone | Probe | Bye

@@ -1,1 +1,1 @@
-"""What simulations share, whatever they simulate: time, chance, and many runs in several processes."""
+"""The parts that all simulations share: time, chance, and runs in several processes."""

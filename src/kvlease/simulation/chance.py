@@ -1,6 +1,6 @@
-"""All chance of a simulation: a stream for every purpose, so that what is taken away from a run leaves the rest alone.
+"""All chance of a simulation: a stream for every purpose, so that taking one part out of a run changes no other.
 
-No stream is drawn from the clock or the machine: equal names give equal numbers, everywhere.
+No stream depends on the clock or the machine: equal names give equal numbers, everywhere.
 """
 
 import random
@@ -9,19 +9,19 @@ Stream = random.Random
 
 
 def stream(*names: object) -> Stream:
-    """A fresh stream of numbers, always the same for the same names; one of them is the seed of the run."""
+    """Returns a fresh stream of numbers, always the same for the same names; one of them is the seed of the run."""
     return random.Random(" ".join(map(str, names)))
 
 
 class Chance:
-    """Streams by purpose, all from one seed."""
+    """The streams of a run by purpose, all from one seed."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._streams: dict[str, Stream] = {}
 
     def of(self, purpose: str) -> Stream:
-        """The stream of a purpose, which goes on where it was left."""
+        """Returns the stream of a purpose, which goes on where it was left."""
         if purpose not in self._streams:
             self._streams[purpose] = stream(self._seed, purpose)
         return self._streams[purpose]

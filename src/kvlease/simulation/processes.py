@@ -1,4 +1,4 @@
-"""Work for several processes, none of which outlives whoever asked for it."""
+"""Work in several processes, none of which outlives the process that asked for it."""
 
 import itertools
 import multiprocessing
@@ -15,18 +15,18 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 Surroundings = Callable[[], AbstractContextManager[None]]
-"""What every process works in, such as a planted bug. It is pickled for them."""
+"""A context that every process works in, such as a planted bug. It is pickled for them."""
 
 Watch = Callable[[str, float], None]
-"""Called, in the process that asked, with what was done last and the share of all that is done, from 0 to 1."""
+"""Is called, in the process that asked, with what was done last and the share of all that is done, from 0 to 1."""
 
 
 def in_processes(
     do: Callable[[T], R], things: Iterable[T], jobs: int, within: Surroundings = nullcontext
 ) -> Iterator[R]:
-    """What `do` makes of each thing, as it comes; `things` is asked for more as processes are free.
+    """Yields the results of `do` for each thing, as they come; takes more `things` whenever a process is free.
 
-    One job is done in this process. Things, results and `do` itself are pickled where there are more.
+    With one job all is done in this process. With more, things, results and `do` itself are pickled.
     """
     if jobs == 1:
         with within():
@@ -44,7 +44,7 @@ def in_processes(
 
 @contextmanager
 def _pool(jobs: int, within: Surroundings) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes; all of them are gone when it is left, whatever they were doing if that is by an exception."""
+    """A context with fresh processes. It ends them when it is left; after an exception, in the middle of their work."""
     fresh = multiprocessing.get_context("spawn")
     others = multiprocessing.active_children()
     pool = ProcessPoolExecutor(jobs, mp_context=fresh, initializer=_begin, initargs=(within,))
@@ -63,14 +63,14 @@ _for_life = ExitStack()
 
 
 def _begin(within: Surroundings) -> None:
-    # Ctrl-C is the parent's to hear.
+    # Only the parent handles Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _for_life.enter_context(within())
 
 
 def _end_with_parent() -> None:
-    """Nobody tells a pool's process that its parent was killed: it would wait for work for ever."""
+    """Ends this process with its parent, since nothing else would: it would wait for work for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     multiprocessing.connection.wait([parent.sentinel])

@@ -1,4 +1,4 @@
-"""A network inside one process.
+"""A network inside one process, for kvlease's own tests and those of its users.
 
     network = MemoryNetwork()
     producer, consumer = MemoryTransport(network, 1), MemoryTransport(network, 2)

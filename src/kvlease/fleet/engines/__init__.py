@@ -1,1 +1,1 @@
-"""Models of engines: what a prefill or a decode engine does with requests, memory and time."""
+"""Models of prefill and decode engines: their requests, memory and time."""

@@ -1,8 +1,8 @@
-"""A consumer: it reads what producers hold for it, one after the other, and decodes.
+"""The model of a consumer, which reads the blocks that producers hold for it, one request at a time, and decodes.
 
-First come, first served: a request begins to read when there is a seat for it and room for its prompt and its whole
-output. What it waits for its steps, to begin the read and to notice its end, is one step in all, on average. A prompt
-that cannot be read is computed at once, and decoding stands still meanwhile.
+It serves in the order of arrival: a request begins to read when there is a seat for it, and room for its prompt and its
+whole output. A read waits for two step boundaries, to begin and to be seen to end, which is one step on average. A
+prompt that cannot be read is computed at once, and decoding stops meanwhile.
 """
 
 from collections import deque
@@ -15,17 +15,17 @@ from kvlease.fleet.leasing import Leasing, ReadVerdict
 from kvlease.fleet.records import EngineLife, FleetLease, FleetRequest, RequestStage
 
 Turn = tuple[FleetRequest, int]
-"""A request, and its `turn` when something was planned for it."""
+"""A request, and the value of its `turn` when something was planned for it."""
 
 
 class DecodeObserver(Protocol):
-    """Is told what becomes of the requests that were given to consumers."""
+    """The observer of the requests that were given to consumers."""
 
     def end(self, request: FleetRequest, how: str) -> None:
         """The client has its answer, `right` or `wrong`, or an error: `failed`."""
 
     def consumer_died(self, victims: Sequence[FleetRequest]) -> None:
-        """These were on it; the clients of some may be gone."""
+        """A consumer died with these requests on it; some of their clients may have left."""
 
 
 class Consumer:
@@ -38,18 +38,18 @@ class Consumer:
         self.alive = False
         self.life = EngineLife(self.side, index)
         self.load = 0
-        """Tokens of all that is here, prompts and outputs."""
+        """The tokens of all requests here, prompts and outputs."""
         self.stalled_since = 0.0
         self.stalled_until = 0.0
         self.here: dict[int, FleetRequest] = {}
-        """By number: every request that the router has sent and that has not ended."""
+        """The requests that the router has sent and that have not ended, by number."""
         self._fleet = context.fleet
         self._agenda = context.agenda
         self._books = context.books
         self._leasing = leasing
         self._observer = observer
         self._inbox: list[FleetRequest] = []
-        """Of an engine that stands still: its scheduler does not know them yet."""
+        """The requests that came while the engine stands still, which its scheduler does not know yet."""
         self._queue: deque[Turn] = deque()
         self._reset()
 
@@ -62,12 +62,12 @@ class Consumer:
 
     @property
     def step_s(self) -> float:
-        """How long a step takes now."""
+        """The seconds that a step takes now."""
         return self._batch.step_s
 
     @property
     def unoccupied(self) -> tuple[int, int]:
-        """Seats and blocks that no request has."""
+        """The numbers of seats and of blocks that no request has."""
         return self._seats, self._free
 
     @property
@@ -77,7 +77,7 @@ class Consumer:
     # -- from the router ---------------------------------------------------------------------------------------------
 
     def submit(self, request: FleetRequest) -> None:
-        """A request whose prefill waits under `request.lease`."""
+        """Takes a request whose prefill waits under `request.lease`."""
         request.stage = RequestStage.QUEUED
         request.consumer = self.index
         self.here[request.number] = request
@@ -94,7 +94,7 @@ class Consumer:
         self._queue.append((request, request.turn))
 
     def abort(self, request: FleetRequest) -> None:
-        """The client is gone. An engine that stands still hears of it afterwards."""
+        """Ends a request whose client has left. An engine that stands still hears of it afterwards."""
         if self.stands_still:
             self._agenda.at(self.stalled_until, self._abort, (request, request.turn))
         else:
@@ -112,7 +112,7 @@ class Consumer:
         elif request.stage is RequestStage.RUNNING:
             self._batch.leave(self._agenda.now)
             self._leave_seat(request)
-        # What is being read or computed cannot be stopped; when that is done, nobody is there.
+        # A read or a computation cannot be stopped; its result is dropped.
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Consumer:
         self._agenda.at(self._link_free_at + 2 * fleet.latency_s + self.step_s, self._data_in, (request, request.turn))
 
     def _data_in(self, turn: Turn) -> None:
-        """The last byte is here, whether or not the engine takes note."""
+        """The last byte is here, whether or not the engine has noticed."""
         request, lease = turn[0], turn[0].lease
         if request.turn != turn[1] or lease is None:
             return
@@ -222,7 +222,7 @@ class Consumer:
         self._arm()
 
     def _arm(self) -> None:
-        """One event at a time is planned for the batch; one that comes too early plans the next."""
+        """Plans the next event of the batch, one at a time; an event that comes too early plans another."""
         finish = self._batch.next_finish()
         if finish is not None and finish < self._wake_at:
             self._wake_at = finish
@@ -255,7 +255,7 @@ class Consumer:
             self._books.settle(lease, read, self._agenda.now)
 
     def _leave_seat(self, request: FleetRequest) -> None:
-        """It ends without having run to its end: others may begin."""
+        """Frees the seat of a request that did not run to its end: others may begin."""
         self._free_seat(request)
         self._remove(request)
         self._agenda.at(self._agenda.now, self._admit_if, self.life)
@@ -277,7 +277,7 @@ class Consumer:
     # -- faults ------------------------------------------------------------------------------------------------------
 
     def stall(self, until: float, process: bool) -> None:
-        """No step ends before `until`; `process`: none of its threads runs."""
+        """Stops the engine: no step ends before `until`; `process`: none of its threads runs, either."""
         self._make_no_steps(until)
         self._leasing.stalled(self, until, process)
 
@@ -301,7 +301,7 @@ class Consumer:
         self._arm()
 
     def crash(self) -> None:
-        """It dies with all it holds."""
+        """Ends the engine's life, and all that it holds."""
         self.alive = False
         self.life.over = True
         self.life = EngineLife(self.side, self.index)
@@ -316,6 +316,6 @@ class Consumer:
         self._observer.consumer_died(victims)
 
     def start(self) -> None:
-        """It serves from now on: at the beginning, and again after a crash."""
+        """Starts the engine: at the beginning, and again after a crash."""
         self.alive = True
         self._leasing.started(self)

@@ -1,8 +1,8 @@
-"""KV cache blocks of a producer: how many are free, and whether what was freed has been given to others since.
+"""The KV cache blocks of a producer: the number of free ones, and whether freed ones have been given to others since.
 
-No block has a name here. vLLM 0.32 gives out free blocks in one of two orders (`BlockPool.free_blocks`): with prefix
-caching the oldest first, except that a part-filled last block comes to the front; without, the newest first. Both can
-be answered in O(1) from counts alone. (That exception is left out: it makes late reads wrong even sooner than here.)
+No block is told from another here. vLLM 0.32 gives out free blocks in one of two orders (`BlockPool.free_blocks`): with
+prefix caching the oldest first, except that a part-filled last block comes to the front; without, the newest first.
+Counts alone answer both in O(1). (That exception is left out: it makes late reads wrong even sooner than here.)
 """
 
 from typing import Protocol
@@ -12,28 +12,28 @@ from kvlease.fleet.settings import Reuse
 
 
 class Pool(Protocol):
-    """Blocks of one producer."""
+    """The blocks of one producer."""
 
     @property
     def free(self) -> int:
-        """How many."""
+        """The number of free blocks."""
 
     def take(self, blocks: int) -> None:
-        """There must be as many."""
+        """Takes free blocks, of which there must be enough."""
 
     def give_back(self, blocks: int, watched: bool) -> Mark | None:
-        """A mark if they are to be watched."""
+        """Gives blocks back; returns a mark if they are to be watched."""
 
 
 class OldestFirst:
-    """A queue: blocks come to the end, and are taken from the front."""
+    """A pool as a queue: blocks come to its end, and are taken from its front."""
 
     __slots__ = ("free", "taken")
 
     def __init__(self, capacity: int) -> None:
         self.free = capacity
         self.taken = 0
-        """Blocks that were ever taken."""
+        """The number of blocks taken since the start."""
 
     def take(self, blocks: int) -> None:
         assert blocks <= self.free, f"{blocks} blocks of {self.free}"
@@ -47,13 +47,13 @@ class OldestFirst:
 
 
 class _QueueMark:
-    """Of blocks that are put at the end of a queue."""
+    """The mark of blocks that are put at the end of a queue."""
 
     __slots__ = ("_at", "_queue")
 
     def __init__(self, queue: OldestFirst) -> None:
         self._queue = queue
-        # When so many have been taken in all, everything ahead of these has been, and they are next.
+        # When this many were taken in all, everything ahead of these blocks was, and they are next.
         self._at = queue.taken + queue.free
 
     @property
@@ -62,14 +62,14 @@ class _QueueMark:
 
 
 class NewestFirst:
-    """A stack: blocks come to the top, and are taken from there."""
+    """A pool as a stack: blocks come to its top, and are taken from there."""
 
     __slots__ = ("_marks", "free")
 
     def __init__(self, capacity: int) -> None:
         self.free = capacity
         self._marks: list[_StackMark] = []
-        """Of blocks not reused, the deepest first."""
+        """The marks of blocks that were not reused, the deepest first."""
 
     def take(self, blocks: int) -> None:
         assert blocks <= self.free, f"{blocks} blocks of {self.free}"
@@ -87,16 +87,16 @@ class NewestFirst:
 
 
 class _StackMark:
-    """Of blocks that are put on top of a stack."""
+    """The mark of blocks that are put on top of a stack."""
 
     __slots__ = ("reused", "top")
 
     def __init__(self, top: int) -> None:
         self.top = top
-        """How high the stack is with them."""
+        """The height of the stack with them."""
         self.reused = False
 
 
 def open_pool(capacity: int, reuse: Reuse) -> Pool:
-    """All of it free."""
+    """Returns a pool whose blocks are all free."""
     return OldestFirst(capacity) if reuse == "oldest" else NewestFirst(capacity)

@@ -1,7 +1,7 @@
-"""A producer: it computes prompts one after the other, and holds their blocks until their leases are over.
+"""The model of a producer, which computes prompts one after the other, and holds their blocks until their leases end.
 
-Chunked prefill of one prompt at a time, first come, first served; no prefix cache. A prompt takes its blocks when it
-begins. Its steps matter only to others: notices are heard, and blocks freed, where a step ends.
+It prefills one prompt at a time in chunks, in the order of arrival, without a prefix cache. A prompt takes its blocks
+when it begins. Steps matter only for notices and for blocks: they are heard and freed where a step ends.
 """
 
 from collections import deque
@@ -16,13 +16,13 @@ from kvlease.simulation.agenda import Happening
 
 
 class PrefillObserver(Protocol):
-    """Is told what becomes of the requests that were given to producers."""
+    """The observer of the requests that were given to producers."""
 
     def prefilled(self, request: FleetRequest) -> None:
-        """Its KV waits under `request.lease`."""
+        """A request's KV cache waits under `request.lease`."""
 
     def producer_died(self, victims: Sequence[FleetRequest]) -> None:
-        """These were queued on it, or being computed."""
+        """A producer died while these requests were queued on it, or being computed."""
 
 
 class Producer:
@@ -35,10 +35,10 @@ class Producer:
         self.alive = False
         self.life = EngineLife(self.side, index)
         self.load = 0
-        """Tokens of prompts queued and being computed."""
+        """The tokens of the prompts that are queued or being computed."""
         self.stalled_until = 0.0
         self.leases: dict[int, FleetLease] = {}
-        """By token: granted and not free."""
+        """The leases that are granted and not freed, by token."""
         self._fleet = context.fleet
         self._agenda = context.agenda
         self._books = context.books
@@ -56,7 +56,7 @@ class Producer:
         return open_pool(self._fleet.producer_blocks, self._fleet.reuse)
 
     def submit(self, request: FleetRequest) -> None:
-        """A prompt to compute."""
+        """Takes a request whose prompt is to be computed."""
         request.stage = RequestStage.PREFILL
         request.producer = self.index
         self.load += request.prompt
@@ -64,7 +64,7 @@ class Producer:
         self._next()
 
     def forget(self, request: FleetRequest) -> None:
-        """The client is gone. A prompt that is being computed is computed to its end, and then forgotten."""
+        """Forgets a request whose client has left, at once, or when its prompt is computed if that has begun."""
         if request is not self._current:
             self.load -= request.prompt
 
@@ -132,7 +132,7 @@ class Producer:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def at_step(self, happen: Happening, subject: Any) -> None:
-        """Call `happen(subject)` when the next step ends; never if it dies before."""
+        """Calls `happen(subject)` when the next step ends; never if the engine dies before."""
         self._agenda.at(self._step_end(), self._at_step, (self.life, happen, subject))
 
     def _at_step(self, word: tuple[EngineLife, Happening, Any]) -> None:
@@ -157,7 +157,7 @@ class Producer:
     # -- leases ------------------------------------------------------------------------------------------------------
 
     def free(self, lease: FleetLease, cause: str) -> None:
-        """The lease is over: its blocks go back to the pool, at the end of a step."""
+        """Ends a lease: its blocks go back to the pool. It is called at the end of a step."""
         del self.leases[lease.token]
         self._books.free(lease, cause, self._agenda.now)
         if not lease.read:
@@ -170,7 +170,7 @@ class Producer:
     # -- faults ------------------------------------------------------------------------------------------------------
 
     def stall(self, until: float, process: bool) -> None:
-        """No step ends before `until`; `process`: none of its threads runs."""
+        """Stops the engine: no step ends before `until`; `process`: none of its threads runs, either."""
         self._make_no_steps(until)
         self._leasing.stalled(self, until, process)
 
@@ -184,7 +184,7 @@ class Producer:
         self.stalled_until = until
 
     def crash(self) -> None:
-        """It dies with all it holds."""
+        """Ends the engine's life, and all that it holds."""
         self.alive = False
         self.life.over = True
         self.life = EngineLife(self.side, self.index)
@@ -207,6 +207,6 @@ class Producer:
         self._observer.producer_died(victims)
 
     def start(self) -> None:
-        """It serves from now on: at the beginning, and again after a crash."""
+        """Starts the engine: at the beginning, and again after a crash."""
         self.alive = True
         self._leasing.started(self)

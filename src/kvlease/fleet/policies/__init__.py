@@ -9,5 +9,5 @@ __all__ = ["Flat", "Kvlease", "Policy", "Stock", "side_by_side"]
 
 
 def side_by_side() -> tuple[Policy, ...]:
-    """What vLLM had before leases, the short form of it, vLLM's lease, and kvlease, each with its defaults."""
+    """Returns vLLM's former flat term, a short one, vLLM's lease, and kvlease, each with its defaults."""
     return (Flat(480.0), Flat(30.0), Stock(30), Kvlease())

@@ -1,7 +1,7 @@
-"""Lease agents of the fleet: the real protocol, driven by what happens instead of by polling.
+"""The lease agents of the fleet: the real protocol, driven by events instead of by polling.
 
-A real agent takes a turn every 10 ms (`agent/loop.py`). Here it takes its turns at such times, too, but only those
-before which it heard something, or a deadline of its own was over.
+A real agent takes a turn every 10 ms (`agent/loop.py`). Here it takes its turns at such times, too, but only when
+something has arrived or a deadline has passed before.
 """
 
 import math
@@ -16,12 +16,12 @@ from kvlease.protocol.messages import VERSION, Message
 from kvlease.protocol.said import Cleared, Progress, Said, Untrack
 
 ADDRESS = bytes(450)
-"""As long as a NIXL agent's metadata without registered memory."""
+"""An address as long as a NIXL agent's metadata without registered memory."""
 FENCE_SLOTS = 1 << 16
 
 
 class FleetAgent:
-    """What both kinds have in common: they live, stand still, and take turns."""
+    """The base of both kinds of agents, which live, stand still, and take turns."""
 
     def __init__(self, post: Post, engine_id: str, config: LeaseConfig) -> None:
         self.incarnation = post.draw_incarnation()
@@ -33,9 +33,9 @@ class FleetAgent:
         self._phase = post.draw_phase()
         self._peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
         self._turn_at = math.inf
-        """When the next turn is planned."""
+        """The time for which the next turn is planned."""
         self._waiting: list[tuple[float, list[Any], Any]] = []
-        """What it hears in the first turn from a time on, and as what."""
+        """The input of coming turns: the time it is there, the list that it goes into, and itself."""
         self._said: list[Said] = []
         self._arrived: list[tuple[int, Message]] = []
         self._cards: list[tuple[Endpoint, LeaseCard | None]] = []
@@ -45,21 +45,21 @@ class FleetAgent:
         self._waiting.clear()
 
     def stop(self, until: float) -> None:
-        """It stands still, with its process."""
+        """Makes the agent stand still with its process until a time."""
         self.stopped_until = max(self.stopped_until, until)
 
-    # -- what it is to hear --------------------------------------------------------------------------------------
+    # -- the input of turns --------------------------------------------------------------------------------------
 
     def say(self, word: Said) -> None:
-        """Its engine leaves word."""
+        """Takes what its engine says."""
         self._wait(self._agenda.now, self._said, word)
 
     def arrive(self, at: float, sender: int, message: Message) -> None:
-        """A message arrives."""
+        """Takes a message that arrives at a time."""
         self._wait(at, self._arrived, (sender, message))
 
     def answer(self, at: float, endpoint: Endpoint, card: LeaseCard | None) -> None:
-        """A card that was asked for comes, or none."""
+        """Takes the answer to a question for a card; None where nobody answered."""
         self._wait(at, self._cards, (endpoint, card))
 
     def _wait(self, at: float, heard: list[Any], what: Any) -> None:
@@ -70,14 +70,14 @@ class FleetAgent:
     # -- turns ---------------------------------------------------------------------------------------------------
 
     def _plan(self, due: float) -> None:
-        """A turn from `due` on, unless there is one before."""
+        """Plans a turn at `due` or soon after, unless there is one before."""
         if due >= self._turn_at:
             return
         now = self._agenda.now
         turns = math.floor(max(due, self.stopped_until, now) / self._poll_s - self._phase) + 1
         at = (turns + self._phase) * self._poll_s
         if at <= now:
-            # By a rounding: that turn is this one.
+            # By rounding, that turn would be the present one.
             at += self._poll_s
         if at < self._turn_at:
             self._turn_at = at
@@ -109,7 +109,7 @@ class FleetAgent:
             self._plan(due)
 
     def _look(self, now: float) -> Progress | None:
-        """A turn begins. Returns what the engine is at."""
+        """Begins a turn. Returns the engine's progress."""
         raise NotImplementedError
 
     def _do(self, effect: Effect, now: float) -> None:
@@ -119,7 +119,7 @@ class FleetAgent:
 
 
 class ProducerAgent(FleetAgent):
-    """The agent of an engine that prefills, and what its effects come to there."""
+    """The agent of an engine that prefills, and the effects that it has there."""
 
     def __init__(self, post: Post, producer: HoldingEngine, config: LeaseConfig) -> None:
         super().__init__(post, "", config)
@@ -137,7 +137,7 @@ class ProducerAgent(FleetAgent):
         super().stop(until)
 
     def _look(self, now: float) -> None:
-        """Since it looks all the time, only what it stood still is a gap (R26). It renews nothing."""
+        """Begins a turn; only a time for which the agent stood still is a gap (R26). It renews nothing."""
         if self._stood_still:
             self._stood_still = self.stopped_until > now
         else:
@@ -152,7 +152,7 @@ class ProducerAgent(FleetAgent):
         super()._do(effect, now)
 
     def _clear(self, over: tuple[FleetLease, str]) -> None:
-        """A step begins: every worker clears the word, and says so when the step ends."""
+        """Has every worker clear the word in the step that begins, and report it when that step ends."""
         over[0].cleared = True
         self._producer.at_step(self._free, over)
 
@@ -162,12 +162,12 @@ class ProducerAgent(FleetAgent):
 
 
 class ConsumerAgent(FleetAgent):
-    """The agent of an engine that decodes, and what its effects come to there."""
+    """The agent of an engine that decodes, and the effects that it has there."""
 
     def __init__(self, post: Post, consumer: ReadingEngine, config: LeaseConfig) -> None:
         super().__init__(post, f"consumer-{consumer.index:06d}-" + "0" * 20, config)
         self.lost: set[str] = set()
-        """Requests whose lease is lost."""
+        """The requests whose lease is lost."""
         self._consumer = consumer
         post.join(self)
 

@@ -1,6 +1,6 @@
-"""A flat timeout: blocks are held until they are read, or for so long after the prefill.
+"""A flat timeout: blocks are held until they are read, or for a fixed time after the prefill.
 
-vLLM before 0.21 (`VLLM_NIXL_ABORT_REQUEST_TIMEOUT`, 480 s by default), and most of the neighbours.
+vLLM before 0.21 did so (`VLLM_NIXL_ABORT_REQUEST_TIMEOUT`, 480 s by default), as most comparable systems do.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from kvlease.fleet.policies.notices import NoticeLeasing
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """`term_s`: seconds, above 0. Raises `ConfigError`."""
+    """The policy of a flat timeout. `term_s`: seconds, above 0. Raises `ConfigError`."""
 
     term_s: float = 480.0
 

@@ -1,7 +1,7 @@
-"""kvlease: the protocol's own code, one lessor on every producer and one lessee on every consumer.
+"""The policy of kvlease: the product's protocol code, a lessor on every producer and a lessee on every consumer.
 
-What is imitated is what lies around it: the wire, the agents' pauses between looks at it, the engines' steps, and the
-fence, which here is a word that a step of the producer clears (`FleetLease.cleared`).
+The rest is modelled: the wire, the pauses between the agents' turns, the engines' steps, and the fence, which here is a
+flag that a step of the producer sets (`FleetLease.cleared`).
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,13 @@ from kvlease.protocol.said import Grant, Track, Untrack
 
 FENCE_BYTES = 8
 _ANY_PROMPT = Fingerprint(1, 0)
-"""No router here mixes requests up."""
+"""The prompt of all references: no router here mixes requests up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kvlease:
-    """`extra_config`: settings as an operator writes them, `kv_lease_duration` and so on. Raises `ConfigError`."""
+    """The policy of kvlease. `extra_config`: settings in an operator's form, such as `kv_lease_duration`. Raises
+    `ConfigError`."""
 
     extra_config: Mapping[str, object] = field(default_factory=dict)
 
@@ -31,7 +32,7 @@ class Kvlease:
         self.config()
 
     def config(self) -> LeaseConfig:
-        """What they come to, with what is derived from them."""
+        """The settings with all that follow from them."""
         return resolve(self.extra_config)
 
     @property
@@ -73,7 +74,7 @@ class FencedLeasing:
         self._post = Post(context)
         self._lessors: dict[int, ProducerAgent] = {}
         self._lessees: dict[int, ConsumerAgent] = {}
-        """Both by the number of the engine."""
+        """The consumers' agents by number of the engine, as `_lessors` has the producers'."""
 
     # -- engines come and go -----------------------------------------------------------------------------------------
 
@@ -99,7 +100,7 @@ class FencedLeasing:
         self._lessors[lease.producer].say(Grant(lease.token))
 
     def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
-        # The reference has the incarnation that granted it, which may be dead by now.
+        # The reference has the incarnation that granted the lease, which may be dead by now.
         ref = LeaseRef(self._post.incarnation(lease.life), lease.token, 0, self._term_ms, _ANY_PROMPT)
         self._lessees[consumer.index].say(Track(_holder(request), ref, ("producer", lease.producer)))
 
@@ -121,5 +122,5 @@ class FencedLeasing:
 
 
 def _holder(request: FleetRequest) -> str:
-    """Another one for every engine it comes to."""
+    """Returns the name of a request at its present engine: another one for every engine it comes to."""
     return f"{request.number}.{request.turn}"

@@ -1,4 +1,4 @@
-"""The network among lease agents: who is where, how long a message takes, and how much is sent.
+"""The network between lease agents: their places, the delay of messages, and the count of what is sent.
 
 Nothing is lost on it; `proof.simulate` has a network that loses, repeats and reorders.
 """
@@ -12,7 +12,7 @@ from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Message, Probe, Ren
 
 
 class Party(Protocol):
-    """An agent, as the network knows it."""
+    """An agent as the network uses it."""
 
     @property
     def incarnation(self) -> int: ...
@@ -21,7 +21,7 @@ class Party(Protocol):
     def died_at(self) -> float | None: ...
 
     def arrive(self, at: float, sender: int, message: Message) -> None:
-        """A message arrives at a time, from this incarnation."""
+        """Takes a message that arrives at a time from this incarnation."""
 
 
 class Server(Party, Protocol):
@@ -41,7 +41,7 @@ class Asker(Party, Protocol):
     """An agent of a consumer, which asks for cards."""
 
     def answer(self, at: float, endpoint: Endpoint, card: LeaseCard | None) -> None:
-        """What was asked of a side channel comes at a time; None where nobody answers."""
+        """Takes the answer of a side channel, which comes at a time; None where nobody answers."""
 
 
 _KINDS = {kind: kind.__name__.lower() for kind in (Hello, Welcome, Renew, Ack, Gone, Probe, Bye)}
@@ -57,33 +57,33 @@ class Post:
         self._phases = context.chance.of("agents")
         self._incarnations = context.chance.of("incarnations")
         self._parties: dict[int, Party] = {}
-        """By incarnation, the dead among them."""
+        """The agents by incarnation, the dead ones included."""
         self._servers: dict[int, Server] = {}
-        """By the number of their producer."""
+        """The producers' agents by the number of their producer."""
         self._lives: dict[EngineLife, int] = {}
 
     def draw_incarnation(self) -> int:
         return self._incarnations.getrandbits(64)
 
     def join(self, party: Party) -> None:
-        """From now on it can be reached."""
+        """Makes an agent reachable from now on."""
         self._parties[party.incarnation] = party
 
     def serve(self, server: Server, life: EngineLife) -> None:
-        """From now on the side channel of this producer has its card."""
+        """Puts the agent's card onto the side channel of its producer from now on."""
         self._servers[life.index] = server
         self._lives[life] = server.incarnation
 
     def incarnation(self, life: EngineLife) -> int:
-        """Of the agent of a producer in one of its lives."""
+        """Returns the incarnation of a producer's agent in one of its lives."""
         return self._lives[life]
 
     def draw_phase(self) -> float:
-        """When an agent takes its turns, as a share of the time between two of them."""
+        """Returns the random offset of an agent's turns, as a share of the time between two of them."""
         return self._phases.random()
 
     def send(self, sender: Party, peer: int, message: Message) -> bool:
-        """False when the transport says that the peer is gone."""
+        """Sends a message. Returns False when the transport says that the peer is gone."""
         now, fleet = self.agenda.now, self.fleet
         receiver = self._parties[peer]
         if receiver.died_at is not None and now >= receiver.died_at + fleet.death_seen_s:

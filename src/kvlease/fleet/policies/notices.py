@@ -1,8 +1,8 @@
-"""What flat terms and vLLM's lease have in common: notices of completion, and reads that nobody checks.
+"""The common part of flat terms and of vLLM's lease: notices of completion, and reads that nobody checks.
 
-As in vLLM 0.32 (`nixl/pull_worker.py`, `base_worker.py`): the notice rides on the data read, one from each worker of
-the consumer; a request that ends on the consumer unread sends it with an empty read. The producer hears notices, and
-looks for what has expired, once a step. Whatever a read brought is taken for what was asked for.
+It follows vLLM 0.32 (`nixl/pull_worker.py`, `base_worker.py`): the notice comes with the data read, one from each
+worker of the consumer; a request that ends on the consumer unread sends it with an empty read. Once a step, the
+producer hears notices and looks for expired leases. The data of any read is taken for what was asked for.
 """
 
 from collections import deque
@@ -13,11 +13,11 @@ from kvlease.fleet.records import FleetLease, FleetRequest
 from kvlease.protocol import Cause
 
 ID_BYTES = 32
-"""Of a request id; with the comma after it that makes the 33 B a lease that were measured."""
+"""The size of a request id; with a comma after it, that makes the 33 B a lease that were measured."""
 
 
 class NoticeLeasing:
-    """Holds blocks for one term after the grant. `Leasing` for flat terms, and the ground of vLLM's lease."""
+    """Holds blocks for one term after the grant: `Leasing` for flat terms, and the base of vLLM's lease."""
 
     def __init__(self, context: FleetContext, term_s: float) -> None:
         self._fleet = context.fleet
@@ -26,7 +26,7 @@ class NoticeLeasing:
         self._producers: dict[int, HoldingEngine] = {}
         self._term_s = term_s
         self._first_terms: deque[tuple[float, FleetLease]] = deque()
-        """Ends of first terms, in the order of the grants, which is theirs too."""
+        """The ends of first terms with their leases, in the order of the grants, which is also that of time."""
 
     def started(self, engine: LeasingEngine) -> None:
         if engine.side == "producer":
@@ -41,7 +41,7 @@ class NoticeLeasing:
             self._agenda.at(lease.expires, self._look, None)
 
     def _look(self, _: object) -> None:
-        """At the leases whose first term is over. One event for all of them: most were read long ago."""
+        """Ends leases whose first term is over. One event serves all of them, since most were read long ago."""
         agenda, terms = self._agenda, self._first_terms
         while terms and (terms[0][1].freed or terms[0][0] <= agenda.now):
             self._due(terms.popleft()[1])
@@ -49,14 +49,14 @@ class NoticeLeasing:
             agenda.at(terms[0][0], self._look, None)
 
     def _due(self, lease: FleetLease) -> None:
-        """Its deadline may be over: it is freed with the next step, unless something came before."""
+        """Frees a lease with the next step if its deadline has passed, or looks again when it has."""
         if lease.freed:
             return
         agenda, producer = self._agenda, self._producers[lease.producer]
         if lease.expires > agenda.now:
             agenda.at(lease.expires, self._due, lease)
         elif producer.stalled_until > agenda.now:
-            # The step hears what arrived meanwhile before it looks at deadlines.
+            # The step that ends the stall hears what arrived meanwhile before it looks at deadlines.
             agenda.at(producer.stalled_until + 1e-6, self._due, lease)
         else:
             producer.at_step(self._expire, lease)

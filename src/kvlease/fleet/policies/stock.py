@@ -1,9 +1,9 @@
-"""vLLM's own lease, as of 0.32: heartbeats that ride on engine steps.
+"""vLLM's own lease, as of 0.32: heartbeats that are sent in engine steps.
 
-From `nixl/base_scheduler.py` and `base_worker.py` there. `kv_lease_duration` d is a whole number of seconds. A consumer
-names, every d // 6 seconds at most and in a step, all requests it has not read yet, to every worker of each of their
-producers; the first heartbeat to a producer only makes the acquaintance. A producer hears it in a step, and extends
-each lease that it names to d * 2 // 3 from then. Nothing is acknowledged.
+It follows `nixl/base_scheduler.py` and `base_worker.py` there. `kv_lease_duration` d is a whole number of seconds. In a
+step, and at most every d // 6 seconds, a consumer names all requests that it has not read yet to every worker of each
+of their producers; the first heartbeat to a producer only makes the connection. A producer hears it in a step, and
+extends each lease that it names to d * 2 // 3 from then. Nothing is acknowledged.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from kvlease.fleet.records import EngineLife, FleetLease, FleetRequest
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """`duration_s`: `kv_lease_duration`, whole seconds from 1. Raises `ConfigError`."""
+    """The policy of vLLM's lease. `duration_s`: `kv_lease_duration`, whole seconds from 1. Raises `ConfigError`."""
 
     duration_s: int = 30
 
@@ -47,7 +47,7 @@ class Stock:
 
     @property
     def interval_s(self) -> int:
-        """0 below 6 s: then a heartbeat leaves with every step."""
+        """The seconds between heartbeats; 0 for durations below 6 s: a heartbeat is sent in every step."""
         return self.duration_s // 6
 
     def open(self, context: FleetContext) -> Leasing:
@@ -56,25 +56,25 @@ class Stock:
 
 @dataclass(slots=True)
 class _Heart:
-    """What one consumer renews in one of its lives."""
+    """The heartbeats of one consumer in one of its lives."""
 
     leases: dict[int, dict[FleetRequest, FleetLease]] = field(default_factory=dict)
-    """By the number of their producer."""
+    """The leases that it renews, by the number of their producer."""
     acquainted: set[EngineLife] = field(default_factory=set)
-    """Lives of producers."""
+    """The lives of producers that it is connected with."""
     last_s: float = float("-inf")
     beating: bool = False
-    """A beat is planned."""
+    """True while a heartbeat is planned."""
 
 
 class HeartbeatLeasing(NoticeLeasing):
-    """`Leasing` with heartbeats."""
+    """`Leasing` under vLLM's lease, with heartbeats."""
 
     def __init__(self, context: FleetContext, policy: Stock) -> None:
         super().__init__(context, policy.duration_s)
         self._policy = policy
         self._hearts: dict[int, _Heart] = {}
-        """By the number of the consumer."""
+        """The heartbeats by the number of the consumer."""
 
     def started(self, engine: LeasingEngine) -> None:
         super().started(engine)

@@ -1,1 +1,1 @@
-"""Requests to be played: made or recorded, at some rate, all of them or a sample."""
+"""The requests to be played: made or recorded, at some rate, all of them or a sample."""

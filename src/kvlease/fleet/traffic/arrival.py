@@ -1,11 +1,11 @@
-"""A request as it comes in: all that the traffic says about it."""
+"""The arrival of a request, with all that the traffic says about it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """`at`: seconds since the start, never falling. `prompt` and `output`: tokens, at least one of each."""
+    """A request as it comes. `at`: seconds since the start, never falling. `prompt`, `output`: tokens, at least one."""
 
     at: float
     prompt: int

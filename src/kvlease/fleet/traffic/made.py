@@ -1,15 +1,15 @@
 """Synthetic requests: they come in bursts, and prompts and outputs have heavy tails, as in published traces.
 
-The forms are those that fits of production traffic found:
+The distributions are those that were fitted to production traffic:
 
-- Arrivals are burstier than a Poisson process, and the rate itself moves (BurstGPT, arXiv:2401.17644: Gamma gaps with
+- Arrivals are burstier than a Poisson process, and the rate itself changes (BurstGPT, arXiv:2401.17644: Gamma gaps with
   parameters that change; ServeGen, arXiv:2505.09999: a few clients that come and go make the bursts). Here the rate
   switches between two levels (a Markov-modulated Poisson process): independent gaps, however uneven, even out within
   milliseconds at the rate of a whole fleet, and what fills queues are bursts that last.
 - Prompts have a log-normal body and a Pareto tail, outputs are exponential (ServeGen, there section 3).
 - The medians are those of the conversation trace of Azure (Splitwise, arXiv:2311.18677): 1,020 and 129 tokens.
 
-The other numbers are chosen, and stand below. Whoever has a trace uses that (`kvlease.fleet.traffic.traces`).
+The other numbers, below, are chosen. A recorded trace is the better source (`kvlease.fleet.traffic.traces`).
 """
 
 import math
@@ -27,14 +27,14 @@ class TrafficError(KvLeaseError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Bursts:
-    """How the rate of arrivals moves: exponential spells of calm and of burst, one after the other."""
+    """The changes of the rate of arrivals: exponential spells of calm and of burst, one after the other."""
 
     factor: float = 4.0
-    """The rate in a burst over that in a calm; 1 makes a Poisson process."""
+    """The rate in a burst divided by that in a calm; 1 makes a Poisson process."""
     burst_s: float = 4.0
-    """Mean length of a burst, in seconds."""
+    """The mean length of a burst, in seconds."""
     calm_s: float = 20.0
-    """Mean length of a calm, in seconds."""
+    """The mean length of a calm, in seconds."""
 
     def __post_init__(self) -> None:
         """Raises `TrafficError`."""
@@ -47,36 +47,36 @@ class Bursts:
 
     @property
     def share(self) -> float:
-        """Of the time that is burst."""
+        """The share of the time that is burst."""
         return self.burst_s / (self.burst_s + self.calm_s)
 
     def rates(self, mean: float) -> tuple[float, float]:
-        """In a calm and in a burst, requests a second, such that `mean` comes out in the long run."""
+        """Returns the requests a second in a calm and in a burst, such that their long-term mean is `mean`."""
         calm = mean / (1.0 - self.share + self.share * self.factor)
         return calm, calm * self.factor
 
     @property
     def variation(self) -> float:
-        """Coefficient of variation of the gaps between arrivals (1 for a Poisson process), where spells are much longer
-        than gaps: gaps are then a mixture of two exponentials, weighed by the arrivals of each level."""
+        """The coefficient of variation of the gaps between arrivals (1 for a Poisson process), if spells are much
+        longer than gaps: gaps are then a mixture of two exponentials, weighted by the arrivals of each level."""
         calm, burst = self.rates(1.0)
         return math.sqrt(2.0 * ((1.0 - self.share) / calm + self.share / burst) - 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Lengths of prompts in tokens: a log-normal body, and a share with a Pareto tail."""
+    """The lengths of prompts in tokens: a log-normal body, and a share with a Pareto tail."""
 
     median: float = 1020.0
     sigma: float = 1.0
-    """Of the body's logarithm."""
+    """The standard deviation of the body's logarithm."""
     tail_share: float = 0.05
     tail_from: float = 4000.0
-    """Tokens at which the tail begins."""
+    """The tokens at which the tail begins."""
     tail_alpha: float = 1.5
-    """Of the tail; under 2 its variance has no bound but `most`."""
+    """The exponent of the tail; under 2 its variance has no bound but `most`."""
     most: int = 32_768
-    """Longer ones are cut to it, as a model's context does."""
+    """The longest prompt; longer ones are cut to it, as by a model's context."""
 
     def __post_init__(self) -> None:
         """Raises `TrafficError`."""
@@ -87,11 +87,11 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Lengths of outputs in tokens: exponential, from 1 up."""
+    """The lengths of outputs in tokens: exponential, from 1 up."""
 
     median: float = 129.0
     most: int = 4096
-    """Longer ones are cut to it."""
+    """The longest output; longer ones are cut to it."""
 
     def __post_init__(self) -> None:
         """Raises `TrafficError`."""
@@ -101,10 +101,10 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class MadeTraffic:
-    """What comes to the fleet."""
+    """The synthetic traffic of a fleet."""
 
     rate: float
-    """Mean requests a second."""
+    """The mean requests a second."""
     bursts: Bursts = field(default_factory=Bursts)
     prompts: Prompts = field(default_factory=Prompts)
     outputs: Outputs = field(default_factory=Outputs)
@@ -116,7 +116,7 @@ class MadeTraffic:
 
 
 def arrivals(traffic: MadeTraffic, count: int, seed: int) -> Iterator[Arrival]:
-    """`count` requests, one after the other, the same ones for the same seed. Takes about a microsecond each."""
+    """Yields `count` requests, the same ones for the same seed, in about a microsecond each."""
     for at, prompt, output in zip(
         _times(traffic, stream("times", seed)),
         _prompts(traffic.prompts, stream("prompts", seed)),
@@ -130,12 +130,12 @@ def arrivals(traffic: MadeTraffic, count: int, seed: int) -> Iterator[Arrival]:
 
 
 def _times(traffic: MadeTraffic, chance: Stream) -> Iterator[float]:
-    """Seconds from 0 on. An exponential gap that reaches over the end of a spell is drawn anew from there: it has no
-    memory."""
+    """Yields the times of arrivals, in seconds from 0 on. A gap that would cross the end of a spell is drawn anew from
+    there, which is exact since exponential gaps have no memory."""
     draw = chance.expovariate
     calm, burst = traffic.bursts.rates(traffic.rate)
     calm_end, burst_end = 1.0 / traffic.bursts.calm_s, 1.0 / traffic.bursts.burst_s
-    # Begun in the long run's mixture, not always with a calm.
+    # The first spell is drawn by the long-term shares, so that runs do not all begin with a calm.
     in_burst = chance.random() < traffic.bursts.share
     at = 0.0
     while True:

@@ -1,4 +1,4 @@
-"""A part of some traffic that is small enough to be played many times, and a fleet to match."""
+"""A sample of some traffic that is small enough to be played many times, and a fleet to match."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,11 +12,11 @@ from kvlease.fleet.traffic.made import MadeTraffic
 from kvlease.fleet.traffic.source import Source, SourceError, capacity, shape
 
 LOOKED_THROUGH = 200_000
-"""Requests among which the busiest stretch is looked for."""
+"""The number of requests among which the busiest stretch is looked for."""
 FEWEST_PRODUCERS = 4
-"""A fleet is not cut to fewer."""
+"""The fewest producers to which a fleet is cut."""
 FULL = 0.98
-"""Of what a fleet can do: above it, waiting says more about the fleet's size than about leases."""
+"""The share of a fleet's capacity above which waiting says more about the fleet's size than about leases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +28,34 @@ class TrafficSample:
     part: float
     """The share of the requests, and of the engines, that was taken."""
     begin_s: float
-    """Where the stretch begins in the traffic."""
+    """The beginning of the stretch in the traffic, in seconds."""
     looked_through: int
     mean_rate: float
-    """Requests a second in all that was looked through, before a part was taken."""
+    """The requests a second in all that was looked through, before a part was taken."""
 
     @property
     def window_s(self) -> float:
-        """From the first request to the last."""
+        """The seconds from the first request to the last."""
         return self.arrivals[-1].at
 
     @property
     def rate(self) -> float:
-        """Requests a second of the whole fleet in this stretch."""
+        """The requests a second of the whole fleet in this stretch."""
         return shape(self.arrivals).rate / self.part
 
     @property
     def load(self) -> float:
-        """The rate as a share of what the engines can do."""
+        """The rate as a share of the engines' capacity."""
         found = shape(self.arrivals)
         return found.rate / capacity(self.fleet, found).least
 
 
 def take(source: Source, fleet: Fleet, count: int, window_s: float, seed: int) -> TrafficSample:
-    """The busiest stretch of `window_s` seconds; where it has more than `count` requests, an even part of them and the
-    same part of the engines. Raises `TraceError`, `SourceError`."""
+    """Returns the busiest stretch of `window_s` seconds; if it has more than `count` requests, an even part of them and
+    the same part of the engines. Raises `TraceError`, `SourceError`."""
     looked = list(islice(_once(source, seed), LOOKED_THROUGH))
     stretch = _busiest(looked, window_s)
-    # Whole engines, so that the part of the requests is the part of the producers.
+    # Producers are whole, so the part of the requests follows from theirs.
     producers = min(fleet.producers, max(ceil(fleet.producers * count / len(stretch)), FEWEST_PRODUCERS))
     part = producers / fleet.producers
     begin_s = stretch[0].at
@@ -83,7 +83,7 @@ def _once(source: Source, seed: int) -> Iterator[Arrival]:
 
 
 def _busiest(arrivals: Sequence[Arrival], window_s: float) -> Sequence[Arrival]:
-    """The `window_s` seconds with the most requests; all of them where there is less time."""
+    """Returns the requests of the busiest `window_s` seconds; all of them if they last no longer."""
     best, end = range(0), 0
     for begin, first in enumerate(arrivals):
         while end < len(arrivals) and arrivals[end].at <= first.at + window_s:
@@ -95,7 +95,7 @@ def _busiest(arrivals: Sequence[Arrival], window_s: float) -> Sequence[Arrival]:
 
 
 def in_words(sample: TrafficSample) -> str:
-    """How the sample was taken, in a few sentences."""
+    """Returns a few sentences on how the sample was taken."""
     said = (
         f"{len(sample.arrivals):,} requests on {sample.fleet.producers} prefill and {sample.fleet.consumers} decode "
         f"engines. They are the busiest {sample.window_s:,.0f} s of the first {sample.looked_through:,} requests, from "

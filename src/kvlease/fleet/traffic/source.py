@@ -1,4 +1,4 @@
-"""Where requests come from, made or recorded, and at which rate a fleet can take them."""
+"""The sources of requests, made or recorded, and the rate at which a fleet can serve them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -14,26 +14,26 @@ from kvlease.fleet.traffic.traces import Trace
 Source = MadeTraffic | Trace
 
 LOOKED_AT = 20_000
-"""Requests of which means are taken."""
+"""The number of requests of which means are taken."""
 
 
 class SourceError(KvLeaseError, ValueError):
-    """These requests cannot be played. The message names the value and what is allowed."""
+    """Requests that cannot be played. The message names the value and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Means of some requests."""
+    """The means of some requests."""
 
     rate: float
-    """Requests a second."""
+    """The requests a second."""
     prompt: float
     output: float
-    """Tokens."""
+    """The mean tokens of an output."""
 
 
 def requests(source: Source, count: int, seed: int) -> Iterator[Arrival]:
-    """The first `count` requests; a trace that has fewer is repeated. `seed` matters to made ones only. Raises
+    """Yields the first `count` requests; a trace that has fewer is repeated. `seed` is for made ones only. Raises
     `TraceError`."""
     if isinstance(source, MadeTraffic):
         return made.arrivals(source, count, seed)
@@ -41,7 +41,7 @@ def requests(source: Source, count: int, seed: int) -> Iterator[Arrival]:
 
 
 def shape(arrivals: Iterable[Arrival]) -> Shape:
-    """Raises `SourceError` where there is no time between the requests."""
+    """Returns the means of requests. Raises `SourceError` if there is no time between them."""
     number = prompts = outputs = 0
     first = last = 0.0
     for arrival in arrivals:
@@ -56,16 +56,16 @@ def shape(arrivals: Iterable[Arrival]) -> Shape:
 
 
 def look(source: Source, count: int, seed: int) -> Shape:
-    """Means of the first requests, those of a trace not repeated. Raises `TraceError`, `SourceError`."""
+    """Returns the means of the first requests; a trace is not repeated. Raises `TraceError`, `SourceError`."""
     if isinstance(source, MadeTraffic):
         found = shape(requests(source, min(count, LOOKED_AT), seed))
-        # So few spells of calm and burst say nothing about the rate, which is known.
+        # The rate is known, and these requests have too few spells of calm and burst to show it.
         return replace(found, rate=source.rate)
     return shape(islice(traces.arrivals(replace(source, count=None)), min(count, LOOKED_AT)))
 
 
 def at_rate(source: Source, rate: float, found: Shape) -> Source:
-    """The same requests, `rate` of them a second on average."""
+    """Returns the same requests, `rate` of them a second on average."""
     if isinstance(source, MadeTraffic):
         return replace(source, rate=rate)
     return replace(source, speed=source.speed * rate / found.rate)
@@ -73,19 +73,20 @@ def at_rate(source: Source, rate: float, found: Shape) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Requests a second that each side of a fleet can do for ever, if they came evenly."""
+    """The requests a second that each side of a fleet can serve for ever, if they come evenly."""
 
     producers: float
     consumers: float
 
     @property
     def least(self) -> float:
-        """Of the side that is full first."""
+        """The capacity of the side that is full first."""
         return min(self.producers, self.consumers)
 
 
 def capacity(fleet: Fleet, found: Shape) -> Capacity:
-    """For requests of this mean shape. An estimate: it leaves out reads, hops and waiting for memory on producers."""
+    """Returns a fleet's capacity for requests of this mean shape: an estimate without reads, hops and waiting for
+    memory on producers."""
     prefill_s = fleet.prefill_fixed_s + found.prompt / fleet.prefill_tokens_per_s
     in_memory = fleet.consumer_blocks / max(fleet.blocks_of(int(found.prompt + found.output)), 1)
     at_once = max(min(fleet.consumer_seats, in_memory), 1.0)
@@ -94,6 +95,6 @@ def capacity(fleet: Fleet, found: Shape) -> Capacity:
 
 
 def fits(fleet: Fleet, arrival: Arrival) -> bool:
-    """Whether the engines' memory has room for a request."""
+    """Tells whether the engines' memory has room for a request."""
     in_all = fleet.blocks_of(arrival.prompt + arrival.output)
     return fleet.blocks_of(arrival.prompt) <= fleet.producer_blocks and in_all <= fleet.consumer_blocks

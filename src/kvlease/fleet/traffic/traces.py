@@ -1,4 +1,4 @@
-"""Requests out of a recorded trace. Two formats are known, and told apart by their first line:
+"""The requests of a recorded trace. Two formats are known, and told apart by their first line:
 
 - Mooncake's: JSON lines with `timestamp` (milliseconds since the trace began), `input_length`, `output_length` (tokens)
   and `hash_ids` (https://github.com/kvcache-ai/Mooncake, FAST25-release). `hash_ids` say which prefixes prompts share:
@@ -7,8 +7,8 @@
   (https://github.com/Azure/AzurePublicDataset). Times are `2023-11-16 18:15:46.6805900` in the one and
   `2024-05-10 00:00:00.009930+00:00` in the other; a second without a fraction has none.
 
-A trace is read line by line: a week of requests needs no memory. Times must not go back. An output of 0 tokens, of
-which Azure's traces have some, is played as 1: the prefill makes the first token anyhow.
+A trace is read line by line, so a week of requests needs no memory. Times must not go back. An output of 0 tokens, of
+which Azure's traces have some, is played as 1, since the prefill makes the first token in any case.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ from kvlease.fleet.traffic.arrival import Arrival
 
 MOST_TOKENS = 100_000_000
 MOST_MS = 1e13
-"""Three centuries: a timestamp beyond is in another unit."""
+"""The greatest timestamp, three centuries: a greater one is in another unit."""
 AZURE_COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 _SHOWN = 80
-"""Characters of a line that an error shows."""
+"""The most characters of a line that an error shows."""
 
 Row: TypeAlias = tuple[float, int, int]
-"""Seconds (from whenever), prompt and output in tokens."""
+"""The seconds from any zero, and prompt and output in tokens."""
 
 
 class TraceError(KvLeaseError, ValueError):
@@ -39,7 +39,7 @@ class TraceError(KvLeaseError, ValueError):
 
 
 class _BadLine(Exception):
-    """Its text says what is wrong with a line, and what is allowed."""
+    """A line that cannot be read. The text says what is wrong with it, and what is allowed."""
 
 
 class _Mooncake(msgspec.Struct):
@@ -50,22 +50,22 @@ class _Mooncake(msgspec.Struct):
 
 @dataclass(slots=True)
 class Skipped:
-    """How many lines were left out, where that was asked for."""
+    """The count of lines that were left out, where that was asked for."""
 
     count: int = 0
     first: str = ""
-    """What was wrong with the first of them."""
+    """The error of the first of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A file, and how it is to be played."""
+    """A trace file, with its speed and count."""
 
     path: Path
     speed: float = 1.0
-    """Times are divided by it: 10 makes ten times the rate, with bursts a tenth as long."""
+    """The factor by which times are divided: 10 makes ten times the rate, with bursts a tenth as long."""
     count: int | None = None
-    """Play so many requests: fewer than there are cut the trace, more repeat it from its beginning. None: all, once."""
+    """The number of requests to play: a smaller one cuts the trace, a greater one repeats it. None: all, once."""
     skip_bad_lines: bool = False
 
     def __post_init__(self) -> None:
@@ -77,8 +77,8 @@ class Trace:
 
 
 def arrivals(trace: Trace, skipped: Skipped | None = None) -> Iterator[Arrival]:
-    """The requests of a trace; the first one comes at 0 s. Raises `TraceError`, at the first line that is wrong unless
-    those are to be skipped. `skipped` counts the lines that are, in one pass over the file."""
+    """Yields the requests of a trace; the first one comes at 0 s. Raises `TraceError` at the first bad line, unless bad
+    lines are to be skipped. `skipped` counts those, in one pass over the file."""
     speed = trace.speed
     endless = islice(_over_and_over(trace, skipped or Skipped()), trace.count)
     for at, prompt, output in endless:
@@ -86,7 +86,7 @@ def arrivals(trace: Trace, skipped: Skipped | None = None) -> Iterator[Arrival]:
 
 
 def _over_and_over(trace: Trace, skipped: Skipped) -> Iterator[Row]:
-    """Once, or without end where more requests may be asked for. A repetition begins one mean gap after the last
+    """Yields the rows once, or without end where a count is given. A repetition begins one mean gap after the last
     request."""
     begin = 0.0
     while True:
@@ -101,7 +101,7 @@ def _over_and_over(trace: Trace, skipped: Skipped) -> Iterator[Row]:
         if not span:
             raise TraceError(f"{trace.path} cannot be repeated: all of its {number} requests come at the same time")
         begin += span + span / max(number - 1, 1)
-        # Every pass leaves out the same lines.
+        # Every pass leaves out the same lines, so only the first one counts them.
         skipped = Skipped()
 
 
@@ -113,7 +113,7 @@ def _from_zero(trace: Trace, skipped: Skipped) -> Iterator[Row]:
 
 
 def _rows(trace: Trace, skipped: Skipped) -> Iterator[Row]:
-    """As they stand in the file, without the bad ones."""
+    """Yields the rows of the file, without the bad ones."""
     before = float("-inf")
     try:
         with trace.path.open(encoding="utf-8-sig", newline="") as file:
@@ -141,8 +141,8 @@ def _rows(trace: Trace, skipped: Skipped) -> Iterator[Row]:
 
 
 def _format(file: TextIO, path: Path) -> tuple[Callable[[str], Row], int]:
-    """How to read the lines that follow, and the number of the first of them. Looks at the first line that is not
-    empty."""
+    """Reads the first line that is not empty. Returns the function that reads the lines from there on, and the number
+    of the first of them."""
     number, start, line = 0, 0, ""
     while not line.strip():
         start = file.tell()
@@ -177,7 +177,7 @@ def _azure(header: list[str]) -> Callable[[str], Row]:
     time, prompt, output = (header.index(name) for name in AZURE_COLUMNS)
 
     def parse(line: str) -> Row:
-        # These files quote nothing; the csv module would take twice the time over a week of requests.
+        # These files quote nothing, and the csv module would take twice the time for a week of requests.
         fields = line.rstrip("\r\n").split(",")
         if len(fields) != len(header):
             raise _BadLine(f"it has {len(fields)} fields, the header {len(header)}")
@@ -196,13 +196,13 @@ def _seconds(text: str) -> float:
     except ValueError:
         example = "2024-05-10 00:00:00.009930+00:00"
         raise _BadLine(f"TIMESTAMP is {text!r}, it must be a date and a time such as {example}") from None
-    # Without a zone it is one of 2023; all lines alike, so any zone does that has no summer time.
+    # Times of 2023 have no zone; any zone without summer time will do, since all lines have the same.
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _tokens(name: str, text: str, least: int) -> int:
     digits = text.strip()
-    # The length first: Python refuses to convert thousands of digits.
+    # The length is checked first, since Python refuses to convert thousands of digits.
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 12 and least <= int(digits) <= MOST_TOKENS):
         raise _BadLine(f"{name} is {text!r}, it must be a whole number from {least} to {MOST_TOKENS}")
     return int(digits)
