@@ -71,7 +71,7 @@ def room(module: str) -> str:
 
 
 def test_every_room_needs_those_below_it_alone() -> None:
-    """So the product needs nothing of the proof, and the protocol nothing of anybody."""
+    """The product needs nothing of the proof, and the protocol nothing of anybody."""
     floor = {name: number for number, names in enumerate(FLOORS) for name in names.split()}
     found = product_and_proof()
     assert {room(module) for module in found} == set(floor), "FLOORS are not the rooms that there are"

@@ -24,7 +24,7 @@ class LeaseState(enum.StrEnum):
     GRANTED = "granted"
     """Its reference has left the producer, and nobody claims it."""
     CLAIMED = "claimed"
-    """At least one consumer's session holds it."""
+    """The session of at least one consumer holds it."""
     REVOKING = "revoking"
     """It is over: nobody can renew it, and every worker clears its word."""
     ENDED = "ended"
