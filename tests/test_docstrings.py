@@ -1,6 +1,7 @@
 """Docstrings begin with what a thing is or does, never in the middle of a sentence (docs/contribute/prose.md)."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("src", "proof", "tests", "docs", "requirements")
-IN_THE_MIDDLE = frozenset(
-    "after although also and as at because before between but by even for from how if in into just like nor not of on "
-    "once only or over per since so than that then though through to under unless until upon what when where whether "
-    "which while who whom whose why with within without yet".split()
+IN_THE_MIDDLE = re.compile(
+    r"(after|although|also|and|as|at|because|before|between|but|by|even|for|from|how|if|in|into|just|like|nor|not|of|on"
+    r"|once|only|or|over|per|since|so|than|that|then|though|through|to|under|unless|until|upon|what|when|where|whether"
+    r"|which|while|who|whom|whose|why|with|within|without|yet)\b",
+    re.IGNORECASE,
 )
 """Words that continue a sentence, or ask, instead of naming a thing or an act."""
 NAMES = ("vLLM", "vllm ", "kvlease", "kv_both", "ddmin", "smg")
@@ -34,9 +36,8 @@ def docstrings(text: str) -> Iterator[tuple[int, str]]:
 
 
 def begins_in_the_middle(docstring: str) -> bool:
-    first = docstring.split()[0].strip("`,.:;…")
-    small = docstring.strip()[0].islower() and not docstring.strip().startswith(NAMES)
-    return small or first.lower() in IN_THE_MIDDLE
+    text = docstring.strip()
+    return bool(IN_THE_MIDDLE.match(text.lstrip("`…"))) or (text[0].islower() and not text.startswith(NAMES))
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

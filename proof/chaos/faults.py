@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from proof.chaos.outcome import Answered
 from proof.chaos.scene import DECODER_NAMES, Scene
-from proof.chaos.schedule import Fault
-from proof.chaos.traffic import Traffic
+from proof.chaos.schedule import ChaosFault
+from proof.chaos.traffic import ChaosTraffic
 from proof.realengines.engine import Engine
 from proof.realengines.network import DIRECTIONS, Direction, Network
 
@@ -19,7 +19,7 @@ HANGS_S = 3.0
 """The time for which a decode engine's worker hangs before the engine is killed with its clients."""
 
 
-async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]:
+async def befall(scene: Scene, traffic: ChaosTraffic, fault: ChaosFault) -> list[Answered]:
     """Lets a fault happen and undoes it, whatever happens meanwhile. Returns what P computed during it by itself."""
     decoder = scene.decoders[fault.decoder]
     match fault.kind:
@@ -43,7 +43,7 @@ async def befall(scene: Scene, traffic: Traffic, fault: Fault) -> list[Answered]
     return []
 
 
-async def _start_again(scene: Scene, traffic: Traffic, engine: Engine, fault: Fault) -> None:
+async def _start_again(scene: Scene, traffic: ChaosTraffic, engine: Engine, fault: ChaosFault) -> None:
     await scene.count(engine)
     if fault.takes_clients:
         await _leave_orphans(traffic, engine)
@@ -52,7 +52,7 @@ async def _start_again(scene: Scene, traffic: Traffic, engine: Engine, fault: Fa
     await scene.start(engine)
 
 
-async def _leave_orphans(traffic: Traffic, engine: Engine) -> None:
+async def _leave_orphans(traffic: ChaosTraffic, engine: Engine) -> None:
     """Lets the engine's worker hang, so that requests come and are not read; then stops all of it, and all clients go.
 
     Otherwise the engine would hear of the aborts and drop its leases; and were it killed first, the clients would
@@ -64,13 +64,13 @@ async def _leave_orphans(traffic: Traffic, engine: Engine) -> None:
     traffic.abort_all()
 
 
-async def _reuse(traffic: Traffic, fault: Fault) -> list[Answered]:
+async def _reuse(traffic: ChaosTraffic, fault: ChaosFault) -> list[Answered]:
     """Waits; then lets P use every block that it has taken back, so that a late read gets another prompt's data."""
     await asyncio.sleep(fault.lasts_s)
     return await traffic.use_free_blocks()
 
 
-async def _on_link(network: Network, traffic: Traffic, fault: Fault) -> list[Answered]:
+async def _on_link(network: Network, traffic: ChaosTraffic, fault: ChaosFault) -> list[Answered]:
     name = DECODER_NAMES[fault.decoder]
 
     def harm() -> None:
@@ -91,7 +91,7 @@ async def _undone(harm: Callable[[], None], meanwhile: Callable[[], Awaitable[T]
         undo()
 
 
-def _directions(fault: Fault) -> Sequence[Direction]:
+def _directions(fault: ChaosFault) -> Sequence[Direction]:
     return DIRECTIONS if fault.way == "both" else (fault.way,)
 
 

@@ -9,7 +9,7 @@ BEARABLE = ("right", "aborted")
 
 
 @dataclass(frozen=True)
-class Promise:
+class ChaosPromise:
     """Something that there must be none of. `find` names each case of it."""
 
     figure: str
@@ -67,13 +67,13 @@ def leftovers(run: Run) -> list[str]:
     return run.leftovers.names()
 
 
-PROMISES: tuple[Promise, ...] = (
-    Promise("wrong answers", wrong_answers),
-    Promise("stranded blocks", stranded_blocks),
-    Promise("engines that died of it", deaths),
-    Promise("not answered rightly once the fault was over", unanswered_after),
-    Promise("errors without a fault", unexplained_errors),
-    Promise("left at the end", leftovers),
+PROMISES: tuple[ChaosPromise, ...] = (
+    ChaosPromise("wrong answers", wrong_answers),
+    ChaosPromise("stranded blocks", stranded_blocks),
+    ChaosPromise("engines that died of it", deaths),
+    ChaosPromise("not answered rightly once the fault was over", unanswered_after),
+    ChaosPromise("errors without a fault", unexplained_errors),
+    ChaosPromise("left at the end", leftovers),
 )
 
 

@@ -15,9 +15,9 @@ from proof.chaos.faults import befall
 from proof.chaos.leftovers import gauges_at_rest, left_behind, shared_memory
 from proof.chaos.outcome import Leftovers, RequestOutcome, RoundOutcome, Run
 from proof.chaos.scene import DECODER_NAMES, PRODUCER, Scene, Setup, make_engines
-from proof.chaos.schedule import LEAD_S, Fault, Round, Schedule
+from proof.chaos.schedule import LEAD_S, ChaosFault, Round, Schedule
 from proof.chaos.sentences import of_round
-from proof.chaos.traffic import Traffic
+from proof.chaos.traffic import ChaosTraffic
 from proof.realengines.engine import EngineError
 from proof.realengines.network import Network
 from proof.realengines.prompts import draw_prompts
@@ -39,14 +39,14 @@ _LOOK_EVERY_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ChaosSettings:
     """The model to play with, and the directory of the engines' logs."""
 
     model: Path
     logs: Path
 
 
-async def play(connector: Connector, schedule: Schedule, settings: Settings, story: Story) -> Run:
+async def play(connector: Connector, schedule: Schedule, settings: ChaosSettings, story: Story) -> Run:
     """Plays the schedule with one connector. Raises EngineError where it cannot go on.
 
     Any end of this (an error, Ctrl-C) ends the engines and removes the network, too.
@@ -96,7 +96,7 @@ class _Play:
             with self._story.busy(f"three vLLM engines are starting (term {first_term_s} s)"):
                 await scene.start(*scene.engines)
             prompts = draw_prompts(self._schedule.prompts, seed=_PROMPT_SEED)
-            traffic = Traffic(scene, prompts)
+            traffic = ChaosTraffic(scene, prompts)
             with self._story.busy(f"P computes the right answers to {len(prompts)} prompts"):
                 await traffic.learn_right_answers()
             rounds = [await self._round(scene, traffic, which) for which in self._schedule.rounds]
@@ -109,7 +109,7 @@ class _Play:
             leftovers=leftovers,
         )
 
-    async def _round(self, scene: Scene, traffic: Traffic, which: Round) -> RoundOutcome:
+    async def _round(self, scene: Scene, traffic: ChaosTraffic, which: Round) -> RoundOutcome:
         fault = which.fault
         with self._story.busy(f"{fault.number:2} of {len(self._schedule.rounds)}  {describe(fault)}"):
             around = [traffic.send(request, request.at_s) for request in which.requests if request.client != "after"]
@@ -141,7 +141,7 @@ class _Play:
         self._story.say(of_round(outcome))
         return outcome
 
-    async def _after(self, traffic: Traffic, which: Round) -> list[RequestOutcome]:
+    async def _after(self, traffic: ChaosTraffic, which: Round) -> list[RequestOutcome]:
         after = [traffic.send(request) for request in which.requests if request.client == "after"]
         try:
             return list(await asyncio.gather(*after))
@@ -184,7 +184,7 @@ async def wait_free(scene: Scene, bound_s: float) -> tuple[float | None, int]:
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def describe(fault: Fault) -> str:
+def describe(fault: ChaosFault) -> str:
     """Describes a fault, with what was drawn for it."""
     particulars = {
         "kill-d": "with its clients" if fault.takes_clients else "",

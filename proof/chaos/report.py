@@ -7,7 +7,7 @@ from typing import Any
 from kvlease.console.numbers import seconds
 from kvlease.console.origin import ENGINE, origin
 from kvlease.console.tables import Cell, Table, verdict
-from proof.chaos.judge import PROMISES, Promise, broken
+from proof.chaos.judge import PROMISES, ChaosPromise, broken
 from proof.chaos.outcome import VERDICTS, Run
 
 
@@ -26,7 +26,7 @@ def table(runs: Sequence[Run]) -> Table:
     )
 
 
-def _promised(promise: Promise, runs: Sequence[Run]) -> list[str | Cell]:
+def _promised(promise: ChaosPromise, runs: Sequence[Run]) -> list[str | Cell]:
     found = {run.connector: len(promise.find(run)) for run in runs}
     kept = not found["kvlease"] if "kvlease" in found else None
     return [promise.figure, *map(str, found.values()), "0", verdict(kept)]

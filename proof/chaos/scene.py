@@ -16,7 +16,7 @@ from proof.chaos.outcome import AGENTS_DOWN
 from proof.chaos.schedule import DECODERS
 from proof.realengines.engine import Engine, EngineError
 from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED
-from proof.realengines.network import Network, Place
+from proof.realengines.network import EngineAddress, Network
 from proof.realengines.router import Router
 from proof.realengines.spec import BLOCK_TOKENS, HOST, Connector, EngineSpec, Role
 
@@ -138,7 +138,7 @@ def make_engines(setup: Setup, network: Network | None, term_s: int, life: ExitS
     """Makes P and the Ds, which are not started yet; they end with `life`."""
 
     def make(name: str, role: Role, core: int, **settings: Any) -> Engine:
-        place = network.place(name) if network else Place(HOST, (), {})
+        place = network.place(name) if network else EngineAddress(HOST, (), {})
         spec = EngineSpec(
             name=f"{setup.connector}-{name}",
             model=setup.model,

@@ -83,7 +83,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class ChaosFault:
     """One fault, `LEAD_S` into its round. What its kind has no use for is drawn all the same, and without effect.
 
     `decoder`: the decode engine it befalls, or whose link. `lasts_s`: until it is undone, or what was ended is started
@@ -123,7 +123,7 @@ class Round:
     """A fault, the requests around it, in the order of their times, and the term of the prefill engine before it."""
 
     term_s: int
-    fault: Fault
+    fault: ChaosFault
     requests: Sequence[Request]
 
     @property
@@ -200,8 +200,8 @@ class _Draw:
     def _shuffled(self, terms: Sequence[int]) -> list[int]:
         return self._random.sample(terms, len(terms))
 
-    def _fault(self, number: int, kind: FaultKind, term_s: int) -> Fault:
-        return Fault(
+    def _fault(self, number: int, kind: FaultKind, term_s: int) -> ChaosFault:
+        return ChaosFault(
             number=number,
             kind=kind,
             decoder=self._random.randrange(DECODERS),
@@ -233,7 +233,7 @@ class _Draw:
             case _:
                 return self._random.uniform(0.5, 3)
 
-    def _requests(self, clients: Sequence[Client], fault: Fault, term_s: float) -> tuple[Request, ...]:
+    def _requests(self, clients: Sequence[Client], fault: ChaosFault, term_s: float) -> tuple[Request, ...]:
         """The requests of a round, at even distances until a while after the fault; then one for each decode engine."""
         whole_s = LEAD_S + fault.lasts_s + TAIL_S
         if fault.kind in ("kill-d", "kill-p", "restart-d", "restart-p"):

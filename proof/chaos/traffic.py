@@ -25,7 +25,7 @@ _OK = 200
 Tokens = tuple[int, ...]
 
 
-class Traffic:
+class ChaosTraffic:
     """All requests of a run, and which of them are under way."""
 
     def __init__(self, scene: Scene, prompts: Sequence[str]) -> None:

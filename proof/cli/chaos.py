@@ -96,13 +96,13 @@ def _play_and_report(chosen: argparse.Namespace) -> Exit:
     from kvlease.console.progress import show
     from proof.chaos.judge import broken
     from proof.chaos.outcome import Run
-    from proof.chaos.play import Settings, play
+    from proof.chaos.play import ChaosSettings, play
     from proof.chaos.report import document, table
 
     connectors = chosen.connector or ["kvlease"]
     story, model = begin(f"python -m proof chaos: seed {chosen.seed}, {' and then '.join(connectors)}", chosen.model)
     schedule = _schedule(chosen, story)
-    settings = Settings(model=model, logs=chosen.out / "logs")
+    settings = ChaosSettings(model=model, logs=chosen.out / "logs")
     runs: list[Run] = []
     for connector in connectors:
         runs.append(asyncio.run(play(connector, schedule, settings, story)))

@@ -72,7 +72,7 @@ def _play_and_report(
     # Imported late, so that --help and bad arguments answer at once.
     from kvlease.console.files import write
     from kvlease.console.progress import show
-    from proof.demo.play import Settings, play
+    from proof.demo.play import DemoSettings, play
     from proof.demo.plot import draw
     from proof.demo.promises import judge
     from proof.demo.report import document, table
@@ -80,7 +80,7 @@ def _play_and_report(
     story, model = begin(
         f"python -m proof demo: {', '.join(scenarios)} with {' and then '.join(connectors)}", chosen.model
     )
-    settings = Settings(
+    settings = DemoSettings(
         connectors=connectors, scenarios=scenarios, model=model, logs=chosen.out / "logs", lease_s=chosen.lease_s
     )
     outcomes = asyncio.run(play(settings, story))

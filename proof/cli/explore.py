@@ -12,12 +12,12 @@ from kvlease.console.exits import Exit, described
 from kvlease.console.files import write
 from kvlease.logs import silenced
 from proof.explore.actions import FAULTS
+from proof.explore.liveness import LivenessChecks
 from proof.explore.report import as_json, progress_in_words, summary, totals
 from proof.explore.scale import Bounds
 from proof.explore.search import Found, Limits, Search
-from proof.explore.settle import Settling
 from proof.explore.words import in_words
-from proof.explore.world import World
+from proof.explore.world import ExploredWorld
 from proof.explore.worlds import SETS, WORLDS, Chosen
 from proof.planted import PLANTED
 from proof.promises.safety import Violation
@@ -25,7 +25,7 @@ from proof.promises.safety import Violation
 if TYPE_CHECKING:
     from rich.console import Console
 
-BOUNDS = {"beats": 60, "faults": 8, "blocks": 64, "slots": 8, "workers": 4, "consumers": 3}
+BOUNDS = {"ticks": 60, "faults": 8, "blocks": 64, "slots": 8, "workers": 4, "consumers": 3}
 """The bounds of a world that can be set, and the most that each can be set to."""
 MOST_MINUTES = 7 * 24 * 60.0
 START = "start"
@@ -80,7 +80,10 @@ def add_explore(commands: Any) -> None:
     )
     parser.add_argument("--fine", action="store_true", help="every block, word and worker an action of its own")
     parser.add_argument(
-        "--settle-every", type=whole(0, 1 << 40), metavar="N", help="play on from one of so many states (0: from none)"
+        "--liveness-every",
+        type=whole(0, 1 << 40),
+        metavar="N",
+        help="play on from one of so many states (0: from none)",
     )
     parser.add_argument(
         "--minutes",
@@ -134,7 +137,7 @@ def _explore_one(world: Chosen, limits: Limits, console: "Console") -> Found:
     with progress(console, "the first states") as tell:
         search = Search(
             world.bounds,
-            settle_every=world.settle_every,
+            liveness_every=world.liveness_every,
             limits=limits,
             tell=lambda found: tell(progress_in_words(found)),
         )
@@ -142,8 +145,8 @@ def _explore_one(world: Chosen, limits: Limits, console: "Console") -> Found:
 
 
 def _replay(bounds: Bounds, numbers: tuple[int, ...], console: "Console") -> Exit:
-    world = World(bounds)
-    settling = Settling(world)
+    world = ExploredWorld(bounds)
+    liveness = LivenessChecks(world)
     state = world.start()
     try:
         for count, number in enumerate(numbers, 1):
@@ -155,9 +158,9 @@ def _replay(bounds: Bounds, numbers: tuple[int, ...], console: "Console") -> Exi
                 )
             console.print(f"{count:4}  {in_words(actions[number])}")
             state = world.after(state, actions[number])
-        settling.ask_all(state)
+        liveness.ask_all(state)
     except Violation as violation:
-        for action in settling.path:
+        for action in liveness.path:
             console.print(f"      {in_words(action)}")
         console.print(f"BROKEN {violation}")
         return Exit.FOUND
@@ -173,5 +176,5 @@ def _changed(world: Chosen, chosen: argparse.Namespace) -> Chosen:
     given = {field: getattr(chosen, field) for field in (*BOUNDS, "sizes", "kinds")}
     given = {field: value for field, value in given.items() if value is not None}
     bounds = replace(world.bounds, **given, fine=world.bounds.fine or chosen.fine)
-    every = world.settle_every if chosen.settle_every is None else chosen.settle_every
-    return replace(world, bounds=bounds, settle_every=every)
+    every = world.liveness_every if chosen.liveness_every is None else chosen.liveness_every
+    return replace(world, bounds=bounds, liveness_every=every)

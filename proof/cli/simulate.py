@@ -124,7 +124,7 @@ def _fuzz(chosen: argparse.Namespace) -> Exit:
     from time import monotonic
 
     from kvlease.console.progress import open_console, progress, show
-    from proof.simulate.fuzz import Tally, fuzz
+    from proof.simulate.fuzz import RunTally, fuzz
     from proof.simulate.show import sum_in_words, tables
 
     console = open_console()
@@ -135,7 +135,7 @@ def _fuzz(chosen: argparse.Namespace) -> Exit:
 
     with progress(console, "the first runs") as tell:
 
-        def watch(tally: Tally) -> None:
+        def watch(tally: RunTally) -> None:
             tell(sum_in_words(tally, monotonic() - began))
 
         tally = fuzz(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from proof.demo.outcome import Counts, Event, Outcome, ScenarioName, tally
+from proof.demo.outcome import ActOutcome, Counts, Event, ScenarioName, tally
 from proof.demo.stage import REQUESTS, Stage, waiting_on_decoder
 from proof.demo.watch import HeldBlocksWatch
 from proof.realengines.prompts import draw_prompts
@@ -28,7 +28,7 @@ Happening = Callable[[Act], Awaitable[list[Event]]]
 """The fault that befalls the engines. The events' times are `time.monotonic`; the first one's is the plot's zero."""
 
 
-async def play(stage: Stage, scenario: ScenarioName, seed: int, happening: Happening) -> Outcome:
+async def play(stage: Stage, scenario: ScenarioName, seed: int, happening: Happening) -> ActOutcome:
     """Queues requests on D, lets it happen, and compares D's answers with what P computes by itself."""
     prompts = draw_prompts(REQUESTS, seed=seed)
     right = await stage.right_answers(prompts)
@@ -39,7 +39,7 @@ async def play(stage: Stage, scenario: ScenarioName, seed: int, happening: Happe
             answers = await requests.let_them_run()
             events.append(Event(time.monotonic(), "answered"))
     zero = events[0].at_s
-    return Outcome(
+    return ActOutcome(
         scenario=scenario,
         connector=stage.connector,
         lease_s=stage.lease_s,

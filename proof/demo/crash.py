@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proof.demo.outcome import Event, Outcome
+from proof.demo.outcome import ActOutcome, Event
 from proof.demo.promises import NO_GRACE_LABEL
 from proof.demo.stage import REQUESTS, Stage, waiting_on_decoder
 from proof.demo.watch import HeldBlocksWatch
@@ -17,7 +17,7 @@ _SEED = 404
 _FREE_WITHIN_LEASES = 2
 
 
-async def play(stage: Stage, label: str) -> Outcome:
+async def play(stage: Stage, label: str) -> ActOutcome:
     """Plays one crash. `label` says what is special about this P ("grace 1 s"); its figure bears that name."""
     prompts = draw_prompts(REQUESTS, seed=_SEED)
     # The curve is called "kvlease" alone where kvlease runs with its defaults.
@@ -32,7 +32,7 @@ async def play(stage: Stage, label: str) -> Outcome:
             freed = await asyncio.to_thread(watch.wait_until_free, _FREE_WITHIN_LEASES * stage.lease_s)
         after_s = freed - killed
         stage.story.say(f"P's blocks are free {after_s:.2f} s after the crash ({label})")
-    return Outcome(
+    return ActOutcome(
         scenario="crash",
         connector=stage.connector,
         lease_s=stage.lease_s,
@@ -42,7 +42,7 @@ async def play(stage: Stage, label: str) -> Outcome:
     )
 
 
-def together(outcomes: Sequence[Outcome]) -> Outcome:
+def together(outcomes: Sequence[ActOutcome]) -> ActOutcome:
     """Joins several crashes with one connector into one outcome."""
     return replace(
         outcomes[0],

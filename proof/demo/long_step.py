@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from proof.demo import act
-from proof.demo.outcome import Event, Outcome
+from proof.demo.outcome import ActOutcome, Event
 from proof.demo.stage import Stage
 
 STEP_LEASES = 1.5
@@ -13,7 +13,7 @@ STEP_LEASES = 1.5
 _SEED = 202
 
 
-async def play(stage: Stage) -> Outcome:
+async def play(stage: Stage) -> ActOutcome:
     """D's worker is stopped in the middle of a step. Nothing is wrong with D's scheduler: it only waits."""
     return await act.play(stage, "long-step", _SEED, _take_long)
 

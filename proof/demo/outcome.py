@@ -24,7 +24,7 @@ _OK = 200
 
 
 @dataclass(frozen=True)
-class Tally:
+class Answers:
     """Answers compared with the right ones. `wrong`: HTTP 200 and other tokens; `failed`: any other status."""
 
     right: int
@@ -73,7 +73,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ActOutcome:
     """One scenario with one connector. What it does not measure is None or empty.
 
     `freed_after_s` is the time from the crash until the blocks were free, by P ("grace 1 s", ...).
@@ -82,7 +82,7 @@ class Outcome:
     scenario: ScenarioName
     connector: Connector
     lease_s: float
-    answers: Tally | None = None
+    answers: Answers | None = None
     counts: Counts | None = None
     freed_after_s: Mapping[str, float] = field(default_factory=dict)
     held: Sequence[HeldSeries] = ()
@@ -90,12 +90,12 @@ class Outcome:
     took_s: float = 0.0
 
 
-def tally(answers: "Sequence[Answer]", right: Sequence[tuple[int, ...]]) -> Tally:
+def tally(answers: "Sequence[Answer]", right: Sequence[tuple[int, ...]]) -> Answers:
     """Compares answers with the right ones, token by token, in order. Raises ValueError if they are not as many."""
     pairs = list(zip(answers, right, strict=True))
     answered = [(answer.token_ids, expected) for answer, expected in pairs if answer.status == _OK]
     correct = sum(given == expected for given, expected in answered)
-    return Tally(
+    return Answers(
         right=correct,
         wrong=len(answered) - correct,
         failed=len(pairs) - len(answered),

@@ -19,7 +19,7 @@ import httpx
 
 from kvlease.console.progress import Story
 from proof.demo import crash, long_step, queue, stall
-from proof.demo.outcome import Outcome, ScenarioName
+from proof.demo.outcome import ActOutcome, ScenarioName
 from proof.demo.promises import DEFAULT_GRACE_LABEL, NO_GRACE_LABEL, STOCK_LABEL
 from proof.demo.report import sentences
 from proof.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PRODUCER_TOKENS, Stage
@@ -36,7 +36,7 @@ CORES_NEEDED = 2
 _DURATION_KEY = "kv_lease_duration"
 _GRACE_KEY = "kv_lease_orphan_grace"
 
-_ON_ONE_STAGE: dict[ScenarioName, Callable[[Stage], Awaitable[Outcome]]] = {
+_ON_ONE_STAGE: dict[ScenarioName, Callable[[Stage], Awaitable[ActOutcome]]] = {
     "stall": stall.play,
     "long-step": long_step.play,
     "queue": queue.play,
@@ -50,7 +50,7 @@ _TITLES: dict[ScenarioName, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class DemoSettings:
     """The choice of what to play. `lease_s` is the short lease; the crash has `CRASH_LEASES` times that."""
 
     connectors: Sequence[Connector]
@@ -66,13 +66,13 @@ class _Cores:
     decoder: int
 
 
-async def play(settings: Settings, story: Story) -> list[Outcome]:
+async def play(settings: DemoSettings, story: Story) -> list[ActOutcome]:
     """Plays everything, one connector after the other. Raises EngineError where it cannot go on.
 
     Any end of this (an error, Ctrl-C) ends the engines too.
     """
     cores = _choose_cores()
-    outcomes: list[Outcome] = []
+    outcomes: list[ActOutcome] = []
     async with open_client() as client:
         for connector in settings.connectors:
             outcomes += await _Play(settings, story, cores, connector, client).all_scenarios()
@@ -83,7 +83,7 @@ class _Play:
     """All scenarios with one connector."""
 
     def __init__(
-        self, settings: Settings, story: Story, cores: _Cores, connector: Connector, client: httpx.AsyncClient
+        self, settings: DemoSettings, story: Story, cores: _Cores, connector: Connector, client: httpx.AsyncClient
     ) -> None:
         self._settings = settings
         self._story = story
@@ -91,8 +91,8 @@ class _Play:
         self._connector = connector
         self._client = client
 
-    async def all_scenarios(self) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    async def all_scenarios(self) -> list[ActOutcome]:
+        outcomes: list[ActOutcome] = []
         on_one_stage = [name for name in self._settings.scenarios if name in _ON_ONE_STAGE]
         with ExitStack() as decoder_life:
             decoder = self._start(decoder_life, self._decoder_spec())
@@ -106,10 +106,10 @@ class _Play:
                 outcomes.append(await self._crash(decoder))
         return outcomes
 
-    async def _one(self, name: ScenarioName, stage: Stage) -> Outcome:
+    async def _one(self, name: ScenarioName, stage: Stage) -> ActOutcome:
         return await self._timed(name, partial(_ON_ONE_STAGE[name], stage))
 
-    async def _crash(self, decoder: Engine) -> Outcome:
+    async def _crash(self, decoder: Engine) -> ActOutcome:
         lease_s = CRASH_LEASES * self._settings.lease_s
         outcomes = []
         # One after the other: two producers on one core starve each other as soon as one of them holds blocks.
@@ -123,7 +123,7 @@ class _Play:
                 outcomes.append(await self._timed("crash", partial(crash.play, stage, label)))
         return crash.together(outcomes)
 
-    async def _timed(self, name: ScenarioName, act: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    async def _timed(self, name: ScenarioName, act: Callable[[], Awaitable[ActOutcome]]) -> ActOutcome:
         self._story.title(f"{self._connector}: {_TITLES[name]}")
         began = time.monotonic()
         outcome = await act()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proof.demo.outcome import Outcome, ScenarioName
+from proof.demo.outcome import ActOutcome, ScenarioName
 
 _COLOURS = {"stock": "#c0392b", "kvlease": "#1f6fb2"}
 _OTHER_COLOUR = "#27916b"
@@ -24,7 +24,7 @@ _LEGEND_SHARE = 0.1
 _HEADROOM = 1.2
 
 
-def draw(outcomes: Sequence[Outcome], path: Path) -> None:
+def draw(outcomes: Sequence[ActOutcome], path: Path) -> None:
     """Writes a PNG with a panel for every scenario that was played."""
     import matplotlib as mpl
 
@@ -51,7 +51,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _draw_panel(axes: Any, name: ScenarioName, outcomes: Sequence[Outcome]) -> None:
+def _draw_panel(axes: Any, name: ScenarioName, outcomes: Sequence[ActOutcome]) -> None:
     title, time_label = _PANELS[name]
     axes.set_title(f"{title} (lease {outcomes[0].lease_s:g} s)", loc="left", fontweight="bold")
     axes.set_xlabel(time_label)
@@ -68,7 +68,7 @@ def _draw_panel(axes: Any, name: ScenarioName, outcomes: Sequence[Outcome]) -> N
     axes.grid(alpha=0.25)
 
 
-def _mark_events(axes: Any, outcome: Outcome) -> None:
+def _mark_events(axes: Any, outcome: ActOutcome) -> None:
     """Marks when D began to read: the blocks that are in use then decide over its answers."""
     for event in outcome.events:
         if event.decides:

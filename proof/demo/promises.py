@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from proof.demo.outcome import Outcome, ScenarioName
+from proof.demo.outcome import ActOutcome, ScenarioName
 from proof.realengines.spec import Connector
 
 DEFAULT_GRACE_LABEL = "grace 1 s"
@@ -19,14 +19,14 @@ Unit = Literal["s", "of answers", "of leases"]
 
 
 @dataclass(frozen=True)
-class Promise:
+class DemoPromise:
     """One figure of one scenario. `limit` is exclusive for seconds and inclusive for counts."""
 
     scenario: ScenarioName
     figure: str
     unit: Unit
     limit: float
-    measure: Callable[[Outcome], float | None]
+    measure: Callable[[ActOutcome], float | None]
 
     @property
     def limit_text(self) -> str:
@@ -39,12 +39,12 @@ class Promise:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Judgement:
     """A promise beside what was measured. None: not played with this connector."""
 
-    promise: Promise
-    stock: Outcome | None
-    kvlease: Outcome | None
+    promise: DemoPromise
+    stock: ActOutcome | None
+    kvlease: ActOutcome | None
 
     @property
     def kept(self) -> bool | None:
@@ -56,37 +56,37 @@ class Verdict:
         return value is not None and self.promise.is_kept(value)
 
 
-def _freed_after(label: str) -> Callable[[Outcome], float | None]:
+def _freed_after(label: str) -> Callable[[ActOutcome], float | None]:
     return lambda outcome: outcome.freed_after_s.get(STOCK_LABEL if outcome.connector == "stock" else label)
 
 
-def _not_right(outcome: Outcome) -> float | None:
+def _not_right(outcome: ActOutcome) -> float | None:
     # The policy is to recompute: a request that fails is as little an answer as a wrong one.
     return None if outcome.answers is None else outcome.answers.wrong + outcome.answers.failed
 
 
-def _lost(outcome: Outcome) -> float | None:
+def _lost(outcome: ActOutcome) -> float | None:
     return None if outcome.counts is None else outcome.counts.leases_lost
 
 
-PROMISES: tuple[Promise, ...] = (
-    Promise("stall", "wrong answers after the stall", "of answers", 0, _not_right),
-    Promise("long-step", "leases lost in the long step", "of leases", 0, _lost),
-    Promise("long-step", "wrong answers after the long step", "of answers", 0, _not_right),
-    Promise("queue", "leases lost in the long queue", "of leases", 0, _lost),
-    Promise("queue", "wrong answers after the long queue", "of answers", 0, _not_right),
-    Promise(
+PROMISES: tuple[DemoPromise, ...] = (
+    DemoPromise("stall", "wrong answers after the stall", "of answers", 0, _not_right),
+    DemoPromise("long-step", "leases lost in the long step", "of leases", 0, _lost),
+    DemoPromise("long-step", "wrong answers after the long step", "of answers", 0, _not_right),
+    DemoPromise("queue", "leases lost in the long queue", "of leases", 0, _lost),
+    DemoPromise("queue", "wrong answers after the long queue", "of answers", 0, _not_right),
+    DemoPromise(
         "crash", "P's blocks free after the crash, default grace of 1 s", "s", 2.5, _freed_after(DEFAULT_GRACE_LABEL)
     ),
-    Promise("crash", "P's blocks free after the crash, no grace", "s", 1.0, _freed_after(NO_GRACE_LABEL)),
+    DemoPromise("crash", "P's blocks free after the crash, no grace", "s", 1.0, _freed_after(NO_GRACE_LABEL)),
 )
 
 
-def judge(outcomes: Sequence[Outcome]) -> list[Verdict]:
+def judge(outcomes: Sequence[ActOutcome]) -> list[Judgement]:
     """Every promise about a scenario that was played, in the order of the table."""
-    played: dict[tuple[ScenarioName, Connector], Outcome] = {(o.scenario, o.connector): o for o in outcomes}
+    played: dict[tuple[ScenarioName, Connector], ActOutcome] = {(o.scenario, o.connector): o for o in outcomes}
     verdicts = [
-        Verdict(promise, played.get((promise.scenario, "stock")), played.get((promise.scenario, "kvlease")))
+        Judgement(promise, played.get((promise.scenario, "stock")), played.get((promise.scenario, "kvlease")))
         for promise in PROMISES
     ]
     return [verdict for verdict in verdicts if verdict.stock or verdict.kvlease]

@@ -3,7 +3,7 @@
 import time
 
 from proof.demo import act
-from proof.demo.outcome import Event, Outcome
+from proof.demo.outcome import ActOutcome, Event
 from proof.demo.stage import REQUESTS, Stage
 
 QUEUED_LEASES = 3.5
@@ -12,7 +12,7 @@ QUEUED_LEASES = 3.5
 _SEED = 303
 
 
-async def play(stage: Stage) -> Outcome:
+async def play(stage: Stage) -> ActOutcome:
     """Nothing fails here: D decodes a long answer, and P has new prompts all the time."""
     return await act.play(stage, "queue", _SEED, _wait_for_a_seat)
 

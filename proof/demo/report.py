@@ -7,11 +7,11 @@ from typing import Any
 from kvlease.console.numbers import seconds
 from kvlease.console.origin import ENGINE, origin
 from kvlease.console.tables import Cell, Table, verdict
-from proof.demo.outcome import Outcome, Tally
-from proof.demo.promises import Promise, Verdict
+from proof.demo.outcome import ActOutcome, Answers
+from proof.demo.promises import DemoPromise, Judgement
 
 
-def table(verdicts: Sequence[Verdict]) -> Table:
+def table(verdicts: Sequence[Judgement]) -> Table:
     """Stock beside kvlease, and what is promised."""
     return Table(
         ("", "stock", "kvlease", "promised", ""),
@@ -20,16 +20,16 @@ def table(verdicts: Sequence[Verdict]) -> Table:
     )
 
 
-def _label(of: Verdict) -> str:
+def _label(of: Judgement) -> str:
     outcome = of.kvlease or of.stock
     return f"{of.promise.figure} (lease {outcome.lease_s if outcome else 0.0:g} s)"
 
 
-def _found(of: Verdict) -> tuple[str, Cell]:
+def _found(of: Judgement) -> tuple[str, Cell]:
     return cell(of.promise, of.stock), Cell(cell(of.promise, of.kvlease), verdict(of.kept).tone)
 
 
-def cell(promise: Promise, outcome: Outcome | None) -> str:
+def cell(promise: DemoPromise, outcome: ActOutcome | None) -> str:
     """A figure as the table shows it: "21.3 s", "6 of 6, HTTP 200", "0 of 6", or "-" where there is none."""
     value = None if outcome is None else promise.measure(outcome)
     if outcome is None or value is None:
@@ -43,7 +43,7 @@ def cell(promise: Promise, outcome: Outcome | None) -> str:
     return text
 
 
-def sentences(outcome: Outcome) -> list[str]:
+def sentences(outcome: ActOutcome) -> list[str]:
     """Describes what came of a scenario."""
     said: list[str] = []
     if outcome.answers is not None:
@@ -56,7 +56,9 @@ def sentences(outcome: Outcome) -> list[str]:
     return said
 
 
-def document(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], settings: Mapping[str, Any]) -> dict[str, Any]:
+def document(
+    outcomes: Sequence[ActOutcome], verdicts: Sequence[Judgement], settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Every figure, as it goes into demo.json. Times are in seconds."""
     return {
         **origin(ENGINE),
@@ -76,5 +78,5 @@ def document(outcomes: Sequence[Outcome], verdicts: Sequence[Verdict], settings:
     }
 
 
-def _statuses(answers: Tally) -> str:
+def _statuses(answers: Answers) -> str:
     return "HTTP " + ", ".join(str(status) for status in sorted(answers.statuses))

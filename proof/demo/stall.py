@@ -4,13 +4,13 @@ import asyncio
 import time
 
 from proof.demo import act
-from proof.demo.outcome import Event, Outcome
+from proof.demo.outcome import ActOutcome, Event
 from proof.demo.stage import Stage
 
 _SEED = 101
 
 
-async def play(stage: Stage) -> Outcome:
+async def play(stage: Stage) -> ActOutcome:
     """D's whole process group is stopped; with it stop all renewals, so every lease runs out."""
     return await act.play(stage, "stall", _SEED, _stand_still)
 

@@ -5,12 +5,12 @@ from typing import Any
 from kvlease.agent.core import AgentCore
 from kvlease.protocol import LeaseCard
 from kvlease.testing.clock import ManualClock
-from proof.explore.scale import CONFIG, IN_BEATS
+from proof.explore.scale import CONFIG, IN_TICKS
 from proof.explore.wire import AskedCards, Wire
 from proof.promises.structure import check_lessee, check_lessor
 
 
-class Agent:
+class AgentPart:
     """The agent of one engine. An input is a tuple that begins with the name of a method here."""
 
     def __init__(self, name: str, incarnation: int, now: float) -> None:
@@ -18,7 +18,7 @@ class Agent:
         self.wire = Wire(incarnation)
         self.cards = AskedCards()
         self.core = AgentCore(
-            CONFIG, name, self._open, self.cards, incarnation=incarnation, timing=IN_BEATS, clock=self.clock
+            CONFIG, name, self._open, self.cards, incarnation=incarnation, timing=IN_TICKS, clock=self.clock
         )
         # Its engine is in a step all the time. What a pause changes is the simulator's concern.
         self.core.progress()
@@ -68,7 +68,7 @@ class Agent:
         self.core.turn(self.clock.now)
         seen = self.core.snapshot()
         check_lessor(seen.peer.lessor)
-        check_lessee(seen.peer.lessee, IN_BEATS)
+        check_lessee(seen.peer.lessee, IN_TICKS)
         return self._outcome(len(before.revoked), len(before.lost))
 
     def _outcome(self, revoked: int, lost: int) -> tuple[Any, ...]:

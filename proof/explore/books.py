@@ -7,7 +7,7 @@ from proof.promises.safety import Safety
 from proof.promises.standing import Settled, Stated
 
 
-class Books:
+class BooksPart:
     """The books of `Safety` and `Settled`. A part like any other: an input is a method's name and its arguments."""
 
     def __init__(self) -> None:

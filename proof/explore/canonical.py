@@ -6,7 +6,7 @@ be reached, with its class, so code that reads fields cannot tell the two apart,
 - fields in `IGNORED`: counters for metrics, which nothing reads back, constants, and the time of the last input;
 - the order of a dict whose order nobody asks for (`UNORDERED`), and of a set. The sets hold tokens and incarnations,
   and CPython walks a small set of whole numbers by their remainders by 8: those here differ in it (`producer.TOKENS`,
-  `moment.CONSUMERS`), so there is one order;
+  `draft.CONSUMERS`), so there is one order;
 - the history of an `ExpiryQueue`'s buckets: it looks at them in the order of their ticks only.
 
 A field that is added to the product is in the form without a change here. An object that has neither fields nor a rule

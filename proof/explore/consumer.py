@@ -17,7 +17,7 @@ from kvlease.fence.words import WORD_BYTES
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 from kvlease.testing.clock import ManualClock
 from proof.explore.scale import CONFIG, Bounds, prompt
-from proof.explore.wire import CardPromise, DataPlane, Desk, ListedWords, new_verifier
+from proof.explore.wire import CardPromise, ListedDesk, ListedReads, ListedWords, new_verifier
 
 ENDPOINT: Endpoint = ("p", 5600)
 ENGINE = "prefill"
@@ -47,11 +47,11 @@ class ConsumerEngine:
     def __init__(self, incarnation: int, bounds: Bounds, now: float) -> None:
         self.clock = ManualClock(now)
         self.facts: list[tuple[Any, ...]] = []
-        self.desk = Desk(incarnation)
+        self.desk = ListedDesk(incarnation)
         self.leases = LeaseScheduler(
             self.desk, ProducerSide(CONFIG, self.desk, 0, clock=self.clock), ConsumerSide(self.desk)
         )
-        self.plane = DataPlane()
+        self.plane = ListedReads()
         self.landing = ListedWords(_CAPACITY)
         # Every read of a word ends here, so the verifier's own deadline never matters.
         self.verifier = new_verifier(self.plane, self.landing, ManualClock(0.0))

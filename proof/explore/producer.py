@@ -15,11 +15,11 @@ from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.orders import LeaseOrders, WorkerReport
 from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
-from kvlease.engine.worker import LeaseWorker, Part
+from kvlease.engine.worker import LeaseWorker, StepPart
 from kvlease.protocol.effects import Revoke
 from kvlease.testing.clock import ManualClock
 from proof.explore.scale import CONFIG, Bounds, prompt
-from proof.explore.wire import DataPlane, Desk, ListedWords, new_verifier, no_cards
+from proof.explore.wire import ListedDesk, ListedReads, ListedWords, new_verifier, no_cards
 from proof.promises.safety import Violation
 from proof.promises.watched import WatchedTable
 
@@ -47,7 +47,7 @@ class Step:
     prefill: str | None
     dropped: tuple[str, ...]
     """Requests whose blocks are not to be sent after all, as vLLM's metadata says."""
-    parts: tuple[Part, ...]
+    parts: tuple[StepPart, ...]
     """The parts that each worker carries out, in this order."""
     done: list[int]
     """The number of parts that each worker has carried out."""
@@ -66,7 +66,7 @@ class Worker:
 
     def __init__(self, slots: int, blocks: int, watch: Callable[[int, int], None]) -> None:
         self.table = WatchedTable(ListedWords(slots), watch)
-        self.leases = LeaseWorker(self.table, new_verifier(DataPlane(), ListedWords(1), ManualClock(0.0)), no_cards)
+        self.leases = LeaseWorker(self.table, new_verifier(ListedReads(), ListedWords(1), ManualClock(0.0)), no_cards)
         self.contents = [0] * blocks
         """The token of the lease that each block was written for; 0 for none."""
         self.to_send: set[str] = set()
@@ -101,7 +101,7 @@ class ProducerEngine:
     def __init__(self, incarnation: int, bounds: Bounds, drawn: int, now: float) -> None:
         self.clock = ManualClock(now)
         self.facts: list[Fact] = []
-        self.desk = Desk(incarnation)
+        self.desk = ListedDesk(incarnation)
         self.side = ProducerSide(CONFIG, self.desk, bounds.workers, draw=Draw(drawn), clock=self.clock)
         self.side.open(bounds.slots)
         self.leases = LeaseScheduler(self.desk, self.side, ConsumerSide(self.desk))
@@ -126,7 +126,7 @@ class ProducerEngine:
             self._allocate(request_id, size)
         self.desk.revoked = list(revoked)
         orders = self.leases.begin_step(())
-        parts = (Part.LOAD,) if orders is None else LeaseWorker.order
+        parts = (StepPart.LOAD,) if orders is None else LeaseWorker.order
         self.step = Step(orders, request_id, self.dropped, parts, [0 for _ in self.workers])
         self.dropped = ()
         return self._outcome()

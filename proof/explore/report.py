@@ -22,11 +22,11 @@ def summary(name: str, found: Found) -> list[str]:
     rate = found.transitions / found.cpu_s if found.cpu_s else 0.0
     lines = [
         f"{name}: {bounds.consumers} consumers, {bounds.workers} workers, leases of {list(bounds.sizes)} of "
-        f"{bounds.blocks} blocks, {bounds.slots} slots, {bounds.beats} beats, {bounds.faults} faults"
+        f"{bounds.blocks} blocks, {bounds.slots} slots, {bounds.ticks} ticks, {bounds.faults} faults"
         + (", fine steps" if bounds.fine else ""),
         f"  {found.states:,} states, {found.transitions:,} transitions, depth {found.depth}; "
         + ("explored completely" if found.complete else "not explored to the end"),
-        f"  {found.settled:,} states played on without faults (L1, L2, L3)",
+        f"  {found.liveness_checks:,} states played on without faults (L1, L2, L3)",
         f"  {found.parts:,} states of parts, {found.computed:,} inputs worked out by the product's code",
         f"  {found.seconds:,.1f} s ({found.cpu_s:,.1f} s of processor time), {rate:,.0f} transitions a second, "
         f"{found.peak_mib:,.0f} MiB",
@@ -51,7 +51,7 @@ def violated(name: str, found: Found) -> list[str]:
 
 def _as_options(bounds: Bounds) -> str:
     given = [
-        f"--{name} {getattr(bounds, name)}" for name in ("beats", "faults", "blocks", "slots", "workers", "consumers")
+        f"--{name} {getattr(bounds, name)}" for name in ("ticks", "faults", "blocks", "slots", "workers", "consumers")
     ]
     given += [
         f"--{name} {','.join(map(str, getattr(bounds, name)))}" for name in ("sizes", "kinds") if getattr(bounds, name)
@@ -69,7 +69,7 @@ def as_json(name: str, found: Found) -> dict[str, Any]:
         "transitions": found.transitions,
         "depth": found.depth,
         "complete": found.complete,
-        "settled": found.settled,
+        "liveness_checks": found.liveness_checks,
         "parts": found.parts,
         "computed": found.computed,
         "seconds": round(found.seconds, 3),

@@ -1,7 +1,7 @@
-"""The explored world's time. It passes in beats of one second, so that every deadline is a small whole number.
+"""The explored world's time. It passes in ticks of one second, so that every deadline is a small whole number.
 
-A beat is the agent's longest pause, the retry of a message, the renewal interval, the orphan grace and the probe
-interval; the term and the extension are two, the maximum age is four. The real time that a beat stands for differs from
+A tick is the agent's longest pause, the retry of a message, the renewal interval, the orphan grace and the probe
+interval; the term and the extension are two, the maximum age is four. The real time that a tick stands for differs from
 constant to constant; the order of the deadlines does not.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from kvlease.protocol import Fingerprint, LeaseConfig, Timing
 
-BEAT_S = 1.0
+TICK_S = 1.0
 START_S = 16.0
 CONFIG = LeaseConfig(
     duration_s=2.0,
@@ -22,7 +22,7 @@ CONFIG = LeaseConfig(
     probe_interval_s=1.0,
     fence_slots=2,
 )
-IN_BEATS = Timing(lag_tolerance_s=BEAT_S, session_idle_s=3.0, retry_s=BEAT_S, tries=2, backoff_max_s=2.0, idle_s=1.0)
+IN_TICKS = Timing(lag_tolerance_s=TICK_S, session_idle_s=3.0, retry_s=TICK_S, tries=2, backoff_max_s=2.0, idle_s=1.0)
 
 
 def prompt(number: int) -> Fingerprint:
@@ -34,8 +34,8 @@ def prompt(number: int) -> Fingerprint:
 class Bounds:
     """The bounds of a world: how many of each thing there are, and so what is explored."""
 
-    beats: int = 4
-    """The number of beats for which the world is played; `settle` plays what comes after."""
+    ticks: int = 4
+    """The number of ticks for which the world is played; `liveness` plays what comes after."""
     faults: int = 1
     """The number of faults in all: messages lost, doubled or held back, processes killed, frozen or wrongly reported
     dead, requests aborted, leases given to a second consumer."""

@@ -10,10 +10,10 @@ from itertools import chain
 from struct import Struct
 
 from proof.explore.actions import Action
+from proof.explore.liveness import LivenessChecks
 from proof.explore.scale import Bounds
-from proof.explore.settle import Settling
 from proof.explore.state import State
-from proof.explore.world import World
+from proof.explore.world import ExploredWorld
 from proof.promises.safety import Violation
 
 TELL_EVERY = 20_000
@@ -22,7 +22,7 @@ TELL_EVERY = 20_000
 
 @dataclass(slots=True)
 class Found:
-    """The findings of an exploration. `way` leads to the violation; the numbers are those of `World.actions`."""
+    """The findings of an exploration. `way` leads to the violation, with the numbers of `ExploredWorld.actions`."""
 
     bounds: Bounds
     states: int = 0
@@ -36,7 +36,7 @@ class Found:
     numbers: list[int] = field(default_factory=list)
     played_on: list[Action] = field(default_factory=list)
     """The actions that were played without faults after the way, where they are what broke the promise."""
-    settled: int = 0
+    liveness_checks: int = 0
     """States that were played on without faults."""
     parts: int = 0
     computed: int = 0
@@ -57,22 +57,22 @@ class Limits:
 
 
 class Search:
-    """One exploration; of `settle_every` states, one is played on without faults (0: none)."""
+    """One exploration; of `liveness_every` states, one is played on without faults (0: none)."""
 
     def __init__(
         self,
         bounds: Bounds,
         *,
-        settle_every: int = 1,
+        liveness_every: int = 1,
         limits: Limits | None = None,
         tell: Callable[[Found], None] = lambda _: None,
     ) -> None:
         self.found = Found(bounds)
-        self._settle_every = settle_every
+        self._liveness_every = liveness_every
         self._limits = limits or Limits()
         self._tell = tell
-        self._world = World(bounds)
-        self._settling = Settling(self._world)
+        self._world = ExploredWorld(bounds)
+        self._liveness = LivenessChecks(self._world)
         self._packing = Struct(f"<B{5 + 2 * bounds.consumers}I")
         self._seen: set[bytes] = set()
         self._parents = array("I")
@@ -114,16 +114,16 @@ class Search:
             self.found.violation = violation
             self._tell_way(index, [number] if actions else [])
             return False
-        return self._settle(index, state)
+        return self._check_liveness(index, state)
 
-    def _settle(self, index: int, state: State) -> bool:
-        if self._settle_every and index % self._settle_every == 0:
+    def _check_liveness(self, index: int, state: State) -> bool:
+        if self._liveness_every and index % self._liveness_every == 0:
             try:
-                self._settling.ask_all(state)
+                self._liveness.ask_all(state)
             except Violation as violation:
                 self.found.violation = violation
                 self._tell_way(index, [])
-                self.found.played_on = list(self._settling.path)
+                self.found.played_on = list(self._liveness.path)
                 return False
         if index and index % TELL_EVERY == 0:
             self._take_stock()
@@ -151,22 +151,22 @@ class Search:
 
     def _take_stock(self) -> None:
         self.found.states = len(self._seen)
-        self.found.settled = self._settling.asked
-        self.found.parts, self.found.computed = len(self._world.cells), self._world.cells.computed
+        self.found.liveness_checks = self._liveness.asked
+        self.found.parts, self.found.computed = len(self._world.parts), self._world.parts.computed
         self.found.seconds = time.monotonic() - self._began
         self.found.cpu_s = time.process_time() - self._began_cpu
         self.found.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     def _pack(self, state: State) -> bytes:
-        beat, *rest, consumers = state
-        return self._packing.pack(beat, *chain(rest, consumers))
+        tick, *rest, consumers = state
+        return self._packing.pack(tick, *chain(rest, consumers))
 
     def _unpack(self, key: bytes) -> State:
-        beat, outside, flying, books, agent, engine, *consumers = self._packing.unpack(key)
-        return State(beat, outside, flying, books, agent, engine, tuple(consumers))
+        tick, outside, flying, books, agent, engine, *consumers = self._packing.unpack(key)
+        return State(tick, outside, flying, books, agent, engine, tuple(consumers))
 
 
-def way(world: World, numbers: list[int]) -> list[Action]:
+def way(world: ExploredWorld, numbers: list[int]) -> list[Action]:
     """The actions with these numbers, from the start; the last one may break a promise."""
     state = world.start()
     taken: list[Action] = []

@@ -9,7 +9,7 @@ class Item(NamedTuple):
     """Something on its way. `kind` is `message` (to an incarnation, from another), `card` (an agent's question) or
     `fences` (a worker's question), both from the consumer `to`.
 
-    `held`: it may arrive at any time, or never; others arrive before the beat is over.
+    `held`: it may arrive at any time, or never; others arrive before the tick is over.
     """
 
     kind: str
@@ -49,19 +49,19 @@ class Outside(NamedTuple):
 
 
 class State(NamedTuple):
-    """The state of a world: numbers of `World`'s tables, and the time, which is in beats since the start."""
+    """The state of a world: numbers of `World`'s tables, and the time, which is in ticks since the start."""
 
-    beat: int
+    tick: int
     outside: int
     flying: int
     books: int
     agent: int
     engine: int
     consumers: tuple[int, ...]
-    """The agent and the engine of each consumer in turn; `cell.NOBODY` for a dead one's."""
+    """The agent and the engine of each consumer in turn; `parts.NOBODY` for a dead one's."""
 
 
-class Table:
+class Numbering:
     """Numbers for values, and values for numbers."""
 
     def __init__(self) -> None:

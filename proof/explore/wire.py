@@ -107,7 +107,7 @@ class CardPromise:
         return self.card
 
 
-class Desk:
+class ListedDesk:
     """A `LeaseDesk`: what the engine says is kept until the world carries it over, and so is what it hears.
 
     An agent and its engine meet nowhere else, so each is a part of its own.
@@ -192,7 +192,7 @@ class WordRead:
 
 
 @dataclass(slots=True)
-class DataPlane(OwnMemory):
+class ListedReads(OwnMemory):
     """A worker's `DataAgent`. `reads` are under way, in the order in which they were posted."""
 
     reads: list[WordRead] = field(default_factory=list)
@@ -220,6 +220,6 @@ def no_cards(endpoint: Endpoint) -> "Future[LeaseCard]":
     raise AssertionError(endpoint)
 
 
-def new_verifier(plane: DataPlane, landing: ListedWords, clock: ManualClock) -> FenceVerifier:
+def new_verifier(plane: ListedReads, landing: ListedWords, clock: ManualClock) -> FenceVerifier:
     """Makes a verifier that waits for nothing."""
     return FenceVerifier(plane, landing, errors=_ERRORS, settle_us=0.0, lost_after_s=1e6, clock=clock)

@@ -3,11 +3,11 @@
 from kvlease.errors import BadMessage
 from kvlease.protocol.messages import decode
 from proof.explore.actions import Action
-from proof.explore.moment import CONSUMERS, PRODUCER, receiver
+from proof.explore.draft import CONSUMERS, PRODUCER, receiver
 from proof.explore.state import Item
 
 _WORDS = {
-    "pass": "a beat passes",
+    "pass": "a tick passes",
     "turn": "the agent of {0} takes a turn",
     "deliver": "{0} arrives",
     "part": "worker {0} of P carries out the next part of its step",

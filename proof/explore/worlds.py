@@ -12,7 +12,7 @@ class Chosen:
 
     bounds: Bounds
     what: str
-    settle_every: int = 1
+    liveness_every: int = 1
     """The number of states of which one is played on without faults."""
 
 
@@ -21,30 +21,30 @@ _MISHAPS = (
 )  # fmt: skip
 
 WORLDS: Mapping[str, Chosen] = {
-    "tiny": Chosen(Bounds(beats=2, faults=0, sizes=(2,)), "one lease, no faults"),
+    "tiny": Chosen(Bounds(ticks=2, faults=0, sizes=(2,)), "one lease, no faults"),
     "calm": Chosen(
-        Bounds(beats=2, faults=0, sizes=(2, 2)), "two leases after each other in the same blocks, no faults", 4
+        Bounds(ticks=2, faults=0, sizes=(2, 2)), "two leases after each other in the same blocks, no faults", 4
     ),
     "fine": Chosen(
-        Bounds(beats=1, faults=0, sizes=(2, 2), fine=True),
+        Bounds(ticks=1, faults=0, sizes=(2, 2), fine=True),
         "the same, with every block, word, worker and part of a step an action of its own",
         4,
     ),
-    "together": Chosen(Bounds(beats=1, faults=0, sizes=(2, 1)), "two leases at a time, no faults", 10),
-    "fault": Chosen(Bounds(beats=1, faults=1, sizes=(1,)), "one lease, and one fault of any kind at any moment", 4),
-    "expiry": Chosen(Bounds(beats=2, faults=1, sizes=(2,)), "the same, for as long as the lease's term", 4),
+    "together": Chosen(Bounds(ticks=1, faults=0, sizes=(2, 1)), "two leases at a time, no faults", 10),
+    "fault": Chosen(Bounds(ticks=1, faults=1, sizes=(1,)), "one lease, and one fault of any kind at any moment", 4),
+    "expiry": Chosen(Bounds(ticks=2, faults=1, sizes=(2,)), "the same, for as long as the lease's term", 4),
     "reuse": Chosen(
-        Bounds(beats=1, faults=1, sizes=(2, 2)),
+        Bounds(ticks=1, faults=1, sizes=(2, 2)),
         "two leases after each other in the same blocks, and one fault of any kind at any moment",
         100,
     ),
     "letters": Chosen(
-        Bounds(beats=2, faults=1, sizes=(2, 2), kinds=("lose", "double", "hold", "crash")),
+        Bounds(ticks=2, faults=1, sizes=(2, 2), kinds=("lose", "double", "hold", "crash")),
         "the same for as long as a lease's term, with one message lost, doubled or late, or a consumer killed",
         1000,
     ),
     "mishaps": Chosen(
-        Bounds(beats=2, faults=1, sizes=(2, 2), kinds=_MISHAPS),
+        Bounds(ticks=2, faults=1, sizes=(2, 2), kinds=_MISHAPS),
         "the same with what else can go wrong once, but for engines that stand still and second consumers",
         1000,
     ),

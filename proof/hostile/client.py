@@ -31,7 +31,7 @@ PATIENT = replace(CONFIG, max_age_s=3600.0)
 """A configuration under which an honest request may wait as long as the clients like."""
 
 
-class DecodeEngine:
+class AttackedDecoder:
     """A decode engine. `honest` and `hostile` are the references of the requests under way, by the requests' ids."""
 
     def __init__(self) -> None:
@@ -150,7 +150,7 @@ class DecodeEngine:
 def play(data: bytes) -> None:
     """Lets clients ask as `data` says, and leave."""
     choices = Choices(data)
-    engine = DecodeEngine()
+    engine = AttackedDecoder()
     reference_holds(some_json(choices))
     for _ in range(60):
         if not choices.left:

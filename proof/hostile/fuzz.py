@@ -26,7 +26,7 @@ _STATUS = re.compile(r"#(\d+)\s.*cov: (\d+).*corp: (\d+)/")
 
 
 @dataclass
-class Outcome:
+class FuzzOutcome:
     target: str
     runs: int = 0
     branches: int = 0
@@ -42,7 +42,7 @@ class Outcome:
         )
 
 
-def fuzz(targets: Sequence[str], minutes: float, seed: int) -> list[Outcome]:
+def fuzz(targets: Sequence[str], minutes: float, seed: int) -> list[FuzzOutcome]:
     """Fuzzes these targets in turn, in `minutes` together; `seed` is of the fuzzers' chance (0: another each time)."""
     share_s = minutes * 60 / sum(TARGETS[name].share for name in targets)
     return [_run(name, max(1, round(share_s * TARGETS[name].share)), seed) for name in targets]
@@ -54,7 +54,7 @@ def replay(target: str, file: Path) -> None:
         TARGETS[target].holds(file.read_bytes())
 
 
-def _run(target: str, seconds: int, seed: int) -> Outcome:
+def _run(target: str, seconds: int, seed: int) -> FuzzOutcome:
     """Fuzzes a target in a process of its own, since the fuzzer ends the one that it runs in."""
     corpus, broken = OUT / target / "corpus", OUT / target / "broken"
     for folder in (corpus, broken):
@@ -67,7 +67,7 @@ def _run(target: str, seconds: int, seed: int) -> Outcome:
     child = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
-    outcome = Outcome(target)
+    outcome = FuzzOutcome(target)
     try:
         lines = _follow(child, outcome)
     finally:
@@ -88,7 +88,7 @@ def _sow(corpus: Path, target: Target) -> None:
         (corpus / f"seed-{i}").write_bytes(seed)
 
 
-def _follow(child: "subprocess.Popen[str]", outcome: Outcome) -> list[str]:
+def _follow(child: "subprocess.Popen[str]", outcome: FuzzOutcome) -> list[str]:
     """Prints the fuzzer's progress now and then, and returns its last lines."""
     assert child.stdout is not None
     shown = time.monotonic()

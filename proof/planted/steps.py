@@ -4,20 +4,20 @@ from collections.abc import Collection, Iterator
 
 from kvlease.engine.orders import LeaseOrders
 from kvlease.engine.scheduler import LeaseScheduler
-from kvlease.engine.worker import LeaseWorker, Part
+from kvlease.engine.worker import LeaseWorker, StepPart
 from proof.planted.bug import Replacement, honest, planted
 
 
 @planted("S1", "error", within_runs=10, stands_for="R9: what has no lease is read by vLLM's own mechanism, unfenced")
 def loaded_before_armed() -> Iterator[Replacement]:
     """A worker begins to read before it hears under which leases: the reads are unfenced."""
-    yield LeaseWorker, "order", (Part.LOAD, Part.ARM, Part.CLEAR)
+    yield LeaseWorker, "order", (StepPart.LOAD, StepPart.ARM, StepPart.CLEAR)
 
 
 @planted("error", within_runs=400, stands_for="vLLM's scheduler asserts that it knows what a worker reports as sent")
 def cleared_before_the_load() -> Iterator[Replacement]:
     """A worker lets go of an aborted prefill's blocks before it has heard that nobody is to send them."""
-    yield LeaseWorker, "order", (Part.ARM, Part.CLEAR, Part.LOAD)
+    yield LeaseWorker, "order", (StepPart.ARM, StepPart.CLEAR, StepPart.LOAD)
 
 
 @planted("S2", "error", within_runs=10, stands_for="vllm 25808: D read before P had registered the expiry")

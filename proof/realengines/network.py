@@ -50,7 +50,7 @@ class NetworkUnavailable(KvLeaseError, RuntimeError):
 
 
 @dataclass(frozen=True)
-class Place:
+class EngineAddress:
     """The place where an engine of a network runs, for its `EngineSpec`."""
 
     host: str
@@ -85,9 +85,9 @@ class Network:
     ) -> None:
         self.remove()
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> EngineAddress:
         """The place where this engine is to run."""
-        return Place(
+        return EngineAddress(
             host=self._addresses[name],
             launcher=("ip", "netns", "exec", self._namespaces[name]),
             # Shared memory would pass any cut: UCX does not ask for namespaces.

@@ -21,7 +21,7 @@ from proof.simulate.clock import DriftingClock
 from proof.simulate.context import Context
 from proof.simulate.decode import DecodeScheduler, DecodeWorker
 from proof.simulate.network import SimTransport
-from proof.simulate.prefill import PrefillScheduler, PrefillWorker, Work
+from proof.simulate.prefill import PrefillScheduler, PrefillWorker, StepWork
 from proof.simulate.requests import Decode, Prefill
 
 PORT = 5600
@@ -230,7 +230,7 @@ class SimEngine:
         for moment, part in zip(moments, parts, strict=True):
             self.later(begin_s + length_s * moment, part)
 
-    def _end_step(self, work: Work) -> None:
+    def _end_step(self, work: StepWork) -> None:
         self._steps_under_way -= 1
         self.prefill.finish(work)
         through = self.decode.count([reader.take_report() for reader in self.decode_workers])

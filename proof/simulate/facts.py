@@ -21,7 +21,7 @@ class Wish:
 
 
 @dataclass(slots=True)
-class Grant:
+class GrantFacts:
     """A lease whose blocks are not yet free, and when anybody last had a right to them."""
 
     engine: SimEngine
@@ -42,7 +42,7 @@ class Facts:
     def __init__(self, context: Context, engines: Mapping[str, SimEngine]) -> None:
         self.wishes: dict[tuple[int, str], Wish] = {}
         """The wishes, by (consumer, holder)."""
-        self.grants: dict[int, Grant] = {}
+        self.grants: dict[int, GrantFacts] = {}
         """The grants of producers that live, by token."""
         self.said_hello: dict[tuple[int, int], float] = {}
         """The time at which a consumer's latest Hello came to a producer, by (producer, consumer)."""
@@ -51,7 +51,7 @@ class Facts:
 
     def granted(self, engine: SimEngine, token: int) -> None:
         now = self._context.agenda.now
-        self.grants[token] = Grant(engine, now, now, engine.frozen_s)
+        self.grants[token] = GrantFacts(engine, now, now, engine.frozen_s)
 
     def wanted(self, engine: SimEngine, decode: Decode, ref: LeaseRef | None) -> None:
         """A consumer's scheduler has taken a leased request on."""

@@ -5,28 +5,28 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from proof.simulate.network import GHOST_S, LONGEST_DELAY_S, Link
-from proof.simulate.plan import Fault, FaultKind
+from proof.simulate.plan import FaultKind, PlannedFault
 
 if TYPE_CHECKING:
-    from proof.simulate.world import World
+    from proof.simulate.world import SimWorld
 
 
 class Faults:
     """Strikes at the time that the plan has for each fault, and ends it again."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "SimWorld") -> None:
         self._world = world
         for fault in world.plan.faults:
             world.agenda.at(fault.at_s, partial(self._strike, fault))
 
-    def _strike(self, fault: Fault) -> None:
+    def _strike(self, fault: PlannedFault) -> None:
         self._world.tell(f"fault: {fault}")
         self._world.counts[f"faults.{fault.kind.value}"] += 1
         end = _STRIKES[fault.kind](self._world, fault)
         if end is not None:
             self._world.agenda.after(fault.for_s, lambda: self._end(fault, end))
 
-    def _end(self, fault: Fault, end: Callable[[], None]) -> None:
+    def _end(self, fault: PlannedFault, end: Callable[[], None]) -> None:
         self._world.tell(f"over: {fault}")
         end()
 
@@ -34,29 +34,29 @@ class Faults:
 End = Callable[[], None] | None
 
 
-def _rough(world: "World", fault: Fault, tail_s: float = 0.0) -> None:
+def _rough(world: "SimWorld", fault: PlannedFault, tail_s: float = 0.0) -> None:
     world.promises.trouble.between(fault.engine, fault.other, world.agenda.now + fault.for_s + tail_s)
 
 
-def _hard(world: "World", fault: Fault, tail_s: float = 0.0) -> None:
+def _hard(world: "SimWorld", fault: PlannedFault, tail_s: float = 0.0) -> None:
     world.promises.trouble.of_engine(fault.engine, world.agenda.now + fault.for_s + tail_s)
 
 
-def _link(world: "World", fault: Fault) -> Link:
+def _link(world: "SimWorld", fault: PlannedFault) -> Link:
     return world.network.link(fault.engine, fault.other)
 
 
-def _loss(world: "World", fault: Fault) -> End:
+def _loss(world: "SimWorld", fault: PlannedFault) -> End:
     _rough(world, fault)
     return _set(_link(world, fault), loss=fault.amount)
 
 
-def _repeat(world: "World", fault: Fault) -> End:
+def _repeat(world: "SimWorld", fault: PlannedFault) -> End:
     # No trouble: repetition is to be harmless.
     return _set(_link(world, fault), repeat=fault.amount)
 
 
-def _delay(world: "World", fault: Fault) -> End:
+def _delay(world: "SimWorld", fault: PlannedFault) -> End:
     _rough(world, fault, LONGEST_DELAY_S)
     return _set(_link(world, fault), delay_s=fault.amount)
 
@@ -72,7 +72,7 @@ def _set(link: Link, **fields: float) -> End:
     return lambda: put(dict.fromkeys(fields, 0.0))
 
 
-def _clog(world: "World", fault: Fault) -> End:
+def _clog(world: "SimWorld", fault: PlannedFault) -> End:
     _rough(world, fault)
     link = _link(world, fault)
     link.clogged += 1
@@ -85,7 +85,7 @@ def _clog(world: "World", fault: Fault) -> End:
     return end
 
 
-def _cut(world: "World", fault: Fault) -> End:
+def _cut(world: "SimWorld", fault: PlannedFault) -> End:
     _rough(world, fault)
     link = _link(world, fault)
     link.cut += 1
@@ -96,7 +96,7 @@ def _cut(world: "World", fault: Fault) -> End:
     return end
 
 
-def _partition(world: "World", fault: Fault) -> End:
+def _partition(world: "SimWorld", fault: PlannedFault) -> End:
     _rough(world, fault)
     links = [world.network.link(fault.engine, fault.other), world.network.link(fault.other, fault.engine)]
     for link in links:
@@ -109,7 +109,7 @@ def _partition(world: "World", fault: Fault) -> End:
     return end
 
 
-def _crash(world: "World", fault: Fault) -> End:
+def _crash(world: "SimWorld", fault: PlannedFault) -> End:
     engine = world.engines[fault.engine]
     if not engine.alive:
         return None
@@ -125,14 +125,14 @@ def _crash(world: "World", fault: Fault) -> End:
     return end
 
 
-def _restart(world: "World", fault: Fault) -> End:
+def _restart(world: "SimWorld", fault: PlannedFault) -> End:
     if not world.engines[fault.engine].alive:
         return None
     world.shut_down(fault.engine)
     return lambda: world.start(fault.engine)
 
 
-def _freeze(world: "World", fault: Fault) -> End:
+def _freeze(world: "SimWorld", fault: PlannedFault) -> End:
     _hard(world, fault)
     engine = world.engines[fault.engine]
     until = max(engine.frozen_until, world.agenda.now + fault.for_s)
@@ -141,7 +141,7 @@ def _freeze(world: "World", fault: Fault) -> End:
     return None
 
 
-def _slow_loop(world: "World", fault: Fault) -> End:
+def _slow_loop(world: "SimWorld", fault: PlannedFault) -> End:
     # The last slow turn may come `amount` seconds after the fault.
     _hard(world, fault, fault.amount)
     engine = world.engines[fault.engine]
@@ -153,7 +153,7 @@ def _slow_loop(world: "World", fault: Fault) -> End:
     return end
 
 
-def _long_step(world: "World", fault: Fault) -> End:
+def _long_step(world: "SimWorld", fault: PlannedFault) -> End:
     engine = world.engines[fault.engine]
     # No trouble, unless it is so long that its agent stops renewing for it, as it should (R25).
     if fault.for_s > 0.9 * world.config.stall_limit_s:
@@ -162,33 +162,33 @@ def _long_step(world: "World", fault: Fault) -> End:
     return None
 
 
-def _pause(world: "World", fault: Fault) -> End:
+def _pause(world: "SimWorld", fault: PlannedFault) -> End:
     _hard(world, fault)
     engine = world.engines[fault.engine]
     engine.pause()
     return engine.resume
 
 
-def _clock(world: "World", fault: Fault) -> End:
+def _clock(world: "SimWorld", fault: PlannedFault) -> End:
     engine = world.engines[fault.engine]
     engine.clock.run_at(1.0 + fault.amount)
     return lambda: engine.clock.run_at(1.0)
 
 
-def _false_death(world: "World", fault: Fault) -> End:
+def _false_death(world: "SimWorld", fault: PlannedFault) -> End:
     engine, other = world.engines[fault.engine], world.engines[fault.other]
     world.promises.trouble.doubt(fault.engine, fault.other)
     engine.transport.doubt(other.incarnation)
     return None
 
 
-def _echo(world: "World", fault: Fault) -> End:
+def _echo(world: "SimWorld", fault: PlannedFault) -> End:
     # No trouble: what is late is to be harmless.
     world.network.echo(fault.engine, fault.other, fault.amount)
     return None
 
 
-def _malformed(world: "World", fault: Fault) -> End:
+def _malformed(world: "SimWorld", fault: PlannedFault) -> End:
     source, target = world.engines[fault.other], world.engines[fault.engine]
     chance = world.chance.of("malformed bytes")
     size = chance.choice((0, 3, 4, 20, 300, 9000))
@@ -197,7 +197,7 @@ def _malformed(world: "World", fault: Fault) -> End:
     return None
 
 
-def _slow_read(world: "World", fault: Fault) -> End:
+def _slow_read(world: "SimWorld", fault: PlannedFault) -> End:
     world.plane.read_s[fault.engine] = fault.amount
 
     def end() -> None:
@@ -206,7 +206,7 @@ def _slow_read(world: "World", fault: Fault) -> End:
     return end
 
 
-def _read_error(world: "World", fault: Fault) -> End:
+def _read_error(world: "SimWorld", fault: PlannedFault) -> End:
     world.plane.errors[fault.engine] = fault.amount
 
     def end() -> None:
@@ -215,7 +215,7 @@ def _read_error(world: "World", fault: Fault) -> End:
     return end
 
 
-def _no_card(world: "World", fault: Fault) -> End:
+def _no_card(world: "SimWorld", fault: PlannedFault) -> End:
     _hard(world, fault)
     world.no_card[fault.engine] += 1
 
@@ -225,7 +225,7 @@ def _no_card(world: "World", fault: Fault) -> End:
     return end
 
 
-def _agent_death(world: "World", fault: Fault) -> End:
+def _agent_death(world: "SimWorld", fault: PlannedFault) -> End:
     engine = world.engines[fault.engine]
     if engine.alive:
         engine.kill_agent()
@@ -235,7 +235,7 @@ def _agent_death(world: "World", fault: Fault) -> End:
     return None
 
 
-_STRIKES: dict[FaultKind, Callable[["World", Fault], End]] = {
+_STRIKES: dict[FaultKind, Callable[["SimWorld", PlannedFault], End]] = {
     FaultKind.LOSS: _loss,
     FaultKind.REPEAT: _repeat,
     FaultKind.DELAY: _delay,

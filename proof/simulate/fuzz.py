@@ -11,7 +11,7 @@ from time import monotonic
 from kvlease.simulation.processes import in_processes
 from proof.planted import PLANTED
 from proof.simulate.plan import draw_plan
-from proof.simulate.run import Outcome, run
+from proof.simulate.run import RunOutcome, run
 
 CHUNK = 5
 """Runs that a process is given at a time: enough to outweigh the cost of asking, few enough to end in time."""
@@ -27,7 +27,7 @@ class Failure:
 
 
 @dataclass(slots=True)
-class Tally:
+class RunTally:
     """The sum of the outcomes of some runs."""
 
     runs: int = 0
@@ -36,7 +36,7 @@ class Tally:
     counts: Counter[str] = field(default_factory=Counter)
     failures: list[Failure] = field(default_factory=list)
 
-    def count(self, outcome: Outcome) -> None:
+    def count(self, outcome: RunOutcome) -> None:
         self.runs += 1
         self.events += outcome.events
         self.simulated_s += outcome.simulated_s
@@ -44,7 +44,7 @@ class Tally:
         if outcome.violation is not None:
             self.failures.append(Failure(outcome.seed, outcome.violation.rule, outcome.violation.text))
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "RunTally") -> None:
         self.runs += other.runs
         self.events += other.events
         self.simulated_s += other.simulated_s
@@ -65,13 +65,13 @@ def fuzz(
     jobs: int = 1,
     planted: str | None = None,
     failures: int = 1,
-    watch: Callable[[Tally], None] = lambda _: None,
-) -> Tally:
+    watch: Callable[[RunTally], None] = lambda _: None,
+) -> RunTally:
     """Play the seeds from `first` on, until `runs` are played, `seconds` are over or so many `failures` are found.
 
     `watch` sees the sum from time to time. Failures come in the order of their seeds.
     """
-    total = Tally()
+    total = RunTally()
     until = None if seconds is None else monotonic() + seconds
 
     def chunks() -> Iterator[range]:
@@ -89,8 +89,8 @@ def fuzz(
     return total
 
 
-def _play(seeds: range) -> Tally:
-    tally = Tally()
+def _play(seeds: range) -> RunTally:
+    tally = RunTally()
     for seed in seeds:
         tally.count(run(draw_plan(seed)))
     return tally

@@ -22,7 +22,7 @@ PAUSE_S = 35.0
 
 
 class FaultKind(Enum):
-    """The kinds of fault. `Fault.amount` has the meaning that each of them gives it."""
+    """The kinds of fault. `PlannedFault.amount` has the meaning that each of them gives it."""
 
     LOSS = "loss"
     """Messages of a link are lost with probability `amount`."""
@@ -67,7 +67,7 @@ class FaultKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class PlannedFault:
     """`kind` befalls `engine` (for a link: what it sends to `other`) at `at_s`, for `for_s` seconds."""
 
     kind: FaultKind
@@ -141,7 +141,7 @@ class Plan:
     to_the_end: bool
     """True where the run goes on until idle sessions have ended too, a minute and a half later; most do not."""
     requests: tuple[UserRequest, ...]
-    faults: tuple[Fault, ...]
+    faults: tuple[PlannedFault, ...]
     kept_requests: tuple[int, ...] | None = None
     """Numbers of what is left of a plan that was cut down; None: all."""
     kept_faults: tuple[int, ...] | None = None
@@ -291,7 +291,7 @@ _LINKS = frozenset(
 _RARE = frozenset({FaultKind.AGENT_DEATH})
 
 
-def _draw_faults(draw: Stream, plan: Plan) -> list[Fault]:
+def _draw_faults(draw: Stream, plan: Plan) -> list[PlannedFault]:
     kinds = [
         kind for kind in FaultKind if kind is not FaultKind.PAUSE and draw.random() < (0.05 if kind in _RARE else 0.3)
     ]
@@ -301,30 +301,30 @@ def _draw_faults(draw: Stream, plan: Plan) -> list[Fault]:
     return faults + _draw_wedged(draw, plan)
 
 
-def _draw_pauses(draw: Stream, plan: Plan) -> list[Fault]:
+def _draw_pauses(draw: Stream, plan: Plan) -> list[PlannedFault]:
     """The pauses; `draw` is a stream of their own, which leaves everything else that the seed draws as it was."""
     if draw.random() < 0.7:
         return []
     longest_s = 3 * dict(plan.config)["kv_lease_duration"]
     return [
-        Fault(
+        PlannedFault(
             FaultKind.PAUSE, draw.uniform(0.0, plan.faults_s), draw.uniform(0.1, longest_s), draw.choice(plan.consumers)
         )
         for _ in range(draw.randint(1, 3))
     ]
 
 
-def _draw_wedged(draw: Stream, plan: Plan) -> list[Fault]:
+def _draw_wedged(draw: Stream, plan: Plan) -> list[PlannedFault]:
     """A step that is longer than the stall limit and a term, in half of the plans that set a stall limit."""
     config = dict(plan.config)
     if "kv_lease_stall_limit" not in config or draw.random() < 0.5:
         return []
     length_s = (config["kv_lease_stall_limit"] + config["kv_lease_duration"]) * draw.uniform(1.5, 3.0)
     at_s = draw.uniform(0.0, plan.faults_s)
-    return [Fault(FaultKind.LONG_STEP, at_s, length_s, draw.choice(plan.consumers))]
+    return [PlannedFault(FaultKind.LONG_STEP, at_s, length_s, draw.choice(plan.consumers))]
 
 
-def _draw_fault(draw: Stream, plan: Plan, kind: FaultKind) -> Fault:
+def _draw_fault(draw: Stream, plan: Plan, kind: FaultKind) -> PlannedFault:
     cuts = kind in (FaultKind.CUT, FaultKind.PARTITION)
     shortest, longest = _LENGTHS_S.get(kind, (0.1, _LONGEST_CUT_S if cuts else 8.0))
     at_s = draw.uniform(0.0, plan.faults_s)
@@ -340,4 +340,4 @@ def _draw_fault(draw: Stream, plan: Plan, kind: FaultKind) -> Fault:
         length_s = draw.uniform(0.2, 3.0) * dict(plan.config)["kv_lease_duration"]
     length_s = min(length_s, max(plan.faults_s - at_s, shortest))
     amount = draw.choice(_AMOUNTS.get(kind, (0.0,)))
-    return Fault(kind, at_s, length_s, engine, other if kind in _LINKS else "", amount)
+    return PlannedFault(kind, at_s, length_s, engine, other if kind in _LINKS else "", amount)

@@ -20,7 +20,7 @@ PREEMPTED = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class StepWork:
     """The work of a step: what the workers compute, and what vLLM's own metadata says of requests."""
 
     writes: dict[int, int | None] = field(default_factory=dict)
@@ -77,7 +77,7 @@ class PrefillScheduler:
 
     # -- a step --------------------------------------------------------------------------------------------------
 
-    def schedule(self, paused: bool) -> Work:
+    def schedule(self, paused: bool) -> StepWork:
         """Give the step's requests their blocks; returns the step's work."""
         self._carry_out_aborts()
         computed: list[Prefill] = []
@@ -90,7 +90,7 @@ class PrefillScheduler:
             prefill.begun += 1
         batch, self._batch = self._batch, []
         dropped, self._dropped = self._dropped, []
-        return Work(
+        return StepWork(
             {block: prefill.token for prefill in computed for block in prefill.blocks},
             tuple((prefill, prefill.preemptions) for prefill in computed),
             tuple(batch),
@@ -134,7 +134,7 @@ class PrefillScheduler:
             self.waiting.appendleft(prefill)
             self._context.tell(f"{self._engine.name} preempts {prefill.request_id}")
 
-    def finish(self, work: Work) -> None:
+    def finish(self, work: StepWork) -> None:
         """End the step's computation: what is complete is granted and answered."""
         for prefill, preemptions in work.prefills:
             if prefill not in self.running or prefill.preemptions != preemptions:
@@ -203,7 +203,7 @@ class PrefillWorker:
         self._released: list[str] = []
         self._notices: list[str] = []
 
-    def parts(self, orders: LeaseOrders | None, work: Work) -> list[Any]:
+    def parts(self, orders: LeaseOrders | None, work: StepWork) -> list[Any]:
         """The parts of this worker's step, in their order; each is called at a moment of its own."""
         host = _PrefillStep(self, work)
         if orders is None:
@@ -211,12 +211,12 @@ class PrefillWorker:
         mine = LeaseOrders(orders.fence, {}, frozenset())
         return [partial(self.leases.do, part, mine, host) for part in self.leases.order]
 
-    def write(self, work: Work) -> None:
+    def write(self, work: StepWork) -> None:
         """Write the step's blocks, as the forward pass does, which is launched at any moment of the step."""
         for block, token in work.writes.items():
             self._region.contents[block] = token
 
-    def load(self, work: Work) -> None:
+    def load(self, work: StepWork) -> None:
         """Hear which requests' blocks are to be sent, as in vLLM's `start_load_kv`."""
         self._to_send.update(work.batch)
         self._to_send.difference_update(work.dropped)
@@ -264,7 +264,7 @@ class _PrefillStep:
     """The worker in one step (`kvlease.engine.ports.HostWorker`)."""
 
     worker: PrefillWorker
-    work: Work
+    work: StepWork
 
     def load(self) -> None:
         self.worker.load(self.work)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 
 from kvlease.console.origin import commit
 from proof.simulate.plan import Plan, UserRequest
-from proof.simulate.run import Outcome
+from proof.simulate.run import RunOutcome
 from proof.simulate.shrink import Shrunk
 
 NOTHING = "none"
@@ -63,7 +63,7 @@ def request_in_words(request: UserRequest) -> str:
     return ", ".join(said)
 
 
-def verdict_in_words(outcome: Outcome) -> str:
+def verdict_in_words(outcome: RunOutcome) -> str:
     """Describes an outcome in one line."""
     kept = "every promise was kept"
     said = f"{outcome.violation.rule} is broken: {outcome.violation.text}" if outcome.violation else kept

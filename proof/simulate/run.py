@@ -13,7 +13,7 @@ from proof.simulate.faults import LATE_S, Faults
 from proof.simulate.plan import Plan
 from proof.simulate.promises import QUICK_S
 from proof.simulate.users import apart_s
-from proof.simulate.world import World
+from proof.simulate.world import SimWorld
 
 LAST_EVENTS = 60
 IDLE_TURN_S = 0.9 * TIMING.lag_tolerance_s
@@ -22,7 +22,7 @@ LOOK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """The outcome of a run; it is equal for equal seeds and commits."""
 
     seed: int
@@ -38,12 +38,12 @@ class Outcome:
     """The last events in words, oldest first; at most `LAST_EVENTS`."""
 
 
-def run(plan: Plan, tell: Callable[[str], None] | None = None) -> Outcome:
+def run(plan: Plan, tell: Callable[[str], None] | None = None) -> RunOutcome:
     """Play `plan`: faults first, then none, until nothing is left. `tell` gets every event in words as it happens.
 
     A broken promise, or any other exception of the code under test (rule `error`), ends the run and is in the outcome.
     """
-    world = World(plan, LAST_EVENTS, tell)
+    world = SimWorld(plan, LAST_EVENTS, tell)
     violation: Violation | None = None
     with silenced():
         try:
@@ -55,10 +55,12 @@ def run(plan: Plan, tell: Callable[[str], None] | None = None) -> Outcome:
     if violation is not None:
         world.tell(str(violation))
     counts = world.counts + Counter({f"messages.{fate}": n for fate, n in world.network.counts.items()})
-    return Outcome(plan.seed, violation, world.agenda.events, world.agenda.now, world.digest, counts, tuple(world.last))
+    return RunOutcome(
+        plan.seed, violation, world.agenda.events, world.agenda.now, world.digest, counts, tuple(world.last)
+    )
 
 
-def _play(world: World) -> None:
+def _play(world: SimWorld) -> None:
     Faults(world)
     _look(world)
     faults_end_s = max([world.plan.faults_s, *(fault.at_s + fault.for_s for fault in world.plan.faults)])
@@ -72,7 +74,7 @@ def _play(world: World) -> None:
         _fall_silent(world)
 
 
-def _fall_silent(world: World) -> None:
+def _fall_silent(world: SimWorld) -> None:
     world.tell("nobody wants anything any more")
     for engine in world.engines.values():
         # Nothing happens for a long time: turns are seldom enough to be played quickly, often enough to count as no
@@ -84,13 +86,13 @@ def _fall_silent(world: World) -> None:
     world.stranded.check_nobody_is_known()
 
 
-def _look(world: World) -> None:
+def _look(world: SimWorld) -> None:
     world.stranded.check()
     world.promises.check_losses_are_known()
     world.agenda.after(LOOK_S, lambda: _look(world))
 
 
-def _answer_all(world: World) -> None:
+def _answer_all(world: SimWorld) -> None:
     """Play until everybody who asked and did not go away has an answer: read, or computed again (L3)."""
     plan = world.plan
     # In the worst case they are answered one after the other, each after a read that is given up and a computation.
@@ -102,7 +104,7 @@ def _answer_all(world: World) -> None:
         raise Violation("L3", f"requests {sorted(world.users.unanswered)} are not answered")
 
 
-def _read_again(world: World) -> None:
+def _read_again(world: SimWorld) -> None:
     """Check that every living engine can read from every other, at the second try at the latest (L3).
 
     The first one may find that an engine of this name is another than it was, and have to begin anew with it.
@@ -118,14 +120,14 @@ def _read_again(world: World) -> None:
     _free_all(world)
 
 
-def _ask_everybody(world: World) -> dict[int, str]:
+def _ask_everybody(world: SimWorld) -> dict[int, str]:
     asked = world.users.ask_everybody()
     within_s = LATE_S + apart_s(world.plan) * (len(world.engines) + 1)
     world.agenda.run_until(world.agenda.now + within_s, lambda: not world.users.unanswered)
     return asked
 
 
-def _free_all(world: World) -> None:
+def _free_all(world: SimWorld) -> None:
     """Play until no engine has work or leases; that is within the deadlines of L1."""
     config, engines = world.config, world.engines.values()
     longest_s = max(config.duration_s, config.extension_s) + config.orphan_grace_s + LATE_S + world.promises.recovery_s

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from kvlease.console.tables import Cell, Table
 from proof.planted import PLANTED
-from proof.simulate.fuzz import Tally
+from proof.simulate.fuzz import RunTally
 from proof.simulate.hunt import Quarry, Score
 
 GROUPS = {
@@ -16,7 +16,7 @@ GROUPS = {
 """Prefixes of `Outcome.counts`, and what they are called."""
 
 
-def sum_in_words(tally: Tally, took_s: float) -> str:
+def sum_in_words(tally: RunTally, took_s: float) -> str:
     """Describes the sum of some runs in one line."""
     rate = tally.runs / took_s if took_s else 0.0
     return (
@@ -25,7 +25,7 @@ def sum_in_words(tally: Tally, took_s: float) -> str:
     )
 
 
-def tables(tally: Tally) -> Iterator[Table]:
+def tables(tally: RunTally) -> Iterator[Table]:
     """The tables of what happened in all runs together, one for each of `GROUPS` that has anything."""
     for prefix, title in GROUPS.items():
         found = {

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from proof.simulate.plan import Plan
-from proof.simulate.run import Outcome, run
+from proof.simulate.run import RunOutcome, run
 
 MAX_RUNS = 600
 """Runs that one shrinking may take; most need some dozens."""
@@ -22,7 +22,7 @@ class Shrunk:
     """A plan that was cut down and fails as the whole one did; where `minimal`, not without any one of its parts."""
 
     plan: Plan
-    outcome: Outcome
+    outcome: RunOutcome
     faults: Numbers
     """The numbers of the faults that are left, in the whole plan; `requests` likewise."""
     requests: Numbers
@@ -38,11 +38,11 @@ class _Exhausted(Exception):
 class _Search:
     """The smallest failing choice so far, and what it took to find it."""
 
-    def __init__(self, whole: Plan, rule: str, play: Callable[[Plan], Outcome], max_runs: int) -> None:
+    def __init__(self, whole: Plan, rule: str, play: Callable[[Plan], RunOutcome], max_runs: int) -> None:
         self.whole = whole
         self.faults = tuple(range(len(whole.faults)))
         self.requests = tuple(range(len(whole.requests)))
-        self.outcome: Outcome | None = None
+        self.outcome: RunOutcome | None = None
         self.runs = 0
         self._rule = rule
         self._play = play
@@ -64,7 +64,7 @@ class _Search:
         return True
 
 
-def shrink(whole: Plan, rule: str, play: Callable[[Plan], Outcome] = run, max_runs: int = MAX_RUNS) -> Shrunk:
+def shrink(whole: Plan, rule: str, play: Callable[[Plan], RunOutcome] = run, max_runs: int = MAX_RUNS) -> Shrunk:
     """Cut `whole`, which breaks `rule`, down. The same plan and code give the same result.
 
     `play` plays a plan. Raises `ValueError` when the whole plan does not break `rule`.

@@ -8,7 +8,7 @@ from proof.promises.safety import Violation
 from proof.promises.structure import lessee_is_empty, lessor_is_empty
 from proof.simulate.context import Context
 from proof.simulate.engine import SimEngine
-from proof.simulate.facts import Facts, Grant
+from proof.simulate.facts import Facts, GrantFacts
 from proof.simulate.promises import QUICK_S, STEPS, Promises
 
 
@@ -37,7 +37,7 @@ class Stranded:
             else:
                 self._judge_held(token, grant)
 
-    def _judge_age(self, token: int, grant: Grant) -> None:
+    def _judge_age(self, token: int, grant: GrantFacts) -> None:
         """Check that no lease lives longer than its maximum age, renewed or not (R25)."""
         config, now = self._context.config, self._context.agenda.now
         if not grant.engine.running:
@@ -48,7 +48,7 @@ class Stranded:
             )
         self._judge_wedged(token, grant)
 
-    def _judge_wedged(self, token: int, grant: Grant) -> None:
+    def _judge_wedged(self, token: int, grant: GrantFacts) -> None:
         """Check that no lease is held for engines that make no steps, in the middle of one or paused (R25)."""
         config, now = self._context.config, self._context.agenda.now
         lease = grant.engine.agent.peer.lessor.leases.get(token)
@@ -66,7 +66,7 @@ class Stranded:
             name, (since, _) = wedged[0]
             raise Violation("R25", f"{token:016x} is held for {name}, which stands still since {since:.3f}")
 
-    def _judge_held(self, token: int, grant: Grant) -> None:
+    def _judge_held(self, token: int, grant: GrantFacts) -> None:
         """Check that an unwanted lease is over by its deadline, sooner where it was dropped or a death noticed (L1)."""
         if not grant.engine.running:
             return
@@ -78,20 +78,20 @@ class Stranded:
         if now > self._latest_end_for_the_dead(grant):
             raise Violation("L1", f"{token:016x} holds blocks of {name} for the dead")
 
-    def _latest_end(self, grant: Grant) -> float:
+    def _latest_end(self, grant: GrantFacts) -> float:
         config = self._context.config
         longest_s = max(config.duration_s, config.extension_s, config.orphan_grace_s) * 1.02
         unwanted_since = max(grant.wanted_at, grant.at, self._calm(grant))
         return unwanted_since + longest_s + TIMING.sibling_linger_s + self._promises.recovery_s + self._steps_s(grant)
 
-    def _latest_end_for_the_dead(self, grant: Grant) -> float:
+    def _latest_end_for_the_dead(self, grant: GrantFacts) -> float:
         if grant.claimants_died_at is None:
             return math.inf
         config = self._context.config
         noticed_s = config.orphan_grace_s + 3 * config.probe_interval_s
         return max(grant.claimants_died_at, self._calm(grant)) + noticed_s + self._steps_s(grant) + QUICK_S
 
-    def _was_let_go(self, grant: Grant) -> bool:
+    def _was_let_go(self, grant: GrantFacts) -> bool:
         """Tells whether all that wanted the lease live, have let go of it, and had the time and the means to say so."""
         if not grant.let_go or grant.abandoned:
             return False
@@ -101,11 +101,11 @@ class Stranded:
         said_by = max(*heard, self._calm(grant)) + TIMING.sibling_linger_s + 2 * QUICK_S
         return self._context.agenda.now > said_by and all(agent.died_at is None for agent in agents)
 
-    def _calm(self, grant: Grant) -> float:
+    def _calm(self, grant: GrantFacts) -> float:
         """The time since when the lease's producer has been able to do something about it."""
         return max(self._trouble.calm_since_at(grant.engine.name), grant.engine.long_until)
 
-    def _steps_s(self, grant: Grant) -> float:
+    def _steps_s(self, grant: GrantFacts) -> float:
         return max(STEPS * self._context.plan.step_s, grant.engine.step_until - self._context.agenda.now)
 
     # -- in the end ----------------------------------------------------------------------------------------------

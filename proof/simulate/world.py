@@ -25,7 +25,7 @@ MOST_EVENTS = 1_000_000
 """The bound on a run's events, of which there are usually some ten thousand."""
 
 
-class World:
+class SimWorld:
     """The world of a run: the engines by name, what is between them, who asks, and who watches."""
 
     def __init__(self, plan: Plan, last_events: int, tell: Callable[[str], None] | None = None) -> None:

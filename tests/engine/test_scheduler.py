@@ -14,7 +14,7 @@ from kvlease.protocol import Cause, Fingerprint, LeaseRef, resolve
 from kvlease.protocol.effects import Revoke
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
-from proof.explore.wire import Desk
+from proof.explore.wire import ListedDesk
 
 CONFIG = resolve({"kv_lease_duration": 6})
 PROMPT = Fingerprint(tokens=64, digest=7)
@@ -25,7 +25,7 @@ class Engine:
     """A scheduler with one worker, and the desk at which it speaks to its agent."""
 
     def __init__(self) -> None:
-        self.desk = Desk(incarnation=7)
+        self.desk = ListedDesk(incarnation=7)
         self.producer = ProducerSide(CONFIG, self.desk, 1, draw=iter(range(1, 100)).__next__)
         self.producer.open(slots=4)
         self.consumer = ConsumerSide(self.desk)

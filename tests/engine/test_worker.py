@@ -8,7 +8,7 @@ import pytest
 
 from kvlease.engine.known_fences import Admission, Source
 from kvlease.engine.orders import LeaseOrders
-from kvlease.engine.worker import LeaseWorker, Part
+from kvlease.engine.worker import LeaseWorker, StepPart
 from kvlease.fence import FenceTable, FenceVerifier, RegisteredWords, Verdict
 from kvlease.fence.slots import FenceOrders, Slot
 from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, WorkerFence
@@ -23,7 +23,7 @@ REF = LeaseRef(7, 1, 0, 1000, PROMPT)
 class Host:
     """An engine's worker (`HostWorker`): it knows what it sends from the steps' own news, as vLLM's does."""
 
-    def __init__(self, *, in_order: Sequence[Part] = LeaseWorker.order) -> None:
+    def __init__(self, *, in_order: Sequence[StepPart] = LeaseWorker.order) -> None:
         self.agent = FakeDataAgent()
         self.table = FenceTable(RegisteredWords(self.agent, 4))
         verifier = FenceVerifier(self.agent, RegisteredWords(self.agent, 4), errors=FAKE_ERRORS, settle_us=0.0)
@@ -78,7 +78,7 @@ class Host:
             self.let_go_of.append(request_id)
 
 
-def armed_at_first(**settings: Sequence[Part]) -> Host:
+def armed_at_first(**settings: Sequence[StepPart]) -> Host:
     host = Host(**settings)
     host.leases.words.arm(FenceOrders(arm=(OLD,)))
     return host
@@ -111,18 +111,20 @@ def test_a_step_arms_reads_under_leases_and_lets_go_of_what_is_over() -> None:
     assert host.leases.take_report() is None
 
 
-@pytest.mark.parametrize("order", list(permutations(Part)), ids=lambda order: "-".join(part.value for part in order))
-def test_any_other_order_is_seen(order: tuple[Part, ...]) -> None:
+@pytest.mark.parametrize(
+    "order", list(permutations(StepPart)), ids=lambda order: "-".join(part.value for part in order)
+)
+def test_any_other_order_is_seen(order: tuple[StepPart, ...]) -> None:
     """S1, S2: loading before arming reads a leased request without its fence, and a lost one; clearing before loading
     reports blocks that nobody sends; clearing before arming leaves a word armed over freed blocks."""
     host = armed_at_first(in_order=order)
     host.step(full_step(host))
-    at = {part: order.index(part) for part in Part}
+    at = {part: order.index(part) for part in StepPart}
     words, let_go_of, read, _ = outcome(host)
-    arm_first, load_first = at[Part.ARM] < at[Part.LOAD], at[Part.LOAD] < at[Part.CLEAR]
+    arm_first, load_first = at[StepPart.ARM] < at[StepPart.LOAD], at[StepPart.LOAD] < at[StepPart.CLEAR]
     assert read == ([("leased", True)] if arm_first else [("leased", False), ("lost", False)])
-    assert (words == RIGHT[0]) == (at[Part.ARM] < at[Part.CLEAR])
-    assert ("aborted" in let_go_of) == (not load_first and at[Part.ARM] < at[Part.CLEAR])
+    assert (words == RIGHT[0]) == (at[StepPart.ARM] < at[StepPart.CLEAR])
+    assert ("aborted" in let_go_of) == (not load_first and at[StepPart.ARM] < at[StepPart.CLEAR])
     assert (outcome(host) == RIGHT) == (order == LeaseWorker.order)
 
 

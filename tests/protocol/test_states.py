@@ -27,7 +27,7 @@ from kvlease.protocol.states import (
 )
 from kvlease.protocol.tracking import ProducerSession
 from kvlease.testing.benches import D2, P2, D, LesseeBench, LessorBench, P
-from proof.explore.wire import Desk
+from proof.explore.wire import ListedDesk
 
 Row = tuple[enum.StrEnum, enum.StrEnum]
 NEXT_LEASE = {row: state for row, (state, _) in LEASE.items()}
@@ -139,7 +139,7 @@ def claimed_by(*peers: int) -> LessorBench:
 
 def a_prefill_is_aborted() -> None:
     """Ends a lease that was never granted: the engine's scheduler ends it, and the lessor does not hear of it."""
-    producer = ProducerSide(resolve({}), Desk(P), 1)
+    producer = ProducerSide(resolve({}), ListedDesk(P), 1)
     producer.open(slots=1)
     producer.prepare("r")
     producer.abort("r")

@@ -4,10 +4,10 @@ import pytest
 
 from kvlease.fence import FenceAddress
 from proof.bench.churn.books import BATCH
-from proof.bench.churn.meter import Plan
+from proof.bench.churn.meter import ChurnPlan
 from proof.bench.churn.nixl import over_nixl
 from proof.bench.churn.stock import StockBooks
-from proof.bench.core.peers import Peer, PeerEnded
+from proof.bench.core.peers import PeerEnded, PinnedProcess
 from proof.bench.fence.consumer import consume
 from proof.bench.fence.measure import CONSUMER_CORE, HOST, PRODUCER_CORE, WORKERS, measure
 from proof.bench.fence.producer import produce
@@ -19,7 +19,7 @@ ONE_WORKER = Setting("shared memory", None, "DRAM", 1)
 
 
 def test_churn_over_nixl_measures_both_sides() -> None:
-    producer, consumer = over_nixl(Plan(rate=500.0, busy_s=2.2, idle_s=1.2))
+    producer, consumer = over_nixl(ChurnPlan(rate=500.0, busy_s=2.2, idle_s=1.2))
     assert producer.leases == consumer.leases > 0
     assert 0 < producer.claims <= producer.leases
     for side in (producer, consumer):
@@ -52,11 +52,11 @@ def test_reads_are_timed_with_and_without_the_fence(way: tuple[str, str | None],
 
 
 def test_a_word_that_is_not_armed_stops_the_benchmark(capfd: pytest.CaptureFixture[str]) -> None:
-    with Peer(produce, ONE_WORKER, MB, core=PRODUCER_CORE) as producer:
+    with PinnedProcess(produce, ONE_WORKER, MB, core=PRODUCER_CORE) as producer:
         addresses = [_with_the_words_beside_its_own(address) for address in producer.hear()]
         with (
             pytest.raises(PeerEnded, match="consume has ended with 1"),
-            Peer(consume, ONE_WORKER, addresses, {1: 1}, core=CONSUMER_CORE) as consumer,
+            PinnedProcess(consume, ONE_WORKER, addresses, {1: 1}, core=CONSUMER_CORE) as consumer,
         ):
             consumer.hear()
         producer.tell("end")
@@ -70,10 +70,10 @@ def _with_the_words_beside_its_own(address: WorkerAddress) -> WorkerAddress:
 
 def test_data_that_does_not_arrive_stops_the_benchmark(capfd: pytest.CaptureFixture[str]) -> None:
     """The producer's pages hold zeros, as the consumer's do before they are read."""
-    with Peer(produce, ONE_WORKER, MB, 0, core=PRODUCER_CORE) as producer:
+    with PinnedProcess(produce, ONE_WORKER, MB, 0, core=PRODUCER_CORE) as producer:
         with (
             pytest.raises(PeerEnded, match="consume has ended with 1"),
-            Peer(consume, ONE_WORKER, producer.hear(), {1: 1}, core=CONSUMER_CORE) as consumer,
+            PinnedProcess(consume, ONE_WORKER, producer.hear(), {1: 1}, core=CONSUMER_CORE) as consumer,
         ):
             consumer.hear()
         producer.tell("end")

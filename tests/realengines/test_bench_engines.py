@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proof.bench.engines.client import Traffic, answers, play
+from proof.bench.engines.client import ClientTraffic, answers, play
 from proof.bench.engines.pair import processor_s
 from proof.bench.engines.pauses import launcher, read, sum_up
 from proof.bench.engines.queue import Queue, live
@@ -18,7 +18,7 @@ from tests.realengines.pairs import Pair, consumer, producer, running
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
-TRAFFIC = Traffic("a few", 300, 8, clients=2, requests=4)
+TRAFFIC = ClientTraffic("a few", 300, 8, clients=2, requests=4)
 # As many requests wait as three seats have to answer; the whole takes some seconds.
 QUEUE = replace(Queue(), waiting=6, answer_tokens=96, others=1, producer_blocks=700)
 LIVES_S = 6.0

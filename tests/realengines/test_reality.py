@@ -4,12 +4,12 @@ import pytest
 
 from proof.bench.engines.pair import choose_cores
 from proof.bench.reality.measure import SCENE, play_both
-from proof.bench.reality.scene import Bounds, apart
+from proof.bench.reality.scene import Tolerance, apart
 from proof.realengines.model import build_model
 
 pytestmark = pytest.mark.engine
 
-ON_A_BUSY_MACHINE = Bounds(answered=0.4, block_s=0.6, left=0.7, free_after_s=3.0)
+ON_A_BUSY_MACHINE = Tolerance(answered=0.4, block_s=0.6, left=0.7, free_after_s=3.0)
 """Twice the benchmark's bounds: it measures the engines' speed before the scene, and others may use the cores since."""
 
 

@@ -8,7 +8,15 @@ import time
 from kvlease.agent.core import AgentCore
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
-from proof.bench.churn.engines import CONFIG, CONSUMER, PRODUCER, Consumer, Producer, Stranded, producer_cards
+from proof.bench.churn.engines import (
+    CONFIG,
+    CONSUMER,
+    PRODUCER,
+    ChurnConsumer,
+    ChurnProducer,
+    LeasesStayed,
+    producer_cards,
+)
 
 STEP_S = 0.01
 """The length of an engine's step; the agents take a turn after it and one in the middle of the next."""
@@ -18,7 +26,7 @@ HOLD_S = (0.1, 0.1)
 SETTLE_STEPS = 1000
 
 
-class Books:
+class ChurnBooks:
     """Both engines and both agents, without threads."""
 
     def __init__(self, hold_s: tuple[float, float] = HOLD_S) -> None:
@@ -39,8 +47,8 @@ class Books:
 
         self.producer_agent = agent("producer", PRODUCER, MemoryCards({}))
         self.consumer_agent = agent("consumer", CONSUMER, producer_cards(self.producer_agent.address))
-        self.producer = Producer(self.producer_agent)
-        self.consumer = Consumer(self.consumer_agent, hold_s)
+        self.producer = ChurnProducer(self.producer_agent)
+        self.consumer = ChurnConsumer(self.consumer_agent, hold_s)
 
     def step(self, count: int = 0) -> None:
         """Let the engines make a step: `count` leases are granted and tracked, and whatever is over is let go of."""
@@ -62,14 +70,14 @@ class Books:
             self.step(BATCH)
 
     def settle(self) -> None:
-        """Make steps until no lease is out. Raises `Stranded` if some stay."""
+        """Make steps until no lease is out. Raises `LeasesStayed` if some stay."""
         for _ in range(SETTLE_STEPS):
             self.step()
             if self.producer.calls.leases == self.producer.granted:
                 # One more step lets the agent hear what the engine has said of the last ones.
                 self.step()
                 return
-        raise Stranded(f"{self.producer.granted - self.producer.calls.leases} leases did not end")
+        raise LeasesStayed(f"{self.producer.granted - self.producer.calls.leases} leases did not end")
 
     @property
     def spent_s(self) -> float:
@@ -77,9 +85,9 @@ class Books:
         return self.producer.calls.seconds + self.consumer.calls.seconds + self.agents_s
 
 
-def warm_books(leases: int = 2000) -> Books:
+def warm_books(leases: int = 2000) -> ChurnBooks:
     """Books through which leases have gone already: the session is open, and the interpreter's caches are warm."""
-    books = Books()
+    books = ChurnBooks()
     books.churn(leases)
     books.settle()
     return books

@@ -24,7 +24,7 @@ CONFIG: LeaseConfig = resolve({})
 Open = Callable[[int], Transport]
 
 
-class Stranded(Exception):
+class LeasesStayed(Exception):
     """Leases did not end as they had to: something else was measured than what was meant."""
 
 
@@ -50,7 +50,7 @@ class Calls:
     seconds: float = 0.0
 
 
-class Producer:
+class ChurnProducer:
     """The producer's engine: it grants leases, and lets go of those that its agent says are over."""
 
     def __init__(self, agent: AgentCore) -> None:
@@ -71,11 +71,11 @@ class Producer:
         self.calls.leases += len(over)
         self.granted += count
         if causes := {revoked.cause for revoked in over} - {Cause.RELEASED}:
-            raise Stranded(f"leases ended as {causes}, all should have been released")
+            raise LeasesStayed(f"leases ended as {causes}, all should have been released")
         return tokens
 
 
-class Consumer:
+class ChurnConsumer:
     """The consumer's engine: it wants each request's lease from its arrival until it was held for a moment."""
 
     def __init__(self, agent: AgentCore, hold_s: tuple[float, float] = HOLD_S, seed: int = 0) -> None:
@@ -106,7 +106,7 @@ class Consumer:
         for holder, _ in arrived:
             heapq.heappush(self._held, (now + self._random.uniform(*self._hold_s), holder))
         if lost:
-            raise Stranded(f"{len(lost)} leases were lost, none should have been")
+            raise LeasesStayed(f"{len(lost)} leases were lost, none should have been")
 
     def _name(self) -> str:
         self._arrived += 1

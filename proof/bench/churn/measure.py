@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from proof.bench.churn.books import OurBooks
 from proof.bench.churn.memory import over_memory
-from proof.bench.churn.meter import WINDOW_S, Plan, Side, Window
+from proof.bench.churn.meter import WINDOW_S, ChurnPlan, MeterWindow, Side
 from proof.bench.churn.nixl import over_nixl
 from proof.bench.churn.space import Space, allocations, left_behind, space
 from proof.bench.churn.stock import StockBooks
 from proof.bench.core.stock import require_vllm
-from proof.bench.frame.figures import Curves, Effort, Goal, Result, Row, Spread
+from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.pairs import paired
 from proof.bench.frame.progress import say
 
@@ -23,7 +23,7 @@ KEPT_UP = 0.95
 
 @dataclass(frozen=True, slots=True)
 class _Amount:
-    plan: Plan
+    plan: ChurnPlan
     pairs: int
     leases: int
     """Leases in each block of a pair."""
@@ -31,8 +31,8 @@ class _Amount:
     """Numbers of leases that are out at the same time."""
 
 
-_SHORT = _Amount(Plan(RATE, 4.0, 2.0), 3, 2_500, (1_000, 10_000))
-_FULL = _Amount(Plan(RATE, 30.0, 5.0), 21, 10_000, (1_000, 3_000, 10_000, 30_000, 100_000))
+_SHORT = _Amount(ChurnPlan(RATE, 4.0, 2.0), 3, 2_500, (1_000, 10_000))
+_FULL = _Amount(ChurnPlan(RATE, 30.0, 5.0), 21, 10_000, (1_000, 3_000, 10_000, 30_000, 100_000))
 SIZE = 10_000
 """The number of leases out for which the goal about memory is judged."""
 COUNTED = 2_000
@@ -68,7 +68,7 @@ def run(effort: Effort) -> Result:
     )
 
 
-def _books(amount: _Amount) -> Row:
+def _books(amount: _Amount) -> FigureRow:
     ours, stock = OurBooks(), StockBooks()
     sides: list[tuple[OurBooks | StockBooks, list[float]]] = [(ours, []), (stock, [])]
     for number in range(amount.pairs):
@@ -77,26 +77,26 @@ def _books(amount: _Amount) -> Row:
     return paired("the books alone, by hand, no threads and no network", "µs", sides[0][1], sides[1][1])
 
 
-def load_rows(where: str, sides: tuple[Side, Side]) -> list[Row]:
+def load_rows(where: str, sides: tuple[Side, Side]) -> list[FigureRow]:
     producer, consumer = sides
     return [
-        Row(f"{where}: processor time of a lease, both sides", "µs", _total(sides)),
-        Row("  … calls of the producer's engine", "µs", _of(producer, lambda window: window.calls_s)),
-        Row("  … the producer's agent", "µs", _of(producer, lambda window: window.agent_s)),
-        Row("  … calls of the consumer's engine", "µs", _of(consumer, lambda window: window.calls_s)),
-        Row("  … the consumer's agent", "µs", _of(consumer, lambda window: window.agent_s)),
-        Row(f"{where}: all of the processes, this benchmark's own work included", "µs", _processes(sides)),
-        Row(f"{where}: an agent with nothing to do", "% of a core", _idle(sides)),
-        Row(f"{where}: leases a second", "1/s", Spread.of([w.leases / w.wall_s for w in producer.windows])),
-        Row(f"{where}: resident memory gained while they came and went", "KiB", _gained(sides)),
+        FigureRow(f"{where}: processor time of a lease, both sides", "µs", _total(sides)),
+        FigureRow("  … calls of the producer's engine", "µs", _of(producer, lambda window: window.calls_s)),
+        FigureRow("  … the producer's agent", "µs", _of(producer, lambda window: window.agent_s)),
+        FigureRow("  … calls of the consumer's engine", "µs", _of(consumer, lambda window: window.calls_s)),
+        FigureRow("  … the consumer's agent", "µs", _of(consumer, lambda window: window.agent_s)),
+        FigureRow(f"{where}: all of the processes, this benchmark's own work included", "µs", _processes(sides)),
+        FigureRow(f"{where}: an agent with nothing to do", "% of a core", _idle(sides)),
+        FigureRow(f"{where}: leases a second", "1/s", Spread.of([w.leases / w.wall_s for w in producer.windows])),
+        FigureRow(f"{where}: resident memory gained while they came and went", "KiB", _gained(sides)),
     ]
 
 
-def _of(side: Side, part: Callable[[Window], float]) -> Spread:
+def _of(side: Side, part: Callable[[MeterWindow], float]) -> Spread:
     return Spread.of(_us(side, part))
 
 
-def _us(side: Side, part: Callable[[Window], float]) -> list[float]:
+def _us(side: Side, part: Callable[[MeterWindow], float]) -> list[float]:
     """The µs that a lease takes of this part, second by second."""
     return [part(window) / window.leases * 1e6 for window in side.windows]
 
@@ -126,13 +126,13 @@ def _gained(sides: tuple[Side, Side]) -> Spread:
     return Spread.of([float(side.grown_kib) for side in (sides if sides[0].own_process else sides[:1])])
 
 
-def _space_rows(found: Space, left: float, asked: float) -> list[Row]:
+def _space_rows(found: Space, left: float, asked: float) -> list[FigureRow]:
     return [
-        Row(f"memory of a lease at the producer, {SIZE:,} out", "B", Spread.of([found.producer])),
-        Row(f"memory of a lease at the consumer, {SIZE:,} out", "B", Spread.of([found.consumer])),
-        Row("  … both, at the peak", "B", Spread.of([found.peak])),
-        Row("memory that a lease leaves behind", "B", Spread.of([left])),
-        Row("allocations of a lease, both sides", "1", Spread.of([asked])),
+        FigureRow(f"memory of a lease at the producer, {SIZE:,} out", "B", Spread.of([found.producer])),
+        FigureRow(f"memory of a lease at the consumer, {SIZE:,} out", "B", Spread.of([found.consumer])),
+        FigureRow("  … both, at the peak", "B", Spread.of([found.peak])),
+        FigureRow("memory that a lease leaves behind", "B", Spread.of([left])),
+        FigureRow("allocations of a lease, both sides", "1", Spread.of([asked])),
     ]
 
 

@@ -3,18 +3,18 @@
 import time
 
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
-from proof.bench.churn.engines import Consumer, Producer, consumer_agent, producer_agent
-from proof.bench.churn.meter import Meter, Pace, Plan, Side, churn
+from proof.bench.churn.engines import ChurnConsumer, ChurnProducer, consumer_agent, producer_agent
+from proof.bench.churn.meter import ChurnPlan, Meter, Pace, Side, churn
 
 
-def over_memory(plan: Plan) -> tuple[Side, Side]:
+def over_memory(plan: ChurnPlan) -> tuple[Side, Side]:
     """Returns the producer's and the consumer's side. Raises `Stranded`."""
     network = MemoryNetwork()
     agents = [producer_agent(lambda own: MemoryTransport(network, own))]
     agents.append(consumer_agent(lambda own: MemoryTransport(network, own), agents[0].address))
     for agent in agents:
         agent.start()
-    producer, consumer = Producer(agents[0]), Consumer(agents[1])
+    producer, consumer = ChurnProducer(agents[0]), ChurnConsumer(agents[1])
     pace = Pace(plan.rate)
 
     def step(more: bool) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psutil
 
 from kvlease.agent.loop import LeaseAgent
-from proof.bench.churn.engines import Calls, Stranded
+from proof.bench.churn.engines import Calls, LeasesStayed
 
 WINDOW_S = 1.0
 STEP_S = 0.01
@@ -19,7 +19,7 @@ DRAIN_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChurnPlan:
     """The amount of churn: leases a second, the time for which they come, and the idle time afterwards."""
 
     rate: float
@@ -28,7 +28,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class MeterWindow:
     """The time that about a second of churn took, in seconds."""
 
     wall_s: float
@@ -45,9 +45,9 @@ class Window:
 class Side:
     """The figures of one of the two engines and its agent."""
 
-    windows: list[Window]
+    windows: list[MeterWindow]
     """The windows under load."""
-    idle: list[Window]
+    idle: list[MeterWindow]
     """The windows afterwards: the session is open, and nothing happens."""
     leases: int
     """Leases that were granted, kept and let go."""
@@ -68,8 +68,8 @@ class _Reading:
     agent_s: float
     process_s: float
 
-    def since(self, earlier: "_Reading") -> Window:
-        return Window(
+    def since(self, earlier: "_Reading") -> MeterWindow:
+        return MeterWindow(
             self.wall_s - earlier.wall_s,
             self.leases - earlier.leases,
             self.calls_s - earlier.calls_s,
@@ -88,7 +88,7 @@ class Meter:
         self._agent = agent
         self._calls = calls
         self._last: _Reading | None = None
-        self.windows: list[Window] = []
+        self.windows: list[MeterWindow] = []
 
     @property
     def leases(self) -> int:
@@ -108,7 +108,7 @@ class Meter:
             self.windows.append(reading.since(self._last))
             self._last = reading
 
-    def take(self) -> list[Window]:
+    def take(self) -> list[MeterWindow]:
         """The windows since the last call; the one that is not full is dropped."""
         windows, self.windows, self._last = self.windows, [], None
         return windows
@@ -141,11 +141,13 @@ class Pace:
         return due
 
 
-def churn(step: Callable[[bool], None], over: Callable[[], bool], meters: Sequence[Meter], plan: Plan) -> list[Side]:
+def churn(
+    step: Callable[[bool], None], over: Callable[[], bool], meters: Sequence[Meter], plan: ChurnPlan
+) -> list[Side]:
     """Plays load, then quiet; returns what each meter saw. `step` is told whether more may be granted, `over` tells
     whether none is left.
 
-    Raises `Stranded` when they are not over in the end.
+    Raises `LeasesStayed` when they are not over in the end.
     """
     _steps(WARM_UP_S, lambda: step(True))
     before = resident_kib()
@@ -155,7 +157,7 @@ def churn(step: Callable[[bool], None], over: Callable[[], bool], meters: Sequen
     deadline = time.monotonic() + DRAIN_S
     while not over():
         if time.monotonic() > deadline:
-            raise Stranded(f"leases that were let go are not over {DRAIN_S:g} s later")
+            raise LeasesStayed(f"leases that were let go are not over {DRAIN_S:g} s later")
         _steps(STEP_S, lambda: step(False))
     counts = [(meter.leases, meter.claims) for meter in meters]
     _watched(plan.idle_s, lambda: step(False), meters)

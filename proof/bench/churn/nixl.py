@@ -7,15 +7,18 @@ and its cost is not counted as one.
 import time
 from multiprocessing.connection import Connection
 
-from proof.bench.churn.engines import Consumer, Producer, consumer_agent, producer_agent
-from proof.bench.churn.meter import Meter, Pace, Plan, Side, churn
-from proof.bench.core.peers import Peer, one_way_pipe
+from proof.bench.churn.engines import ChurnConsumer, ChurnProducer, consumer_agent, producer_agent
+from proof.bench.churn.meter import ChurnPlan, Meter, Pace, Side, churn
+from proof.bench.core.peers import PinnedProcess, one_way_pipe
 
 
-def over_nixl(plan: Plan) -> tuple[Side, Side]:
+def over_nixl(plan: ChurnPlan) -> tuple[Side, Side]:
     """Returns the producer's and the consumer's side. Raises `PeerEnded` when one of them does not get through."""
     references, offers = one_way_pipe()
-    with Peer(_produce, offers, plan, core=0) as producer, Peer(_consume, references, plan, core=1) as consumer:
+    with (
+        PinnedProcess(_produce, offers, plan, core=0) as producer,
+        PinnedProcess(_consume, references, plan, core=1) as consumer,
+    ):
         offers.close()
         references.close()
         consumer.tell(producer.hear())
@@ -30,12 +33,12 @@ def over_nixl(plan: Plan) -> tuple[Side, Side]:
     return ours, theirs
 
 
-def _produce(parent: Connection, offers: Connection, plan: Plan) -> None:
+def _produce(parent: Connection, offers: Connection, plan: ChurnPlan) -> None:
     from kvlease.agent.nixl import NixlTransport
 
     agent = producer_agent(NixlTransport)
     agent.start()
-    producer = Producer(agent)
+    producer = ChurnProducer(agent)
     parent.send(agent.address)
     parent.recv()
     pace = Pace(plan.rate)
@@ -54,12 +57,12 @@ def _produce(parent: Connection, offers: Connection, plan: Plan) -> None:
     agent.close()
 
 
-def _consume(parent: Connection, references: Connection, plan: Plan) -> None:
+def _consume(parent: Connection, references: Connection, plan: ChurnPlan) -> None:
     from kvlease.agent.nixl import NixlTransport
 
     agent = consumer_agent(NixlTransport, parent.recv())
     agent.start()
-    consumer = Consumer(agent)
+    consumer = ChurnConsumer(agent)
     parent.send("ready")
     # The wait for the first references lets both sides begin at the same time.
     references.poll(None)

@@ -10,8 +10,8 @@ from typing import cast
 
 from kvlease.agent.core import AgentCore
 from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
-from proof.bench.churn.books import BATCH, HOLD_S, Books, warm_books
-from proof.bench.churn.engines import PRODUCER, SIDE_CHANNEL, Consumer, Producer, Stranded
+from proof.bench.churn.books import BATCH, HOLD_S, ChurnBooks, warm_books
+from proof.bench.churn.engines import PRODUCER, SIDE_CHANNEL, ChurnConsumer, ChurnProducer, LeasesStayed
 from proof.bench.frame.errors import require
 
 TURNS = 10_000
@@ -51,7 +51,7 @@ def space(leases: int) -> Space:
     return Space((producer - before) / leases, (both - producer) / leases, (peak - before) / leases)
 
 
-def _claim(books: Books, holders: list[str]) -> None:
+def _claim(books: ChurnBooks, holders: list[str]) -> None:
     claims_before = _claims(books)
     for number, holder in enumerate(holders, start=1):
         token = secrets.randbits(64) | 1
@@ -67,10 +67,10 @@ def _claim(books: Books, holders: list[str]) -> None:
         if _claims(books) - claims_before == len(holders):
             return
         books.turn()
-    raise Stranded(f"of {len(holders)} leases, {_claims(books) - claims_before} were claimed after {TURNS} turns")
+    raise LeasesStayed(f"of {len(holders)} leases, {_claims(books) - claims_before} were claimed after {TURNS} turns")
 
 
-def _claims(books: Books) -> int:
+def _claims(books: ChurnBooks) -> int:
     return books.producer_agent.report().lessor.get("claims", 0)
 
 
@@ -85,7 +85,7 @@ def left_behind(leases: int) -> float:
         tracemalloc.stop()
 
 
-def _after_churn(books: Books, leases: int) -> int:
+def _after_churn(books: ChurnBooks, leases: int) -> int:
     books.churn(leases)
     books.settle()
     gc.collect()
@@ -98,7 +98,7 @@ def allocations(leases: int) -> float:
     return (_asked(warm_books(), leases) - _asked(_nobodys_books(), leases)) / leases
 
 
-def _asked(books: Books, leases: int) -> int:
+def _asked(books: ChurnBooks, leases: int) -> int:
     from memray import AllocatorType, FileReader, Tracker
 
     freeing = {AllocatorType.FREE, AllocatorType.PYMALLOC_FREE, AllocatorType.MUNMAP}
@@ -132,10 +132,10 @@ class _Nobody:
         return []
 
 
-def _nobodys_books() -> Books:
-    books = Books()
+def _nobodys_books() -> ChurnBooks:
+    books = ChurnBooks()
     nobody = cast(AgentCore, _Nobody())
     books.producer_agent = books.consumer_agent = nobody
-    books.producer, books.consumer = Producer(nobody), Consumer(nobody, HOLD_S)
+    books.producer, books.consumer = ChurnProducer(nobody), ChurnConsumer(nobody, HOLD_S)
     books.churn(BATCH)
     return books

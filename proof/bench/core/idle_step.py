@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from kvlease.protocol import WorkerFence
-from proof.bench.core.leased import CONFIG, PRODUCER, Agent
+from proof.bench.core.leased import CONFIG, PRODUCER, HandledAgent
 from proof.bench.core.stock import (
     SilentNixl,
     bare_connector,
@@ -34,7 +34,7 @@ SHORT_PROMPT: dict[str, Any] = {
 """The prompt of every request here; the fingerprint of a long one has a benchmark of its own (`prompt`)."""
 
 
-class Engine:
+class SteppedEngine:
     """The two connectors of an engine with one worker, each with its half, and what a step does with them."""
 
     def __init__(self, connector: Any, scheduler_half: Any, worker_half: Any) -> None:
@@ -95,17 +95,17 @@ class Engine:
         self.step()
 
 
-def stock_engine(ids: Sequence[str]) -> Engine:
+def stock_engine(ids: Sequence[str]) -> SteppedEngine:
     """An engine of vLLM's, with these requests out."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnector
 
-    engine = Engine(NixlPullConnector, bare_scheduler(), bare_worker(SilentNixl()))
+    engine = SteppedEngine(NixlPullConnector, bare_scheduler(), bare_worker(SilentNixl()))
     engine.prefill(ids)
     assert len(held(engine.worker_half)) == len(ids)
     return engine
 
 
-class LeasedEngine(Engine):
+class LeasedEngine(SteppedEngine):
     """An engine of kvlease's, with what it keeps in its scheduler and in its worker.
 
     Attributes: `agent`, which has no thread: the benchmark takes its turns.
@@ -133,7 +133,7 @@ class LeasedEngine(Engine):
                 self.xfer_stats = LeaseStats()
                 self.leases = self._lease = WorkerLeases(self, open_fence(self, slots))
 
-        self.agent = Agent("prefill", PRODUCER, {})
+        self.agent = HandledAgent("prefill", PRODUCER, {})
         self.leases = SchedulerLeases(self.agent.core, CONFIG, workers=1, groups=1)
         self.leases.open([WorkerFence(0, 0, 4096, slots)])
         worker = Worker()

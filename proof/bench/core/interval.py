@@ -13,7 +13,7 @@ from kvlease.protocol import LeaseRef
 from kvlease.protocol.clock import TICK_S
 from kvlease.vllm.prompts import fingerprint_of
 from proof.bench.core.idle_step import SHORT_PROMPT, leased_engine
-from proof.bench.core.leased import CONFIG, CONSUMER, PLACE, PRODUCER, Consumer, lease_tokens
+from proof.bench.core.leased import CONFIG, CONSUMER, PLACE, PRODUCER, LeasedConsumer, lease_tokens
 from proof.bench.core.stock import (
     SilentNixl,
     bare_scheduler,
@@ -24,9 +24,9 @@ from proof.bench.core.stock import (
     request_ids,
     require_vllm,
 )
-from proof.bench.frame.figures import Effort, Result, Row
+from proof.bench.frame.figures import Effort, FigureRow, Result
 from proof.bench.frame.growth import DECISIVE, growth_curves, growth_goals
-from proof.bench.frame.pairs import Timing, Work, alone, compare, timing
+from proof.bench.frame.pairs import Repeats, Work, alone, compare, timing
 from proof.bench.frame.progress import say
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
@@ -56,7 +56,7 @@ def run(effort: Effort) -> Result:
     )
 
 
-def _measure(leases: int, amount: Timing) -> Row:
+def _measure(leases: int, amount: Repeats) -> FigureRow:
     say(f"{leases:,} leases")
     sends, _ = ours(leases)
     return compare(f"{leases:,} leases", sends, stock(request_ids(leases)), amount)
@@ -64,7 +64,7 @@ def _measure(leases: int, amount: Timing) -> Row:
 
 def ours(leases: int) -> tuple[Work, Work]:
     """The turn that sends the renewal, and the one that hears the answer; each is timed without the other."""
-    consumer = Consumer(leases)
+    consumer = LeasedConsumer(leases)
     acks: list[tuple[int, bytes]] = []
     # The agent keeps deadlines by the tick.
     interval_s = CONFIG.renew_interval_s + TICK_S
@@ -139,12 +139,12 @@ def take_on(scheduler: Any, ids: list[str], *, leased: bool = False) -> None:
         scheduler.on_new_request(request)
 
 
-def _answer_row(amount: Timing) -> Row:
+def _answer_row(amount: Repeats) -> FigureRow:
     _, hears = ours(DECISIVE)
     return alone(f"the Ack heard, {DECISIVE:,} leases", hears, amount)
 
 
-def _travel_row(ids: list[str], amount: Timing) -> Row:
+def _travel_row(ids: list[str], amount: Repeats) -> FigureRow:
     engine, scheduler = leased_engine([]), bare_scheduler()
     take_on(engine.scheduler_half, ids, leased=True)
     ours_metadata = engine.build()

@@ -18,7 +18,7 @@ TURN_S = POLL_S
 """The time between two turns of an agent's thread."""
 
 
-class Desk:
+class ManualTransport:
     """A `Transport` whose messages are laid on it and taken off it by hand."""
 
     foreign = 0
@@ -53,11 +53,11 @@ class Desk:
         return [decode(payload) for payload in sent]
 
 
-class Agent:
+class HandledAgent:
     """One engine's agent, whose thread is never started, its desk and its clock."""
 
     def __init__(self, engine_id: str, incarnation: int, served: dict[Endpoint, LeaseCard]) -> None:
-        self.desk, self.clock = Desk(), ManualClock()
+        self.desk, self.clock = ManualTransport(), ManualClock()
         self.core = LeaseAgent(
             CONFIG, engine_id, lambda _: self.desk, MemoryCards(served), incarnation=incarnation, clock=self.clock
         )
@@ -73,7 +73,7 @@ def lease_tokens(count: int) -> list[int]:
     return list(range(1 << 63, (1 << 63) + count))
 
 
-class Producer(Agent):
+class LeasedProducer(HandledAgent):
     """An agent with leases that are granted, and claimed by one consumer."""
 
     def __init__(self, leases: int) -> None:
@@ -102,7 +102,7 @@ class Producer(Agent):
         return [(CONSUMER, encode(Renew(next(self._seq), [], [], number))) for _ in range(count)]
 
 
-class Consumer(Agent):
+class LeasedConsumer(HandledAgent):
     """An agent that tracks leases at one producer, which has acknowledged them all."""
 
     def __init__(self, leases: int) -> None:
@@ -119,7 +119,7 @@ class Consumer(Agent):
         (hello,) = self._next_sent()
         assert isinstance(hello, Hello)
         assert hello.seq == 1, "the producer's welcome names the first"
-        self.desk.inbox.append((PRODUCER, encode(Producer(0).welcome)))
+        self.desk.inbox.append((PRODUCER, encode(LeasedProducer(0).welcome)))
 
     def _claim(self, leases: int) -> None:
         for _ in split(lease_tokens(leases)):

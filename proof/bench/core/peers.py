@@ -17,11 +17,11 @@ class PeerEnded(RuntimeError):
 
 
 def one_way_pipe() -> tuple[Connection, Connection]:
-    """A pipe for `Peer`s, as (the end to receive from, the end to send into)."""
+    """A pipe for `PinnedProcess`s, as (the end to receive from, the end to send into)."""
     return _SPAWN.Pipe(duplex=False)
 
 
-class Peer:
+class PinnedProcess:
     """A process that runs `target(connection, *arguments)`, pinned to `core` (counted modulo those that there are).
 
     `target` is a module's function. `environment` is set in it before anything of NIXL is imported.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proof.bench.core.stock import require_vllm
-from proof.bench.frame.figures import Effort, Goal, Result, Row
+from proof.bench.frame.figures import Effort, FigureRow, Goal, Result
 from proof.bench.frame.growth import growth_curves
 from proof.bench.frame.pairs import Work, compare, timing
 from proof.bench.frame.progress import say
@@ -45,7 +45,7 @@ def run(effort: Effort) -> Result:
     )
 
 
-def _measure(tokens: int, effort: Effort) -> Row:
+def _measure(tokens: int, effort: Effort) -> FigureRow:
     from kvlease.vllm.prompts import fingerprint_of
 
     say(f"{tokens:,} tokens")

@@ -7,11 +7,11 @@ worker does with a heartbeat of the same leases: the notification is decoded, an
 
 import time
 
-from proof.bench.core.leased import Producer
+from proof.bench.core.leased import LeasedProducer
 from proof.bench.core.stock import LEASE_S, SilentNixl, bare_worker, hearer, hold, request_ids, require_vllm
-from proof.bench.frame.figures import Effort, Result, Row
+from proof.bench.frame.figures import Effort, FigureRow, Result
 from proof.bench.frame.growth import growth_curves, growth_goals
-from proof.bench.frame.pairs import Timing, Work, alone, compare, timing
+from proof.bench.frame.pairs import Repeats, Work, alone, compare, timing
 from proof.bench.frame.progress import say
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000, 1_000_000)}
@@ -38,14 +38,14 @@ def run(effort: Effort) -> Result:
     )
 
 
-def _measure(leases: int, amount: Timing) -> Row:
+def _measure(leases: int, amount: Repeats) -> FigureRow:
     say(f"{leases:,} leases")
     return compare(f"{leases:,} leases", ours(leases), stock(leases), amount)
 
 
 def ours(leases: int) -> Work:
     """A turn in which a renewal of so many leases arrives."""
-    producer = Producer(leases)
+    producer = LeasedProducer(leases)
     ready: list[tuple[int, bytes]] = []
 
     def prepare(calls: int) -> None:
@@ -70,7 +70,7 @@ def stock(leases: int) -> Work:
     return Work(hearer(worker))
 
 
-def _nixl_row(amount: Timing) -> Row:
+def _nixl_row(amount: Repeats) -> FigureRow:
     """The row of what it takes to hand real NIXL the Ack."""
     from kvlease.agent.nixl import NixlTransport
     from kvlease.protocol.messages import Ack, encode
@@ -89,7 +89,7 @@ def _nixl_row(amount: Timing) -> Row:
         return alone(
             "the Ack handed to NIXL, at any n",
             Work(lambda: sender.send(2, payload), drain),
-            Timing(amount.pairs, min(amount.block_s, 0.002), amount.budget_s, amount.least_pairs),
+            Repeats(amount.pairs, min(amount.block_s, 0.002), amount.budget_s, amount.least_pairs),
         )
     finally:
         sender.close()

@@ -7,11 +7,11 @@ deadlines.
 
 import pickle
 
-from proof.bench.core.idle_step import Engine, LeasedEngine, leased_engine, stock_engine
+from proof.bench.core.idle_step import LeasedEngine, SteppedEngine, leased_engine, stock_engine
 from proof.bench.core.stock import reaper, request_ids, require_vllm
-from proof.bench.frame.figures import Effort, Result, Row
+from proof.bench.frame.figures import Effort, FigureRow, Result
 from proof.bench.frame.growth import DECISIVE, growth_curves, growth_goals
-from proof.bench.frame.pairs import Timing, Work, alone, compare, paired, rounds, timing
+from proof.bench.frame.pairs import Repeats, Work, alone, compare, paired, rounds, timing
 from proof.bench.frame.progress import say
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
@@ -40,7 +40,7 @@ def run(effort: Effort) -> Result:
     )
 
 
-def _measure(leases: int, amount: Timing) -> Row:
+def _measure(leases: int, amount: Repeats) -> FigureRow:
     say(f"{leases:,} leases")
     ids = request_ids(leases)
     leased = leased_engine(ids)
@@ -52,7 +52,7 @@ def _measure(leases: int, amount: Timing) -> Row:
     return paired(f"added, {leases:,} leases out", "µs", added_us, sweep_us)
 
 
-def _parts(leased: Engine, stock: Engine, amount: Timing) -> list[Row]:
+def _parts(leased: SteppedEngine, stock: SteppedEngine, amount: Repeats) -> list[FigureRow]:
     """The rows of the parts of a step with the decisive number of leases; stock's with nothing out."""
     ours_meta, stock_meta = leased.build(), stock.build()
     ours_out, stock_out = leased.work(ours_meta), stock.work(stock_meta)
@@ -75,7 +75,7 @@ def _parts(leased: Engine, stock: Engine, amount: Timing) -> list[Row]:
     ]
 
 
-def _beside_the_step(leased: LeasedEngine, amount: Timing) -> list[Row]:
+def _beside_the_step(leased: LeasedEngine, amount: Repeats) -> list[FigureRow]:
     feed = leased.leases.stats
 
     def tell() -> None:

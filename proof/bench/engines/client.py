@@ -21,7 +21,7 @@ _TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
-class Traffic:
+class ClientTraffic:
     """The traffic of a block: `requests` prompts of `prompt_tokens`, at most `clients` of them at a time."""
 
     name: str
@@ -32,7 +32,7 @@ class Traffic:
 
 
 @dataclass
-class Seen:
+class AnswerSeen:
     """One request: the times (time.monotonic) of its beginning, its first and its last piece, and the pieces."""
 
     prompt: str
@@ -56,16 +56,16 @@ class Block:
     """A block of traffic that was answered."""
 
     wall_s: float
-    seen: Sequence[Seen]
+    seen: Sequence[AnswerSeen]
 
 
-async def play(producer_url: str, decoder_url: str, prompts: Sequence[str], traffic: Traffic) -> Block:
+async def play(producer_url: str, decoder_url: str, prompts: Sequence[str], traffic: ClientTraffic) -> Block:
     """Sends the prompts through P and D. Raises EngineError for an answer that is none, or not as long as asked for."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits, trust_env=False) as http:
         router = Router(http, producer_url, decoder_url)
         todo: Iterator[str] = iter(prompts)
-        seen: list[Seen] = []
+        seen: list[AnswerSeen] = []
 
         async def client() -> None:
             for prompt in todo:
@@ -78,8 +78,8 @@ async def play(producer_url: str, decoder_url: str, prompts: Sequence[str], traf
     return Block(wall_s, seen)
 
 
-async def _one(http: httpx.AsyncClient, router: Router, prompt: str, tokens: int) -> Seen:
-    seen = Seen(prompt, time.monotonic())
+async def _one(http: httpx.AsyncClient, router: Router, prompt: str, tokens: int) -> AnswerSeen:
+    seen = AnswerSeen(prompt, time.monotonic())
     reference = await router.prefill(prompt)
     payload = completion(prompt, tokens) | {
         "kv_transfer_params": dict(reference.kv_transfer_params),
@@ -99,7 +99,7 @@ async def _one(http: httpx.AsyncClient, router: Router, prompt: str, tokens: int
     return seen
 
 
-def token_ids(seen: Seen) -> tuple[int, ...]:
+def token_ids(seen: AnswerSeen) -> tuple[int, ...]:
     """The answer's tokens. Raises EngineError for a stream that says something else."""
     ids: list[int] = []
     for line in b"".join(seen.pieces).splitlines():

@@ -21,7 +21,7 @@ _CONNECTORS: dict[str, Connector] = {FLAT: "stock", STOCK: "stock", OURS: "kvlea
 
 
 @dataclass(frozen=True)
-class Amount:
+class CrashAmount:
     """The scenario that is played, and the number of crashes with each way to hold blocks."""
 
     scenario: CrashScenario
@@ -29,9 +29,9 @@ class Amount:
 
 
 AMOUNTS = {
-    Effort.SHORT: Amount(_SHORT, {OURS: 1}),
+    Effort.SHORT: CrashAmount(_SHORT, {OURS: 1}),
     # One crash with a flat timeout is enough: nothing happens for eight minutes.
-    Effort.FULL: Amount(SCENARIO, {OURS: 3, STOCK: 2, FLAT: 1}),
+    Effort.FULL: CrashAmount(SCENARIO, {OURS: 3, STOCK: 2, FLAT: 1}),
 }
 
 

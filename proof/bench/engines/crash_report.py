@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from proof.bench.engines.crash_scenario import ENOUGH, STAYS_S, CrashRun, CrashScenario
-from proof.bench.frame.figures import Curves, Goal, Row, Spread
+from proof.bench.frame.figures import Curves, FigureRow, Goal, Spread
 
 FLAT, STOCK, OURS = "flat 480 s", "stock", "kvlease"
 GOAL_S = 3.0
@@ -14,7 +14,7 @@ Runs = Mapping[str, Sequence[CrashRun]]
 _Figure = Callable[[CrashRun], float]
 
 
-def rows(runs: Runs) -> list[Row]:
+def rows(runs: Runs) -> list[FigureRow]:
     """kvlease and stock with a lease of the same term; the flat timeout, which is stock as well, in rows of its own."""
     found = []
     for what, unit, of in (
@@ -37,11 +37,11 @@ def back_s(run: CrashRun) -> float:
     return run.after_s if run.back_after_s is None else run.back_after_s
 
 
-def _row(what: str, unit: str, of: _Figure, ours: Sequence[CrashRun], stock: Sequence[CrashRun]) -> Row:
+def _row(what: str, unit: str, of: _Figure, ours: Sequence[CrashRun], stock: Sequence[CrashRun]) -> FigureRow:
     left, right = [of(run) for run in ours], [of(run) for run in stock]
     # Crashes are paired in their order, as far as both sides have them.
     ratios = [a / b for a, b in zip(left, right, strict=False) if b]
-    return Row(what, unit, _spread(left), _spread(right), _spread(ratios))
+    return FigureRow(what, unit, _spread(left), _spread(right), _spread(ratios))
 
 
 def _spread(values: Sequence[float]) -> Spread | None:

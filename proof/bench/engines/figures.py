@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from proof.bench.engines.client import Block, Traffic
-from proof.bench.frame.figures import Curves, Goal, Row, Spread
+from proof.bench.engines.client import Block, ClientTraffic
+from proof.bench.frame.figures import Curves, FigureRow, Goal, Spread
 from proof.bench.frame.pairs import paired
 
 STOCK, AGAIN, OURS = "stock", "stock again", "kvlease"
@@ -17,7 +17,7 @@ _TWO_SIGMA = 1.96
 
 
 @dataclass(frozen=True)
-class Sample:
+class TurnSample:
     """One pair's share of a turn."""
 
     throughput: float
@@ -38,8 +38,8 @@ class Turn:
 
     start: int
     """The number of the start of engines that the turn belongs to."""
-    traffic: Traffic
-    samples: Mapping[str, Sample]
+    traffic: ClientTraffic
+    samples: Mapping[str, TurnSample]
     """The samples, by arm."""
     different: Mapping[str, int]
     """Answers that are not stock's, token by token; by arm."""
@@ -52,7 +52,7 @@ class Measure:
     name: str
     unit: str
     sign: int
-    of: Callable[[Sample], float]
+    of: Callable[[TurnSample], float]
 
 
 MEASURES = (
@@ -66,10 +66,10 @@ GOALS = MEASURES[:3]
 """The measures that the goal names. Processor time is measured, too: it varies less where nobody spins, on D."""
 
 
-def sample_of(block: Block, answer_tokens: int, processor_s: tuple[float, float]) -> Sample:
+def sample_of(block: Block, answer_tokens: int, processor_s: tuple[float, float]) -> TurnSample:
     """Returns the figures of a block of traffic; `processor_s` is what P and D took for it."""
     count = len(block.seen)
-    return Sample(
+    return TurnSample(
         throughput=count / block.wall_s,
         first_token_ms=1e3 * statistics.fmean(seen.first_token_s for seen in block.seen),
         token_ms=1e3 * statistics.fmean(seen.token_s(answer_tokens) for seen in block.seen),
@@ -78,21 +78,21 @@ def sample_of(block: Block, answer_tokens: int, processor_s: tuple[float, float]
     )
 
 
-def rows(turns: Sequence[Turn]) -> list[Row]:
+def rows(turns: Sequence[Turn]) -> list[FigureRow]:
     """The rows of each traffic, then the ratios of all traffic together, and stock against stock beside them."""
     found = [row for traffic in _traffics(turns) for row in _rows_of(traffic, turns)]
     for measure in MEASURES:
-        found.append(Row(f"{measure.name}, all traffic", "", None, None, Spread.of(ratios(turns, measure, OURS))))
+        found.append(FigureRow(f"{measure.name}, all traffic", "", None, None, Spread.of(ratios(turns, measure, OURS))))
         again = Spread.of(ratios(turns, measure, AGAIN))
-        found.append(Row(f"{measure.name}, stock against stock", "", None, None, again))
+        found.append(FigureRow(f"{measure.name}, stock against stock", "", None, None, again))
     return found
 
 
-def _traffics(turns: Sequence[Turn]) -> list[Traffic]:
+def _traffics(turns: Sequence[Turn]) -> list[ClientTraffic]:
     return list(dict.fromkeys(turn.traffic for turn in turns))
 
 
-def _rows_of(traffic: Traffic, turns: Sequence[Turn]) -> list[Row]:
+def _rows_of(traffic: ClientTraffic, turns: Sequence[Turn]) -> list[FigureRow]:
     own = [turn.samples for turn in turns if turn.traffic == traffic]
     found = [
         paired(

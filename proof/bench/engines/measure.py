@@ -12,14 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from proof.bench.engines.client import Block, Traffic, answers, play
+from proof.bench.engines.client import Block, ClientTraffic, answers, play
 from proof.bench.engines.figures import (
     AGAIN,
     ARMS,
     OURS,
     STOCK,
-    Sample,
     Turn,
+    TurnSample,
     answers_in_words,
     curves,
     goals,
@@ -34,9 +34,9 @@ from proof.realengines.prompts import draw_prompts
 from proof.realengines.spec import Connector, EngineSpec, Role
 
 TRAFFIC = (
-    Traffic("short prompts (256 tokens, answers 32)", 256, 32, clients=8, requests=32),
-    Traffic("long answers (512 tokens, answers 96)", 512, 96, clients=8, requests=20),
-    Traffic("long prompts (2,500 tokens, answers 16)", 2500, 16, clients=4, requests=10),
+    ClientTraffic("short prompts (256 tokens, answers 32)", 256, 32, clients=8, requests=32),
+    ClientTraffic("long answers (512 tokens, answers 96)", 512, 96, clients=8, requests=20),
+    ClientTraffic("long prompts (2,500 tokens, answers 16)", 2500, 16, clients=4, requests=10),
 )
 """The kinds of traffic: D and P limit the first by turns, D the second, P the third."""
 BLOCKS = 480
@@ -48,19 +48,19 @@ _WARM_UP_SEED = 6999
 
 
 @dataclass(frozen=True)
-class Amount:
+class TrafficAmount:
     """The amount that is measured: engines are started so often anew, each time for a turn of each traffic."""
 
     starts: int
-    traffic: Sequence[Traffic]
+    traffic: Sequence[ClientTraffic]
 
 
-def amount(effort: Effort) -> Amount:
+def amount(effort: Effort) -> TrafficAmount:
     """FULL takes about a quarter of an hour. Every order of the three arms comes equally often, in turns and starts."""
     if effort is Effort.FULL:
-        return Amount(starts=len(_ORDERS), traffic=TRAFFIC)
+        return TrafficAmount(starts=len(_ORDERS), traffic=TRAFFIC)
     fewer = [replace(traffic, requests=max(traffic.clients, traffic.requests // 2)) for traffic in TRAFFIC]
-    return Amount(starts=1, traffic=fewer)
+    return TrafficAmount(starts=1, traffic=fewer)
 
 
 def run(effort: Effort) -> Result:
@@ -77,7 +77,7 @@ def run(effort: Effort) -> Result:
     )
 
 
-def _one_start(start: int, todo: Amount, model: Path, cores: Cores) -> list[Turn]:
+def _one_start(start: int, todo: TrafficAmount, model: Path, cores: Cores) -> list[Turn]:
     say(f"engines: three pairs start ({start + 1} of {todo.starts})")
     with ExitStack() as life:
         arms = _ORDERS[start % len(_ORDERS)]
@@ -109,7 +109,7 @@ def _specs(arm: str, model: Path, cores: Cores) -> list[EngineSpec]:
     return [spec("P", "kv_producer", cores.producer), spec("D", "kv_consumer", cores.decoder)]
 
 
-def _warm_up(pairs: dict[str, Pair], traffic: Sequence[Traffic]) -> None:
+def _warm_up(pairs: dict[str, Pair], traffic: Sequence[ClientTraffic]) -> None:
     """Lets the engines of each pair meet and compute everything once; then all pairs are stopped."""
     for pair in pairs.values():
         pair.pause()
@@ -120,9 +120,9 @@ def _warm_up(pairs: dict[str, Pair], traffic: Sequence[Traffic]) -> None:
         pair.pause()
 
 
-def _turn(start: int, pairs: dict[str, Pair], order: Sequence[str], traffic: Traffic, seed: int) -> Turn:
+def _turn(start: int, pairs: dict[str, Pair], order: Sequence[str], traffic: ClientTraffic, seed: int) -> Turn:
     prompts = _prompts(traffic, seed)
-    samples: dict[str, Sample] = {}
+    samples: dict[str, TurnSample] = {}
     said: dict[str, dict[str, tuple[int, ...]]] = {}
     for arm in order:
         pair = pairs[arm]
@@ -140,15 +140,15 @@ def _turn(start: int, pairs: dict[str, Pair], order: Sequence[str], traffic: Tra
     return Turn(start, traffic, samples, different)
 
 
-def _prompts(traffic: Traffic, seed: int) -> list[str]:
+def _prompts(traffic: ClientTraffic, seed: int) -> list[str]:
     return draw_prompts(traffic.requests, seed=seed, shortest=traffic.prompt_tokens, longest=traffic.prompt_tokens)
 
 
-def _play(pair: Pair, traffic: Traffic, prompts: Sequence[str]) -> Block:
+def _play(pair: Pair, traffic: ClientTraffic, prompts: Sequence[str]) -> Block:
     return asyncio.run(play(pair.producer.url, pair.decoder.url, prompts, traffic))
 
 
-def _notes(todo: Amount, turns: Sequence[Turn]) -> list[str]:
+def _notes(todo: TrafficAmount, turns: Sequence[Turn]) -> list[str]:
     return [
         f"{len(turns)} turns; in each, all three pairs answer the same prompts, in changing order, in a closed loop. "
         f"Ratios are within a turn. {answers_in_words(turns)}",

@@ -24,7 +24,7 @@ _MAX_AGE_S = 86_400
 
 
 @dataclass(frozen=True)
-class Amount:
+class TermAmount:
     """The time for which a lease has to live, and the terms (s) that are tried in this order until one does."""
 
     lives_s: float
@@ -32,9 +32,9 @@ class Amount:
 
 
 AMOUNTS = {
-    Effort.SHORT: Amount(30.0, {"kvlease": (1.0,), "stock": (6,)}),
+    Effort.SHORT: TermAmount(30.0, {"kvlease": (1.0,), "stock": (6,)}),
     # Stock takes whole seconds; kvlease nothing below 1 s.
-    Effort.FULL: Amount(600.0, {"kvlease": (1.0, 1.5, 2.0, 3.0, 5.0), "stock": (1, 2, 3, 4, 5, 6, 8, 12)}),
+    Effort.FULL: TermAmount(600.0, {"kvlease": (1.0, 1.5, 2.0, 3.0, 5.0), "stock": (1, 2, 3, 4, 5, 6, 8, 12)}),
 }
 
 

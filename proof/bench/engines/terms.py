@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from proof.bench.engines.pauses import Activity, Second, sum_up
 from proof.bench.engines.queue import Life, Queue
-from proof.bench.frame.figures import Curves, Goal, Row, Spread
+from proof.bench.frame.figures import Curves, FigureRow, Goal, Spread
 from proof.realengines.spec import Connector
 
 GOAL_S = 1.0
@@ -46,11 +46,11 @@ def living(trials: Trials, connector: Connector) -> Trial | None:
     return last if last.lives else None
 
 
-def rows(trials: Trials) -> list[Row]:
+def rows(trials: Trials) -> list[FigureRow]:
     """The rows of the shortest terms that live."""
     ours, stock = living(trials, "kvlease"), living(trials, "stock")
 
-    def row(what: str, unit: str, of_ours: _Figure | None, of_stock: _Figure | None) -> Row:
+    def row(what: str, unit: str, of_ours: _Figure | None, of_stock: _Figure | None) -> FigureRow:
         return _row(what, unit, _figure(ours, of_ours), _figure(stock, of_stock))
 
     return [
@@ -75,9 +75,9 @@ def _figure(trial: Trial | None, of: _Figure | None) -> float | None:
     return None if trial is None or of is None else of(trial)
 
 
-def _row(what: str, unit: str, ours: float | None, stock: float | None) -> Row:
+def _row(what: str, unit: str, ours: float | None, stock: float | None) -> FigureRow:
     ratio = Spread.of([ours / stock]) if ours is not None and stock else None
-    return Row(what, unit, _single(ours), _single(stock), ratio)
+    return FigureRow(what, unit, _single(ours), _single(stock), ratio)
 
 
 def _single(value: float | None) -> Spread | None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from proof.bench.core.peers import Peer
+from proof.bench.core.peers import PinnedProcess
 from proof.bench.fence.consumer import Reads, consume
 from proof.bench.fence.producer import produce
 from proof.bench.fence.setting import MB, PAGE_BYTES, Setting, has_gpu
 from proof.bench.frame.errors import require
-from proof.bench.frame.figures import Curves, Effort, Goal, Result, Row, Spread
+from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.pairs import paired
 from proof.bench.frame.progress import say
 
@@ -56,16 +56,16 @@ def settings(gpu: bool) -> list[Setting]:
 def measure(setting: Setting, repeats: dict[int, int]) -> Found:
     """Measures one setting, `repeats` times by size in MB. Raises `PeerEnded` when a process does not get through."""
     size, environment = max(repeats) * MB, setting.environment
-    with Peer(produce, setting, size, core=PRODUCER_CORE, environment=environment) as producer:
+    with PinnedProcess(produce, setting, size, core=PRODUCER_CORE, environment=environment) as producer:
         addresses = producer.hear()
         arguments = (setting, addresses, repeats)
-        with Peer(consume, *arguments, core=CONSUMER_CORE, environment=environment) as consumer:
+        with PinnedProcess(consume, *arguments, core=CONSUMER_CORE, environment=environment) as consumer:
             found: Found = consumer.hear()
         producer.tell("end")
     return found
 
 
-def rows_of(setting: Setting, found: Found) -> list[Row]:
+def rows_of(setting: Setting, found: Found) -> list[FigureRow]:
     rows = []
     for size, reads in found.items():
         fences = [each.fence_s * 1e6 for each in reads]
@@ -76,13 +76,15 @@ def rows_of(setting: Setting, found: Found) -> list[Row]:
                 [each.fenced_s * 1e3 for each in reads],
                 [each.noticed_s * 1e3 for each in reads],
             ),
-            Row("  … the read alone", "ms", Spread.of([each.alone_s * 1e3 for each in reads])),
-            Row("  … what the fence adds after it", "µs", Spread.of(fences)),
-            Row("  … of the read alone", "%", Spread.of(_shares(reads))),
-            Row("  … made ready while the data is on its way", "µs", Spread.of([each.ready_s * 1e6 for each in reads])),
+            FigureRow("  … the read alone", "ms", Spread.of([each.alone_s * 1e3 for each in reads])),
+            FigureRow("  … what the fence adds after it", "µs", Spread.of(fences)),
+            FigureRow("  … of the read alone", "%", Spread.of(_shares(reads))),
+            FigureRow(
+                "  … made ready while the data is on its way", "µs", Spread.of([each.ready_s * 1e6 for each in reads])
+            ),
         ]
         if setting.workers > 1:
-            rows.append(Row("  … for each worker", "µs", Spread.of([each / setting.workers for each in fences])))
+            rows.append(FigureRow("  … for each worker", "µs", Spread.of([each / setting.workers for each in fences])))
     return rows
 
 

@@ -51,7 +51,7 @@ class WorkerAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class ReadRegion:
     """Memory for a KV cache, or for a part of one."""
 
     base: int
@@ -59,17 +59,17 @@ class Region:
     """The object that keeps the memory."""
 
 
-def allocate(memory: str, size: int, value: int) -> Region:
+def allocate(memory: str, size: int, value: int) -> ReadRegion:
     """Allocates `size` bytes of `value`, all written, so that every page is there; VRAM is that of the first GPU."""
     import torch
 
     cache = torch.full((size,), value, dtype=torch.uint8, device="cuda:0" if memory == "VRAM" else "cpu")
     if memory == "VRAM":
         torch.cuda.synchronize()
-    return Region(cache.data_ptr(), cache)
+    return ReadRegion(cache.data_ptr(), cache)
 
 
-def holds(region: Region, value: int) -> bool:
+def holds(region: ReadRegion, value: int) -> bool:
     """Tells whether every byte is `value`."""
     return bool((region.owner == value).all())
 

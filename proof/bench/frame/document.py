@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from proof.bench.frame.errors import CannotRun
-from proof.bench.frame.figures import Curves, Effort, Goal, Result, Row
+from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Document:
     took_s: float
     commit: str
     machine: Mapping[str, str]
-    rows: Sequence[Row]
+    rows: Sequence[FigureRow]
     goals: Sequence[Goal]
     curves: Sequence[Curves]
     notes: Sequence[str]

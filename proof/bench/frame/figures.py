@@ -41,7 +41,7 @@ class Spread:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FigureRow:
     """One line of the table. `ratio` is ours divided by stock's, of values measured side by side, pair by pair."""
 
     what: str
@@ -84,10 +84,10 @@ class Result:
     name: str
     """The name on the command line, such as `renewal`."""
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[FigureRow]
     goals: Sequence[Goal]
     curves: Sequence[Curves] = ()
     sides: tuple[str, str] = ("kvlease", "stock")
-    """The names of what `Row.ours` and `Row.stock` hold, where they hold something else."""
+    """The names of what `FigureRow.ours` and `FigureRow.stock` hold, where they hold something else."""
     notes: Sequence[str] = field(default=())
     """The notes that a reader needs to believe the figures: what was left out, what limits them."""

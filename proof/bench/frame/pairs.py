@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from proof.bench.frame.figures import Effort, Row, Spread
+from proof.bench.frame.figures import Effort, FigureRow, Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class Repeats:
     """The time to measure for. A comparison takes `budget_s` at most, unless `least_pairs` take longer."""
 
     pairs: int
@@ -40,14 +40,14 @@ class Timing:
     least_pairs: int
 
 
-def timing(effort: Effort) -> Timing:
+def timing(effort: Effort) -> Repeats:
     """The usual timing for an effort."""
     if effort is Effort.SHORT:
-        return Timing(pairs=7, block_s=0.002, budget_s=2.0, least_pairs=3)
-    return Timing(pairs=101, block_s=0.02, budget_s=20.0, least_pairs=9)
+        return Repeats(pairs=7, block_s=0.002, budget_s=2.0, least_pairs=3)
+    return Repeats(pairs=101, block_s=0.02, budget_s=20.0, least_pairs=9)
 
 
-def rounds(works: Sequence[Work], amount: Timing) -> list[list[float]]:
+def rounds(works: Sequence[Work], amount: Repeats) -> list[list[float]]:
     """Times all works; returns the µs of a call for each, a value a round; those of a round were taken together."""
     calls = [_calls_in_a_block(work, amount) for work in works]
     found: list[list[float]] = [[] for _ in works]
@@ -60,29 +60,29 @@ def rounds(works: Sequence[Work], amount: Timing) -> list[list[float]]:
     return found
 
 
-def compare(what: str, ours: Work, stock: Work, amount: Timing) -> Row:
+def compare(what: str, ours: Work, stock: Work, amount: Repeats) -> FigureRow:
     """The row of two works, in µs a call."""
     return paired(what, "µs", *rounds([ours, stock], amount))
 
 
-def alone(what: str, ours: Work, amount: Timing) -> Row:
+def alone(what: str, ours: Work, amount: Repeats) -> FigureRow:
     """The row of one work, where the other side has nothing like it; in µs a call."""
-    return Row(what, "µs", Spread.of(rounds([ours], amount)[0]))
+    return FigureRow(what, "µs", Spread.of(rounds([ours], amount)[0]))
 
 
-def paired(what: str, unit: str, ours: Sequence[float], stock: Sequence[float]) -> Row:
+def paired(what: str, unit: str, ours: Sequence[float], stock: Sequence[float]) -> FigureRow:
     """The row of values that were taken in pairs, in whatever unit. Raises `ValueError` where one has no partner."""
     ratios = [a / b for a, b in zip(ours, stock, strict=True)]
-    return Row(what, unit, Spread.of(ours), Spread.of(stock), Spread.of(ratios))
+    return FigureRow(what, unit, Spread.of(ours), Spread.of(stock), Spread.of(ratios))
 
 
-def _goes_on(pairs: int, end: float, amount: Timing) -> bool:
+def _goes_on(pairs: int, end: float, amount: Repeats) -> bool:
     if pairs < amount.least_pairs:
         return True
     return pairs < amount.pairs and time.perf_counter() < end
 
 
-def _calls_in_a_block(work: Work, amount: Timing) -> int:
+def _calls_in_a_block(work: Work, amount: Repeats) -> int:
     """Doubles the calls until a block is long enough; the blocks tried warm up caches, the interpreter's too."""
     calls = 1
     while (took_s := _block_us(work, calls) * calls / 1e6) < amount.block_s:

@@ -14,17 +14,17 @@ from pathlib import Path
 import httpx
 
 from proof.bench.engines.pair import Cores, choose_cores, started
-from proof.bench.frame.figures import Effort, Goal, Result, Row, Spread
+from proof.bench.frame.figures import Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.progress import say
-from proof.bench.reality.scene import Bounds, Scene, Seen, Speed, apart, median, seen, simulate
+from proof.bench.reality.scene import CrashScene, CrashSeen, Speed, Tolerance, apart, median, seen, simulate
 from proof.realengines.engine import Engine
 from proof.realengines.model import build_model
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Router, open_client
 from proof.realengines.spec import Connector, EngineSpec, Role
 
-SCENE = Scene()
-BOUNDS = Bounds()
+SCENE = CrashScene()
+BOUNDS = Tolerance()
 SAMPLE_EVERY_S = 0.2
 FREE_WITHIN_S = 40.0
 """The time after the kill in which P's blocks have to be free; far more than a term."""
@@ -33,7 +33,7 @@ _ROUNDS = 5
 """The rounds of answers, as many at a time as D has seats, by which its speed is measured."""
 _CONNECTORS: dict[Effort, tuple[Connector, ...]] = {Effort.SHORT: ("kvlease",), Effort.FULL: ("kvlease", "stock")}
 _TIMES = {Effort.SHORT: 1, Effort.FULL: 3}
-Pairs = Sequence[tuple[Seen, Seen]]
+Pairs = Sequence[tuple[CrashSeen, CrashSeen]]
 """The outcomes of each time, as (on real engines, simulated)."""
 _FIGURES = {
     "answered": ("requests answered before the kill", ""),
@@ -67,7 +67,7 @@ def run(effort: Effort) -> Result:
     )
 
 
-def play_both(scene: Scene, connector: Connector, model: Path, cores: Cores) -> tuple[Seen, Seen]:
+def play_both(scene: CrashScene, connector: Connector, model: Path, cores: Cores) -> tuple[CrashSeen, CrashSeen]:
     """Plays the scene on both; returns (on real engines, simulated)."""
     say(f"{connector}: on real engines")
     with started(_specs(scene, connector, model, cores)) as (producer, decoder):
@@ -78,7 +78,7 @@ def play_both(scene: Scene, connector: Connector, model: Path, cores: Cores) -> 
     return real, simulate(scene, speed, connector)
 
 
-async def _play(scene: Scene, producer: Engine, decoder: Engine) -> tuple[Speed, Seen]:
+async def _play(scene: CrashScene, producer: Engine, decoder: Engine) -> tuple[Speed, CrashSeen]:
     async with open_client() as client:
         router = Router(client, producer.url, decoder.url)
         prompts = draw_prompts(
@@ -92,7 +92,7 @@ async def _play(scene: Scene, producer: Engine, decoder: Engine) -> tuple[Speed,
         return speed, await _crash(scene, speed, router, producer, decoder, list(fresh))
 
 
-async def _measure(scene: Scene, router: Router, fresh: Iterator[str]) -> Speed:
+async def _measure(scene: CrashScene, router: Router, fresh: Iterator[str]) -> Speed:
     """Measures the engines' speed, after a first request that makes them known to each other.
 
     D has a queue meanwhile, as in the scene: P steps without pause while it holds blocks, and where the two cores are
@@ -110,8 +110,8 @@ async def _measure(scene: Scene, router: Router, fresh: Iterator[str]) -> Speed:
 
 
 async def _crash(
-    scene: Scene, speed: Speed, router: Router, producer: Engine, decoder: Engine, prompts: list[str]
-) -> Seen:
+    scene: CrashScene, speed: Speed, router: Router, producer: Engine, decoder: Engine, prompts: list[str]
+) -> CrashSeen:
     samples: list[tuple[float, int]] = []
     answered: list[float] = []
     begun = time.monotonic()
@@ -129,7 +129,7 @@ async def _crash(
     return seen([(at - begun, held) for at, held in samples], [at - begun for at in answered], killed_at - begun)
 
 
-async def _client(scene: Scene, router: Router, prompt: str, at: float, answered: list[float]) -> None:
+async def _client(scene: CrashScene, router: Router, prompt: str, at: float, answered: list[float]) -> None:
     await asyncio.sleep(at - time.monotonic())
     reference = await router.prefill(prompt)
     try:
@@ -146,7 +146,7 @@ async def _sample(producer: Engine, samples: list[tuple[float, int]]) -> None:
     await asyncio.sleep(SAMPLE_EVERY_S)
 
 
-def _specs(scene: Scene, connector: Connector, model: Path, cores: Cores) -> list[EngineSpec]:
+def _specs(scene: CrashScene, connector: Connector, model: Path, cores: Cores) -> list[EngineSpec]:
     def spec(name: str, role: Role, core: int, num_blocks: int, seats: int) -> EngineSpec:
         return EngineSpec(
             name=name,
@@ -167,14 +167,14 @@ def _specs(scene: Scene, connector: Connector, model: Path, cores: Cores) -> lis
     ]
 
 
-def _rows(connector: Connector, pairs: Pairs) -> list[Row]:
+def _rows(connector: Connector, pairs: Pairs) -> list[FigureRow]:
     rows = []
     for name, (text, unit) in _FIGURES.items():
         there = [float(getattr(real, name)) for real, _ in pairs]
         here = [float(getattr(simulated, name)) for _, simulated in pairs]
         ratios = [a / b for a, b in zip(there, here, strict=True) if b]
         ratio = Spread.of(ratios) if ratios else None
-        rows.append(Row(f"{connector}: {text}", unit, Spread.of(there), Spread.of(here), ratio))
+        rows.append(FigureRow(f"{connector}: {text}", unit, Spread.of(there), Spread.of(here), ratio))
     return rows
 
 

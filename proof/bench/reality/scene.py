@@ -16,7 +16,7 @@ _NEVER_S = 1000.0
 
 
 @dataclass(frozen=True)
-class Scene:
+class CrashScene:
     """Requests come at equal intervals, faster than D answers; after the last one D is killed, and nobody takes its
     place."""
 
@@ -48,17 +48,17 @@ class Speed:
     answer_s: float
     """The time of as many answers as D has seats, while others wait for the seats."""
 
-    def every_s(self, scene: Scene) -> float:
+    def every_s(self, scene: CrashScene) -> float:
         """The time between two requests."""
         return self.answer_s / scene.seats / scene.load
 
-    def kill_at_s(self, scene: Scene) -> float:
+    def kill_at_s(self, scene: CrashScene) -> float:
         """The time of the kill: one interval and a second after the last request, which has been prefilled by then."""
         return scene.requests * self.every_s(scene) + 1.0
 
 
 @dataclass(frozen=True)
-class Seen:
+class CrashSeen:
     """The outcome of the scene, on engines or in the simulation."""
 
     answered: int
@@ -72,7 +72,7 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Tolerance:
     """The bounds within which reality and simulation have to agree."""
 
     answered: float = 0.2
@@ -85,7 +85,7 @@ class Bounds:
     """The bound in seconds: P's gauges are up to a second late, and stock's heartbeats come once a second."""
 
 
-def simulate(scene: Scene, speed: Speed, connector: Connector) -> Seen:
+def simulate(scene: CrashScene, speed: Speed, connector: Connector) -> CrashSeen:
     """Plays the scene as `kvlease fleet compare` would, with engines of this speed."""
     arrivals = [
         Arrival(number * speed.every_s(scene), scene.prompt_tokens, scene.answer_tokens)
@@ -98,7 +98,7 @@ def simulate(scene: Scene, speed: Speed, connector: Connector) -> Seen:
     stranded_block_s = blocks.stranded_block_s - blocks.stranded_read_block_s
     # The simulation counts blocks from the grant on, an engine's gauge from the first token of the prefill on.
     prefilling_block_s = outcome.prefills.done * scene.prompt_blocks * speed.prefill_s
-    return Seen(
+    return CrashSeen(
         answered=outcome.requests.right,
         block_s=blocks.held_block_s - stranded_block_s + prefilling_block_s,
         left=left,
@@ -106,7 +106,7 @@ def simulate(scene: Scene, speed: Speed, connector: Connector) -> Seen:
     )
 
 
-def seen(samples: Sequence[tuple[float, int]], answered: Sequence[float], killed_at: float) -> Seen:
+def seen(samples: Sequence[tuple[float, int]], answered: Sequence[float], killed_at: float) -> CrashSeen:
     """The outcome of a real run, from P's blocks in use by time, and when each answer came; `killed_at` by the same
     clock.
 
@@ -118,12 +118,12 @@ def seen(samples: Sequence[tuple[float, int]], answered: Sequence[float], killed
         raise ValueError(f"of {len(samples)} samples of P's blocks none shows them free after the kill")
     ends = [at for at, _ in before[1:]] + [killed_at]
     area = sum(held * (end - at) for (at, held), end in zip(before, ends, strict=True))
-    return Seen(sum(at <= killed_at for at in answered), area, before[-1][1], free - killed_at)
+    return CrashSeen(sum(at <= killed_at for at in answered), area, before[-1][1], free - killed_at)
 
 
-def median(played: Sequence[Seen]) -> Seen:
+def median(played: Sequence[CrashSeen]) -> CrashSeen:
     """The median of each figure."""
-    return Seen(
+    return CrashSeen(
         answered=statistics.median_low([each.answered for each in played]),
         block_s=statistics.median(each.block_s for each in played),
         left=statistics.median(each.left for each in played),
@@ -131,7 +131,7 @@ def median(played: Sequence[Seen]) -> Seen:
     )
 
 
-def apart(real: Seen, simulated: Seen, bounds: Bounds) -> list[str]:
+def apart(real: CrashSeen, simulated: CrashSeen, bounds: Tolerance) -> list[str]:
     """The names of the figures in which the two are farther apart than the bounds allow."""
     far = [
         name
@@ -143,7 +143,7 @@ def apart(real: Seen, simulated: Seen, bounds: Bounds) -> list[str]:
     return far
 
 
-def _fleet(scene: Scene, speed: Speed) -> Fleet:
+def _fleet(scene: CrashScene, speed: Speed) -> Fleet:
     return Fleet(
         producers=1,
         consumers=1,
@@ -163,5 +163,5 @@ def _fleet(scene: Scene, speed: Speed) -> Fleet:
     )
 
 
-def _policy(scene: Scene, connector: Connector) -> Policy:
+def _policy(scene: CrashScene, connector: Connector) -> Policy:
     return Stock(scene.lease_s) if connector == "stock" else Kvlease({"kv_lease_duration": scene.lease_s})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from kvlease.protocol import Fingerprint, LeaseRef
 from proof.bench.core.leased import CONFIG
 from proof.bench.core.stock import request_ids, require_vllm
-from proof.bench.frame.figures import Curves, Effort, Goal, Result, Row, Spread
+from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.pairs import paired
 from proof.bench.frame.progress import say
 from proof.bench.wire import header as wire_header
@@ -117,26 +117,26 @@ def times_stock(producer_tp: int, consumer_tp: int) -> int:
     return int(factor)
 
 
-def _bytes_row(case: Case, tp: int) -> Row:
+def _bytes_row(case: Case, tp: int) -> FigureRow:
     return paired(f"{case.what}, TP {tp}", "B", [case.ours.bytes], [case.stock.bytes * times_stock(tp, tp)])
 
 
-def _messages_row(case: Case) -> Row:
+def _messages_row(case: Case) -> FigureRow:
     return paired(f"messages: {case.what}, TP 1", "", [case.ours.messages], [case.stock.messages])
 
 
-def _whole_row(case: Case, header: tuple[float, float]) -> Row:
+def _whole_row(case: Case, header: tuple[float, float]) -> FigureRow:
     ours, stock = case.ours.with_header(header[0]), case.stock.with_header(header[1])
     return paired(f"with NIXL's header: {case.what}, TP 1", "B", [ours], [stock])
 
 
-def _once_rows() -> list[Row]:
+def _once_rows() -> list[FigureRow]:
     opening = wire_ours.opening()
     reference = LeaseRef(1 << 63, 1 << 63, 10_000, 30_000, Fingerprint(1, 0)).to_params()
     in_params = len(json.dumps({"kv_lease": reference})) - len("{}")
     return [
-        Row("once for a pair of engines: Hello and Welcome", "B", Spread.of([opening.bytes])),
-        Row("once for a lease, in kv_transfer_params, through the router", "B", Spread.of([in_params])),
+        FigureRow("once for a pair of engines: Hello and Welcome", "B", Spread.of([opening.bytes])),
+        FigureRow("once for a lease, in kv_transfer_params, through the router", "B", Spread.of([in_params])),
     ]
 
 

@@ -7,14 +7,14 @@ from kvlease.agent.loop import POLL_S
 from kvlease.fence.slots import draw_token
 from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef
 from kvlease.protocol.messages import VERSION, Renew, decode, milliseconds
-from proof.bench.core.leased import ADDRESS, CONFIG, CONSUMER, PLACE, PRODUCER, Agent
+from proof.bench.core.leased import ADDRESS, CONFIG, CONSUMER, PLACE, PRODUCER, HandledAgent
 
 TURN_S = POLL_S
 """The time between two turns of an agent, as of the agent's thread; a message arrives at the next turn."""
 
 
 @dataclass(slots=True)
-class Traffic:
+class WireTraffic:
     """Messages and their bytes, by kind."""
 
     messages_of: Counter[str] = field(default_factory=Counter)
@@ -45,10 +45,10 @@ class Play:
     """A producer and a consumer, with no network between them that would lose or delay anything."""
 
     def __init__(self) -> None:
-        self.producer = Agent("prefill", PRODUCER, {})
+        self.producer = HandledAgent("prefill", PRODUCER, {})
         card = LeaseCard([VERSION], PRODUCER, ADDRESS, [])
-        self.consumer = Agent("decode", CONSUMER, {PLACE: card})
-        self.traffic = Traffic()
+        self.consumer = HandledAgent("decode", CONSUMER, {PLACE: card})
+        self.traffic = WireTraffic()
         self._alive: deque[tuple[str, int]] = deque()
         self._granted = 0
 
@@ -82,17 +82,17 @@ class Play:
         self._carry(self.consumer, CONSUMER, self.producer)
         self._carry(self.producer, PRODUCER, self.consumer)
 
-    def _carry(self, sender: Agent, peer: int, receiver: Agent) -> None:
+    def _carry(self, sender: HandledAgent, peer: int, receiver: HandledAgent) -> None:
         for payload in sender.desk.outbox:
             self.traffic.count(payload)
             receiver.desk.inbox.append((peer, payload))
         sender.desk.outbox.clear()
 
     def begin_counting(self) -> None:
-        self.traffic = Traffic()
+        self.traffic = WireTraffic()
 
 
-def waiting(leases: int, terms: int) -> Traffic:
+def waiting(leases: int, terms: int) -> WireTraffic:
     """Plays claimed leases that wait for so many terms: nothing but renewals, their answers and probes."""
     play = Play()
     for _ in range(leases):
@@ -106,7 +106,7 @@ def waiting(leases: int, terms: int) -> Traffic:
     return play.traffic
 
 
-def flowing(leases: int, life_s: float, terms: int) -> Traffic:
+def flowing(leases: int, life_s: float, terms: int) -> WireTraffic:
     """Plays so many leases a term, granted evenly, each of which is read `life_s` after its grant. They are counted for
     so many terms, after the first lives have ended."""
     play = Play()
@@ -129,7 +129,7 @@ def flowing(leases: int, life_s: float, terms: int) -> Traffic:
     return play.traffic
 
 
-def opening() -> Traffic:
+def opening() -> WireTraffic:
     """The traffic of a pair of engines before the first claim."""
     play = Play()
     play.grant()

@@ -25,7 +25,7 @@ from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
 from kvlease.protocol import Endpoint, LeaseCard
 
 
-class Part(Enum):
+class StepPart(Enum):
     """The parts of a step; time may pass between two of them."""
 
     ARM = "arm"
@@ -41,7 +41,7 @@ class LeaseWorker:
     and forgets those that were aborted: before it, blocks would be reported that nobody sends.
     """
 
-    order: ClassVar[tuple[Part, ...]] = (Part.ARM, Part.LOAD, Part.CLEAR)
+    order: ClassVar[tuple[StepPart, ...]] = (StepPart.ARM, StepPart.LOAD, StepPart.CLEAR)
 
     def __init__(
         self, table: FenceTable, verifier: FenceVerifier, fetch: Callable[[Endpoint], Future[LeaseCard]]
@@ -62,14 +62,14 @@ class LeaseWorker:
         for part in self.order:
             self.do(part, orders, host)
 
-    def do(self, part: Part, orders: LeaseOrders, host: HostWorker) -> None:
+    def do(self, part: StepPart, orders: LeaseOrders, host: HostWorker) -> None:
         """Does one part of a step."""
         match part:
-            case Part.ARM:
+            case StepPart.ARM:
                 self._arm(orders, host)
-            case Part.LOAD:
+            case StepPart.LOAD:
                 host.load()
-            case Part.CLEAR:
+            case StepPart.CLEAR:
                 self._clear(orders, host)
 
     def _arm(self, orders: LeaseOrders, host: HostWorker) -> None:

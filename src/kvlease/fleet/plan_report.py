@@ -10,7 +10,7 @@ from kvlease.console.tables import Table
 from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, AdviceStep, lines, rule_in_words, to_paste
 from kvlease.fleet.plan import tried_json
 from kvlease.fleet.plots import scatter
-from kvlease.fleet.report import Part, fleet_lines, render, requests_in_words, source_json
+from kvlease.fleet.report import Section, fleet_lines, render, requests_in_words, source_json
 from kvlease.fleet.traffic.sampling import in_words
 from kvlease.fleet.traffic.source import Source
 
@@ -42,7 +42,7 @@ def words(advice: Advice) -> list[str]:
 
 def plan_html(advice: Advice, source: Source, command: str, seed: int) -> str:
     """Returns the page as HTML."""
-    best = Part("Recommended", [words(advice)[-1]] if advice.warning else [], json=to_paste(advice))
+    best = Section("Recommended", [words(advice)[-1]] if advice.warning else [], json=to_paste(advice))
     return render(
         title="Which lease settings for this traffic",
         summary="For vLLM's kv_connector_extra_config on prefill and decode engines: " + to_paste(advice),
@@ -50,7 +50,7 @@ def plan_html(advice: Advice, source: Source, command: str, seed: int) -> str:
         parts=[
             best,
             *map(partial(_part, advice), advice.steps, tables(advice)),
-            Part("How it was chosen", words(advice)),
+            Section("How it was chosen", words(advice)),
         ],
         settings=[
             ("seed", str(seed)),
@@ -91,13 +91,13 @@ def plan_json(advice: Advice, source: Source, command: str, seed: int) -> dict[s
     }
 
 
-def _part(advice: Advice, step: AdviceStep, table: Table) -> Part:
+def _part(advice: Advice, step: AdviceStep, table: Table) -> Section:
     points = [
         (line[0].text, one.calm.traffic.bytes_per_s / _engines(advice), 100 * one.stranded_share)
         for line, one in zip(table.cells, step.tried, strict=True)
     ]
     plot = scatter(points, "lease traffic, bytes a second and engine", "stranded memory, %", step.chosen)
-    return Part(table.title, [], [table], plot)
+    return Section(table.title, [], [table], plot)
 
 
 def _engines(advice: Advice) -> int:

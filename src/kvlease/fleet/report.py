@@ -29,7 +29,7 @@ SIMPLIFIED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Section:
     """A part of the report."""
 
     title: str
@@ -116,9 +116,9 @@ def _cell(text: str, bad: bool) -> Cell:
     return Cell(text, "bad" if bad else "")
 
 
-def _part(of: ScenarioOutcomes) -> Part:
+def _part(of: ScenarioOutcomes) -> Section:
     marked = f"{_came(of)} (ticks at the foot of the plots, where they are few)."
-    return Part(_title(of), [marked], [_table(of)], over_time(of.outcomes))
+    return Section(_title(of), [marked], [_table(of)], over_time(of.outcomes))
 
 
 def _title(of: ScenarioOutcomes) -> str:

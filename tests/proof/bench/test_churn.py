@@ -5,15 +5,15 @@ import pytest
 from kvlease.agent.core import AgentCore
 from kvlease.protocol import Lessor
 from proof.bench.churn import meter as churn_meter
-from proof.bench.churn.books import BATCH, Books, OurBooks
-from proof.bench.churn.engines import PRODUCER, Stranded
+from proof.bench.churn.books import BATCH, ChurnBooks, OurBooks
+from proof.bench.churn.engines import PRODUCER, LeasesStayed
 from proof.bench.churn.memory import over_memory
-from proof.bench.churn.meter import Plan
+from proof.bench.churn.meter import ChurnPlan
 from proof.bench.churn.space import allocations, left_behind, space
 
 
 def test_all_leases_are_claimed_and_over_in_the_end() -> None:
-    books = Books()
+    books = ChurnBooks()
     books.churn(20 * BATCH)
     assert books.producer_agent.report().leases > 0
     books.settle()
@@ -25,17 +25,17 @@ def test_all_leases_are_claimed_and_over_in_the_end() -> None:
 
 
 def test_a_lease_that_is_lost_stops_the_benchmark() -> None:
-    books = Books()
+    books = ChurnBooks()
     books.consumer.step([0xBAD], books.now)
-    with pytest.raises(Stranded, match="1 leases were lost"):
+    with pytest.raises(LeasesStayed, match="1 leases were lost"):
         books.churn(20 * BATCH)
 
 
 def test_leases_that_do_not_end_stop_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    books = Books()
+    books = ChurnBooks()
     books.churn(BATCH)
     monkeypatch.setattr(AgentCore, "untrack", lambda *_: None)
-    with pytest.raises(Stranded, match=f"{BATCH} leases did not end"):
+    with pytest.raises(LeasesStayed, match=f"{BATCH} leases did not end"):
         books.settle()
 
 
@@ -43,7 +43,7 @@ def test_only_calls_and_turns_are_on_the_clock(monkeypatch: pytest.MonkeyPatch) 
     """A reading of the clock takes a second: a step has one span for each engine's calls, and one for the turns."""
     readings = iter(range(1_000_000))
     monkeypatch.setattr("time.thread_time", lambda: float(next(readings)))
-    books = Books()
+    books = ChurnBooks()
     books.step(BATCH)
     assert (books.producer.calls.seconds, books.consumer.calls.seconds, books.agents_s) == (1.0, 1.0, 1.0)
     assert books.spent_s == 3.0
@@ -92,13 +92,13 @@ def test_every_allocation_of_the_protocol_counts_and_none_of_the_benchmark(monke
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> Plan:
+def quick(monkeypatch: pytest.MonkeyPatch) -> ChurnPlan:
     monkeypatch.setattr(churn_meter, "WARM_UP_S", 0.1)
     monkeypatch.setattr(churn_meter, "WINDOW_S", 0.2)
-    return Plan(rate=500.0, busy_s=0.6, idle_s=0.4)
+    return ChurnPlan(rate=500.0, busy_s=0.6, idle_s=0.4)
 
 
-def test_both_sides_are_measured_under_load_and_idle(quick: Plan) -> None:
+def test_both_sides_are_measured_under_load_and_idle(quick: ChurnPlan) -> None:
     producer, consumer = over_memory(quick)
     assert producer.leases == consumer.leases > 0
     assert 0 < producer.claims <= producer.leases
@@ -113,15 +113,15 @@ def test_both_sides_are_measured_under_load_and_idle(quick: Plan) -> None:
         assert not side.own_process
 
 
-def test_leases_that_stay_out_stop_the_run_with_threads(quick: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_that_stay_out_stop_the_run_with_threads(quick: ChurnPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(churn_meter, "DRAIN_S", 0.2)
     monkeypatch.setattr(AgentCore, "untrack", lambda *_: None)
-    with pytest.raises(Stranded, match="not over"):
+    with pytest.raises(LeasesStayed, match="not over"):
         over_memory(quick)
 
 
 def test_tokens_are_those_of_the_producer_that_is_asked() -> None:
-    books = Books()
+    books = ChurnBooks()
     tokens = books.producer.step(3)
     assert len(set(tokens)) == 3
     assert all(0 < token < 1 << 64 for token in tokens)

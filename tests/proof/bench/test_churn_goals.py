@@ -3,7 +3,7 @@
 import pytest
 
 from proof.bench.churn import measure as churn
-from proof.bench.churn.meter import Side, Window
+from proof.bench.churn.meter import MeterWindow, Side
 from proof.bench.churn.space import Space
 from proof.bench.fence import measure as fence
 from proof.bench.fence.consumer import Reads
@@ -14,8 +14,8 @@ from proof.bench.frame.figures import Spread
 def side(agent_us: float, rate: float = 5000.0) -> Side:
     """An agent that takes so long for a lease, an engine that takes 2 µs, and a process that takes 5 µs beside them."""
     leases = int(rate)
-    busy = Window(1.0, leases, leases * 2e-6, leases * agent_us * 1e-6, leases * (agent_us + 7) * 1e-6 + 0.01)
-    idle = Window(1.0, 0, 0.0, 0.005, 0.01)
+    busy = MeterWindow(1.0, leases, leases * 2e-6, leases * agent_us * 1e-6, leases * (agent_us + 7) * 1e-6 + 0.01)
+    idle = MeterWindow(1.0, 0, 0.0, 0.005, 0.01)
     return Side([busy] * 3, [idle], leases=3 * leases, claims=0, grown_kib=8, own_process=True)
 
 

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from proof.bench.engines.client import Block, Seen, Traffic, answers
+from proof.bench.engines.client import AnswerSeen, Block, ClientTraffic, answers
 from proof.bench.engines.figures import (
     AGAIN,
     MEASURES,
     OURS,
     STOCK,
-    Sample,
     Turn,
+    TurnSample,
     answers_in_words,
     by_start,
     curves,
@@ -25,16 +25,16 @@ from proof.bench.engines.figures import (
 from proof.realengines.engine import EngineError
 
 THROUGHPUT, FIRST_TOKEN = MEASURES[0], MEASURES[1]
-SHORT = Traffic("short", 256, 32, clients=8, requests=40)
+SHORT = ClientTraffic("short", 256, 32, clients=8, requests=40)
 SAME = {STOCK: 0, AGAIN: 0, OURS: 0}
-LONG = Traffic("long", 2500, 16, clients=4, requests=12)
+LONG = ClientTraffic("long", 2500, 16, clients=4, requests=12)
 
 
-def sample(throughput: float, first_token_ms: float = 100.0) -> Sample:
-    return Sample(throughput, first_token_ms, token_ms=10.0, producer_ms=50.0, decoder_ms=50.0)
+def sample(throughput: float, first_token_ms: float = 100.0) -> TurnSample:
+    return TurnSample(throughput, first_token_ms, token_ms=10.0, producer_ms=50.0, decoder_ms=50.0)
 
 
-def turns(ours: list[float], first_token_ms: float = 100.0, traffic: Traffic = SHORT) -> list[Turn]:
+def turns(ours: list[float], first_token_ms: float = 100.0, traffic: ClientTraffic = SHORT) -> list[Turn]:
     """Turns with engines of their own. kvlease answers `ours` requests a second, one number a turn, stock always 10."""
     return [
         Turn(start, traffic, {STOCK: sample(10), AGAIN: sample(10), OURS: sample(o, first_token_ms)}, SAME)
@@ -111,11 +111,11 @@ def test_answers_that_are_not_stocks_are_told() -> None:
     assert "Of 80 answers, 0 of stock again's, 6 of kvlease's were not the same" in answers_in_words(wrong)
 
 
-def seen(ids: list[list[int]], prompt: str = "p") -> Seen:
+def seen(ids: list[list[int]], prompt: str = "p") -> AnswerSeen:
     """A stream with these tokens in its events, which is cut into pieces anywhere."""
     events = [f"data: {json.dumps({'choices': [{'token_ids': some}]})}\n\n".encode() for some in ids]
     stream = b"".join(events) + b"data: [DONE]\n\n"
-    return Seen(prompt, began=1.0, first=1.5, last=2.5, pieces=[stream[:20], stream[20:]])
+    return AnswerSeen(prompt, began=1.0, first=1.5, last=2.5, pieces=[stream[:20], stream[20:]])
 
 
 def test_times_of_a_request() -> None:
@@ -140,6 +140,6 @@ def test_answers_are_read_from_the_stream() -> None:
 def test_a_short_answer_and_an_error_in_the_stream_are_not_measured() -> None:
     with pytest.raises(EngineError, match="2 tokens and not 3"):
         answers(Block(1.0, [seen([[1, 2]])]), 3)
-    failed = Seen("p", 0.0, pieces=[b'data: {"error": {"message": "gone"}}\n\n'])
+    failed = AnswerSeen("p", 0.0, pieces=[b'data: {"error": {"message": "gone"}}\n\n'])
     with pytest.raises(EngineError, match="gone"):
         answers(Block(1.0, [failed]), 3)

@@ -4,16 +4,16 @@ import pytest
 
 from kvlease.protocol.messages import Ack, Renew
 from proof.bench.core import interval, renewal
-from proof.bench.core.leased import CONFIG, Consumer, Producer
-from proof.bench.frame.figures import Row, Spread
+from proof.bench.core.leased import CONFIG, LeasedConsumer, LeasedProducer
+from proof.bench.frame.figures import FigureRow, Spread
 from proof.bench.frame.growth import growth_curves, growth_goals
-from proof.bench.frame.pairs import Timing, alone
+from proof.bench.frame.pairs import Repeats, alone
 
-AMOUNT = Timing(pairs=3, block_s=0.0002, budget_s=1.0, least_pairs=3)
+AMOUNT = Repeats(pairs=3, block_s=0.0002, budget_s=1.0, least_pairs=3)
 
 
 def test_a_producer_has_its_leases_claimed_and_answers_each_renewal() -> None:
-    producer = Producer(2_000)
+    producer = LeasedProducer(2_000)
     assert producer.core.report().leases == 2_000
     assert producer.core.report().lessor["claims"] == 2_000
     before = producer.core.report().lessor["renewals"]
@@ -25,7 +25,7 @@ def test_a_producer_has_its_leases_claimed_and_answers_each_renewal() -> None:
 
 
 def test_a_consumer_holds_its_leases_and_renews_once_an_interval() -> None:
-    consumer = Consumer(2_000)
+    consumer = LeasedConsumer(2_000)
     assert consumer.core.report().producers == 1
     for acknowledged in consumer.acknowledgements(3):
         consumer.core.progress()
@@ -54,9 +54,9 @@ def test_a_call_in_which_no_renewal_is_due_is_found_out(monkeypatch: pytest.Monk
         alone("sent", sends, AMOUNT)
 
 
-def rows(*medians: float) -> dict[int, Row]:
+def rows(*medians: float) -> dict[int, FigureRow]:
     return {
-        leases: Row(f"{leases}", "µs", Spread.of([median]), Spread.of([median * 9]))
+        leases: FigureRow(f"{leases}", "µs", Spread.of([median]), Spread.of([median * 9]))
         for leases, median in zip((10, 1_000, 10_000, 100_000), medians, strict=True)
     }
 

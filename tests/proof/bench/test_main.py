@@ -9,14 +9,14 @@ from proof.bench.frame import child, one
 from proof.bench.frame.child import Ended, run_child
 from proof.bench.frame.document import Document, read
 from proof.bench.frame.errors import CannotRun
-from proof.bench.frame.figures import Effort, Goal, Result, Row, Spread
+from proof.bench.frame.figures import Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.progress import said, say
 from proof.bench.frame.registry import BENCHMARKS, Benchmark, load
 from proof.cli.main import main
 
 
 def found(name: str, met: bool | None) -> Document:
-    result = Result(name, "a title", (Row("a row", "µs", Spread.of([1.0])),), (Goal("a goal", "a figure", met),))
+    result = Result(name, "a title", (FigureRow("a row", "µs", Spread.of([1.0])),), (Goal("a goal", "a figure", met),))
     return Document.of(result, effort=Effort.SHORT, at="2026-01-02T03:04:05", took_s=1.0, commit="abc", machine={})
 
 

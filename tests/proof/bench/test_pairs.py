@@ -7,9 +7,9 @@ import pytest
 
 from proof.bench.frame import pairs
 from proof.bench.frame.figures import Effort, Spread
-from proof.bench.frame.pairs import Timing, Work, alone, compare, paired, rounds, timing
+from proof.bench.frame.pairs import Repeats, Work, alone, compare, paired, rounds, timing
 
-AMOUNT = Timing(pairs=6, block_s=0.01, budget_s=1000.0, least_pairs=2)
+AMOUNT = Repeats(pairs=6, block_s=0.01, budget_s=1000.0, least_pairs=2)
 
 
 class FakeTime:
@@ -70,7 +70,7 @@ def test_a_block_is_as_long_as_the_clock_needs(time: FakeTime) -> None:
 
 
 def test_the_budget_ends_it_but_not_before_there_are_enough_pairs(time: FakeTime) -> None:
-    tight = Timing(pairs=1000, block_s=0.01, budget_s=1.0, least_pairs=3)
+    tight = Repeats(pairs=1000, block_s=0.01, budget_s=1.0, least_pairs=3)
     assert compare("a call", Work(time.call("o", 5.0)), Work(time.call("s", 5.0)), tight).ratio.count == 3  # type: ignore[union-attr]
     assert alone("a call", Work(time.call("o", 0.1)), tight).ours.count in (10, 11)  # type: ignore[union-attr]
 
@@ -86,7 +86,7 @@ def test_what_is_laid_ready_is_off_the_clock_and_for_every_call(time: FakeTime) 
         ready.pop()
         time.now += 0.001
 
-    row = alone("a call", Work(call, prepare), Timing(pairs=5, block_s=0.01, budget_s=10_000.0, least_pairs=5))
+    row = alone("a call", Work(call, prepare), Repeats(pairs=5, block_s=0.01, budget_s=10_000.0, least_pairs=5))
     assert row.ours is not None
     assert row.ours.most == pytest.approx(1000)
     assert ready == []

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from proof.bench.reality.scene import Bounds, Scene, Seen, Speed, apart, median, seen, simulate
+from proof.bench.reality.scene import CrashScene, CrashSeen, Speed, Tolerance, apart, median, seen, simulate
 
-SCENE = Scene()
+SCENE = CrashScene()
 SPEED = Speed(prefill_s=0.1, answer_s=1.2)
-REAL = Seen(answered=20, block_s=1000.0, left=160, free_after_s=1.5)
+REAL = CrashSeen(answered=20, block_s=1000.0, left=160, free_after_s=1.5)
 
 
 def test_a_run_is_read_off_its_samples() -> None:
     samples = [(0.0, 0), (1.0, 16), (3.0, 32), (4.5, 16), (5.0, 0), (6.0, 0)]
-    assert seen(samples, answered=[2.0, 3.5, 4.4], killed_at=4.0) == Seen(2, 2 * 16 + 32.0, 32, 1.0)
+    assert seen(samples, answered=[2.0, 3.5, 4.4], killed_at=4.0) == CrashSeen(2, 2 * 16 + 32.0, 32, 1.0)
 
 
 def test_a_run_that_never_gets_free_is_refused() -> None:
@@ -24,21 +24,21 @@ def test_a_run_that_never_gets_free_is_refused() -> None:
 @pytest.mark.parametrize(
     ("simulated", "far"),
     [
-        (Seen(17, 1200.0, 192, 2.9), []),
-        (Seen(15, 1000.0, 160, 1.5), ["answered"]),
-        (Seen(20, 600.0, 160, 1.5), ["block_s"]),
-        (Seen(20, 1000.0, 80, 1.5), ["left"]),
-        (Seen(20, 1000.0, 160, 6.0), ["free_after_s"]),
+        (CrashSeen(17, 1200.0, 192, 2.9), []),
+        (CrashSeen(15, 1000.0, 160, 1.5), ["answered"]),
+        (CrashSeen(20, 600.0, 160, 1.5), ["block_s"]),
+        (CrashSeen(20, 1000.0, 80, 1.5), ["left"]),
+        (CrashSeen(20, 1000.0, 160, 6.0), ["free_after_s"]),
     ],
 )
-def test_what_is_farther_apart_than_the_bounds_is_named(simulated: Seen, far: list[str]) -> None:
-    assert apart(REAL, simulated, Bounds()) == far
+def test_what_is_farther_apart_than_the_bounds_is_named(simulated: CrashSeen, far: list[str]) -> None:
+    assert apart(REAL, simulated, Tolerance()) == far
 
 
 def test_medians_are_of_each_figure() -> None:
     """A crash that was played while the machine was quick weighs no more than the others."""
-    quick, slow = Seen(26, 500.0, 64, 1.0), Seen(19, 1300.0, 176, 9.0)
-    assert median([quick, REAL, slow]) == Seen(20, 1000.0, 160, 1.5)
+    quick, slow = CrashSeen(26, 500.0, 64, 1.0), CrashSeen(19, 1300.0, 176, 9.0)
+    assert median([quick, REAL, slow]) == CrashSeen(20, 1000.0, 160, 1.5)
 
 
 def test_the_simulated_scene_has_a_queue_when_d_is_killed() -> None:

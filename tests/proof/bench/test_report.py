@@ -8,7 +8,7 @@ from rich.console import Console
 from kvlease.console.files import write
 from proof.bench.frame.document import Document, read, read_all
 from proof.bench.frame.errors import CannotRun
-from proof.bench.frame.figures import Curves, Effort, Goal, Result, Row, Spread
+from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.machine import describe, gpu, processor
 from proof.bench.frame.plots import draw
 from proof.bench.frame.report import figures_table, goals_table, notes_list, page, ratio_text, spread_text
@@ -17,7 +17,10 @@ SPREAD = Spread.of([1.0, 2.0, 3.0, 4.0, 10.0])
 RESULT = Result(
     name="renewal",
     title="a renewal",
-    rows=(Row("10 leases", "µs", SPREAD, Spread.of([540.0]), Spread.of([1 / 540])), Row("alone", "B", Spread.of([33]))),
+    rows=(
+        FigureRow("10 leases", "µs", SPREAD, Spread.of([540.0]), Spread.of([1 / 540])),
+        FigureRow("alone", "B", Spread.of([33])),
+    ),
     goals=(Goal("under 10 µs", "3 µs", True), Goal("flat", "12 times", False), Goal("on a GPU", "none is here", None)),
     curves=(
         Curves(

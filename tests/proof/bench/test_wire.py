@@ -10,7 +10,7 @@ from proof.bench.wire import header as wire_header
 from proof.bench.wire import measure as wire
 from proof.bench.wire import stock as wire_stock
 from proof.bench.wire.measure import Case, Load, goals, stock_load
-from proof.bench.wire.ours import Play, Traffic, flowing, kind_of, opening, waiting
+from proof.bench.wire.ours import Play, WireTraffic, flowing, kind_of, opening, waiting
 from proof.bench.wire.stock import Sent
 
 # 4 B are magic and version; then come the array, its tag, a small seq, two empty lists, a small session.
@@ -68,7 +68,7 @@ def test_kinds_tell_renewals_from_changes() -> None:
     assert kind_of(encode(Renew(1, [5], []))) == "Renew with changes"
     assert kind_of(encode(Renew(1, [], [5]))) == "Renew with changes"
     assert kind_of(encode(Ack(1, []))) == "Ack"
-    traffic = Traffic()
+    traffic = WireTraffic()
     traffic.count(encode(Probe()))
     traffic.count(encode(Ack(1, [])))
     assert (traffic.messages, traffic.bytes) == (2, PROBE_B + ACK_B)
@@ -76,7 +76,7 @@ def test_kinds_tell_renewals_from_changes() -> None:
 
 def test_a_lease_that_is_lost_meanwhile_spoils_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """The benchmark fails where leases are lost: traffic that does not keep them would be too cheap."""
-    monkeypatch.setattr("proof.bench.core.leased.Agent.turn", lambda *_: None)
+    monkeypatch.setattr("proof.bench.core.leased.HandledAgent.turn", lambda *_: None)
     with pytest.raises(AssertionError, match="0 leases at the producer, 3 wanted"):
         waiting(3, terms=1)
 

@@ -10,8 +10,8 @@ import pytest
 from proof.chaos import faults
 from proof.chaos.faults import KEPT_NAME, befall
 from proof.chaos.scene import Scene
-from proof.chaos.schedule import Fault, FaultKind, Way, draw_schedule
-from proof.chaos.traffic import Traffic
+from proof.chaos.schedule import ChaosFault, FaultKind, Way, draw_schedule
+from proof.chaos.traffic import ChaosTraffic
 
 DRAWN = draw_schedule(1, requests=4, faults=1).rounds[0].fault
 FAULT = replace(DRAWN, decoder=1, lasts_s=0.01, loss=0.05, takes_clients=False)
@@ -59,7 +59,7 @@ def done_by(kind: FaultKind, **drawn: Any) -> list[str]:
     scene = StandIn()
     traffic = Fills(done=scene.done)
     fault = replace(FAULT, kind=kind, **drawn)
-    asyncio.run(befall(cast(Scene, scene), cast(Traffic, traffic), fault))
+    asyncio.run(befall(cast(Scene, scene), cast(ChaosTraffic, traffic), fault))
     return scene.done
 
 
@@ -104,10 +104,10 @@ def test_p_starts_again_with_another_term_and_maybe_under_its_name(keeps_name: b
 )
 def test_whoever_interrupts_a_fault_leaves_it_undone(kind: FaultKind, undone: str) -> None:
     scene = StandIn()
-    fault: Fault = replace(FAULT, kind=kind, lasts_s=60.0)
+    fault: ChaosFault = replace(FAULT, kind=kind, lasts_s=60.0)
 
     async def interrupt() -> None:
-        under_way = asyncio.create_task(befall(cast(Scene, scene), cast(Traffic, Fills(done=scene.done)), fault))
+        under_way = asyncio.create_task(befall(cast(Scene, scene), cast(ChaosTraffic, Fills(done=scene.done)), fault))
         while not scene.done:
             await asyncio.sleep(0.001)
         under_way.cancel()

@@ -14,7 +14,7 @@ from kvlease.console.progress import Story
 from proof.chaos.outcome import RequestOutcome
 from proof.chaos.scene import Scene
 from proof.chaos.schedule import Client, Request
-from proof.chaos.traffic import Traffic
+from proof.chaos.traffic import ChaosTraffic
 from proof.realengines.engine import Engine
 from proof.realengines.spec import EngineSpec, Role
 
@@ -50,7 +50,7 @@ class Engines:
 def play(
     tmp_path: Path,
     answer: Answering,
-    scene: Callable[[Traffic], Coroutine[Any, Any, list[RequestOutcome]]],
+    scene: Callable[[ChaosTraffic], Coroutine[Any, Any, list[RequestOutcome]]],
 ) -> tuple[list[RequestOutcome], list[str]]:
     """Returns what clients got, and which engines they asked, after P has told the right answers."""
 
@@ -62,7 +62,7 @@ def play(
         async with httpx.AsyncClient(transport=httpx.MockTransport(engines)) as client:
             decoders = [engine("d1", "kv_consumer"), engine("d2", "kv_consumer")]
             story = Story(Console(quiet=True))
-            traffic = Traffic(Scene(engine("p", "kv_producer"), decoders, None, client, story), PROMPTS)
+            traffic = ChaosTraffic(Scene(engine("p", "kv_producer"), decoders, None, client, story), PROMPTS)
             await traffic.learn_right_answers()
             engines.asked.clear()
             engines.answer = answer
@@ -76,7 +76,7 @@ def ask(client: Client, *, decoder: int = 0, delay_s: float = 0.0, fresh: bool =
 
 
 def one(tmp_path: Path, answer: Answering, request: Request) -> tuple[RequestOutcome, list[str]]:
-    async def scene(traffic: Traffic) -> list[RequestOutcome]:
+    async def scene(traffic: ChaosTraffic) -> list[RequestOutcome]:
         return [await traffic.send(request)]
 
     outcomes, asked = play(tmp_path, answer, scene)
@@ -204,7 +204,7 @@ def test_all_who_have_begun_can_abort_at_once(tmp_path: Path) -> None:
         await asyncio.sleep(0.2)
         return await healthy(engine, body)
 
-    async def scene(traffic: Traffic) -> list[RequestOutcome]:
+    async def scene(traffic: ChaosTraffic) -> list[RequestOutcome]:
         begun, later = traffic.send(ask("plain")), traffic.send(ask("plain"), after_s=0.1)
         await asyncio.sleep(0.02)
         assert traffic.abort_all() == 1

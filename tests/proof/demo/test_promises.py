@@ -4,19 +4,19 @@ from typing import Any
 
 import pytest
 
-from proof.demo.outcome import SCENARIOS, Counts, Outcome, ScenarioName, Tally
-from proof.demo.promises import PROMISES, Verdict, judge
+from proof.demo.outcome import SCENARIOS, ActOutcome, Answers, Counts, ScenarioName
+from proof.demo.promises import PROMISES, Judgement, judge
 from proof.realengines.spec import Connector
 
-ALL_RIGHT = Tally(right=6, wrong=0, failed=0, statuses={200: 6})
-ALL_WRONG = Tally(right=0, wrong=6, failed=0, statuses={200: 6})
+ALL_RIGHT = Answers(right=6, wrong=0, failed=0, statuses={200: 6})
+ALL_WRONG = Answers(right=0, wrong=6, failed=0, statuses={200: 6})
 
 
-def outcome(scenario: ScenarioName, connector: Connector = "kvlease", **figures: Any) -> Outcome:
-    return Outcome(scenario, connector, 6.0, **figures)
+def outcome(scenario: ScenarioName, connector: Connector = "kvlease", **figures: Any) -> ActOutcome:
+    return ActOutcome(scenario, connector, 6.0, **figures)
 
 
-def good(scenario: ScenarioName) -> Outcome:
+def good(scenario: ScenarioName) -> ActOutcome:
     return outcome(
         scenario,
         answers=ALL_RIGHT,
@@ -25,7 +25,7 @@ def good(scenario: ScenarioName) -> Outcome:
     )
 
 
-def broken(*outcomes: Outcome) -> list[str]:
+def broken(*outcomes: ActOutcome) -> list[str]:
     return [verdict.promise.figure for verdict in judge(outcomes) if verdict.kept is False]
 
 
@@ -38,8 +38,8 @@ def test_nothing_is_broken_when_everything_is_right() -> None:
 
 
 @pytest.mark.parametrize("scenario", ["stall", "long-step", "queue"])
-@pytest.mark.parametrize("answers", [ALL_WRONG, Tally(right=5, wrong=0, failed=1, statuses={200: 5, 500: 1})])
-def test_one_wrong_or_failed_answer_breaks_a_promise(scenario: ScenarioName, answers: Tally) -> None:
+@pytest.mark.parametrize("answers", [ALL_WRONG, Answers(right=5, wrong=0, failed=1, statuses={200: 5, 500: 1})])
+def test_one_wrong_or_failed_answer_breaks_a_promise(scenario: ScenarioName, answers: Answers) -> None:
     assert len(broken(outcome(scenario, answers=answers, counts=Counts()))) == 1
 
 
@@ -75,5 +75,5 @@ def test_scenarios_that_were_not_played_are_not_judged() -> None:
 def test_both_crash_figures_of_stock_are_its_only_one() -> None:
     stock = outcome("crash", "stock", freed_after_s={"stock": 24.8})
     verdicts = judge([stock, good("crash")])
-    assert verdicts == [Verdict(p, stock, good("crash")) for p in PROMISES if p.scenario == "crash"]
+    assert verdicts == [Judgement(p, stock, good("crash")) for p in PROMISES if p.scenario == "crash"]
     assert [verdict.promise.measure(stock) for verdict in verdicts] == [24.8, 24.8]

@@ -9,33 +9,33 @@ from rich.console import Console
 
 from kvlease.console.files import write
 from kvlease.console.origin import ENGINE, commit, versions
-from proof.demo.outcome import Counts, Event, HeldSeries, Outcome, Tally
+from proof.demo.outcome import ActOutcome, Answers, Counts, Event, HeldSeries
 from proof.demo.plot import draw
 from proof.demo.promises import judge
 from proof.demo.report import document, sentences, table
 
 CURVE = [(-5.0, 0), (-1.0, 300), (0.0, 300), (5.9, 0)]
-STOCK = Outcome(
+STOCK = ActOutcome(
     "stall",
     "stock",
     6.0,
-    answers=Tally(right=0, wrong=6, failed=0, statuses={200: 6}),
+    answers=Answers(right=0, wrong=6, failed=0, statuses={200: 6}),
     counts=Counts(leases_lost=6),
     held=[HeldSeries("stock", CURVE)],
     events=[Event(0.0, "D stopped"), Event(7.2, "D goes on", decides=True)],
 )
-LEASED = Outcome(
+LEASED = ActOutcome(
     "stall",
     "kvlease",
     6.0,
-    answers=Tally(right=6, wrong=0, failed=0, statuses={200: 6}),
+    answers=Answers(right=6, wrong=0, failed=0, statuses={200: 6}),
     counts=Counts(6, {"revoked": 6}, {"expired": 6}),
     held=[HeldSeries("kvlease", CURVE)],
 )
-CRASH = Outcome("crash", "stock", 30.0, freed_after_s={"stock": 24.81}, held=[HeldSeries("stock", CURVE)])
+CRASH = ActOutcome("crash", "stock", 30.0, freed_after_s={"stock": 24.81}, held=[HeldSeries("stock", CURVE)])
 
 
-def shown(*outcomes: Outcome) -> str:
+def shown(*outcomes: ActOutcome) -> str:
     console = Console(file=StringIO(), width=160)
     console.print(table(judge(outcomes)))
     assert isinstance(console.file, StringIO)
@@ -51,7 +51,7 @@ def test_the_table_shows_stock_beside_kvlease_and_whether_the_promise_was_kept()
 
 
 def test_a_broken_promise_is_plain_to_see() -> None:
-    wrong = Outcome("stall", "kvlease", 6.0, answers=STOCK.answers)
+    wrong = ActOutcome("stall", "kvlease", 6.0, answers=STOCK.answers)
     assert "BROKEN" in shown(wrong)
 
 
@@ -85,7 +85,7 @@ def test_the_file_holds_every_figure_and_the_versions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("outcomes", [[STOCK], [STOCK, LEASED, CRASH]])
-def test_the_plot_is_a_png(outcomes: list[Outcome], tmp_path: Path) -> None:
+def test_the_plot_is_a_png(outcomes: list[ActOutcome], tmp_path: Path) -> None:
     path = tmp_path / "new" / "demo.png"
     draw(outcomes, path)
     assert path.read_bytes().startswith(b"\x89PNG")

@@ -10,11 +10,11 @@ import pytest
 from kvlease.logs import silenced
 from proof.explore.canonical import form
 from proof.explore.scale import Bounds
-from proof.explore.world import World
+from proof.explore.world import ExploredWorld
 from proof.promises.safety import Violation
 from tests.proof.explore.walks import careless, roam, unshared, walk_beside
 
-BOUNDS = Bounds(beats=3, faults=3, sizes=(2, 2))
+BOUNDS = Bounds(ticks=3, faults=3, sizes=(2, 2))
 ROAMED, WALKS, STEPS = 1000, 6, 40
 
 
@@ -59,13 +59,13 @@ def test_an_object_whose_fields_cannot_be_seen_is_an_error() -> None:
 
 
 def test_a_copy_of_a_part_is_the_same_part() -> None:
-    world = World(BOUNDS)
+    world = ExploredWorld(BOUNDS)
     state, parts = world.start(), 0
     while actions := world.actions(state):
         state = world.after(state, actions[0])
         for number in (state.books, state.agent, state.engine, *state.consumers):
             if number:
-                part = world.cells.part(number)
+                part = world.parts.part(number)
                 assert form(pickle.loads(pickle.dumps(part))) == form(part)
                 parts += 1
     assert parts > 50
@@ -73,7 +73,7 @@ def test_a_copy_of_a_part_is_the_same_part() -> None:
 
 def test_parts_with_one_form_do_the_same() -> None:
     """Two worlds go the same way over many walks: one takes parts of one form for one part, the other never does."""
-    shared = World(BOUNDS)
+    shared = ExploredWorld(BOUNDS)
     roam(shared, ROAMED)
     for seed in range(WALKS):
         for one, other in walk_beside(shared, unshared(BOUNDS), seed, STEPS):
@@ -86,7 +86,7 @@ def test_parts_with_one_form_do_the_same() -> None:
     [("Wire", "reachable", "producer_suspects"), ("Task", "aborted", "abort"), ("Lessee", "_seq", "lose")],
 )
 def test_a_field_that_is_left_out_shows(owner: str, left_out: str, fault: str) -> None:
-    bounds = Bounds(beats=2, faults=1, sizes=(1,), kinds=(fault,))
+    bounds = Bounds(ticks=2, faults=1, sizes=(1,), kinds=(fault,))
     assert goes_astray(bounds, owner, left_out), f"nobody noticed that {owner}.{left_out} does not count"
 
 

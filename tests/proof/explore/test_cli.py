@@ -9,12 +9,12 @@ from proof.cli.main import main
 
 
 def test_a_world_is_explored_and_its_figures_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["explore", "tiny", "--beats", "0", "--out", str(tmp_path)]) == 0
+    assert main(["explore", "tiny", "--ticks", "0", "--out", str(tmp_path)]) == 0
     assert "explored completely" in capsys.readouterr().out
     (result,) = json.loads((tmp_path / "explore.json").read_text())
     assert result["complete"]
     assert result["states"] > 30
-    assert result["bounds"]["beats"] == 0
+    assert result["bounds"]["ticks"] == 0
 
 
 def test_a_broken_promise_is_told_and_can_be_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_without_rich_it_says_what_is_missing(
 
 
 def test_what_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    for wrong in (["nowhere"], ["tiny", "--kinds", "flood"], ["tiny", "--beats", "-1"]):
+    for wrong in (["nowhere"], ["tiny", "--kinds", "flood"], ["tiny", "--ticks", "-1"]):
         with pytest.raises(SystemExit) as refused:
             main(["explore", *wrong])
         assert refused.value.code == 2

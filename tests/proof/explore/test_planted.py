@@ -9,18 +9,18 @@ from proof.explore.scale import Bounds
 from proof.explore.search import Limits, Search
 from proof.planted import PLANTED
 
-REUSED_SLOT = Bounds(beats=2, faults=1, sizes=(1, 1), slots=1, kinds=("abort_prefill",))
+REUSED_SLOT = Bounds(ticks=2, faults=1, sizes=(1, 1), slots=1, kinds=("abort_prefill",))
 """A world in which a slot is used again too early. Steps do not overlap here: the words that a step orders to be
 cleared are cleared when the next step begins, but a word of a prefill that was aborted between two steps is not."""
 
 
-def one_lease(*faults: str, beats: int = 2) -> Bounds:
-    return Bounds(beats=beats, faults=1 if faults else 0, sizes=(1,), kinds=faults)
+def one_lease(*faults: str, ticks: int = 2) -> Bounds:
+    return Bounds(ticks=ticks, faults=1 if faults else 0, sizes=(1,), kinds=faults)
 
 
 FOUND = {
     # The bug's name: a world in which it shows, the promise that breaks, the number of actions before it breaks.
-    "no_fence": (Bounds(beats=2, faults=0, sizes=(2,)), "S1", 6),
+    "no_fence": (Bounds(ticks=2, faults=0, sizes=(2,)), "S1", 6),
     "fence_cleared_after_free": (one_lease(), "S3", 1),
     "armed_after_prefill": (one_lease(), "S2", 2),
     "slot_reused_early": (REUSED_SLOT, "S3", 3),
@@ -35,15 +35,15 @@ FOUND = {
     "ends_kept_from_the_lessor": (one_lease(), "L3", 1),
     "grant_without_a_term": (one_lease(), "L1", 1),
     "stale_seq_applied": (one_lease("hold"), "L2", 7),
-    "used_before_the_verdict": (Bounds(beats=2, faults=0, sizes=(2,)), "S1", 6),
+    "used_before_the_verdict": (Bounds(ticks=2, faults=0, sizes=(2,)), "S1", 6),
     "fence_read_before_data": (one_lease(), "L2", 9),
-    "restart_of_the_producer_unnoticed": (one_lease("restart", beats=1), "R20", 4),
-    "no_max_age": (one_lease(beats=1), "R25", 3),
-    "second_consumer_refused": (one_lease("hand_again", beats=1), "R20", 4),
-    "no_prompt_check": (Bounds(beats=1, faults=1, sizes=(1, 1), kinds=("mix_up",)), "S5", 5),
+    "restart_of_the_producer_unnoticed": (one_lease("restart", ticks=1), "R20", 4),
+    "no_max_age": (one_lease(ticks=1), "R25", 3),
+    "second_consumer_refused": (one_lease("hand_again", ticks=1), "R20", 4),
+    "no_prompt_check": (Bounds(ticks=1, faults=1, sizes=(1, 1), kinds=("mix_up",)), "S5", 5),
     "ack_of_any_seq_settles": (one_lease("lose", "hold"), "S4", 11),
-    "head_only_reaper": (Bounds(beats=1, faults=0, sizes=(1, 1)), "L1", 10),
-    "held_from_the_answer_on": (one_lease("freeze", beats=3), "L2", 13),
+    "head_only_reaper": (Bounds(ticks=1, faults=0, sizes=(1, 1)), "L1", 10),
+    "held_from_the_answer_on": (one_lease("freeze", ticks=3), "L2", 13),
 }
 
 

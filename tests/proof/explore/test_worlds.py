@@ -9,14 +9,14 @@ from kvlease.fence.table import FenceTable
 from kvlease.logs import silenced
 from proof.explore import actions
 from proof.explore.canonical import form
-from proof.explore.moment import CONSUMERS, Moment
+from proof.explore.draft import CONSUMERS, DraftState
 from proof.explore.scale import Bounds
 from proof.explore.search import Limits, Search, way
 from proof.explore.state import State
-from proof.explore.world import World
+from proof.explore.world import ExploredWorld
 from proof.explore.worlds import SETS, WORLDS
 
-SMALL = Bounds(beats=1, faults=0, sizes=(2,))
+SMALL = Bounds(ticks=1, faults=0, sizes=(2,))
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +48,12 @@ def test_an_exploration_that_is_cut_off_says_so() -> None:
 @pytest.mark.parametrize("name", SETS["short"])
 def test_a_world_keeps_every_promise(name: str) -> None:
     world = WORLDS[name]
-    found = Search(world.bounds, settle_every=world.settle_every).run()
+    found = Search(world.bounds, liveness_every=world.liveness_every).run()
     assert found.violation is None, found.way
     assert found.complete
 
 
-def all_states(world: World) -> list[State]:
+def all_states(world: ExploredWorld) -> list[State]:
     seen = [world.start()]
     known = set(seen)
     for state in seen:
@@ -64,23 +64,23 @@ def all_states(world: World) -> list[State]:
     return seen
 
 
-def at_rest(world: World, state: State) -> tuple[object, ...] | None:
+def at_rest(world: ExploredWorld, state: State) -> tuple[object, ...] | None:
     """The observable parts of a state in which no step and no read is half done; None for other states."""
-    moment = world.moment(state)
-    step = world.lenses.stepping(state.engine)
-    requests = [world.lenses.requests(engine) for engine in state.consumers[1::2]]
+    draft = world.draft(state)
+    step = world.views.stepping(state.engine)
+    requests = [world.views.requests(engine) for engine in state.consumers[1::2]]
     if step.next or any(r.begun or r.stage == "fencing" for those in requests for r in those):
         return None
-    agents = [form(world.cells.part(number)) for number in (state.agent, *state.consumers[::2])]
-    causes = tuple(world.lenses.settled(state.books).causes.items())
-    return (state.beat, moment.outside, tuple(moment.flying), step, *agents, *requests, causes)
+    agents = [form(world.parts.part(number)) for number in (state.agent, *state.consumers[::2])]
+    causes = tuple(world.views.settled(state.books).causes.items())
+    return (state.tick, draft.outside, tuple(draft.flying), step, *agents, *requests, causes)
 
 
 @pytest.mark.sim
 def test_fine_steps_lead_to_the_same_states_at_rest() -> None:
     found = []
     for fine in (False, True):
-        world = World(Bounds(beats=1, faults=0, sizes=(2,), fine=fine))
+        world = ExploredWorld(Bounds(ticks=1, faults=0, sizes=(2,), fine=fine))
         states = all_states(world)
         found.append((len(states), {rest for state in states if (rest := at_rest(world, state))}))
     (few, together), (many, apart) = found
@@ -88,42 +88,42 @@ def test_fine_steps_lead_to_the_same_states_at_rest() -> None:
     assert together == apart
 
 
-def nameless(world: World, state: State) -> tuple[object, ...]:
+def nameless(world: ExploredWorld, state: State) -> tuple[object, ...]:
     """The observable parts of a state, without saying which consumer is which."""
-    moment = world.moment(state)
-    held = world.lenses.granted(state.agent)
+    draft = world.draft(state)
+    held = world.views.granted(state.agent)
     consumers = sorted(
         (
-            d in moment.outside.dead,
-            world.lenses.requests(moment.consumers[2 * d + 1]) if moment.consumers[2 * d + 1] else (),
+            d in draft.outside.dead,
+            world.views.requests(draft.consumers[2 * d + 1]) if draft.consumers[2 * d + 1] else (),
             sorted(claims for consumer, _, claims in held.sessions if consumer == CONSUMERS[d]),
-            sum(item.to == CONSUMERS[d] for item in moment.flying),
+            sum(item.to == CONSUMERS[d] for item in draft.flying),
         )
         for d in range(world.bounds.consumers)
     )
-    return state.beat, str(consumers), held.live, world.lenses.stepping(state.engine), moment.outside.faults
+    return state.tick, str(consumers), held.live, world.views.stepping(state.engine), draft.outside.faults
 
 
 @pytest.mark.sim
 def test_consumers_are_alike_but_for_their_names() -> None:
-    bounds = Bounds(beats=1, faults=1, sizes=(1,), kinds=("crash",))
-    told_apart = World(bounds)
-    with patch.object(actions, "_told_apart", lambda moment: moment.living):
+    bounds = Bounds(ticks=1, faults=1, sizes=(1,), kinds=("crash",))
+    told_apart = ExploredWorld(bounds)
+    with patch.object(actions, "_told_apart", lambda draft: draft.living):
         everything = {nameless(told_apart, state) for state in all_states(told_apart)}
-    reduced = World(bounds)
+    reduced = ExploredWorld(bounds)
     states = all_states(reduced)
     assert {nameless(reduced, state) for state in states} == everything
 
 
 def test_the_same_way_leads_to_the_same_place() -> None:
-    world, other = World(SMALL), World(SMALL)
+    world, other = ExploredWorld(SMALL), ExploredWorld(SMALL)
     numbers = [0] * 8
     assert way(world, numbers) == way(other, numbers)
 
 
 def test_words_of_the_world_are_kept_by_the_rules_of_the_product() -> None:
-    world = World(SMALL)
-    engine = world.cells.part(world.start().engine)
+    world = ExploredWorld(SMALL)
+    engine = world.parts.part(world.start().engine)
     tables = [worker.table for worker in engine.workers]
     assert all(isinstance(table, FenceTable) for table in tables)
     tables[0].arm(0, 7)
@@ -132,7 +132,7 @@ def test_words_of_the_world_are_kept_by_the_rules_of_the_product() -> None:
 
 
 def test_a_moment_is_made_into_the_state_that_it_was_made_from() -> None:
-    world = World(SMALL)
+    world = ExploredWorld(SMALL)
     for state in all_states(world):
-        moment: Moment = world.moment(state)
-        assert moment.state() == state
+        draft: DraftState = world.draft(state)
+        assert draft.state() == state

@@ -5,14 +5,14 @@ import random
 from collections.abc import Iterator, Mapping
 
 from proof.explore.canonical import form
-from proof.explore.cell import Cells
+from proof.explore.parts import Parts
 from proof.explore.scale import Bounds
 from proof.explore.state import State
 from proof.explore.words import in_words
-from proof.explore.world import World
+from proof.explore.world import ExploredWorld
 
 
-class UnsharedCells(Cells):
+class UnsharedCells(Parts):
     """Cells that never take two parts for one: each part is kept as its inputs made it."""
 
     def add(self, part: object) -> int:
@@ -20,7 +20,7 @@ class UnsharedCells(Cells):
         return len(self._pickles) - 1
 
 
-class CarelessCells(Cells):
+class CarelessCells(Parts):
     """Cells that take two parts for one although a field differs. `left_out`: the ignored fields of each class."""
 
     left_out: Mapping[str, frozenset[str]]
@@ -33,24 +33,24 @@ class CarelessCells(Cells):
         return self._numbers[key]
 
 
-def careless(bounds: Bounds, owner: str, left_out: str) -> World:
+def careless(bounds: Bounds, owner: str, left_out: str) -> ExploredWorld:
     """A world that does not look at one field of one class."""
-    world = World(bounds)
-    cells = CarelessCells()
-    cells.left_out = {owner: frozenset({left_out})}
-    world.cells.__class__ = CarelessCells
-    world.cells.__dict__.update(cells.__dict__)
+    world = ExploredWorld(bounds)
+    parts = CarelessCells()
+    parts.left_out = {owner: frozenset({left_out})}
+    world.parts.__class__ = CarelessCells
+    world.parts.__dict__.update(parts.__dict__)
     return world
 
 
-def unshared(bounds: Bounds) -> World:
+def unshared(bounds: Bounds) -> ExploredWorld:
     """A world that never recognises a part that it has seen before."""
-    world = World(bounds)
-    world.cells.__class__ = UnsharedCells
+    world = ExploredWorld(bounds)
+    world.parts.__class__ = UnsharedCells
     return world
 
 
-def roam(world: World, states: int) -> None:
+def roam(world: ExploredWorld, states: int) -> None:
     """Visits the first `states` states, breadth first, so that the world has seen the parts that many ways lead to."""
     seen = [world.start()]
     known = set(seen)
@@ -63,16 +63,16 @@ def roam(world: World, states: int) -> None:
             return
 
 
-def forms(world: World, state: State) -> list[bytes]:
+def forms(world: ExploredWorld, state: State) -> list[bytes]:
     """The normal form of every part."""
     numbers = (state.books, state.agent, state.engine, *state.consumers)
-    return [form(world.cells.part(number)) for number in numbers if number]
+    return [form(world.parts.part(number)) for number in numbers if number]
 
 
-def everything(world: World, state: State) -> tuple[object, ...]:
+def everything(world: ExploredWorld, state: State) -> tuple[object, ...]:
     """All that a state says, without the numbers of its parts, which mean nothing in another world."""
     return (
-        state.beat,
+        state.tick,
         world.tables.outside[state.outside],
         world.tables.flying[state.flying],
         *forms(world, state),
@@ -80,7 +80,7 @@ def everything(world: World, state: State) -> tuple[object, ...]:
     )
 
 
-def walk_beside(shared: World, alone: World, seed: int, steps: int) -> Iterator[tuple[object, object]]:
+def walk_beside(shared: ExploredWorld, alone: ExploredWorld, seed: int, steps: int) -> Iterator[tuple[object, object]]:
     """Takes the same random walk in two worlds, and yields both states after each action."""
     chance = random.Random(seed)
     one, other = shared.start(), alone.start()

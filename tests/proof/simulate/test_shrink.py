@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from proof.promises.safety import Violation
-from proof.simulate.plan import Fault, FaultKind, Plan, UserRequest, draw_plan
-from proof.simulate.run import Outcome
+from proof.simulate.plan import FaultKind, Plan, PlannedFault, UserRequest, draw_plan
+from proof.simulate.run import RunOutcome
 from proof.simulate.shrink import shrink
 
 
@@ -16,13 +16,13 @@ def plan_of(faults: int, requests: int) -> Plan:
     return replace(
         draw_plan(0),
         requests=tuple(UserRequest(float(i), "p0", ("d0",), 1) for i in range(requests)),
-        faults=tuple(Fault(FaultKind.LOSS, float(i), 1.0, "p0", "d0", 0.5) for i in range(faults)),
+        faults=tuple(PlannedFault(FaultKind.LOSS, float(i), 1.0, "p0", "d0", 0.5) for i in range(faults)),
     )
 
 
-def outcome(rule: str | None) -> Outcome:
+def outcome(rule: str | None) -> RunOutcome:
     violation = None if rule is None else Violation(rule, "made up")
-    return Outcome(7, violation, 0, 0.0, "", Counter(), ())
+    return RunOutcome(7, violation, 0, 0.0, "", Counter(), ())
 
 
 class Game:
@@ -32,7 +32,7 @@ class Game:
         self.plays = 0
         self._fails = fails
 
-    def __call__(self, plan: Plan) -> Outcome:
+    def __call__(self, plan: Plan) -> RunOutcome:
         self.plays += 1
         assert plan.kept_faults is not None
         assert plan.kept_requests is not None

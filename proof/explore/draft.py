@@ -5,11 +5,11 @@ from typing import Any
 
 from kvlease.protocol import LeaseCard, WorkerFence
 from kvlease.protocol.messages import VERSION
-from proof.explore.cell import NOBODY, Cells
 from proof.explore.consumer import ENDPOINT
-from proof.explore.lenses import Lenses
-from proof.explore.scale import BEAT_S, START_S
-from proof.explore.state import Item, Outside, State, Table
+from proof.explore.parts import NOBODY, Parts
+from proof.explore.scale import START_S, TICK_S
+from proof.explore.state import Item, Numbering, Outside, State
+from proof.explore.views import Views
 
 PRODUCER = -1
 """The producer, where consumers are named by their numbers."""
@@ -23,16 +23,16 @@ class Tables:
     """The tables of what the numbers in a `State` stand for, but for parts."""
 
     def __init__(self) -> None:
-        self.outside = Table()
-        self.flying = Table()
+        self.outside = Numbering()
+        self.flying = Numbering()
 
 
-class Moment:
+class DraftState:
     """A state that can be changed: it is made from a `State`, and makes one again."""
 
-    def __init__(self, state: State, cells: Cells, lenses: Lenses, tables: Tables) -> None:
-        self._cells, self._lenses, self._tables = cells, lenses, tables
-        self.beat = state.beat
+    def __init__(self, state: State, parts: Parts, views: Views, tables: Tables) -> None:
+        self._parts, self._views, self._tables = parts, views, tables
+        self.tick = state.tick
         self.outside: Outside = tables.outside[state.outside]
         self.flying: list[Item] = list(tables.flying[state.flying])
         self.books, self.agent, self.engine = state.books, state.agent, state.engine
@@ -42,7 +42,7 @@ class Moment:
 
     def state(self) -> State:
         return State(
-            self.beat,
+            self.tick,
             self._tables.outside.number(self.outside),
             self._tables.flying.number(tuple(sorted(self.flying))),
             self.books,
@@ -53,7 +53,7 @@ class Moment:
 
     @property
     def now(self) -> float:
-        return START_S + self.beat * BEAT_S
+        return START_S + self.tick * TICK_S
 
     # -- who there is --------------------------------------------------------------------------------------------
 
@@ -100,7 +100,7 @@ class Moment:
         """Let an agent take a turn; what it sends and asks for is on its way then."""
         if self.agent_of(who) == NOBODY:
             return
-        number, (sent, asked, revoked, lost) = self._cells.run(
+        number, (sent, asked, revoked, lost) = self._parts.run(
             self.agent_of(who), self.now, (name, self.gone(who), *arguments)
         )
         own = self.incarnation if who == PRODUCER else CONSUMERS[who]
@@ -115,13 +115,13 @@ class Moment:
             self.note(("revoked", effect.token, effect.cause) for effect in revoked)
         else:
             self.consumers[2 * who] = number
-            sessions = self._lenses.stated(number)
-            self.books, _ = self._cells.run(self.books, 0.0, ("look", CONSUMERS[who], sessions))
+            sessions = self._views.stated(number)
+            self.books, _ = self._parts.run(self.books, 0.0, ("look", CONSUMERS[who], sessions))
             self.lost += [(who, holder) for holder in lost]
 
     def take(self, who: int) -> tuple[Any, ...]:
         """Take what the agent has for its engine: (revoked, lost)."""
-        number, taken = self._cells.run(self.agent_of(who), self.now, ("take",))
+        number, taken = self._parts.run(self.agent_of(who), self.now, ("take",))
         if who == PRODUCER:
             self.agent = number
         else:
@@ -130,7 +130,7 @@ class Moment:
 
     def tell_producer(self, name: str, *arguments: Any) -> Any:
         """Give the producer's engine an input; returns what it offers."""
-        self.engine, (facts, said, offer) = self._cells.run(self.engine, self.now, (name, *arguments))
+        self.engine, (facts, said, offer) = self._parts.run(self.engine, self.now, (name, *arguments))
         self.note(facts)
         if said:
             self.tell_agent(PRODUCER, "turn", *said)
@@ -138,11 +138,11 @@ class Moment:
 
     def tell_consumer(self, d: int, name: str, *arguments: Any) -> None:
         """Give a consumer's engine an input."""
-        asking = self._lenses.asking(self.consumers[2 * d + 1])
-        self.consumers[2 * d + 1], (facts, said) = self._cells.run(
+        asking = self._views.asking(self.consumers[2 * d + 1])
+        self.consumers[2 * d + 1], (facts, said) = self._parts.run(
             self.consumers[2 * d + 1], self.now, (name, *arguments)
         )
-        new = self._lenses.asking(self.consumers[2 * d + 1]) - asking + (name == "card")
+        new = self._views.asking(self.consumers[2 * d + 1]) - asking + (name == "card")
         self.flying += [Item("fences", d, 0, b"")] * new
         self.note(facts)
         if said:
@@ -151,7 +151,7 @@ class Moment:
     def note(self, facts: Any) -> None:
         facts = tuple(facts)
         if facts:
-            self.books, _ = self._cells.run(self.books, 0.0, ("note", facts))
+            self.books, _ = self._parts.run(self.books, 0.0, ("note", facts))
 
     def drop_letters(self, matches: Callable[[Item], bool]) -> None:
         self.flying = [item for item in self.flying if not matches(item)]

@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from kvlease.engine.worker import Part
+from kvlease.engine.worker import StepPart
 from kvlease.fence.words import WORD_BYTES
-from proof.explore.cell import Cells, Lens
 from proof.explore.consumer import ConsumerEngine
+from proof.explore.parts import Parts, View
 from proof.promises.standing import Granted, Stated, granted, stated
 
 
@@ -17,7 +17,7 @@ class Stepping(NamedTuple):
     ordered: bool
     """True where words are to be armed or cleared in the next step."""
     prefill: bool = False
-    next: tuple[Part | None, ...] = ()
+    next: tuple[StepPart | None, ...] = ()
     """The part of the step that each worker carries out next, None after the last; empty where no step is under way."""
     unwritten: tuple[int, ...] = ()
     """Workers that still have to write the prefill's blocks."""
@@ -30,7 +30,7 @@ class Stepping(NamedTuple):
         return bool(self.next) and not any(self.next) and not self.unwritten
 
 
-class Request(NamedTuple):
+class RequestView(NamedTuple):
     """A request of a consumer, as far as actions depend on it."""
 
     holder: str
@@ -42,29 +42,29 @@ class Request(NamedTuple):
     """True once some block is read."""
 
 
-class Lenses:
+class Views:
     """The views of parts; each part is looked at once in each view."""
 
-    def __init__(self, cells: Cells) -> None:
-        self.stepping = Lens(cells, _stepping)
-        self.requests = Lens(cells, _requests)
-        self.fencing = Lens(cells, _fencing)
+    def __init__(self, parts: Parts) -> None:
+        self.stepping = View(parts, _stepping)
+        self.requests = View(parts, _requests)
+        self.fencing = View(parts, _fencing)
         """The requests that the fence reads under way are for, in the order of `WordRead`s."""
-        self.at_once = Lens(cells, _at_once)
+        self.at_once = View(parts, _at_once)
         """The action that a consumer's worker takes without delay, when the steps are not fine (`Actions.eager`)."""
-        self.word_reads: Lens[list[Any]] = Lens(cells, lambda engine: engine.plane.reads)
-        self.tasks: Lens[dict[str, Any]] = Lens(cells, lambda engine: engine.tasks)
-        self.asking: Lens[int] = Lens(cells, lambda engine: len(engine.promises))
+        self.word_reads: View[list[Any]] = View(parts, lambda engine: engine.plane.reads)
+        self.tasks: View[dict[str, Any]] = View(parts, lambda engine: engine.tasks)
+        self.asking: View[int] = View(parts, lambda engine: len(engine.promises))
         """The number of cards that a consumer's worker waits for."""
-        self.contents: Lens[list[list[int]]] = Lens(cells, lambda engine: [w.contents for w in engine.workers])
-        self.tables: Lens[list[Any]] = Lens(cells, lambda engine: [w.table for w in engine.workers])
-        self.revoked: Lens[bool] = Lens(cells, lambda agent: bool(agent.core.snapshot().revoked))
-        self.reachable: Lens[frozenset[int]] = Lens(cells, _reachable)
-        self.stated: Lens[tuple[Stated, ...]] = Lens(cells, lambda agent: stated(agent.core.peer.lessee.snapshot()))
-        self.granted: Lens[Granted] = Lens(cells, lambda agent: granted(agent.core.peer.lessor.snapshot()))
-        self.part: Lens[Any] = Lens(cells, lambda part: part)
+        self.contents: View[list[list[int]]] = View(parts, lambda engine: [w.contents for w in engine.workers])
+        self.tables: View[list[Any]] = View(parts, lambda engine: [w.table for w in engine.workers])
+        self.revoked: View[bool] = View(parts, lambda agent: bool(agent.core.snapshot().revoked))
+        self.reachable: View[frozenset[int]] = View(parts, _reachable)
+        self.stated: View[tuple[Stated, ...]] = View(parts, lambda agent: stated(agent.core.peer.lessee.snapshot()))
+        self.granted: View[Granted] = View(parts, lambda agent: granted(agent.core.peer.lessor.snapshot()))
+        self.part: View[Any] = View(parts, lambda part: part)
         """The part itself; not to be changed."""
-        self.settled: Lens[Any] = Lens(cells, lambda books: books.settled)
+        self.settled: View[Any] = View(parts, lambda books: books.settled)
 
 
 def _stepping(engine: Any) -> Stepping:
@@ -80,11 +80,11 @@ def _stepping(engine: Any) -> Stepping:
     )
 
 
-def _requests(engine: ConsumerEngine) -> tuple[Request, ...]:
+def _requests(engine: ConsumerEngine) -> tuple[RequestView, ...]:
     found = []
     for holder, task in sorted(engine.tasks.items()):
         unread = tuple(worker for worker in engine.workers if task.read[worker] < len(task.blocks))
-        found.append(Request(holder, task.stage, task.aborted, unread, any(task.read)))
+        found.append(RequestView(holder, task.stage, task.aborted, unread, any(task.read)))
     return tuple(found)
 
 

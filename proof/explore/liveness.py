@@ -1,7 +1,7 @@
 """The future of a state when nothing goes wrong any more (L1, L2, L3, R20, R25).
 
 Each question is put to a state by playing on from it without faults, in one fair order: everything that can happen
-within the beat, then the next beat. That order is not all orders; but it begins in every state that is asked about, so
+within the tick, then the next tick. That order is not all orders; but it begins in every state that is asked about, so
 everything that the explored orders have led to is judged.
 """
 
@@ -9,24 +9,24 @@ from collections.abc import Callable
 
 from kvlease.protocol import Cause
 from proof.explore.actions import Action
-from proof.explore.moment import CONSUMERS, PRODUCER
+from proof.explore.draft import CONSUMERS, PRODUCER
 from proof.explore.scale import CONFIG
 from proof.explore.state import State
-from proof.explore.world import World
+from proof.explore.world import ExploredWorld
 from proof.promises.safety import Violation
 from proof.promises.standing import NOT_TOLD, believed
 from proof.promises.structure import lessee_is_empty, lessor_is_empty
 
-PEACE_BEATS = 24
-"""The beats that are played without faults: more than any session lives without a claim, with all its retries."""
+PEACE_TICKS = 24
+"""The ticks that are played without faults: more than any session lives without a claim, with all its retries."""
 ENGINE = frozenset({"load", "read", "fence"})
 """The actions of a consumer's engine."""
 
 
-class Settling:
+class LivenessChecks:
     """Puts the questions to states. `path` is what was played on the way to the last answer."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: ExploredWorld) -> None:
         self.asked = 0
         self.path: list[Action] = []
         self._world = world
@@ -42,50 +42,50 @@ class Settling:
 
     def converges(self, state: State) -> None:
         """Check that nothing is left of anything when the faults stop and requests are read to their end (L3)."""
-        last = state.beat + PEACE_BEATS
-        self._play(("L3",), self._in_peace(state), lambda s: s.beat >= last or self._is_empty(s), lambda _: True)
+        last = state.tick + PEACE_TICKS
+        self._play(("L3",), self._in_peace(state), lambda s: s.tick >= last or self._is_empty(s), lambda _: True)
 
     def is_given_back(self, state: State) -> None:
         """Check that the blocks are free after the last deadline when all consumers vanish now, unseen (L1)."""
-        moment = self._world.moment(self._in_peace(state))
-        for d in moment.living:
-            self._world.let_vanish(moment, d)
+        draft = self._world.draft(self._in_peace(state))
+        for d in draft.living:
+            self._world.let_vanish(draft, d)
         # Nobody uses the offers any more: without them many states lead to one question.
-        moment.change(offers=(), doubted=())
-        deadline = state.beat + round(max(CONFIG.duration_s, CONFIG.extension_s))
-        over = lambda now: now.beat > deadline or self._has_all_back(now)  # noqa: E731
-        self._play(("L1", deadline), moment.state(), over, lambda _: True)
+        draft.change(offers=(), doubted=())
+        deadline = state.tick + round(max(CONFIG.duration_s, CONFIG.extension_s))
+        over = lambda now: now.tick > deadline or self._has_all_back(now)  # noqa: E731
+        self._play(("L1", deadline), draft.state(), over, lambda _: True)
 
     def is_kept(self, state: State) -> None:
         """Check that what consumers hold is kept until its age ends it, while their engines do nothing (L2)."""
-        moment = self._world.moment(state)
-        lenses = self._world.lenses
-        if moment.outside.frozen or moment.outside.restarts:
+        draft = self._world.draft(state)
+        views = self._world.views
+        if draft.outside.frozen or draft.outside.restarts:
             return
         held = {
             token
-            for d in moment.living
-            if d not in moment.outside.doubted
-            and all(session.is_open for session in lenses.stated(moment.consumers[2 * d]))
-            for _, token in believed(lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot(), moment.now)
+            for d in draft.living
+            if d not in draft.outside.doubted
+            and all(session.is_open for session in views.stated(draft.consumers[2 * d]))
+            for _, token in believed(views.part(draft.consumers[2 * d]).core.peer.lessee.snapshot(), draft.now)
         }
         if not held:
             return
-        last = state.beat + 3
+        last = state.tick + 3
 
         def over(now: State) -> bool:
-            causes: dict[int, Cause] = lenses.settled(now.books).causes
+            causes: dict[int, Cause] = views.settled(now.books).causes
             for token in held & causes.keys():
                 if causes[token] not in NOT_TOLD:
                     raise Violation("L2", f"{token:x} was held by a consumer that lives, and ended: {causes[token]}")
-            return now.beat >= last
+            return now.tick >= last
 
         self._play(("L2", last, *sorted(held)), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
 
     def is_told(self, state: State) -> None:
         """Check that age ends all leases (R25) and all consumers hear of it (R20), while their engines do nothing."""
-        last = state.beat + PEACE_BEATS
-        over = lambda now: now.beat > last or (self._has_all_back(now) and self._all_know(now))  # noqa: E731
+        last = state.tick + PEACE_TICKS
+        over = lambda now: now.tick > last or (self._has_all_back(now) and self._all_know(now))  # noqa: E731
         self._play(("R20",), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
 
     # -- how it is played ----------------------------------------------------------------------------------------
@@ -119,16 +119,16 @@ class Settling:
 
     def _all_know(self, state: State) -> bool:
         """Tells whether no living consumer still wants a lease that it does not know to be lost."""
-        lenses, moment = self._world.lenses, self._world.moment(state)
-        return not any(lenses.part(moment.consumers[2 * d]).core.peer.lessee.snapshot().holders for d in moment.living)
+        views, draft = self._world.views, self._world.draft(state)
+        return not any(views.part(draft.consumers[2 * d]).core.peer.lessee.snapshot().holders for d in draft.living)
 
     def _in_peace(self, state: State) -> State:
-        moment = self._world.moment(state)
-        moment.change(faults=0, frozen=(), touched=True)
-        return moment.state()
+        draft = self._world.draft(state)
+        draft.change(faults=0, frozen=(), touched=True)
+        return draft.state()
 
     def _has_all_back(self, state: State) -> bool:
-        engine = self._world.lenses.part(state.engine)
+        engine = self._world.views.part(state.engine)
         return (
             len(engine.free) == self._world.bounds.blocks
             and not engine.side.slots
@@ -144,15 +144,15 @@ class Settling:
         return True
 
     def _check_empty(self, state: State) -> None:
-        lenses, moment = self._world.lenses, self._world.moment(state)
-        if moment.flying or not self._has_all_back(state):
-            raise Violation("L3", f"blocks or slots are not free, or something is on its way: {moment.flying}")
-        for who in (PRODUCER, *moment.living):
-            agent = lenses.part(moment.agent_of(who))
+        views, draft = self._world.views, self._world.draft(state)
+        if draft.flying or not self._has_all_back(state):
+            raise Violation("L3", f"blocks or slots are not free, or something is on its way: {draft.flying}")
+        for who in (PRODUCER, *draft.living):
+            agent = views.part(draft.agent_of(who))
             known = agent.core.snapshot().peer
             lessor_is_empty(known.lessor)
             lessee_is_empty(known.lessee)
             if known.links or agent.wire.reachable:
                 raise Violation("L3", f"{who} keeps links to {sorted(agent.wire.reachable)}")
-            if who != PRODUCER and lenses.tasks(moment.consumers[2 * who + 1]):
+            if who != PRODUCER and views.tasks(draft.consumers[2 * who + 1]):
                 raise Violation("L3", f"{CONSUMERS[who]:x} keeps requests")

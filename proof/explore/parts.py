@@ -23,7 +23,7 @@ NOBODY = 0
 Input = tuple[Any, ...]
 
 
-class Cells:
+class Parts:
     """All parts that were ever seen, by number, and what they do.
 
     Attributes: `computed` counts what was worked out, `looked_up` what was asked.
@@ -88,16 +88,16 @@ class Cells:
         return rest
 
 
-class Lens(Generic[T]):
+class View(Generic[T]):
     """A view of parts: what `look` sees in a part, looked at once for each."""
 
-    def __init__(self, cells: Cells, look: Callable[[Any], T]) -> None:
-        self._cells, self._look = cells, look
+    def __init__(self, parts: Parts, look: Callable[[Any], T]) -> None:
+        self._parts, self._look = parts, look
         self._seen: dict[int, T] = {}
 
     def __call__(self, number: int) -> T:
         try:
             return self._seen[number]
         except KeyError:
-            seen = self._seen[number] = self._look(self._cells.part(number))
+            seen = self._seen[number] = self._look(self._parts.part(number))
             return seen
