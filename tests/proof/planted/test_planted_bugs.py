@@ -14,7 +14,7 @@ from proof.simulate.run import run
 from proof.simulate.shrink import shrink
 
 HUNTED = {name: bug.within_runs for name, bug in PLANTED.items() if bug.within_runs is not None}
-RELIABILITY = Path(__file__).parents[3] / "docs" / "reliability.md"
+PAGE = Path(__file__).parents[3] / "docs" / "proofs" / "planted.md"
 
 
 @pytest.fixture(scope="module")
@@ -62,9 +62,9 @@ def test_nothing_is_planted_afterwards() -> None:
 
 
 def test_the_manual_has_every_one_of_them_and_no_other() -> None:
-    text = RELIABILITY.read_text()
+    text = PAGE.read_text()
     for name, bug in PLANTED.items():
         row = next((line for line in text.splitlines() if line.startswith(f"| `{name}`")), None)
-        assert row is not None, f"docs/reliability.md has no row for {name}"
+        assert row is not None, f"docs/proofs/planted.md has no row for {name}"
         assert (str(bug.within_runs) if bug.within_runs is not None else "explorer") in row
         assert ", ".join(sorted(bug.rules)) in row
