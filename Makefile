@@ -17,7 +17,7 @@ JUDGED := $(or $(VLLM),$(MINORS))
 .PHONY: help demo bench chaos explore test check docs format planted simulate fuzz-bytes engine matrix frameworks contract upstream site clean
 
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/python -m proof demo $(DEMO)
