@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,7 +46,8 @@ def links(text: str) -> Iterator[Link]:
                 yield Link(str(child.attrs["src"]), child.content)
 
 
-def anchors(text: str) -> set[str]:
+@cache
+def anchors(text: str) -> frozenset[str]:
     """The anchors of a page's headings, as GitHub and `make site` make them."""
     seen: Counter[str] = Counter()
     found = set()
@@ -56,7 +58,7 @@ def anchors(text: str) -> set[str]:
             # Two headings that are alike would get different anchors in the two places.
             found.add(f"{anchor} again" if seen[anchor] else anchor)
             seen[anchor] += 1
-    return found
+    return frozenset(found)
 
 
 def fault_of(link: Link, page: Path) -> str | None:

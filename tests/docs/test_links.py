@@ -1,12 +1,12 @@
 """R16: whoever follows a link in the documentation, or a page that the code names, arrives."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from docs.made.pages import DOCS, ROOT
-from docs.site import outside, redirected
 from tests.docs.pages import PAGES, RESULTS, Link, anchors, fault_of, links
 
 NAMED = re.compile(r"\bdocs/[\w./-]*\w|\b(?:[\w-]+/)*[\w-]+\.md\b")
@@ -34,7 +34,8 @@ def test_a_page_can_be_reached_from_the_first_one(page: Path) -> None:
     assert page in reached(ROOT / "README.md") | {ROOT / "CHANGELOG.md"}, "no page links to it"
 
 
-def reached(first: Path) -> set[Path]:
+@cache
+def reached(first: Path) -> frozenset[Path]:
     """The pages that whoever begins with this one can come to."""
     known, new = {first}, [first]
     while new:
@@ -43,7 +44,7 @@ def reached(first: Path) -> set[Path]:
         fresh = {path for path in there if path.suffix == ".md" and path.is_file()} - known
         known |= fresh
         new += fresh
-    return known
+    return frozenset(known)
 
 
 @pytest.mark.parametrize("folder", CODE)
@@ -58,11 +59,6 @@ def exists(named: str) -> bool:
     if DECISION.fullmatch(named):
         return any(ROOT.glob(f"{named}-*.md"))
     return (ROOT / named).exists()
-
-
-def test_every_page_is_in_the_sites_list() -> None:
-    listed = set(re.findall(r"^ +- ([\w/.-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE))
-    assert listed == {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
 
 
 # -- that they can fail -----------------------------------------------------------------------------------------------
@@ -111,19 +107,3 @@ def test_a_page_that_is_not_there_is_found() -> None:
         False,
         False,
     ]
-
-
-# -- what the site makes of links that leave docs/ --------------------------------------------------------------------
-
-FIGURES = "proof/bench/results/cpu/figures.md"
-
-
-def test_in_the_site_a_link_out_of_docs_leads_to_a_copy_and_the_copys_back() -> None:
-    page, text = (
-        "contribute/performance.md",
-        f"[f](../../{FIGURES}#x) [d](../decisions/README.md) [w](https://a.b/../c)",
-    )
-    assert outside(text, page) == {FIGURES}
-    assert redirected(text, page) == f"[f](../beside/{FIGURES}#x) [d](../decisions/README.md) [w](https://a.b/../c)"
-    back = redirected("[p](../../../../docs/contribute/performance.md)", f"beside/{FIGURES}")
-    assert back == "[p](../../../../../contribute/performance.md)"
