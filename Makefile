@@ -76,8 +76,9 @@ upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out 
 docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code
 	$(BIN)/python -m docs.made
 
+# Without --quiet, which would have it count no warnings.
 site: $(VENV)/.site ## the docs as a site, in out/site, to be read from the disk (seconds)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "out/site/index.html"
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
