@@ -104,7 +104,7 @@ $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
 	@touch $@
 
 $(VENV)/.site: requirements/site.txt requirements/scripts.py | $(VENV)/.dev
-	@echo "== mkdocs and its scripts for make site (seconds, 40 MB)"
+	@echo "== mkdocs and its scripts for make site (half a minute, 140 MB)"
 	$(PIP) -r requirements/site.txt
 	$(BIN)/python requirements/scripts.py $(VENV)/scripts
 	@touch $@
