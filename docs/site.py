@@ -1,4 +1,4 @@
-"""What `make site` does beside turning pages into HTML, as a hook of mkdocs.
+"""The hook of mkdocs that `make site` needs beside turning pages into HTML.
 
 A link that leaves `docs/` is good where the repository is read; in the site it leads to a copy of the file. And scripts
 that a page would load from elsewhere are put beside the pages.
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 SCRIPTS = Path(sys.prefix) / "scripts"
-"""Where the Makefile has `requirements/scripts.py` put them."""
+"""The folder into which the Makefile has `requirements/scripts.py` put them."""
 WORKER = "https://unpkg.com/iframe-worker/shim"
-"""What the plugin `offline` has every page load."""
+"""The script that the plugin `offline` has every page load."""
 OUTSIDE = re.compile(r"(?<=\]\()((?:\.\./)+[\w./-]+)(?=[)#])")
 """The target of a link that leads upwards."""
 BESIDE = "beside"

@@ -17,7 +17,7 @@ class Script(NamedTuple):
 
     url: str
     sha256: str
-    """The package's, in hex digits."""
+    """The SHA-256 of the package, in hex digits."""
     member: str
     """The script's path in it."""
 
@@ -34,7 +34,7 @@ SCRIPTS = {
         "package/shim/index.js",
     ),
 }
-"""The diagrams', and what lets the search run where pages are read from a disk."""
+"""The script that draws the diagrams, and the one that lets the search run where pages are read from a disk."""
 
 
 def main(folder: Path) -> None:

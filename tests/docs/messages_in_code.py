@@ -1,4 +1,4 @@
-"""What the product can say to an operator, found in its source: log lines, and errors that it raises."""
+"""The log lines and errors by which the product speaks to an operator, found in its source."""
 
 import ast
 from collections.abc import Iterator

@@ -62,7 +62,7 @@ def anchors(text: str) -> frozenset[str]:
 
 
 def fault_of(link: Link, page: Path) -> str | None:
-    """What is wrong with a link in a page; None where it leads to something that is there."""
+    """Returns the fault of a link in a page; None where it leads to something that is there."""
     path, _, anchor = link.target.partition("#")
     there = (page.parent / path).resolve() if path else page
     if path.startswith("/") or not there.is_relative_to(ROOT):

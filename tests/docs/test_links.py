@@ -49,7 +49,7 @@ def reached(first: Path) -> frozenset[Path]:
 
 @pytest.mark.parametrize("folder", CODE)
 def test_a_page_that_the_code_names_is_there(folder: str) -> None:
-    """In docstrings, comments, log lines and errors alike: by its path from the root, or a decision by its number."""
+    """Docstrings, comments, log lines and errors name a page by its path from the root, or a decision by its number."""
     named = [(path, name) for path in sorted((ROOT / folder).rglob("*.py")) for name in NAMED.findall(path.read_text())]
     assert [(label(path), name) for path, name in named if not exists(name)] == []
 

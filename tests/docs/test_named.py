@@ -20,7 +20,7 @@ SPAN = re.compile(r"`([^`\n]+)`")
 BLOCK = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.py")
 PLACES = ("", "src", "src/kvlease", "proof", "docs")
-"""Where a path begins. A file's bare name stands beside its folder's, and may be in any."""
+"""The folders in which a path may begin. A file's bare name stands beside its folder's, and may be in any."""
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 

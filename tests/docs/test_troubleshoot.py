@@ -20,7 +20,7 @@ OTHERS = {
     "module … has no attribute …; connectors here are …",
     "the fence's words are little-endian; this machine is not",
 }
-"""On the page, and not among those that are found: errors of Python's own kinds."""
+"""Messages on the page that are not among those that are found: errors of Python's own kinds."""
 
 
 PASSED_ON = {"kvlease: …", "in …, …"}
