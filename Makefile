@@ -14,10 +14,10 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check docs format planted simulate fuzz-bytes engine matrix frameworks contract upstream clean
+.PHONY: help demo bench chaos explore test check docs format planted simulate fuzz-bytes engine matrix frameworks contract upstream site clean
 
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/python -m proof demo $(DEMO)
@@ -76,6 +76,11 @@ upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out 
 docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code
 	$(BIN)/python -m docs.made
 
+# Without --quiet, which would have it count no warnings.
+site: $(VENV)/.site ## the docs as a site, in out/site, to be read from the disk (seconds)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "out/site/index.html"
+
 format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
@@ -96,6 +101,12 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
 	@echo "== atheris for make fuzz-bytes (seconds, 35 MB)"
 	$(PIP) -r requirements/fuzz.txt
+	@touch $@
+
+$(VENV)/.site: requirements/site.txt requirements/scripts.py | $(VENV)/.dev
+	@echo "== mkdocs and its scripts for make site (half a minute, 140 MB)"
+	$(PIP) -r requirements/site.txt
+	$(BIN)/python requirements/scripts.py $(VENV)/scripts
 	@touch $@
 
 $(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev

@@ -10,22 +10,20 @@ Parts = Mapping[str, Callable[[], Iterator[str]]]
 """The parts of a page: the name of each, and the function that yields its lines."""
 BEGIN, END = "<!-- {}: from the code, by `make docs` -->\n", "<!-- end of {} -->\n"
 
+DOCS = ROOT / "docs"
 PAGES: Mapping[Path, Parts] = {
-    ROOT / "README.md": {"settings": settings.in_short},
-    ROOT / "docs" / "guide.md": {
-        "settings": settings.settings,
-        "metrics": metrics.metrics,
-        "values": metrics.values,
-    },
-    ROOT / "docs" / "protocol.md": {
+    DOCS / "operate" / "configure.md": {"settings": settings.settings},
+    DOCS / "operate" / "observe.md": {"metrics": metrics.metrics, "values": metrics.values},
+    DOCS / "protocol" / "messages.md": {"messages": messages.messages, "fields": messages.fields},
+    DOCS / "protocol" / "transport.md": {"card": messages.card},
+    DOCS / "protocol" / "reference.md": {"reference": reference.reference},
+    DOCS / "protocol" / "states.md": {
         "lease": states.lease,
         "consumer": states.consumer,
         "producer": states.producer,
-        "deadlines": deadlines.deadlines,
-        "messages": messages.messages,
-        "fields": messages.fields,
-        "card": messages.card,
-        "reference": reference.reference,
+    },
+    DOCS / "protocol" / "deadlines.md": {"deadlines": deadlines.deadlines},
+    DOCS / "protocol" / "constants.md": {
         "timing": constants.timing,
         "wire": constants.wire,
         "kept": constants.kept,

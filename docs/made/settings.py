@@ -15,11 +15,6 @@ def settings() -> Iterator[str]:
     return table(("key", "default", "allowed", "meaning", "requirement"), _rows())
 
 
-def in_short() -> Iterator[str]:
-    """Every setting in short, as the README has it."""
-    return table(("key", "default", "meaning"), ((key, default, said) for key, default, _, said, _ in _rows()))
-
-
 def _rows() -> Iterator[tuple[str, str, str, str, str]]:
     said = documented(LeaseConfig)
     for setting in SECONDS:

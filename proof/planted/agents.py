@@ -15,7 +15,7 @@ class _NoError(Exception):
     """An error that nobody raises."""
 
 
-@planted("R26", within_runs=300, stands_for="protocol.md, Deadlines; Lifeguard: a slow detector suspects others")
+@planted("R26", within_runs=300, stands_for="protocol, deadlines; Lifeguard: a slow detector suspects others")
 def pause_held_against_consumers() -> Iterator[Replacement]:
     """A producer that stood still counts its pause, and ends what is over before it reads what has arrived."""
     # Either alone does no harm: what has arrived extends the sessions after a pause that counts, and a pause that is

@@ -24,7 +24,7 @@ def no_fence() -> Iterator[Replacement]:
     yield LeasedReads, "verify", verify
 
 
-@planted("S1", within_runs=150, stands_for="TensorRT-LLM: a timeout that races a transfer; protocol.md, The fence, 3")
+@planted("S1", within_runs=150, stands_for="TensorRT-LLM: a timeout that races a transfer; protocol, the fence, 3")
 def fence_read_before_data() -> Iterator[Replacement]:
     """The fence is read as soon as the data is asked for, and not after it has come."""
 
@@ -50,7 +50,7 @@ def fence_read_before_data() -> Iterator[Replacement]:
     yield LeasedReads, "verify", verify
 
 
-@planted("S1", "error", within_runs=10, stands_for="protocol.md, The fence, 3: only then is the load reported as done")
+@planted("S1", "error", within_runs=10, stands_for="protocol, the fence, 3: only then is the load reported as done")
 def used_before_the_verdict() -> Iterator[Replacement]:
     """A request goes on while its fence is still being read."""
 
@@ -95,7 +95,7 @@ def card_asked_for_without_end() -> Iterator[Replacement]:
     yield KnownFences, "admit", admit
 
 
-@planted("S2", "S3", within_runs=10, stands_for="protocol.md, The fence, 2; MoRIIO: a live read sees reused blocks")
+@planted("S2", "S3", within_runs=10, stands_for="protocol, the fence, 2; MoRIIO: a live read sees reused blocks")
 def fence_cleared_after_free() -> Iterator[Replacement]:
     """A worker lets the blocks go and clears the word in its next step."""
     original = honest(ArmedWords, "arm")
@@ -117,7 +117,7 @@ def fence_cleared_after_free() -> Iterator[Replacement]:
     yield ArmedWords, "arm", arm
 
 
-@planted("S3", "error", within_runs=100, stands_for="protocol.md, The fence, 4; vllm 56104: ranks that are not alike")
+@planted("S3", "error", within_runs=100, stands_for="protocol, the fence, 4; vllm 56104: ranks that are not alike")
 def one_worker_clears_for_all() -> Iterator[Replacement]:
     """The first worker that reports a word as clear speaks for the others."""
 
@@ -153,7 +153,7 @@ def armed_after_prefill() -> Iterator[Replacement]:
     yield ProducerSide, "take_orders", take_orders
 
 
-@planted("S3", "error", within_runs=50, stands_for="protocol.md, The fence, 4: a slot rests until all have cleared it")
+@planted("S3", "error", within_runs=50, stands_for="protocol, the fence, 4: a slot rests until all have cleared it")
 def slot_reused_early() -> Iterator[Replacement]:
     """A slot is given out again as soon as its clearing is ordered."""
     honest_order, honest_retire = honest(FenceSlots, "order_clear"), honest(FenceSlots, "_retire")

@@ -119,9 +119,7 @@ def no_probe() -> Iterator[Replacement]:
     yield Lessor, "_send", send
 
 
-@planted(
-    "L1", "L2", within_runs=1000, stands_for="protocol.md, Deadlines: a Hello within the grace restores the session"
-)
+@planted("L1", "L2", within_runs=1000, stands_for="protocol, deadlines: a Hello within the grace restores the session")
 def dead_once_dead_for_ever() -> Iterator[Replacement]:
     """A consumer that was reported dead by mistake stays dead, whatever it says."""
     original = honest(Lessor, "_open")

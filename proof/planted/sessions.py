@@ -31,7 +31,7 @@ def stale_seq_applied() -> Iterator[Replacement]:
     yield Lessor, "receive", receive
 
 
-@planted("L2", "S4", within_runs=150, stands_for="protocol.md, Messages: deltas are repeated until acknowledged")
+@planted("L2", "S4", within_runs=150, stands_for="protocol, renewing: deltas are repeated until acknowledged")
 def no_retransmission() -> Iterator[Replacement]:
     """A consumer says once what changed; further copies of a renewal carry nothing."""
     original = honest(Lessee, "_renew")
@@ -47,7 +47,7 @@ def no_retransmission() -> Iterator[Replacement]:
     yield Lessee, "_renew", renew
 
 
-@planted("L2", within_runs=None, stands_for="protocol.md, Messages: repeated until acknowledged")
+@planted("L2", within_runs=None, stands_for="protocol, renewing: repeated until acknowledged")
 def ack_of_any_seq_settles() -> Iterator[Replacement]:
     """An Ack of an earlier window is taken for that of this one."""
     original = honest(Lessee, "_on_ack")

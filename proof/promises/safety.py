@@ -1,4 +1,4 @@
-"""The safety promises S1 to S3 and S5 (docs/protocol.md), judged by facts, not by what the code under test believes.
+"""The safety promises S1 to S3 and S5 (docs/protocol/index.md), judged by facts, not by what tested code believes.
 
 Whoever plays a world, the simulator or the explorer, tells `Safety` what happens to slots, words, blocks and data as it
 happens. It keeps its own books, and raises `Violation` with the fact that must not be.

@@ -120,7 +120,7 @@ def test_a_change_is_found_and_named(small: Path, tmp_path: Path, name: str, old
 
 
 def test_the_page_says_what_to_do_with_each_kind_of_line() -> None:
-    page = (Path(__file__).parents[2] / "docs/development.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/contribute/vllm-versions.md").read_text()
     for kind in ("missing", "different", "new", "gone", "changed"):
         assert f"| `{kind}` |" in page
 

@@ -17,6 +17,7 @@ from kvlease.protocol.config import KEYS
 from kvlease.protocol.states import ConsumerState, LeaseState, ProducerState
 from kvlease.protocol.tracking import ProducerSession
 from kvlease.vllm.catalogue import COUNTERS, GAUGES, VALUES
+from tests.docs import pages
 
 PARTS = [(page, name) for page, parts in PAGES.items() for name in parts]
 CHANGED = "run `make docs`, and read what it changes"
@@ -92,7 +93,7 @@ def test_whatever_is_refused_or_comes_late_is_explained(metric: str) -> None:
 def by_hand(page: Path) -> str:
     """The text of a page without the parts that are made."""
     text = page.read_text()
-    for name in PAGES[page]:
+    for name in PAGES.get(page, ()):
         head, _, rest = text.partition(BEGIN.format(name))
         text = head + rest.partition(END.format(name))[2]
     return text
@@ -102,7 +103,7 @@ def first_cells(part: Callable[[], Iterator[str]]) -> set[str]:
     return set(re.findall(r"^\| `(\w+)`", "\n".join(part()), re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=label)
+@pytest.mark.parametrize("page", pages.PAGES, ids=label)
 def test_every_setting_and_metric_that_a_page_names_exists(page: Path) -> None:
     text = by_hand(page)
     assert set(re.findall(r"\bkv_lease_\w+", text)) <= set(KEYS)

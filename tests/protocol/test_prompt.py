@@ -10,7 +10,7 @@ IMAGE = Media("a1b2", 1, 3)
 
 
 def test_it_is_what_the_protocol_says_byte_for_byte() -> None:
-    """R35: a test vector fixes the fingerprint for whoever implements the protocol again (docs/protocol.md)."""
+    """R35: a test vector fixes the fingerprint for whoever implements the protocol again (docs/protocol/vectors.md)."""
     assert Fingerprint(5, 0x918D9BF60AF26A20, 0) == PLAIN
     whole = fingerprint(
         IDS,

@@ -13,7 +13,7 @@ class Effort(Enum):
     SHORT = "short"
     """Enough to see that it runs, and the order of magnitude: seconds to two minutes each. For tests."""
     FULL = "full"
-    """The amount that docs/performance.md shows."""
+    """The amount that docs/contribute/performance.md shows."""
 
 
 @dataclass(frozen=True, slots=True)

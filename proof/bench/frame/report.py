@@ -1,4 +1,4 @@
-"""The findings of benchmarks as tables for a console, and as docs/performance.md's Markdown."""
+"""The findings of benchmarks as tables for a console, and as proof/bench/results' Markdown."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,6 +1,6 @@
 """The network as a lease agent needs it.
 
-A peer is known by its incarnation, the random u64 its agent drew when it started (protocol.md, Identity): a restarted
+A peer is known by its incarnation, the random u64 its agent drew when it started (docs/protocol/index.md): a restarted
 engine is another peer, so a transport never confuses the two. Nothing here promises delivery or order; the protocol
 does not need either.
 """

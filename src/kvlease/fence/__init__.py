@@ -1,4 +1,4 @@
-"""The fence, by which a consumer knows without clocks that the blocks it read were still the lease's (protocol.md)."""
+"""The fence, by which a consumer knows without clocks that what it read was the lease's (docs/protocol/fence.md)."""
 
 from kvlease.fence.table import FenceAddress, FenceTable
 from kvlease.fence.verifier import CAPACITY, AgentErrors, FenceVerifier, FenceWord, Verdict

@@ -1,7 +1,7 @@
 """The producer's side of the fence: one word per lease, which says whether the lease still lives.
 
 `word[slot] == token` while the lease lives, 0 otherwise. A consumer that reads the token after its data has arrived
-knows that this worker had freed nothing before (protocol.md, The fence).
+knows that this worker had freed nothing before (docs/protocol/fence.md).
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """The states of a lease and of both ends of a session, and the tables that drive them.
 
 Each table has all that can happen: an event in a state that it does not name is a bug of kvlease, and raises
-`ImpossibleEvent`. The diagrams in docs/protocol.md are made from these tables (`make docs`), as h11 makes its manual's.
+`ImpossibleEvent`. The diagrams in docs/protocol/states.md are made from these tables, as h11 makes its manual's.
 """
 
 import enum

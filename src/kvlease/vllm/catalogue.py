@@ -1,6 +1,6 @@
 """The metrics of kvlease on /metrics: every name, its label, and its meaning (R17, R38).
 
-The tables in docs/guide.md are made from it, by `make docs`.
+The tables in docs/operate/observe.md are made from it, by `make docs`.
 """
 
 COUNTERS: dict[str, tuple[str, str]] = {

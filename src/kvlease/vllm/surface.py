@@ -151,7 +151,7 @@ def check() -> None:
 
         raise UnsupportedEngine(
             f"this is vLLM {vllm.__version__}, and kvlease cannot run with it: {'; '.join(missing)}. Use a version "
-            "that kvlease is tested with (README, Versions)."
+            "that kvlease is tested with (docs/operate/install.md)."
         )
 
 
