@@ -77,9 +77,9 @@ docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code
 	$(BIN)/python -m docs.made
 
 # Without --quiet, which would have it count no warnings.
-site: $(VENV)/.site ## the docs as a site, in out/site, to be read from the disk (seconds)
+site: $(VENV)/.site ## the docs as a site, in out/site (seconds)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	@echo "out/site/index.html"
+	@echo "out/site/index.html; with search: $(BIN)/python -m http.server -d out/site"
 
 format: $(VENV)/.dev ## rewrite the code in the project's format
 	$(BIN)/ruff format $(CODE)
@@ -103,10 +103,9 @@ $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
 	$(PIP) -r requirements/fuzz.txt
 	@touch $@
 
-$(VENV)/.site: requirements/site.txt requirements/scripts.py | $(VENV)/.dev
-	@echo "== mkdocs and its scripts for make site (half a minute, 140 MB)"
+$(VENV)/.site: requirements/site.txt | $(VENV)/.dev
+	@echo "== mkdocs for make site (seconds)"
 	$(PIP) -r requirements/site.txt
-	$(BIN)/python requirements/scripts.py $(VENV)/scripts
 	@touch $@
 
 $(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev

@@ -1,12 +1,10 @@
 """The hook of mkdocs that `make site` needs beside turning pages into HTML.
 
-A link that leaves `docs/` is good where the repository is read; in the site it leads to a copy of the file. And scripts
-that a page would load from elsewhere are put beside the pages.
+A link that leaves `docs/` is good where the repository is read; in the site it leads to a copy of the file.
 """
 
 import posixpath
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +13,6 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-SCRIPTS = Path(sys.prefix) / "scripts"
-"""The folder into which the Makefile has `requirements/scripts.py` put them."""
-WORKER = "https://unpkg.com/iframe-worker/shim"
-"""The script that the plugin `offline` has every page load."""
 OUTSIDE = re.compile(r"(?<=\]\()((?:\.\./)+[\w./-]+)(?=[)#])")
 """The target of a link that leads upwards."""
 BESIDE = "beside"
@@ -26,11 +20,11 @@ BESIDE = "beside"
 
 
 def on_files(files: "Files", config: "MkDocsConfig") -> "Files":
-    """Adds the scripts, and whatever the pages link to outside of `docs/`."""
+    """Adds whatever the pages link to outside of `docs/`."""
     from mkdocs.structure.files import File, InclusionLevel
 
     root = Path(config.docs_dir).parent
-    added = {f"scripts/{path.name}": path for path in SCRIPTS.iterdir()}
+    added: dict[str, Path] = {}
     for page in files.documentation_pages():
         added |= {f"{BESIDE}/{found}": root / found for found in outside(page.content_string, page.src_uri)}
     for uri, path in sorted(added.items()):
@@ -42,18 +36,6 @@ def on_page_markdown(markdown: str, page: "Page", config: "MkDocsConfig", files:
     """Leads links out of `docs/` to the copies, and the copies' own links back."""
     del config, files
     return redirected(markdown, page.file.src_uri)
-
-
-def on_post_template(output: str, template_name: str, config: "MkDocsConfig") -> str:
-    """Has the page for what is not found load its script from here."""
-    del template_name, config
-    return output.replace(WORKER, "scripts/worker.js")
-
-
-def on_post_page(output: str, page: "Page", config: "MkDocsConfig") -> str:
-    """Has a page load its script from here."""
-    del config
-    return output.replace(WORKER, posixpath.relpath("scripts/worker.js", posixpath.dirname(page.file.dest_uri) or "."))
 
 
 def outside(markdown: str, uri: str) -> set[str]:

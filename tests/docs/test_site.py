@@ -1,16 +1,11 @@
-"""R16: the site has every page, leads to what is beside the pages, and runs no script but those that were read."""
+"""R16: the site has every page, and leads to what is beside the pages."""
 
-import hashlib
-import io
 import re
-import tarfile
-import urllib.request
 
 import pytest
 
 from docs.made.pages import DOCS, ROOT
 from docs.site import outside, redirected
-from requirements.scripts import SCRIPTS, Script, fetch
 
 PIN = re.compile(r"^([\w.-]+)==(\S+)$", re.MULTILINE)
 
@@ -32,29 +27,6 @@ def test_in_the_site_a_link_out_of_docs_leads_to_a_copy_and_the_copys_back() -> 
     assert redirected(text, page) == f"[f](../beside/{FIGURES}#x) [d](../decisions/README.md) [w](https://a.b/../c)"
     back = redirected("[p](../../../../docs/contribute/performance.md)", f"beside/{FIGURES}")
     assert back == "[p](../../../../../contribute/performance.md)"
-
-
-def package(member: str, text: bytes) -> bytes:
-    """A package of npm's with one file in it."""
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w:gz") as members:
-        info = tarfile.TarInfo(member)
-        info.size = len(text)
-        members.addfile(info, io.BytesIO(text))
-    return made.getvalue()
-
-
-def test_a_script_that_is_another_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    script = SCRIPTS["worker.js"]
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(package(script.member, b"other")))
-    with pytest.raises(ValueError, match="find out why, and do not use it"):
-        fetch(script)
-
-
-def test_a_script_that_is_the_right_one_is_taken_out_of_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent = package("package/a.js", b"right")
-    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO(sent))
-    assert fetch(Script("https://a.b/c.tgz", hashlib.sha256(sent).hexdigest(), "package/a.js")) == b"right"
 
 
 @pytest.mark.parametrize("other", ["dev.txt", "engine.txt"])

@@ -29,7 +29,7 @@ def test_a_tiny_world_keeps_every_promise() -> None:
     found = Search(WORLDS["tiny"].bounds).run()
     assert found.violation is None
     assert found.complete
-    assert found.settled == found.states > 500
+    assert found.liveness_checks == found.states > 500
     assert found.transitions > found.states
 
 
