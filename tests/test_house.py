@@ -84,6 +84,17 @@ def test_every_room_needs_those_below_it_alone() -> None:
     assert up == []
 
 
+def test_a_class_name_stands_once() -> None:
+    """One name is one concept: nobody has to ask which `Request` is meant."""
+    places: dict[str, list[Path]] = {}
+    for path in [*SRC.rglob("*.py"), *(ROOT / "proof").rglob("*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(path)
+    assert len(places) > 300, "the classes were not found"
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 @pytest.mark.parametrize(
     "back",
     [

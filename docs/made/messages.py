@@ -77,10 +77,10 @@ def _struct(kind: type) -> inspect.StructType:
 
 def _type(field: inspect.Field) -> str:
     left_out = "" if field.required else f"; {msgspec.json.encode(field.default).decode()} where it is left out"
-    return _in_words(field.type) + left_out
+    return _describe(field.type) + left_out
 
 
-def _in_words(described: inspect.Type) -> str:
+def _describe(described: inspect.Type) -> str:
     match described:
         case inspect.IntType(le=int(most)):
             return f"uint, at most {most:,}"
@@ -95,9 +95,9 @@ def _in_words(described: inspect.Type) -> str:
         case inspect.BytesType(max_length=most):
             return f"bin, at most {most:,} bytes"
         case inspect.ListType(item_type=item, max_length=None):
-            return f"array of {_in_words(item)}"
+            return f"array of {_describe(item)}"
         case inspect.ListType(item_type=item, max_length=most):
-            return f"array of {_in_words(item)}, at most {most:,}"
+            return f"array of {_describe(item)}, at most {most:,}"
         case inspect.StructType(cls=kind):
             return kind.__name__
     raise ValueError(f"no words for {described}: say how it looks on the wire")

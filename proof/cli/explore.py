@@ -13,10 +13,10 @@ from kvlease.console.files import write
 from kvlease.logs import silenced
 from proof.explore.actions import FAULTS
 from proof.explore.liveness import LivenessChecks
-from proof.explore.report import as_json, progress_in_words, summary, totals
+from proof.explore.report import as_json, describe_progress, summary, totals
 from proof.explore.scale import Bounds
 from proof.explore.search import Found, Limits, Search
-from proof.explore.words import in_words
+from proof.explore.words import describe
 from proof.explore.world import ExploredWorld
 from proof.explore.worlds import SETS, WORLDS, Chosen
 from proof.planted import PLANTED
@@ -139,7 +139,7 @@ def _explore_one(world: Chosen, limits: Limits, console: "Console") -> Found:
             world.bounds,
             liveness_every=world.liveness_every,
             limits=limits,
-            tell=lambda found: tell(progress_in_words(found)),
+            tell=lambda found: tell(describe_progress(found)),
         )
         return search.run()
 
@@ -156,12 +156,12 @@ def _replay(bounds: Bounds, numbers: tuple[int, ...], console: "Console") -> Exi
                     f"--replay: action {count} cannot be number {number}: {len(actions)} can happen by then, "
                     "counted from 0"
                 )
-            console.print(f"{count:4}  {in_words(actions[number])}")
+            console.print(f"{count:4}  {describe(actions[number])}")
             state = world.after(state, actions[number])
         liveness.ask_all(state)
     except Violation as violation:
         for action in liveness.path:
-            console.print(f"      {in_words(action)}")
+            console.print(f"      {describe(action)}")
         console.print(f"BROKEN {violation}")
         return Exit.FOUND
     console.print("no promise is broken on this way, nor on the way on from there")

@@ -125,7 +125,7 @@ def _fuzz(chosen: argparse.Namespace) -> Exit:
 
     from kvlease.console.progress import open_console, progress, show
     from proof.simulate.fuzz import RunTally, fuzz
-    from proof.simulate.show import sum_in_words, tables
+    from proof.simulate.show import describe_sum, tables
 
     console = open_console()
     first = secrets.randbelow(SEEDS) if chosen.seed is None else chosen.seed
@@ -136,7 +136,7 @@ def _fuzz(chosen: argparse.Namespace) -> Exit:
     with progress(console, "the first runs") as tell:
 
         def watch(tally: RunTally) -> None:
-            tell(sum_in_words(tally, monotonic() - began))
+            tell(describe_sum(tally, monotonic() - began))
 
         tally = fuzz(
             first,
@@ -148,7 +148,7 @@ def _fuzz(chosen: argparse.Namespace) -> Exit:
             watch=watch,
         )
     show(console, *tables(tally))
-    console.print(sum_in_words(tally, monotonic() - began))
+    console.print(describe_sum(tally, monotonic() - began))
     for failure in tally.failures[1:]:
         console.print(f"also seed {failure.seed}: {failure.rule} is broken: {failure.text}")
     if not tally.failures:
@@ -160,14 +160,14 @@ def _fuzz(chosen: argparse.Namespace) -> Exit:
 def _explain(seed: int, rule: str, planted: str | None, console: "Console") -> None:
     from proof.simulate.fuzz import plant
     from proof.simulate.plan import draw_plan
-    from proof.simulate.report import failure_in_words
+    from proof.simulate.report import describe_failure
     from proof.simulate.shrink import shrink
 
     console.print(f"\nseed {seed} broke {rule}; it is being cut down")
     whole_plan = draw_plan(seed)
     with plant(planted):
         shrunk = shrink(whole_plan, rule)
-    for line in failure_in_words(whole_plan, shrunk, planted):
+    for line in describe_failure(whole_plan, shrunk, planted):
         console.print(line)
 
 
@@ -175,7 +175,7 @@ def _replay(chosen: argparse.Namespace) -> Exit:
     from kvlease.console.progress import open_console
     from proof.simulate.fuzz import plant
     from proof.simulate.plan import draw_plan
-    from proof.simulate.report import plan_in_words, tested_in_words, verdict_in_words
+    from proof.simulate.report import describe_plan, describe_tested, describe_verdict
     from proof.simulate.run import run
 
     # A set has each number once; an empty one keeps none at all, and None keeps all.
@@ -186,19 +186,19 @@ def _replay(chosen: argparse.Namespace) -> Exit:
         raise BadArguments(str(error)) from None
 
     console = open_console()
-    console.print(tested_in_words(chosen.seed, chosen.planted))
-    for line in plan_in_words(plan):
+    console.print(describe_tested(chosen.seed, chosen.planted))
+    for line in describe_plan(plan):
         console.print(line)
     with plant(chosen.planted):
         outcome = run(plan, None if chosen.quiet else console.print)
-    console.print(verdict_in_words(outcome))
+    console.print(describe_verdict(outcome))
     return Exit.OK if outcome.violation is None else Exit.FOUND
 
 
 def _planted(chosen: argparse.Namespace) -> Exit:
     from kvlease.console.progress import open_console, progress, show
     from proof.simulate.hunt import Quarry, scores
-    from proof.simulate.show import planted_table, quarry_in_words
+    from proof.simulate.show import describe_quarry, planted_table
 
     console = open_console()
     names = chosen.names or list(PLANTED)
@@ -210,7 +210,7 @@ def _planted(chosen: argparse.Namespace) -> Exit:
     with progress(console, "the first hunts", plain_every_s=0.0) as tell:
 
         def watch(quarry: Quarry) -> None:
-            tell(quarry_in_words(quarry))
+            tell(describe_quarry(quarry))
 
         found = scores(names, ranges=chosen.ranges, max_runs=chosen.runs, jobs=chosen.jobs, watch=watch)
     show(console, planted_table(found))

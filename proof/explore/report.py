@@ -5,10 +5,10 @@ from typing import Any
 
 from proof.explore.scale import Bounds
 from proof.explore.search import Found
-from proof.explore.words import in_words
+from proof.explore.words import describe
 
 
-def progress_in_words(found: Found) -> str:
+def describe_progress(found: Found) -> str:
     """Describes in one line how far an exploration is."""
     return (
         f"{found.states:,} states, {found.transitions:,} transitions, depth {found.depth}, "
@@ -38,10 +38,10 @@ def violated(name: str, found: Found) -> list[str]:
     """Describes in lines the shortest way to a broken promise."""
     numbers = ",".join(map(str, found.numbers))
     lines = [f"  BROKEN {found.violation}", f"  after {len(found.way)} actions, the fewest there are:"]
-    lines += [f"    {number:3}  {in_words(action)}" for number, action in enumerate(found.way, 1)]
+    lines += [f"    {number:3}  {describe(action)}" for number, action in enumerate(found.way, 1)]
     if found.played_on:
         lines.append("  and then, without faults:")
-        lines += [f"         {in_words(action)}" for action in found.played_on]
+        lines += [f"         {describe(action)}" for action in found.played_on]
     # Whoever planted a bug has to name it, too: the command leaves it out.
     return [
         *lines,
@@ -77,9 +77,9 @@ def as_json(name: str, found: Found) -> dict[str, Any]:
         "peak_mib": round(found.peak_mib, 1),
         "transitions_by_action": dict(found.taken.most_common()),
         "violation": None if found.violation is None else str(found.violation),
-        "way": [in_words(action) for action in found.way],
+        "way": [describe(action) for action in found.way],
         "numbers": found.numbers,
-        "played_on": [in_words(action) for action in found.played_on],
+        "played_on": [describe(action) for action in found.played_on],
     }
 
 

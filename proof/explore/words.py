@@ -35,7 +35,7 @@ _WORDS = {
 _ENGINES = frozenset({"turn", "freeze", "thaw"})
 
 
-def in_words(action: Action) -> str:
+def describe(action: Action) -> str:
     """One line about an action. D1 and D2 are the consumers, P is the producer."""
     name, *arguments = action
     if name == "schedule":

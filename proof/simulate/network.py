@@ -194,7 +194,7 @@ def _kind(payload: bytes) -> str:
     return type(decode(payload)).__name__
 
 
-def in_words(payload: bytes) -> str | None:
+def describe(payload: bytes) -> str | None:
     """Describes a message for the trace; None for a Probe, which says nothing."""
     try:
         message = decode(payload)

@@ -32,7 +32,7 @@ def _numbers(numbers: Collection[int]) -> str:
     return ",".join(str(number) for number in sorted(numbers)) or NOTHING
 
 
-def plan_in_words(plan: Plan) -> Iterator[str]:
+def describe_plan(plan: Plan) -> Iterator[str]:
     """Describes a plan line by line: the engines, and the faults and requests with their numbers in the whole plan."""
     yield (
         f"producers {', '.join(plan.producers)} of {plan.producer_workers} workers and {plan.blocks} blocks, "
@@ -46,11 +46,11 @@ def plan_in_words(plan: Plan) -> Iterator[str]:
     yield "requests:"
     numbers = plan.kept_requests if plan.kept_requests is not None else range(len(plan.requests))
     yield from (
-        f"  {number}: {request_in_words(request)}" for number, request in zip(numbers, plan.requests, strict=True)
+        f"  {number}: {describe_request(request)}" for number, request in zip(numbers, plan.requests, strict=True)
     )
 
 
-def request_in_words(request: UserRequest) -> str:
+def describe_request(request: UserRequest) -> str:
     said = [f"at {request.at_s:.3f} s by {request.producer}, then {' or '.join(request.consumers)}"]
     said += [f"{request.blocks} blocks"]
     said += [f"n = {request.siblings}"] if request.siblings > 1 else []
@@ -63,7 +63,7 @@ def request_in_words(request: UserRequest) -> str:
     return ", ".join(said)
 
 
-def verdict_in_words(outcome: RunOutcome) -> str:
+def describe_verdict(outcome: RunOutcome) -> str:
     """Describes an outcome in one line."""
     kept = "every promise was kept"
     said = f"{outcome.violation.rule} is broken: {outcome.violation.text}" if outcome.violation else kept
@@ -72,22 +72,22 @@ def verdict_in_words(outcome: RunOutcome) -> str:
     )
 
 
-def tested_in_words(seed: int, planted: str | None) -> str:
+def describe_tested(seed: int, planted: str | None) -> str:
     """Names the seed that was played, the commit, and the planted bug, if any."""
     return f"seed {seed}, commit {commit()}" + (f", with {planted} planted" if planted else "")
 
 
-def failure_in_words(whole: Plan, shrunk: Shrunk, planted: str | None = None) -> Iterator[str]:
+def describe_failure(whole: Plan, shrunk: Shrunk, planted: str | None = None) -> Iterator[str]:
     """All that somebody needs to understand a failure: the seed, the commit, what is left of the plan, the last events
     and the command that plays it again."""
     assert shrunk.outcome.violation is not None
-    yield verdict_in_words(shrunk.outcome)
-    yield tested_in_words(whole.seed, planted)
+    yield describe_verdict(shrunk.outcome)
+    yield describe_tested(whole.seed, planted)
     yield (
         f"cut down from {len(whole.faults)} faults and {len(whole.requests)} requests to {len(shrunk.faults)} and "
         f"{len(shrunk.requests)} in {shrunk.runs} runs" + ("" if shrunk.minimal else ", which were all it was given")
     )
-    yield from plan_in_words(shrunk.plan)
+    yield from describe_plan(shrunk.plan)
     yield "the last events:"
     yield from (f"  {event}" for event in shrunk.outcome.last)
     yield "to see it again:"

@@ -16,7 +16,7 @@ GROUPS = {
 """Prefixes of `Outcome.counts`, and what they are called."""
 
 
-def sum_in_words(tally: RunTally, took_s: float) -> str:
+def describe_sum(tally: RunTally, took_s: float) -> str:
     """Describes the sum of some runs in one line."""
     rate = tally.runs / took_s if took_s else 0.0
     return (
@@ -37,7 +37,7 @@ def tables(tally: RunTally) -> Iterator[Table]:
             yield Table(("", ""), [(name, f"{count:,}") for name, count in found.items()], title)
 
 
-def quarry_in_words(quarry: Quarry) -> str:
+def describe_quarry(quarry: Quarry) -> str:
     hunt = quarry.hunt
     if quarry.runs is None:
         return f"{hunt.name}: not found in {hunt.max_runs} runs from seed {hunt.first_seed}"

@@ -14,7 +14,7 @@ from proof.simulate.context import Context
 from proof.simulate.dataplane import DataPlane
 from proof.simulate.engine import SimEngine
 from proof.simulate.facts import Facts
-from proof.simulate.network import SimNetwork, in_words
+from proof.simulate.network import SimNetwork, describe
 from proof.simulate.plan import Plan
 from proof.simulate.promises import Promises
 from proof.simulate.requests import Decode, Prefill
@@ -134,7 +134,7 @@ class SimWorld:
 
     def _message_arrived(self, source: int, target: int, payload: bytes) -> None:
         ports = self.network.ports
-        if (words := in_words(payload)) is not None:
+        if (words := describe(payload)) is not None:
             self.tell(f"{ports[source].engine} to {ports[target].engine}: {words}")
         self.facts.message_arrived(source, target, payload)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kvlease.fleet.advice import Advice, AdviceStep, lines, pick, rule_in_words, to_paste
+from kvlease.fleet.advice import Advice, AdviceStep, describe_rule, lines, pick, to_paste
 from kvlease.fleet.plan import INTERVALS, MARGIN, TERMS_S, Candidate, Tried, Troubles, crashes, stalls
 from kvlease.fleet.settings import Fleet
 from kvlease.fleet.traffic.arrival import Arrival
 from kvlease.fleet.traffic.made import MadeTraffic
-from kvlease.fleet.traffic.sampling import TrafficSample, in_words, take
+from kvlease.fleet.traffic.sampling import TrafficSample, describe, take
 from kvlease.fleet.traffic.source import Shape, SourceError, capacity, shape
 from kvlease.fleet.traffic.traces import Trace
 from kvlease.protocol.config import resolve
@@ -62,7 +62,7 @@ def test_the_busiest_stretch_is_played_from_zero_on(tmp_path: Path) -> None:
     assert sample.begin_s == 100.0
     assert sample.rate == pytest.approx(1.0)
     assert sample.mean_rate == pytest.approx(21 / 300.0)
-    assert "from 100 s on" in in_words(sample)
+    assert "from 100 s on" in describe(sample)
 
 
 def test_what_is_too_much_is_cut_together_with_the_fleet(tmp_path: Path) -> None:
@@ -74,14 +74,14 @@ def test_what_is_too_much_is_cut_together_with_the_fleet(tmp_path: Path) -> None
     assert sample.rate == pytest.approx(10.0, rel=0.01)
     shape_of_all = Shape(10.0, 1000.0, 100.0)
     assert sample.load == pytest.approx(10.0 / capacity(FLEET, shape_of_all).least, rel=0.01)
-    assert "50 % of the requests and of the engines" in in_words(sample)
-    assert "2 times as many peers" in in_words(sample)
+    assert "50 % of the requests and of the engines" in describe(sample)
+    assert "2 times as many peers" in describe(sample)
 
 
 def test_a_fleet_that_is_too_small_is_said(tmp_path: Path) -> None:
     sample = take(trace(tmp_path, [0.001 * number for number in range(1000)]), FLEET, 1000, 10.0, 1)
     assert sample.load > 1
-    assert "queues grow" in in_words(sample)
+    assert "queues grow" in describe(sample)
 
 
 def test_made_traffic_is_sampled_too_by_seed() -> None:
@@ -193,8 +193,8 @@ def test_where_no_term_is_long_enough_it_says_so() -> None:
 
 
 def test_the_rule_is_stated_as_it_was_applied() -> None:
-    assert "--takeover" not in rule_in_words(advice(tried()))
-    assert "--takeover" in rule_in_words(advice(tried(), fleet=replace(FLEET, takeover=True)))
+    assert "--takeover" not in describe_rule(advice(tried()))
+    assert "--takeover" in describe_rule(advice(tried(), fleet=replace(FLEET, takeover=True)))
 
 
 def test_a_line_has_what_a_candidate_costs_an_engine() -> None:

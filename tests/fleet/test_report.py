@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from kvlease.console.files import write
-from kvlease.fleet.compare import Comparison, ComparisonSetup, ScenarioOutcomes, Terms, pace, pace_in_words
+from kvlease.fleet.compare import Comparison, ComparisonSetup, ScenarioOutcomes, Terms, describe_pace, pace
 from kvlease.fleet.outcome import FleetOutcome
 from kvlease.fleet.report import SIMPLIFIED, comparison_html, comparison_json, comparison_tables
 from kvlease.fleet.rows import ROWS
@@ -129,7 +129,7 @@ def test_it_says_whether_it_is_fast_enough() -> None:
     """A report says whether the slowest policy plays 3,333 requests a second: a million in five minutes."""
     slow, fast = with_(STOCK, cost={"requests_per_wall_s": 3300.0}), with_(LEASED, cost={"requests_per_wall_s": 9e9})
     assert pace([slow, fast]) == pytest.approx(303.0, abs=0.1)
-    assert "5.1 minutes" in pace_in_words([slow, fast])
-    assert "NOT under" in pace_in_words([slow, fast])
-    assert "stock 30 s" in pace_in_words([slow, fast])
-    assert "NOT" not in pace_in_words([fast])
+    assert "5.1 minutes" in describe_pace([slow, fast])
+    assert "NOT under" in describe_pace([slow, fast])
+    assert "stock 30 s" in describe_pace([slow, fast])
+    assert "NOT" not in describe_pace([fast])

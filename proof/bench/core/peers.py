@@ -47,8 +47,8 @@ class PinnedProcess:
     def alive(self) -> bool:
         return self._process.is_alive()
 
-    def tell(self, word: object) -> None:
-        self._connection.send(word)
+    def tell(self, message: object) -> None:
+        self._connection.send(message)
 
     def hear(self) -> Any:
         """Waits for what the process sends next, and returns it. Raises `PeerEnded`."""

@@ -51,11 +51,11 @@ def _spread(values: Sequence[float]) -> Spread | None:
 def goals(runs: Runs) -> list[Goal]:
     """The goal: P is back within 3 s, each time."""
     ours = [back_s(run) for run in runs[OURS]]
-    found = "; ".join(f"{arm}: {_in_words(crashes)}" for arm, crashes in runs.items())
+    found = "; ".join(f"{arm}: {_describe(crashes)}" for arm, crashes in runs.items())
     return [Goal(f"P back at {ENOUGH:.0%} of its rate within {GOAL_S:g} s", found, max(ours) <= GOAL_S)]
 
 
-def _in_words(crashes: Sequence[CrashRun]) -> str:
+def _describe(crashes: Sequence[CrashRun]) -> str:
     return ", ".join(
         f"not within {run.after_s:g} s" if run.back_after_s is None else f"{run.back_after_s:.2f} s" for run in crashes
     )

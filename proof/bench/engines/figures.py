@@ -133,7 +133,7 @@ def goals(turns: Sequence[Turn]) -> list[Goal]:
 
 def _goal(turns: Sequence[Turn], measure: Measure) -> Goal:
     ours = by_start(turns, measure, OURS)
-    found = f"{_in_words(ours)}; stock against stock {_in_words(by_start(turns, measure, AGAIN))}"
+    found = f"{_describe(ours)}; stock against stock {_describe(by_start(turns, measure, AGAIN))}"
     met = _met(ours, measure.sign)
     if met is None:
         found += "; not enough to tell"
@@ -149,7 +149,7 @@ def _met(values: Sequence[float], sign: int) -> bool | None:
     return not worse[0] if worse[0] == worse[1] else None
 
 
-def _in_words(values: Sequence[float]) -> str:
+def _describe(values: Sequence[float]) -> str:
     text = f"ratio {statistics.median(values):.3f}"
     interval = median_interval(values)
     if interval is None:
@@ -171,7 +171,7 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     return ordered[below], ordered[count - 1 - below]
 
 
-def answers_in_words(turns: Sequence[Turn]) -> str:
+def describe_answers(turns: Sequence[Turn]) -> str:
     """Describes whether all arms gave the same answers: wrong ones may be fast."""
     asked = sum(turn.traffic.requests for turn in turns)
     different = {arm: sum(turn.different[arm] for turn in turns) for arm in (AGAIN, OURS)}

@@ -20,8 +20,8 @@ from proof.bench.engines.figures import (
     STOCK,
     Turn,
     TurnSample,
-    answers_in_words,
     curves,
+    describe_answers,
     goals,
     rows,
     sample_of,
@@ -151,7 +151,7 @@ def _play(pair: Pair, traffic: ClientTraffic, prompts: Sequence[str]) -> Block:
 def _notes(todo: TrafficAmount, turns: Sequence[Turn]) -> list[str]:
     return [
         f"{len(turns)} turns; in each, all three pairs answer the same prompts, in changing order, in a closed loop. "
-        f"Ratios are within a turn. {answers_in_words(turns)}",
+        f"Ratios are within a turn. {describe_answers(turns)}",
         f"Engines were started {todo.starts} times, in changing order: two pairs of the same engines differ by some "
         "per cent for as long as they live, by where their memory happens to lie, and turns do not average that out. "
         "So the goals go by the medians of the starts, and stock against stock shows what chance does.",

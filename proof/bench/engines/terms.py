@@ -124,7 +124,7 @@ def _times(factor: float, value: float | None) -> float | None:
 def goals(trials: Trials, lives_s: float) -> list[Goal]:
     """The goal: a lease of one second lives."""
     ours, stock = living(trials, "kvlease"), living(trials, "stock")
-    found = f"kvlease {_in_words(trials['kvlease'], ours)}; stock {_in_words(trials['stock'], stock)}"
+    found = f"kvlease {_describe(trials['kvlease'], ours)}; stock {_describe(trials['stock'], stock)}"
     return [
         Goal(
             text=f"a lease of {GOAL_S:g} s lives {lives_s:g} s without one false expiry",
@@ -134,7 +134,7 @@ def goals(trials: Trials, lives_s: float) -> list[Goal]:
     ]
 
 
-def _in_words(tried: Sequence[Trial], lives: Trial | None) -> str:
+def _describe(tried: Sequence[Trial], lives: Trial | None) -> str:
     if lives is None:
         return f"none of {', '.join(f'{trial.term_s:g}' for trial in tried)} s lived"
     return f"{lives.term_s:g} s ({lives.life.leases} leases, none expired falsely)"

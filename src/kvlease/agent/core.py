@@ -106,27 +106,27 @@ class AgentCore:
 
     def grant(self, token: int) -> None:
         """The prefill is done; the lease's term begins. It is said before the token can leave the engine."""
-        self._leave_word(Grant(token))
+        self._say(Grant(token))
 
     def extend(self, token: int) -> None:
         """A stock consumer's heartbeat named the lease."""
-        self._leave_word(Extend(token))
+        self._say(Extend(token))
 
     def abort(self, token: int) -> None:
         """The lease is not handed over after all: nobody will ever claim it."""
-        self._leave_word(Abort(token))
+        self._say(Abort(token))
 
     def cleared(self, token: int) -> None:
         """All workers have cleared the lease's word and let go of its blocks."""
-        self._leave_word(Cleared(token))
+        self._say(Cleared(token))
 
     def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
         """A local request wants this lease kept; `siblings`: others of the same request (n > 1) may want it, too."""
-        self._leave_word(Track(holder, ref, endpoint, siblings))
+        self._say(Track(holder, ref, endpoint, siblings))
 
     def untrack(self, holder: str) -> None:
         """A local request has its data, or has ended."""
-        self._leave_word(Untrack(holder))
+        self._say(Untrack(holder))
 
     def progress(self) -> bool:
         """The engine begins a step. Tells whether there is news for it to take, or the agent has died.
@@ -144,10 +144,10 @@ class AgentCore:
             self._steps -= 1
         self._progress_at = self._clock()
 
-    def _leave_word(self, word: Said) -> None:
+    def _say(self, event: Said) -> None:
         if self.died_at is None:
             # A dead agent takes no turns: what it is told would only fill the memory.
-            self._said.append(word)
+            self._said.append(event)
 
     # -- what the engine is told ---------------------------------------------------------------------------------
 

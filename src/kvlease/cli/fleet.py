@@ -165,7 +165,7 @@ def _compare(chosen: argparse.Namespace) -> Exit:
     # Imported late, so that --help and bad arguments answer at once.
     from kvlease.console.files import write
     from kvlease.console.progress import open_console, progress, show
-    from kvlease.fleet.compare import ComparisonSetup, compare, pace_in_words
+    from kvlease.fleet.compare import ComparisonSetup, compare, describe_pace
     from kvlease.fleet.report import comparison_html, comparison_json, comparison_tables
 
     console, command = open_console(), chosen.written(chosen)
@@ -186,7 +186,7 @@ def _compare(chosen: argparse.Namespace) -> Exit:
     write(chosen.out / "report.html", comparison_html(found, command))
     write(chosen.out / "outcome.json", comparison_json(found, command))
     played = sum(outcome.requests.arrived for outcome in found.outcomes)
-    console.print(f"{played:,} requests in {found.wall_s:.0f} s; {pace_in_words(found.outcomes)}")
+    console.print(f"{played:,} requests in {found.wall_s:.0f} s; {describe_pace(found.outcomes)}")
     console.print(
         f"plots and what was simulated: {chosen.out / 'report.html'}; every figure: {chosen.out / 'outcome.json'}"
     )

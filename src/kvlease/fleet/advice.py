@@ -122,7 +122,7 @@ def pick(tried: Sequence[Tried], takeover: bool) -> int:
     return min(left, key=lambda number: tried[number].candidate.strangeness)
 
 
-def rule_in_words(advice: Advice) -> str:
+def describe_rule(advice: Advice) -> str:
     """Returns the rule as it was applied."""
     return RULE + (TAKEOVER_RULE if advice.sample.fleet.takeover else "")
 

@@ -145,7 +145,7 @@ def pace(outcomes: Sequence[FleetOutcome]) -> float:
     return MILLION / slowest if slowest else float("inf")
 
 
-def pace_in_words(outcomes: Sequence[FleetOutcome]) -> str:
+def describe_pace(outcomes: Sequence[FleetOutcome]) -> str:
     """Returns the pace in one sentence, which says whether it is fast enough."""
     slowest = min(outcomes, key=lambda outcome: outcome.cost.requests_per_wall_s)
     took_s = pace(outcomes)

@@ -7,11 +7,11 @@ from typing import Any
 
 from kvlease.console.origin import origin
 from kvlease.console.tables import Table
-from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, AdviceStep, lines, rule_in_words, to_paste
+from kvlease.fleet.advice import HEADINGS, MEANINGS, Advice, AdviceStep, describe_rule, lines, to_paste
 from kvlease.fleet.plan import tried_json
 from kvlease.fleet.plots import scatter
-from kvlease.fleet.report import Section, fleet_lines, render, requests_in_words, source_json
-from kvlease.fleet.traffic.sampling import in_words
+from kvlease.fleet.report import Section, describe_requests, fleet_lines, render, source_json
+from kvlease.fleet.traffic.sampling import describe
 from kvlease.fleet.traffic.source import Source
 
 _TITLES = {
@@ -31,11 +31,11 @@ def words(advice: Advice) -> list[str]:
     """Returns sentences on how it was played, the rule, and the warning if there is one."""
     troubles = advice.troubles
     said = [
-        f"Played: {in_words(advice.sample)}",
+        f"Played: {describe(advice.sample)}",
         f"Leases have to survive stalls of {troubles.stall_s:g} s; {troubles.survived_s:g} s were played, one for each "
         f"decode engine. Memory is for {troubles.crashes_per_hour:g} crashes an hour of each decode engine and "
         f"{100 * advice.sample.fleet.lost_share:g} % of requests lost by the router.",
-        f"The rule: {rule_in_words(advice)}",
+        f"The rule: {describe_rule(advice)}",
     ]
     return [*said, f"WARNING: {advice.warning}"] if advice.warning else said
 
@@ -54,7 +54,7 @@ def plan_html(advice: Advice, source: Source, command: str, seed: int) -> str:
         ],
         settings=[
             ("seed", str(seed)),
-            ("requests", requests_in_words(source)),
+            ("requests", describe_requests(source)),
             *fleet_lines(advice.sample.fleet),
         ],
         meanings=MEANINGS,
@@ -69,7 +69,7 @@ def plan_json(advice: Advice, source: Source, command: str, seed: int) -> dict[s
         "seed": seed,
         **origin(),
         "recommended": advice.best.candidate.extra_config,
-        "rule": rule_in_words(advice),
+        "rule": describe_rule(advice),
         "warning": advice.warning,
         "troubles": asdict(advice.troubles),
         "fleet": asdict(sample.fleet),

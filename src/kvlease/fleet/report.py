@@ -6,7 +6,7 @@ from typing import Any
 
 from kvlease.console.origin import origin
 from kvlease.console.tables import Cell, Table
-from kvlease.fleet.compare import Comparison, ScenarioOutcomes, pace, pace_in_words
+from kvlease.fleet.compare import Comparison, ScenarioOutcomes, describe_pace, pace
 from kvlease.fleet.plots import over_time
 from kvlease.fleet.rows import ROWS
 from kvlease.fleet.traffic.source import Source
@@ -45,7 +45,7 @@ def comparison_html(comparison: Comparison, command: str) -> str:
     """Returns the page that shows policies side by side."""
     return render(
         title="The fleet in simulation: policies side by side",
-        summary=pace_in_words(comparison.outcomes) + ".",
+        summary=describe_pace(comparison.outcomes) + ".",
         command=command,
         parts=[_part(each) for each in comparison.rounds],
         settings=list(_settings(comparison)),
@@ -137,7 +137,7 @@ def _settings(comparison: Comparison) -> Iterator[tuple[str, str]]:
     setup, given = comparison.setup, comparison.terms
     yield "requests of each run", f"{setup.count:,}"
     yield "seed", str(setup.seed)
-    yield "requests", requests_in_words(setup.source)
+    yield "requests", describe_requests(setup.source)
     yield "mean prompt and output", f"{given.shape.prompt:,.0f} and {given.shape.output:,.0f} tokens"
     yield (
         "requests a second that the fleet can do, about",
@@ -156,7 +156,7 @@ def fleet_lines(fleet: Any) -> Iterator[tuple[str, str]]:
         )
 
 
-def requests_in_words(source: Source) -> str:
+def describe_requests(source: Source) -> str:
     """Returns words for the source of requests."""
     if isinstance(source, Trace):
         return f"{source.path.name}, a recorded trace"

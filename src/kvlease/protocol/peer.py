@@ -97,21 +97,21 @@ class Peer:
         return PeerSnapshot(self.lessor.snapshot(), self.lessee.snapshot(), frozenset(self._links))
 
     def _hear(self, said: Iterable[Said], now: float) -> None:
-        # Each lease has four words said of it, and isinstance, which `match` uses, is slow for msgspec's classes.
-        for word in said:
-            if type(word) is Grant:
-                self.lessor.grant(word.token, now)
-            elif type(word) is Cleared:
-                self.lessor.cleared(word.token, now)
-            elif type(word) is Track:
-                self.lessee.track(word.holder, word.ref, word.endpoint, word.siblings, now)
-            elif type(word) is Untrack:
-                self.lessee.untrack(word.holder, now)
-            elif type(word) is Extend:
-                self.lessor.extend(word.token, now)
+        # Each lease has four events, and isinstance, which `match` uses, is slow for msgspec's classes.
+        for event in said:
+            if type(event) is Grant:
+                self.lessor.grant(event.token, now)
+            elif type(event) is Cleared:
+                self.lessor.cleared(event.token, now)
+            elif type(event) is Track:
+                self.lessee.track(event.holder, event.ref, event.endpoint, event.siblings, now)
+            elif type(event) is Untrack:
+                self.lessee.untrack(event.holder, now)
+            elif type(event) is Extend:
+                self.lessor.extend(event.token, now)
             else:
-                assert type(word) is Abort
-                self.lessor.abort(word.token, now)
+                assert type(event) is Abort
+                self.lessor.abort(event.token, now)
 
     def _receive(self, peer: int, message: Message, now: float) -> None:
         match message:

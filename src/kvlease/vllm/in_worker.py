@@ -20,7 +20,7 @@ from kvlease.fence import CAPACITY, FenceTable, FenceVerifier, RegisteredWords, 
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseCard
 from kvlease.vllm.compat import NixlPullConnectorWorker, ReqMeta, nixl_package
-from kvlease.vllm.metadata import LeasedMetadata, LeasedWorkerReport
+from kvlease.vllm.metadata import LeasedMetadata
 from kvlease.vllm.notices import without_notices
 from kvlease.vllm.side_channel import fetch_card
 
@@ -101,11 +101,6 @@ class WorkerLeases:
             self._released = set()
         if self._outlived:
             self._let_go_of_outlived()
-
-    def take_report(self) -> LeasedWorkerReport | None:
-        """Returns the report of this step to the scheduler; None when there is nothing to tell."""
-        report = self.step.take_report()
-        return None if report is None else LeasedWorkerReport(report)
 
     # -- a read --------------------------------------------------------------------------------------------------
 

@@ -85,8 +85,9 @@ class LeasedWorker(NixlPullConnectorWorker):
         return results
 
     def take_report(self) -> LeasedWorkerReport | None:
-        """Returns the report of this step to the scheduler; None when there is nothing to tell."""
-        return self._lease.take_report()
+        """Returns what the scheduler is to hear of this step; None when there is nothing."""
+        report = self._lease.step.take_report()
+        return None if report is None else LeasedWorkerReport(report)
 
     # -- what others say -----------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from proof.bench.engines.figures import (
     STOCK,
     Turn,
     TurnSample,
-    answers_in_words,
     by_start,
     curves,
+    describe_answers,
     goals,
     median_interval,
     ratios,
@@ -106,9 +106,9 @@ def test_rows_for_each_traffic_then_all_together_and_stock_against_itself() -> N
 
 
 def test_answers_that_are_not_stocks_are_told() -> None:
-    assert "the same 80 answers" in answers_in_words(turns([10.0] * 2))
+    assert "the same 80 answers" in describe_answers(turns([10.0] * 2))
     wrong = [replace(turn, different={STOCK: 0, AGAIN: 0, OURS: 3}) for turn in turns([10.0] * 2)]
-    assert "Of 80 answers, 0 of stock again's, 6 of kvlease's were not the same" in answers_in_words(wrong)
+    assert "Of 80 answers, 0 of stock again's, 6 of kvlease's were not the same" in describe_answers(wrong)
 
 
 def seen(ids: list[list[int]], prompt: str = "p") -> AnswerSeen:

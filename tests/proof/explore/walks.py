@@ -8,7 +8,7 @@ from proof.explore.canonical import form
 from proof.explore.parts import Parts
 from proof.explore.scale import Bounds
 from proof.explore.state import State
-from proof.explore.words import in_words
+from proof.explore.words import describe
 from proof.explore.world import ExploredWorld
 
 
@@ -76,7 +76,7 @@ def everything(world: ExploredWorld, state: State) -> tuple[object, ...]:
         world.tables.outside[state.outside],
         world.tables.flying[state.flying],
         *forms(world, state),
-        [in_words(action) for action in world.actions(state)],
+        [describe(action) for action in world.actions(state)],
     )
 
 

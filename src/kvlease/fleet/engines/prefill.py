@@ -135,12 +135,12 @@ class Producer:
         """Calls `happen(subject)` when the next step ends; never if the engine dies before."""
         self._agenda.at(self._step_end(), self._at_step, (self.life, happen, subject))
 
-    def _at_step(self, word: tuple[EngineLife, Happening, Any]) -> None:
-        life, happen, subject = word
+    def _at_step(self, step: tuple[EngineLife, Happening, Any]) -> None:
+        life, happen, subject = step
         if life.over:
             return
         if self.stalled_until > self._agenda.now:
-            self._agenda.at(self.stalled_until, self._at_step, word)
+            self._agenda.at(self.stalled_until, self._at_step, step)
         else:
             happen(subject)
 

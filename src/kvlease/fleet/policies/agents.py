@@ -50,9 +50,9 @@ class FleetAgent:
 
     # -- the input of turns --------------------------------------------------------------------------------------
 
-    def say(self, word: Said) -> None:
+    def say(self, event: Said) -> None:
         """Takes what its engine says."""
-        self._wait(self._agenda.now, self._said, word)
+        self._wait(self._agenda.now, self._said, event)
 
     def arrive(self, at: float, sender: int, message: Message) -> None:
         """Takes a message that arrives at a time."""

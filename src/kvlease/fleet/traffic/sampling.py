@@ -94,7 +94,7 @@ def _busiest(arrivals: Sequence[Arrival], window_s: float) -> Sequence[Arrival]:
     return arrivals[best.start : best.stop]
 
 
-def in_words(sample: TrafficSample) -> str:
+def describe(sample: TrafficSample) -> str:
     """Returns a few sentences on how the sample was taken."""
     said = (
         f"{len(sample.arrivals):,} requests on {sample.fleet.producers} prefill and {sample.fleet.consumers} decode "
