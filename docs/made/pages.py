@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from docs.made import constants, deadlines, messages, metrics, reference, settings, states
+from docs.made import constants, deadlines, messages, metrics, planted, reference, settings, states
 
 ROOT = Path(__file__).parents[2]
 Parts = Mapping[str, Callable[[], Iterator[str]]]
@@ -14,6 +14,7 @@ DOCS = ROOT / "docs"
 PAGES: Mapping[Path, Parts] = {
     DOCS / "operate" / "configure.md": {"settings": settings.settings},
     DOCS / "operate" / "observe.md": {"metrics": metrics.metrics, "values": metrics.values},
+    DOCS / "proofs" / "planted.md": {"planted": planted.planted},
     DOCS / "protocol" / "messages.md": {"messages": messages.messages, "fields": messages.fields},
     DOCS / "protocol" / "transport.md": {"card": messages.card},
     DOCS / "protocol" / "reference.md": {"reference": reference.reference},

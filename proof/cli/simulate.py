@@ -105,6 +105,7 @@ def _add_planted(actions: Any) -> None:
         "--ranges", type=whole(1, 1000), default=5, metavar="N", help="hunts for each bug, from seeds far apart (5)"
     )
     parser.add_argument("--list", action="store_true", help="say what each bug is, and plant none")
+    parser.add_argument("--keep", action="store_true", help="keep the runs for the manual, in proof/planted/found.json")
     add_jobs(parser)
 
 
@@ -197,6 +198,7 @@ def _replay(chosen: argparse.Namespace) -> Exit:
 
 def _planted(chosen: argparse.Namespace) -> Exit:
     from kvlease.console.progress import open_console, progress, show
+    from proof.planted.found import Hunted, keep
     from proof.simulate.hunt import Quarry, scores
     from proof.simulate.show import describe_quarry, planted_table
 
@@ -214,6 +216,8 @@ def _planted(chosen: argparse.Namespace) -> Exit:
 
         found = scores(names, ranges=chosen.ranges, max_runs=chosen.runs, jobs=chosen.jobs, watch=watch)
     show(console, planted_table(found))
+    if chosen.keep:
+        keep({score.name: Hunted(commit(), [quarry.runs for quarry in score.quarries]) for score in found}, PLANTED)
     missed = [score.name for score in found if not score.in_time]
     console.print(f"{len(found) - len(missed)} of {len(found)} found within the runs that are stated for them")
     return Exit.FOUND if missed else Exit.OK

@@ -7,6 +7,7 @@ import pytest
 
 from kvlease.simulation.processes import in_processes
 from proof.planted import PLANTED
+from proof.planted import found as kept
 from proof.simulate.fuzz import plant
 from proof.simulate.hunt import Hunt, Quarry, hunt_down
 from proof.simulate.plan import draw_plan
@@ -14,7 +15,6 @@ from proof.simulate.run import run
 from proof.simulate.shrink import shrink
 
 HUNTED = {name: bug.within_runs for name, bug in PLANTED.items() if bug.within_runs is not None}
-PAGE = Path(__file__).parents[3] / "docs" / "proofs" / "planted.md"
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +61,14 @@ def test_nothing_is_planted_afterwards() -> None:
         assert before == [getattr(owner, at) for owner, at, _ in PLANTED[name].replacements()]
 
 
-def test_the_manual_has_every_one_of_them_and_no_other() -> None:
-    """Its table has what the code says of a bug; in which runs it was found is measured, and stands there alone."""
-    rows = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| `")]
-    stated = [(name.strip("`"), what, stands_for, breaks, runs) for name, what, stands_for, breaks, _, runs in rows]
-    assert stated == [
-        (
-            name,
-            bug.what.removesuffix("."),
-            bug.stands_for,
-            ", ".join(sorted(bug.rules)),
-            str(bug.within_runs or "explorer"),
-        )
-        for name, bug in PLANTED.items()
-    ], f"{PAGE} has other rows"
+def test_what_is_kept_of_hunts_is_kept_by_name_in_the_order_of_the_bugs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(kept, "FILE", tmp_path / "found.json")
+    kept.FILE.write_text('{"b": {"commit": "1", "runs": [1, null]}, "gone": {"commit": "1", "runs": [2]}}')
+    kept.keep({"a": kept.Hunted("2", [3]), "b": kept.Hunted("2", [4, 5])}, {"a": 0, "b": 0, "c": 0})
+    assert kept.found() == {"a": kept.Hunted("2", [3]), "b": kept.Hunted("2", [4, 5])}
+
+
+def test_every_bug_was_hunted() -> None:
+    assert list(kept.found()) == list(PLANTED)
