@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from docs.made import constants, deadlines, messages, metrics, planted, reference, settings, states
+from docs.made import constants, deadlines, figures, messages, metrics, planted, reference, settings, states
 
 ROOT = Path(__file__).parents[2]
 Parts = Mapping[str, Callable[[], Iterator[str]]]
@@ -29,6 +29,7 @@ PAGES: Mapping[Path, Parts] = {
         "wire": constants.wire,
         "kept": constants.kept,
     },
+    **figures.PAGES,
 }
 
 
