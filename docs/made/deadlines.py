@@ -19,7 +19,7 @@ class Deadline(NamedTuple):
 
 MOMENTS = {
     "granted": "The prefill is done.",
-    "renewed": "The last Renew has arrived.",
+    "renewed": "The last Renew of the consumer, or a later Hello, has arrived.",
     "heard": "The last heartbeat of a stock consumer that names the lease has arrived.",
     "reported": "The transport says that the consumer's process is dead.",
     "greeted": "Another Hello of the consumer has arrived.",
@@ -60,6 +60,11 @@ DEADLINES = (
         "a session without claims",
         "rested + max(kv_lease_extension, session_idle_s)",
         "it is forgotten; until then its consumer may claim again",
+    ),
+    Deadline(
+        "a session without claims whose consumer is dead",
+        "min(rested + max(kv_lease_extension, session_idle_s), reported + kv_lease_orphan_grace)",
+        "it is forgotten, unless the same incarnation has said Hello",
     ),
     Deadline("a silence while the consumer claims a lease", "spoken + kv_lease_probe_interval", "a Probe is sent"),
 )

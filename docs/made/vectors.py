@@ -13,8 +13,22 @@ import msgspec
 
 from docs.made.messages import KINDS, smallest
 from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef, WorkerFence
-from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, MAX_TOKENS
-from kvlease.protocol.messages import MAGIC, VERSION, Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome, encode
+from kvlease.protocol.card import MAX_VERSIONS
+from kvlease.protocol.lease import MAX_SLOTS, MAX_TERM_MS, MAX_TOKENS, REF_VERSION
+from kvlease.protocol.messages import (
+    MAGIC,
+    MAX_ADDRESS_BYTES,
+    VERSION,
+    Ack,
+    Bye,
+    Gone,
+    Hello,
+    Message,
+    Probe,
+    Renew,
+    Welcome,
+    encode,
+)
 from kvlease.protocol.prompt import Media, fingerprint
 
 FOLDER = Path(__file__).parents[1] / "protocol" / "vectors"
@@ -51,17 +65,22 @@ READ_ONLY: tuple[tuple[str, type[Message], list[Any]], ...] = (
     ("the seq is left out", Bye, []),
     ("a field of a newer minor version follows", Probe, ["new"]),
     ("a field of a newer minor version follows", Renew, [1, [2], [3], 4, ["new"]]),
+    ("a field of a newer minor version follows", Bye, [1, msgspec.msgpack.Ext(7, b"\xff")]),
 )
 """Messages that have to be read, though this version never writes them: why, the kind, the array behind its tag."""
 
 REFUSED: tuple[tuple[str, bytes], ...] = (
     ("magic", b""),
+    ("magic", MAGIC),
     ("magic", b"KVM" + bytes([VERSION]) + _body(Probe)),
     ("encoding", MAGIC + bytes([VERSION + 1]) + _body(Probe)),
     ("body", PREFIX),
     ("body", PREFIX + msgspec.msgpack.encode([len(KINDS) + 1])),
     ("body", PREFIX + _body(Gone, [-1])),
     ("body", PREFIX + _body(Gone, ["1"])),
+    ("body", PREFIX + _body(Gone, [1.0])),
+    ("body", PREFIX + _body(Bye, True)),
+    ("body", PREFIX + _body(Ack, 1)),
     ("body", PREFIX + _body(Welcome, 1, 2, 3, 0, 5, 6, 7)),
     ("body", PREFIX + _body(Probe) + b"\x00"),
 )
@@ -73,12 +92,39 @@ REFERENCES = (
     LeaseRef(2**64 - 1, 2**64 - 1, MAX_SLOTS - 1, MAX_TERM_MS, Fingerprint(MAX_TOKENS, 2**64 - 1, 2**64 - 1)),
 )
 
+REFUSED_REFERENCES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("another version", {"version": REF_VERSION + 1}),
+    ("a token that no lease has", {"token": "0" * 16}),
+    ("upper-case digits", {"token": "FEDCBA9876543210"}),
+    ("too few digits", {"incarnation": "123456789abcdef"}),
+    ("a number where digits belong", {"prompt_digest": 1}),
+    ("a slot beyond every table", {"slot": MAX_SLOTS}),
+    ("no number", {"slot": True}),
+    ("no term", {"term_ms": 0}),
+    ("a term of more than a day", {"term_ms": MAX_TERM_MS + 1}),
+    ("no prompt", {"prompt_tokens": 0}),
+    ("a key that is missing", {"prompt_media": None}),
+)
+"""References that are refused: why, and the keys that differ from the first one that is read; None: left out."""
+
 CARD = LeaseCard(
     [VERSION],
     0x0123456789ABCDEF,
     b"address of the agent",
     [WorkerFence(0, 0, 1 << 47, 8192), WorkerFence(0, 1, 4096, 64)],
 )
+
+_BEHIND = [[VERSION], 1, b"address", [[0, 0, 4096, 64, "new"]], "new"]
+"""A card with fields of a newer minor version."""
+REFUSED_CARDS: tuple[tuple[str, list[Any]], ...] = (
+    ("no fences", [[VERSION], 1, b"address"]),
+    ("an address that is text", [[VERSION], 1, "address", []]),
+    ("more versions than are allowed", [[VERSION] * (MAX_VERSIONS + 1), 1, b"address", []]),
+    ("a longer address than is allowed", [[VERSION], 1, bytes(MAX_ADDRESS_BYTES + 1), []]),
+    ("a larger table than is allowed", [[VERSION], 1, b"address", [[0, 0, 4096, MAX_SLOTS + 1]]]),
+    ("a table beyond the address space", [[VERSION], 1, b"address", [[0, 0, 2**64 - 8, 2]]]),
+)
+"""Arrays that are no card, and why."""
 
 IDS = [1, 255, 256, 70_000, 2**31]
 PROMPTS: tuple[dict[str, Any], ...] = (
@@ -115,14 +161,28 @@ def messages() -> str:
 
 
 def cards() -> str:
-    """Lease cards and their bytes."""
-    return _json({"cards": [{"card": _plain(CARD), "hex": CARD.encode().hex()}]})
+    """Lease cards and their bytes, and bytes that are no card."""
+    behind = msgspec.msgpack.encode(_BEHIND)
+    refused = [{"why": why, "hex": msgspec.msgpack.encode(array).hex()} for why, array in REFUSED_CARDS]
+    return _json(
+        {
+            "write_and_read": [{"card": _plain(CARD), "hex": CARD.encode().hex()}],
+            "read": [
+                {
+                    "why": "fields of a newer minor version follow",
+                    "card": _plain(LeaseCard.decode(behind)),
+                    "hex": behind.hex(),
+                }
+            ],
+            "refuse": refused,
+        }
+    )
 
 
 def references() -> str:
-    """References, and how they stand in `kv_transfer_params`."""
+    """References, and how they stand in `kv_transfer_params`; and such as are refused."""
     rows = [{"reference": _plain(asdict(reference)), "kv_lease": reference.to_params()} for reference in REFERENCES]
-    return _json({"references": rows})
+    return _json({"references": rows, "refuse": [_refused(*row) for row in REFUSED_REFERENCES]})
 
 
 def fingerprints() -> str:
@@ -141,6 +201,11 @@ FILES: dict[Path, Callable[[], str]] = {
 
 def _message(message: Message) -> dict[str, Any]:
     return {"message": type(message).__name__, "fields": _plain(message)}
+
+
+def _refused(why: str, other: dict[str, Any]) -> dict[str, Any]:
+    params = REFERENCES[0].to_params() | other
+    return {"why": why, "kv_lease": {key: value for key, value in params.items() if value is not None}}
 
 
 def _plain(value: object) -> Any:

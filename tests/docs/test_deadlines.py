@@ -90,6 +90,9 @@ def silent_session(story: Story) -> float:
 def silent_sessions(story: Story) -> float:
     story.wait(2)
     story.claim()
+    story.wait(1)
+    story.bench.hello()
+    story.note("renewed")
     return story.until_ended(Cause.EXPIRED)
 
 
@@ -128,6 +131,17 @@ def no_claims(story: Story) -> float:
     return story.until(lambda _: D not in story.bench.lessor.sessions)
 
 
+def dead_without_claims(story: Story) -> float:
+    story.claim()
+    story.wait(1)
+    story.bench.renew(drops=[TOKEN])
+    story.note("rested")
+    story.wait(1)
+    story.bench.lose_peer()
+    story.note("reported")
+    return story.until(lambda _: D not in story.bench.lessor.sessions)
+
+
 def silence(story: Story) -> float:
     story.claim()
     story.note("spoken")
@@ -143,6 +157,7 @@ STORIES: dict[str, Callable[[Story], float]] = {
     "a lease whose last consumer is dead": dead_consumer,
     "any lease": old_age,
     "a session without claims": no_claims,
+    "a session without claims whose consumer is dead": dead_without_claims,
     "a silence while the consumer claims a lease": silence,
 }
 

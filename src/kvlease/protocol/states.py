@@ -161,7 +161,7 @@ class ProducerEvent(enum.StrEnum):
     CARD = "card"
     """The producer's card has come."""
     NO_CARD = "no_card"
-    """Nobody answers at the side channel, or another incarnation does."""
+    """Nobody answers at the side channel; or another incarnation does, or one that does not speak our version."""
     WELCOME = "welcome"
     """The producer has answered the Hello."""
     REOPEN = "reopen"
