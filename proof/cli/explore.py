@@ -121,7 +121,7 @@ def _explore_all(worlds: dict[str, Chosen], chosen: argparse.Namespace, console:
     for name, world in worlds.items():
         console.print(f"{name}: {world.what}")
         found = all_found[name] = _explore_one(world, limits, console)
-        console.print("\n".join(summary(name, found)))
+        console.print("\n".join(summary(name, found, chosen.planted)))
         if found.violation is not None:
             break
     console.print(totals(list(all_found.values())))
