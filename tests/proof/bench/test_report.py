@@ -6,11 +6,13 @@ import pytest
 from rich.console import Console
 
 from kvlease.console.files import write
+from proof import ROOT
 from proof.bench.frame.document import Document, read, read_all
 from proof.bench.frame.errors import CannotRun
 from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.machine import describe, gpu, processor
 from proof.bench.frame.plots import draw
+from proof.bench.frame.registry import BENCHMARKS
 from proof.bench.frame.report import figures_table, goals_table, notes_list, page, ratio_text, spread_text
 
 SPREAD = Spread.of([1.0, 2.0, 3.0, 4.0, 10.0])
@@ -103,6 +105,12 @@ def test_all_that_was_run_is_read_in_order(tmp_path: Path) -> None:
     (tmp_path / "wire.json").write_text('{"name": "wire"}')
     with pytest.raises(CannotRun, match=r"wire\.json was not written by.*remove it or run it again"):
         read_all(tmp_path, ["renewal", "step", "wire"])
+
+
+@pytest.mark.parametrize("figures", sorted((ROOT / "proof/bench/results").rglob("figures.md")), ids=str)
+def test_the_pages_of_figures_are_what_their_json_says(figures: Path) -> None:
+    """R16: what the page says of its command is true."""
+    assert figures.read_text().endswith(f"\n\n{page(read_all(figures.parent, list(BENCHMARKS)))}")
 
 
 def test_every_set_of_curves_becomes_a_picture(tmp_path: Path) -> None:
