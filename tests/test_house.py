@@ -1,11 +1,16 @@
 """The imports of the package's files have no circle: no file needs itself, directly or through others."""
 
 import ast
+import re
 from collections.abc import Collection, Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+import kvlease
+import proof
 
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
@@ -82,6 +87,40 @@ def test_every_room_needs_those_below_it_alone() -> None:
         if room(other) != room(module) and floor[room(other)] >= floor[room(module)]
     ]
     assert up == []
+
+
+@pytest.mark.parametrize("package", [kvlease, proof], ids=lambda package: package.__name__)
+def test_a_package_says_which_rooms_it_has_from_the_ground_up(package: ModuleType) -> None:
+    own = f"{package.__name__}."
+    said = [
+        {
+            own + name
+            for line in re.findall(r"^    (\w+(?:, \w+)*)  ", paragraph, re.MULTILINE)
+            for name in line.split(", ")
+        }
+        for paragraph in str(package.__doc__).split("\n\n")
+    ]
+    floors = [{name for name in floor.split() if name.startswith(own)} - {"proof.__main__"} for floor in FLOORS]
+    assert [names for names in said if names] == [names for names in floors if names]
+
+
+def test_a_package_that_lists_its_modules_lists_all() -> None:
+    """`agent.nixl` is left out: its package's own file must not name NIXL (`test_rooms.py`)."""
+    texts = {path.parent: ast.get_docstring(ast.parse(path.read_text())) or "" for path in packages()}
+    listing = {folder: text for folder, text in texts.items() if re.search(r"^ *\w+(, \w+)*  ", text, re.MULTILINE)}
+    assert len(listing) > 10, "the lists were not found"
+    missing = [
+        str(path.relative_to(ROOT))
+        for folder, text in listing.items()
+        for path in folder.glob("*.py")
+        if not path.stem.startswith("__") and path.stem != "nixl" and not re.search(rf"\b{path.stem}\b", text)
+    ]
+    assert missing == []
+
+
+def packages() -> Iterator[Path]:
+    yield from SRC.rglob("__init__.py")
+    yield from (ROOT / "proof").rglob("__init__.py")
 
 
 def test_a_class_name_stands_once() -> None:

@@ -1,4 +1,4 @@
-"""The deadlines of a producer. `test_docs_deadlines` plays each row to a lessor, which has to end things by then."""
+"""The deadlines of a producer, as rows. `tests/docs/test_deadlines.py` plays each to a lessor, which has to keep it."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -17,7 +17,7 @@ _DESCRIPTION = f"""\
 Starts one prefill and two decode engines of real vLLM on this machine's CPU, lets requests with
 known right answers come all the time, and lets faults happen, both drawn from a seed. Every answer
 is compared by token ids. After each fault, when nobody wants them any more, all blocks of the
-prefill engine must come free; at the end nothing may be left. Some decode engine fails late reads
+prefill engine must come free; at the end nothing may be left. One decode engine fails late reads
 (vLLM's default), the other one computes them again.
 
 faults:
@@ -30,8 +30,8 @@ clients:
 network namespaces of their own. Elsewhere other faults take their place.
 
 Ends with a table and DIR/chaos.json (the schedule, every answer, every fault, the versions). The
-engines' logs are in DIR/logs. 500 requests and 40 faults take about half an hour on two cores, for
-each connector."""
+engines' logs are in DIR/logs. 500 requests and 40 faults take 20 to 26 minutes on two cores, for each
+connector."""
 
 
 def add_chaos(commands: Any) -> None:

@@ -23,7 +23,7 @@ stock vLLM, then with kvlease, and compares every answer with that of an undistu
   queue      requests wait on a living, busy decoder for several terms of the lease
   crash      the decoder is killed while requests wait on it (with a lease 5 times as long)
 
-Takes about six minutes on two cores. Ends with a table, DIR/demo.png (the prefill engine's blocks
+Takes about five minutes on two cores. Ends with a table, DIR/demo.png (the prefill engine's blocks
 over time) and DIR/demo.json (every figure, and the versions). The engines' logs are in DIR/logs."""
 
 

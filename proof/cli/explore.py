@@ -34,8 +34,8 @@ START = "start"
 _DESCRIPTION = """\
 Explores small worlds of one producer and its consumers completely: every order in which messages
 arrive, workers and engines go on, and faults happen, within stated bounds. All that decides is
-kvlease's own code. Checks S1 to S4, R20 and L2 after every action; and plays on from the states
-without faults, to check L1, L2 and L3. Ends with the numbers of states and transitions, or with the
+kvlease's own code. Checks S1 to S5, R12, R20 and L2 after every action; and plays on from the states
+without faults, to check L1 to L3, R20 and R25. Ends with the numbers of states and transitions, or with the
 shortest way to a broken promise."""
 
 
@@ -121,7 +121,7 @@ def _explore_all(worlds: dict[str, Chosen], chosen: argparse.Namespace, console:
     for name, world in worlds.items():
         console.print(f"{name}: {world.what}")
         found = all_found[name] = _explore_one(world, limits, console)
-        console.print("\n".join(summary(name, found)))
+        console.print("\n".join(summary(name, found, chosen.planted)))
         if found.violation is not None:
             break
     console.print(totals(list(all_found.values())))

@@ -20,8 +20,8 @@ MOST_MINUTES = 7 * 24 * 60.0
 
 _DESCRIPTION = """\
 Plays kvlease's own protocol, agent and fence code on a simulated network, clock and engine, with
-faults, and checks its promises (S1 to S4, L1 to L3, R12) at every event. All chance comes from a
-seed: the same seed and commit give the same run, on every machine."""
+faults, and checks its promises (S1 to S5, L1 to L3, R12, R18, R20, R22, R25, R26) all the time. All
+chance comes from a seed: the same seed and commit give the same run, on every machine."""
 
 _FUZZ = """\
 Plays one seed after the other. The first run that breaks a promise is cut down to the fewest faults

@@ -1,5 +1,6 @@
 """A small world of producers and consumers, explored completely: every order of everything that can happen in it.
 
+worlds     the worlds that are explored, by name
 scale      the world's time, in ticks, and how many of each thing there are
 wire       what agents, fences and reads stand on here: a network, a clock and memory that can be copied
 agent      a lease agent, one turn at a time
@@ -16,6 +17,7 @@ world      what happens then, and whether a promise was broken
 liveness   what becomes of a state without faults (L1, L2, L3)
 search     all states, breadth first
 words      actions in words
+report     findings in words and as JSON
 
 All that decides is the product's own code: `AgentCore.turn`, `LeaseScheduler` and `LeaseWorker` with all that is in
 them, `FenceTable`, `FenceVerifier`.

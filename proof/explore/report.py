@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from proof import program
 from proof.explore.scale import Bounds
 from proof.explore.search import Found
 from proof.explore.words import describe
@@ -16,8 +17,8 @@ def describe_progress(found: Found) -> str:
     )
 
 
-def summary(name: str, found: Found) -> list[str]:
-    """Describes in lines what was explored, and what came of it."""
+def summary(name: str, found: Found, planted: str | None = None) -> list[str]:
+    """Describes in lines what was explored, with which bug planted if any, and what came of it."""
     bounds = found.bounds
     rate = found.transitions / found.cpu_s if found.cpu_s else 0.0
     lines = [
@@ -31,22 +32,19 @@ def summary(name: str, found: Found) -> list[str]:
         f"  {found.seconds:,.1f} s ({found.cpu_s:,.1f} s of processor time), {rate:,.0f} transitions a second, "
         f"{found.peak_mib:,.0f} MiB",
     ]
-    return lines + (violated(name, found) if found.violation else [])
+    return lines + (violated(name, found, planted) if found.violation else [])
 
 
-def violated(name: str, found: Found) -> list[str]:
-    """Describes in lines the shortest way to a broken promise."""
+def violated(name: str, found: Found, planted: str | None = None) -> list[str]:
+    """Describes in lines the shortest way to a broken promise, and the command that plays it again."""
     numbers = ",".join(map(str, found.numbers))
     lines = [f"  BROKEN {found.violation}", f"  after {len(found.way)} actions, the fewest there are:"]
     lines += [f"    {number:3}  {describe(action)}" for number, action in enumerate(found.way, 1)]
     if found.played_on:
         lines.append("  and then, without faults:")
         lines += [f"         {describe(action)}" for action in found.played_on]
-    # Whoever planted a bug has to name it, too: the command leaves it out.
-    return [
-        *lines,
-        f"  again: python -m proof explore {name} {_as_options(found.bounds)} --replay {numbers or 'start'}",
-    ]
+    command = f"{program()} explore {name} {_as_options(found.bounds)} --replay {numbers or 'start'}"
+    return [*lines, f"  again: {command}" + (f" --planted {planted}" if planted else "")]
 
 
 def _as_options(bounds: Bounds) -> str:

@@ -38,7 +38,7 @@ class Bounds:
     """The number of ticks for which the world is played; `liveness` plays what comes after."""
     faults: int = 1
     """The number of faults in all: messages lost, doubled or held back, processes killed, frozen or wrongly reported
-    dead, requests aborted, leases given to a second consumer."""
+    dead, requests aborted, references given to a second consumer or to another prompt's request."""
     sizes: tuple[int, ...] = (2, 1)
     """Blocks of each lease, in the order in which their prefills come."""
     blocks: int = 3

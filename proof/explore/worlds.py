@@ -45,7 +45,7 @@ WORLDS: Mapping[str, Chosen] = {
     ),
     "mishaps": Chosen(
         Bounds(ticks=2, faults=1, sizes=(2, 2), kinds=_MISHAPS),
-        "the same with what else can go wrong once, but for engines that stand still and second consumers",
+        "the same with what else can go wrong once, but for engines that stand still, second consumers and mix-ups",
         1000,
     ),
 }

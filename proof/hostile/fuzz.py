@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from proof import ROOT
+from proof import ROOT, program
 from proof.hostile.targets import TARGETS, Target, conditions
 
 OUT = ROOT / "out" / "fuzz"
@@ -107,4 +107,4 @@ def _follow(child: "subprocess.Popen[str]", outcome: FuzzOutcome) -> list[str]:
 def _say_what_broke(target: str, broken: Path, lines: list[str]) -> None:
     print("\n".join(line for line in lines if not _STATUS.search(line)))
     for file in sorted(broken.iterdir(), key=lambda file: file.stat().st_mtime)[-1:]:
-        print(f"replay: python -m proof fuzz-bytes {target} --replay {file}")
+        print(f"replay: {program()} fuzz-bytes {target} --replay {file}")

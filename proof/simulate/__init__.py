@@ -1,4 +1,17 @@
 """The product's own protocol, agent and fence code on a simulated network, clock and engine, to be proved wrong.
 
+plan        what is played and what goes wrong, drawn from a seed
+run         a plan played to its end                  world      all that there is in a run
+engine      an engine, with the product's agent       context    what surrounds it
+prefill     its part as producer                      decode     its part as consumer
+network     messages between agents                   dataplane  reads between workers
+cards       lease cards over the network              clock      time, and clocks that do not agree with it
+users       users and the router                      requests   what they ask
+faults      how each fault strikes, and ends          trouble    when conditions were worse than is promised for
+facts       books about time                          promises   the judge of what stands
+stranded    the judge of what is held too long        fuzz       many seeds
+shrink      a failing run, cut down                   hunt       the runs until a planted bug is found
+report      a run in words                            show       sums and tables
+
 Nothing here runs in an engine. All chance comes from a seed; the same seed and commit give the same run.
 """

@@ -2,7 +2,7 @@
 
 As in vLLM, a step begins in the scheduler, is carried out by the workers, each in its own time, and ends in the
 scheduler when all of them are through. Time passes between the parts of a worker's step. An agent takes its turns
-beside that. Every engine has both roles.
+beside that. Every engine is producer and consumer.
 """
 
 from collections.abc import Callable

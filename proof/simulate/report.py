@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from kvlease.console.origin import commit
+from proof import program
 from proof.simulate.plan import Plan, UserRequest
 from proof.simulate.run import RunOutcome
 from proof.simulate.shrink import Shrunk
@@ -18,7 +19,7 @@ def replay_command(
     planted: str | None = None,
 ) -> str:
     """The command that plays this run again; None stands for all faults, or all requests."""
-    words = ["python -m proof simulate replay", str(seed)]
+    words = [program(), "simulate replay", str(seed)]
     if faults is not None:
         words += ["--faults", _numbers(faults)]
     if requests is not None:

@@ -1,7 +1,24 @@
 """Leases that hold: the lifetime of KV cache blocks between prefill and decode engines.
 
-`kvlease.protocol` is the lease protocol, pure; `kvlease.agent` the thread that runs it; `kvlease.fence` what makes a
-read safe; `kvlease.vllm` the connector. Importing `kvlease` needs neither vLLM nor NIXL nor torch.
+Its rooms from the ground up; a room needs those of paragraphs above its own alone:
+
+    errors, logs   what goes wrong, and log lines that are bounded
+
+    protocol       the lease protocol, pure: no I/O, no thread, no clock
+    simulation     the time and the chance of all simulations
+    console        the frame of all commands
+
+    fence          the words by which a reader knows that what it read was the lease's
+    fleet          many engines in simulation: `kvlease fleet`
+
+    agent          the thread that runs the protocol, and its network
+    engine         what an engine does for leases, in which order
+    testing        fakes for tests
+    cli            the command `kvlease`
+
+    vllm           the connector
+
+Importing `kvlease` needs neither vLLM nor NIXL nor torch.
 """
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""R16: files, commands and targets of make that a page names are there."""
+"""R16: files, commands and targets of make that a page or the code names are there."""
 
 import re
 from collections.abc import Iterator
@@ -16,6 +16,8 @@ HISTORY = {
     DOCS / "contribute/glossary.md": "## Names that have changed",
 }
 """Pages that have the names of old commits, and from which heading on."""
+MADE_UP = {("tests/console/test_commands.py", "make try")}
+"""Names that a test needs and that stand for none."""
 SPAN = re.compile(r"`([^`\n]+)`")
 BLOCK = re.compile(r"^```\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"(?:[\w.-]+/)+[\w.-]*|[\w-]+\.py")
@@ -36,6 +38,25 @@ def spans(page: Path) -> Iterator[str]:
     for block in BLOCK.findall(text):
         yield from block.splitlines()
     yield from SPAN.findall(BLOCK.sub("", text))
+
+
+def code() -> Iterator[Path]:
+    """Every file of code, whose comments, docstrings and messages have names."""
+    for folder in ("src", "proof", "tests", "docs", "requirements"):
+        yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".txt"))
+    yield ROOT / "Makefile"
+    yield ROOT / "mkdocs.yml"
+
+
+def test_what_the_code_names_is_there() -> None:
+    missing = [
+        (str(path.relative_to(ROOT)), name)
+        for path in code()
+        for span in SPAN.findall(path.read_text())
+        for name in named(span)
+        if not is_there(name)
+    ]
+    assert [entry for entry in missing if entry not in MADE_UP] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

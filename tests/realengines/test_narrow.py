@@ -64,7 +64,7 @@ def test_prompts_computed_in_pieces_are_read(pair: Pair) -> None:
 
 
 def test_requests_are_preempted_on_either_side(pair: Pair) -> None:
-    """P preempts requests of its own beside leases that are out (`test_engine_producer.py` preempts a prefill); D
+    """P preempts requests of its own beside leases that are out (`tests/engine/test_producer.py` preempts a prefill); D
     computes a request that it preempts after its read again."""
 
     async def scene(s: Scene) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-
 import vllm
 
 MINOR = ".".join(vllm.__version__.split(".")[:2])

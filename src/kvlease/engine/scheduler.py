@@ -14,7 +14,10 @@ from kvlease.fence.slots import NO_ORDERS
 
 
 class LeaseScheduler:
-    """Both roles of an engine in its scheduler. Nothing here waits, and no cost grows with the number of leases."""
+    """The lease's part of an engine's scheduler, as producer and as consumer.
+
+    Nothing here waits, and no cost grows with the number of leases.
+    """
 
     def __init__(self, desk: LeaseDesk, producer: ProducerSide, consumer: ConsumerSide) -> None:
         self.producer = producer

@@ -34,7 +34,7 @@ class StepPart(Enum):
 
 
 class LeaseWorker:
-    """Both roles of an engine in one of its workers. Used by one thread.
+    """The lease's part of one of an engine's workers, as producer and as consumer. Used by one thread.
 
     Attributes: `order`: the order of a step's parts. Load follows arm, in which it is told which requests are leased:
     otherwise these would be read without their lease. Clear follows load, in which the worker first learns of requests

@@ -1,4 +1,16 @@
-"""All of kvlease that depends on vLLM. `kv_connector_module_path` points here."""
+"""All of kvlease that depends on vLLM. `kv_connector_module_path` points here.
+
+connector, plugin        what vLLM makes, and the names under which it finds it
+scheduler, in_scheduler  vLLM's hooks in a scheduler, and what they call
+worker, in_worker        vLLM's hooks in a worker, and what they call
+metadata                 what travels between the two
+requests, prompts        requests and prompts, in the terms of `kvlease.engine`
+params, settings         what clients and operators may write, and what is refused
+side_channel, envelope   lease cards over vLLM's handshake listener
+listener, notices        that listener and vLLM's notices, made to bear strangers
+metrics, catalogue       counters and gauges, and what each means
+surface, compat          all that is needed of vLLM, and where it is
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -3,6 +3,7 @@
 import logging
 import os
 
+import vllm
 from vllm.distributed.kv_transfer.kv_connector.v1.base import (
     KVConnectorHandshakeMetadata,
     KVConnectorRole,
@@ -21,7 +22,6 @@ from vllm.distributed.kv_transfer.kv_connector.v1.nixl.pull_worker import NixlPu
 from vllm.distributed.kv_transfer.kv_connector.v1.nixl.stats import NixlKVConnectorStats, NixlPromMetrics
 from vllm.utils.network_utils import make_zmq_path
 
-import vllm
 from kvlease.errors import UnsupportedEngine
 
 TESTED = ("0.30", "0.31", "0.32", "0.33")

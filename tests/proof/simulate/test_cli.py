@@ -12,10 +12,12 @@ import pytest
 
 from kvlease.console import commands
 from kvlease.console.origin import commit
+from proof import program
 from proof.cli.main import main
 from proof.planted import PLANTED
 from proof.simulate import report
 from proof.simulate.plan import draw_plan
+from tests.proof.pasted import pasted
 
 EASY = "token_reused"
 """A planted bug that nearly every run finds."""
@@ -126,11 +128,11 @@ def test_a_failure_says_all_that_is_needed_and_its_command_replays_it(capsys: py
     assert f"commit {commit()}, with {EASY} planted" in text
     for word in ("is broken: ", "the last events:", "cut down from", "requests:"):
         assert word in text
-    found = re.search(r"^  python -m proof (simulate replay \d+ --faults .*)$", text, re.MULTILINE)
+    found = re.search(r"^  (\S+ -m proof simulate replay \d+ --faults .*)$", text, re.MULTILINE)
     assert found is not None, text
     broken = re.search(r"^(\w+) is broken: .*$", text, re.MULTILINE)
     assert broken is not None
-    status, again = said(f"{found[1]} --quiet", capsys)
+    status, again = pasted(f"{found[1]} --quiet")
     assert status == 1
     assert broken[0] in again, "the same rule, the same fact, the same digest"
 
@@ -166,6 +168,7 @@ def test_without_rich_it_says_what_is_missing() -> None:
 import sys
 for name in ("httpx", "psutil", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
     sys.modules[name] = None
+from proof import program
 from proof.cli.main import main
 sys.exit(main(["simulate", "fuzz"]))
 """
@@ -175,5 +178,5 @@ sys.exit(main(["simulate", "fuzz"]))
 
 
 def test_a_choice_of_nothing_can_be_written() -> None:
-    assert report.replay_command(7, (), (2, 0)) == "python -m proof simulate replay 7 --faults none --requests 0,2"
-    assert report.replay_command(7, planted="no_fence") == "python -m proof simulate replay 7 --planted no_fence"
+    assert report.replay_command(7, (), (2, 0)) == f"{program()} simulate replay 7 --faults none --requests 0,2"
+    assert report.replay_command(7, planted="no_fence") == f"{program()} simulate replay 7 --planted no_fence"

@@ -1,6 +1,6 @@
 """The common part of flat terms and of vLLM's lease: notices of completion, and reads that nobody checks.
 
-It follows vLLM 0.32 (`nixl/pull_worker.py`, `base_worker.py`): the notice comes with the data read, one from each
+It follows vLLM 0.32 (`pull_worker` and `base_worker` of its `nixl`): the notice comes with the data read, one from each
 worker of the consumer; a request that ends on the consumer unread sends it with an empty read. Once a step, the
 producer hears notices and looks for expired leases. The data of any read is taken for what was asked for.
 """

@@ -1,6 +1,6 @@
 """vLLM's own lease, as of 0.32: heartbeats that are sent in engine steps.
 
-It follows `nixl/base_scheduler.py` and `base_worker.py` there. `kv_lease_duration` d is a whole number of seconds. In a
+It follows `base_scheduler` and `base_worker` of its `nixl`. `kv_lease_duration` d is a whole number of seconds. In a
 step, and at most every d // 6 seconds, a consumer names all requests that it has not read yet to every worker of each
 of their producers; the first heartbeat to a producer only makes the connection. A producer hears it in a step, and
 extends each lease that it names to d * 2 // 3 from then. Nothing is acknowledged.
