@@ -1,6 +1,7 @@
 """Bugs that are planted in the product's code to see whether the proofs find them.
 
 bug        what a planted bug is
+found      the runs in which each was found when it was hunted last
 fences     words, slots, tokens, and what a consumer's worker makes of them
 producers  the lessor, and the scheduler of a producer
 sessions   messages that come late, twice or not at all

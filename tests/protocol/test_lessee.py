@@ -332,7 +332,7 @@ def test_s4_stale_answers_change_nothing() -> None:
     renew = d.open_and_held()
     held_until = d.lessee.sessions[P].held_until
     d.wait_answered(1)
-    for late in (Ack(renew.seq, [1]), Ack(999, [1]), Welcome(VERSION, P, 1, 1, 1, 1, 1, 9), Probe(), Bye(5)):
+    for late in (Ack(renew.seq, [1]), Ack(999, [1]), Welcome(VERSION, P, 1, 1, 1, 1, 1, 9), Probe()):
         assert d.hear(late) == []
     assert d.hear(Gone([1]), producer=P2) == []
     assert d.lessee.sessions[P].held_until == held_until
@@ -392,11 +392,3 @@ def test_a_lost_connection_is_made_anew_at_once() -> None:
     connect, hello = d.fetched(d.card())
     assert connect == Connect(P, b"address of P")
     assert isinstance(hello, Send)
-
-
-def test_a_consumers_bye_is_not_a_producers() -> None:
-    """An engine may be both: a Bye of its consumer half says nothing about the leases that it granted."""
-    d = LesseeBench()
-    d.open_and_held()
-    assert d.hear(Bye(12)) == []
-    assert d.lessee.standing("r1", d.now) is Standing.HELD

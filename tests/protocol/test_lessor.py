@@ -178,6 +178,17 @@ def test_r18_a_death_postpones_nothing() -> None:
     assert ends(p.wait(1 + SOON_S)) == {1: Cause.ORPHANED}
 
 
+def test_r18_a_consumer_that_dies_before_it_states_its_claims_again_is_dead_all_the_same() -> None:
+    """R18: what a consumer had not stated again after a Hello does not fall back to its term when it dies (0003)."""
+    p = LessorBench(duration=30, orphan_grace=1)
+    p.grant(1)
+    p.claim(1)
+    p.hello()
+    p.wait(p.config.extension_s - 0.5)
+    p.lose_peer()
+    assert ends(p.wait(0.5 + SOON_S)) == {1: Cause.ORPHANED}
+
+
 def test_r18_a_silent_producer_probes_so_that_the_transport_notices_a_death() -> None:
     p = LessorBench(probe_interval=0.25)
     p.grant(1)

@@ -1,6 +1,6 @@
 """The order in which both halves of an engine hear, and the things that they share."""
 
-from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef, Peer, resolve
+from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef, Peer, Standing, resolve
 from kvlease.protocol.clock import TICK_S
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Revoke, Send
 from kvlease.protocol.messages import VERSION, Ack, Bye, Hello, Message, Renew, Welcome
@@ -69,6 +69,20 @@ def test_an_engine_that_shuts_down_says_bye_to_all() -> None:
     peer = producer()
     heard(peer, BEGIN, hello())
     assert Send(D, Bye()) in peer.close(BEGIN)
+
+
+def test_a_bye_is_heard_by_the_half_that_it_is_meant_for() -> None:
+    """A Bye of an engine's consumer half says nothing about the leases that it granted, and is not late."""
+    peer, place = Peer(CONFIG, "both", P, b"address of P", BEGIN), ("d.example", 5600)
+    peer.turn(BEGIN, [Track("r", LeaseRef(D, 1, 0, 6000, Fingerprint(1, 0)), place)])
+    (own,) = sent(peer.turn(BEGIN, cards=[(place, LeaseCard([VERSION], D, b"address of D", []))]), Hello)
+    heard(peer, BEGIN, hello(), Welcome(VERSION, D, own.seq, 6000, 2000, 500, 250, session=1))
+    heard(peer, BEGIN, Bye(2))
+    assert (list(peer.lessor.sessions), list(peer.lessee.sessions)) == ([], [D])
+    assert peer.lessee.standing("r", BEGIN) is not Standing.LOST
+    heard(peer, BEGIN, Bye())
+    assert peer.lessee.standing("r", BEGIN) is Standing.LOST
+    assert [key for half in (peer.lessor, peer.lessee) for key in half.counts if key.startswith("late.")] == []
 
 
 def test_what_was_withheld_goes_out_in_the_turn_in_which_the_engine_goes_on_whatever_arrives_in_it() -> None:

@@ -178,9 +178,6 @@ class Lessee:
                 if session.state is ProducerState.OPEN and session.idle:
                     # It would be found idle at the next renewal, but the producer chooses how far away that is.
                     self._timers.set(producer, now + self.timing.idle_s)
-            case Bye(seq) if seq:
-                # This is the Bye of the peer as our consumer, which the lessor of this engine hears.
-                pass
             case Bye():
                 for token in list(session.leases):
                     self._lose(session, token)

@@ -142,6 +142,9 @@ class Lessor:
         session.happen(ConsumerEvent.LOST)
         self.counts["deaths"] += 1
         self._probe_timers.discard(peer)
+        # It states nothing again: its claims end with the session, and not with the term of their grant (0003).
+        self._restate_timers.discard(peer)
+        session.unstated.clear()
         self._set_deadline(session, min(session.deadline, t + self.config.orphan_grace_s))
         self._effects.append(Disconnect(peer))
 

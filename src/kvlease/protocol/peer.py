@@ -117,11 +117,10 @@ class Peer:
         match message:
             case Hello() | Renew():
                 self.lessor.receive(peer, message, now)
-            case Welcome() | Ack() | Gone() | Probe():
-                self.lessee.receive(peer, message, now)
-            case Bye():
-                # An engine may be our producer and our consumer at once.
+            case Bye(seq) if seq:
+                # A consumer's Bye is numbered, a producer's is not; an engine may be both to us.
                 self.lessor.receive(peer, message, now)
+            case Welcome() | Ack() | Gone() | Probe() | Bye():
                 self.lessee.receive(peer, message, now)
 
     def _take_effects(self) -> list[Effect]:
