@@ -40,6 +40,8 @@ async def befall(scene: Scene, traffic: ChaosTraffic, fault: ChaosFault) -> list
             traffic.abort_all()
         case "cut" | "cut-one-way" | "loss" | "slow":
             return await _on_link(_network_of(scene), traffic, fault)
+        case _:
+            raise AssertionError(f"nobody knows what the fault {fault.kind!r} does")
     return []
 
 

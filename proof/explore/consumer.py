@@ -16,8 +16,9 @@ from kvlease.fence import FenceTable, Verdict
 from kvlease.fence.words import WORD_BYTES
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 from kvlease.testing.clock import ManualClock
+from kvlease.testing.desk import ListedDesk
 from proof.explore.scale import CONFIG, Bounds, prompt
-from proof.explore.wire import CardPromise, ListedDesk, ListedReads, ListedWords, new_verifier
+from proof.explore.wire import CardPromise, ListedReads, ListedWords, new_verifier
 
 ENDPOINT: Endpoint = ("p", 5600)
 ENGINE = "prefill"

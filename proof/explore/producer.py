@@ -18,8 +18,9 @@ from kvlease.engine.scheduler import LeaseScheduler
 from kvlease.engine.worker import LeaseWorker, StepPart
 from kvlease.protocol.effects import Revoke
 from kvlease.testing.clock import ManualClock
+from kvlease.testing.desk import ListedDesk
 from proof.explore.scale import CONFIG, Bounds, prompt
-from proof.explore.wire import ListedDesk, ListedReads, ListedWords, new_verifier, no_cards
+from proof.explore.wire import ListedReads, ListedWords, new_verifier, no_cards
 from proof.promises.safety import Violation
 from proof.promises.watched import WatchedTable
 

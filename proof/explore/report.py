@@ -27,7 +27,7 @@ def summary(name: str, found: Found, planted: str | None = None) -> list[str]:
         + (", fine steps" if bounds.fine else ""),
         f"  {found.states:,} states, {found.transitions:,} transitions, depth {found.depth}; "
         + ("explored completely" if found.complete else "not explored to the end"),
-        f"  {found.liveness_checks:,} states played on without faults (L1, L2, L3)",
+        f"  {found.liveness_checks:,} states played on without faults (L1, L2, L3, R20, R25)",
         f"  {found.parts:,} states of parts, {found.computed:,} inputs worked out by the product's code",
         f"  {found.seconds:,.1f} s ({found.cpu_s:,.1f} s of processor time), {rate:,.0f} transitions a second, "
         f"{found.peak_mib:,.0f} MiB",

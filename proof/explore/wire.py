@@ -12,8 +12,7 @@ from typing import Any
 from kvlease.errors import CardUnavailable, PeerGone
 from kvlease.fence import AgentErrors, FenceVerifier
 from kvlease.fence.words import WORD_BYTES
-from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
-from kvlease.protocol.effects import Revoke
+from kvlease.protocol import Endpoint, LeaseCard
 from kvlease.protocol.messages import Probe, encode
 from kvlease.testing.clock import ManualClock
 from kvlease.testing.data_agent import OwnMemory
@@ -105,51 +104,6 @@ class CardPromise:
         if self.card is None:
             raise CardUnavailable("nobody answers")
         return self.card
-
-
-class ListedDesk:
-    """A `LeaseDesk`: what the engine says is kept until the world carries it over, and so is what it hears.
-
-    An agent and its engine meet nowhere else, so each is a part of its own.
-    """
-
-    def __init__(self, incarnation: int) -> None:
-        self.incarnation = incarnation
-        self.died_at: float | None = None
-        self.said: list[tuple[Any, ...]] = []
-        self.revoked: list[Revoke] = []
-        self.lost: list[str] = []
-
-    def grant(self, token: int) -> None:
-        self.said.append(("grant", token))
-
-    def extend(self, token: int) -> None:
-        self.said.append(("extend", token))
-
-    def abort(self, token: int) -> None:
-        self.said.append(("abort", token))
-
-    def cleared(self, token: int) -> None:
-        self.said.append(("cleared", token))
-
-    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
-        self.said.append(("track", holder, ref, endpoint, siblings))
-
-    def untrack(self, holder: str) -> None:
-        self.said.append(("untrack", holder))
-
-    def progress(self) -> bool:
-        return bool(self.revoked or self.lost)
-
-    def step_ended(self) -> None: ...
-
-    def take_revoked(self) -> list[Revoke]:
-        revoked, self.revoked = self.revoked, []
-        return revoked
-
-    def take_lost(self) -> list[str]:
-        lost, self.lost = self.lost, []
-        return lost
 
 
 class ListedWords:

@@ -13,8 +13,8 @@ from kvlease.fence.slots import NO_ORDERS
 from kvlease.protocol import Cause, Fingerprint, LeaseRef, resolve
 from kvlease.protocol.effects import Revoke
 from kvlease.testing.cards import MemoryCards
+from kvlease.testing.desk import ListedDesk
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
-from proof.explore.wire import ListedDesk
 
 CONFIG = resolve({"kv_lease_duration": 6})
 PROMPT = Fingerprint(tokens=64, digest=7)

@@ -27,7 +27,7 @@ from kvlease.protocol.states import (
 )
 from kvlease.protocol.tracking import ProducerSession
 from kvlease.testing.benches import D2, P2, D, LesseeBench, LessorBench, P
-from proof.explore.wire import ListedDesk
+from kvlease.testing.desk import ListedDesk
 
 Row = tuple[enum.StrEnum, enum.StrEnum]
 NEXT_LEASE = {row: state for row, (state, _) in LEASE.items()}

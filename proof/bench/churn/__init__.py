@@ -1,0 +1,1 @@
+"""Leases that come and go: what each takes of processor time and memory."""

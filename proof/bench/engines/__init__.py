@@ -1,0 +1,1 @@
+"""Real engines: under traffic, with short terms, and after a crash."""

@@ -1,0 +1,1 @@
+"""The fence's reads, over every path that this machine has."""

@@ -1,0 +1,1 @@
+"""One crash, on real engines and in the fleet's simulation."""

@@ -1,0 +1,1 @@
+"""The bytes and messages of each lease and term."""
