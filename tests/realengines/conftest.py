@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.model import build_model
 from tests.realengines.account import StandstillWatch, account_of
-from tests.realengines.pairs import Pair, consumer, live_engines, producer, running
+from tests.realengines.pairs import Pair, consumer, live_engines, producer, running_pair
 
 watch = StandstillWatch()
 
@@ -62,11 +61,7 @@ def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
     # An engine id that outlives a restart is the hardest case for old references. Logprobs are compiled when they are
     # first asked for, which takes longer than all other tests of prompts.
     uncompiled = {"TORCHDYNAMO_DISABLE": "1"}
-    pair = Pair(
-        Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model, extra_env=uncompiled), logs)
-    )
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model, engine_id="prefill-0"), consumer(model, extra_env=uncompiled), logs)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from proof.realengines.engine import Engine
 from proof.realengines.metrics import RUNNING
 from proof.realengines.prompts import draw_prompts
-from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, producer, running
+from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
@@ -30,9 +30,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
         "extra_env": {"VLLM_SERVER_DEV_MODE": "1"},
         "extra_config": {"kv_lease_duration": TERM_S, "kv_lease_stall_limit": STALL_LIMIT_S},
     }
-    pair = Pair(Engine(producer(model, **settings), logs), Engine(consumer(model, **settings), logs))
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model, **settings), consumer(model, **settings), logs)
 
 
 @pytest.fixture(autouse=True)
