@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from kvlease.agent.nixl import NixlTransport
 from proof.realengines.model import build_model
 from tests.realengines.account import StandstillWatch, account_of
+from tests.realengines.nixl_peer import PeerProcess
+from tests.realengines.over_nixl import ME, PEER
 from tests.realengines.pairs import Pair, consumer, live_engines, producer, running_pair
 
 watch = StandstillWatch()
@@ -67,6 +70,19 @@ def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the tests that share a pair last, so that there is one pair of engines at a time on the two cores."""
     items.sort(key=lambda item: "shared_pair" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture
+def transport() -> Iterator[NixlTransport]:
+    transport = NixlTransport(ME)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[PeerProcess]:
+    with PeerProcess(PEER) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

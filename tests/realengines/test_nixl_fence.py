@@ -1,10 +1,6 @@
 """The fence over real NIXL: one-sided reads of another process's words, also of one that has died (S1)."""
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import pytest
@@ -12,13 +8,12 @@ import pytest
 from kvlease.agent.nixl import errors_of
 from kvlease.fence import FenceAddress, FenceVerifier, FenceWord, RegisteredWords, Verdict
 from tests.realengines.nixl_peer import PeerProcess
+from tests.realengines.over_nixl import OVER_TCP, WAIT_S, pass_over_tcp, wait_for
 
 pytestmark = pytest.mark.engine
 
-WAIT_S = 30.0
 SLOTS = 1024
 TOKEN = 0xFEDC_BA98_7654_3210
-OVER_TCP = os.environ.get("UCX_TLS") == "tcp"
 
 
 class Consumer:
@@ -61,12 +56,6 @@ def consumer(producer: PeerProcess) -> Iterator[Consumer]:
     yield consumer
     producer.kill()
     consumer.verifier.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
 
 
 def test_a_word_is_intact_while_armed_and_revoked_when_cleared_or_reused(
@@ -197,12 +186,4 @@ def test_nixl_lets_a_released_read_land(producer: PeerProcess, consumer: Consume
 
 
 def test_all_of_it_over_tcp_only() -> None:
-    if OVER_TCP:
-        pytest.skip("this is the run over TCP")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env={**os.environ, "UCX_TLS": "tcp"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
+    pass_over_tcp(__file__)

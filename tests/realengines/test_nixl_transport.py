@@ -1,10 +1,7 @@
 """The lease agent's transport on real NIXL, among processes that die, stop and come back (R12, R18)."""
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -12,31 +9,9 @@ import pytest
 from kvlease.agent.nixl import NixlTransport, agent_name
 from kvlease.errors import PeerGone
 from tests.realengines.nixl_peer import PeerProcess
+from tests.realengines.over_nixl import ME, OTHER, PEER, pass_over_tcp, wait_for
 
 pytestmark = pytest.mark.engine
-
-ME, PEER, OTHER = 0xA, 0xFFFF_FFFF_FFFF_FFFF, 0xD
-WAIT_S = 30.0
-
-
-@pytest.fixture
-def transport() -> Iterator[NixlTransport]:
-    transport = NixlTransport(ME)
-    yield transport
-    transport.close()
-
-
-@pytest.fixture
-def peer() -> Iterator[PeerProcess]:
-    with PeerProcess(PEER) as process:
-        yield process
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.0005)
 
 
 def receive(transport: NixlTransport, count: int) -> list[tuple[int, bytes]]:
@@ -297,22 +272,4 @@ def test_peers_that_come_and_go_leave_nothing_behind(transport: NixlTransport) -
 
 def test_what_the_network_decides_over_tcp_only() -> None:
     """The same tests pass over TCP alone: UCX prefers shared memory on one host, and between hosts there is none."""
-    if os.environ.get("UCX_TLS") == "tcp":
-        pytest.skip("this is the run over TCP")
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-k",
-            "pass or kill or blip or disconnect or stopped",
-            __file__,
-        ],
-        env={**os.environ, "UCX_TLS": "tcp"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
+    pass_over_tcp(__file__, "-k", "pass or kill or blip or disconnect or stopped")
