@@ -93,13 +93,6 @@ def test_list_names_all_and_imports_none(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.split()[0] for line in listed.splitlines()] == list(BENCHMARKS)
 
 
-def test_bad_arguments_say_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["bench", "--only", "renewal,stpe"])
-    assert ended.value.code == 2
-    assert "'stpe' is no benchmark: choose from renewal, step" in capsys.readouterr().err
-
-
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BENCHMARKS, "not-there", Benchmark("core.not_there", "nothing"))
     with pytest.raises(CannotRun, match=r"not-there needs proof\.bench\.core\.not_there.*make bench"):

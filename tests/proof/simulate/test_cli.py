@@ -31,36 +31,6 @@ def said(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     return status, capsys.readouterr().out
 
 
-def refused(arguments: str, capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as exit_info:
-        main(shlex.split(arguments))
-    assert exit_info.value.code == 2
-    return capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ("simulate fuzz --runs 0", ["'0'", "whole number from 1"]),
-        ("simulate fuzz --runs many", ["'many'", "whole number"]),
-        ("simulate fuzz --minutes 0", ["'0'", "number of minutes"]),
-        ("simulate fuzz --minutes nan", ["'nan'", "number of minutes"]),
-        ("simulate fuzz --seed -1", ["--seed"]),
-        ("simulate fuzz --jobs 0", ["'0'"]),
-        ("simulate fuzz --planted nothing", ["'nothing'", "no_fence"]),
-        ("simulate replay", ["SEED"]),
-        ("simulate replay 1 --faults 1,x", ["'1,x'", "such as 3,7", "none"]),
-        ("simulate planted nothing", ["'nothing'", "no_fence"]),
-    ],
-)
-def test_a_bad_argument_is_named_with_what_is_allowed(
-    arguments: str, named: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    message = refused(arguments, capsys)
-    for part in named:
-        assert part in message
-
-
 def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
     status, text = said("simulate", capsys)
     assert status == 0
