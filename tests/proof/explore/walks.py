@@ -3,6 +3,7 @@
 import pickle
 import random
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from proof.explore.canonical import form
 from proof.explore.parts import Parts
@@ -50,17 +51,23 @@ def unshared(bounds: Bounds) -> ExploredWorld:
     return world
 
 
-def roam(world: ExploredWorld, states: int) -> None:
-    """Visits the first `states` states, breadth first, so that the world has seen the parts that many ways lead to."""
+def states_of(world: ExploredWorld) -> Iterator[State]:
+    """All states that the world can come to, breadth first."""
     seen = [world.start()]
     known = set(seen)
+    yield from seen
     for state in seen:
         for action in world.actions(state):
             if (after := world.after(state, action)) not in known:
                 known.add(after)
                 seen.append(after)
-        if len(seen) > states:
-            return
+                yield after
+
+
+def roam(world: ExploredWorld, states: int) -> None:
+    """Visits the first `states` states, so that the world has seen the parts that many ways lead to."""
+    for _ in islice(states_of(world), states):
+        pass
 
 
 def forms(world: ExploredWorld, state: State) -> list[bytes]:
