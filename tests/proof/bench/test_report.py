@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from kvlease.console.files import write
 from proof.bench.frame.document import Document, read, read_all
@@ -12,6 +11,7 @@ from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, S
 from proof.bench.frame.machine import describe, gpu, processor
 from proof.bench.frame.plots import draw
 from proof.bench.frame.report import figures_table, goals_table, notes_list, page, ratio_text, spread_text
+from tests.console.shown import shown
 
 SPREAD = Spread.of([1.0, 2.0, 3.0, 4.0, 10.0])
 RESULT = Result(
@@ -51,12 +51,6 @@ def document(name: str = "renewal", effort: Effort = Effort.FULL) -> Document:
     )
 
 
-def shown(renderable: object) -> str:
-    console = Console(width=160, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(renderable)
-    return console.export_text()
-
-
 def test_a_spread_is_median_quartiles_and_extremes() -> None:
     assert (SPREAD.median, SPREAD.low, SPREAD.high, SPREAD.least, SPREAD.most, SPREAD.count) == (3, 2, 4, 1, 10, 5)
     assert Spread.of([7.0]) == Spread(7, 7, 7, 7, 7, 1)
@@ -75,10 +69,10 @@ def test_spreads_and_ratios_in_words() -> None:
 
 
 def test_the_tables_show_figures_goals_and_notes() -> None:
-    text = shown(figures_table(document())) + shown(goals_table([document()])) + notes_list(document())
+    text = shown(figures_table(document()), goals_table([document()]), width=160) + notes_list(document())
     for part in ("3 µs (2 to 4)", "540 µs", "1/540", "33 B", "met", "MISSED", "not measured", "nothing was left out"):
         assert part in text
-    summary = shown(goals_table([document(), document("step", Effort.SHORT)]))
+    summary = shown(goals_table([document(), document("step", Effort.SHORT)]), width=160)
     assert summary.count("full, commit abc, 2026-01-02, 12 s") == 1
     assert "short, commit abc, 2026-01-02, 1 s" in summary
     assert "12 times" in summary
