@@ -14,8 +14,9 @@ from kvlease.protocol.messages import VERSION
 from kvlease.testing.network import MemoryTransport
 from proof.hostile.choices import Choices
 from proof.hostile.neighbourhood import IDLE_S, MAX_SESSIONS, Neighbourhood
-from proof.hostile.peer import MOVES, Hostiles, body, play
+from proof.hostile.peer import MOVES, Hostiles, play
 from proof.hostile.targets import conditions
+from proof.hostile.wire import body
 
 SOME = settings(derandomize=True, database=None, deadline=None, max_examples=12, stateful_step_count=40)
 BAD = 0xBAD
