@@ -1,4 +1,4 @@
-"""What people see of a table."""
+"""The text of tables, as people see it."""
 
 from io import StringIO
 

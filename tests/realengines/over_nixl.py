@@ -1,25 +1,14 @@
-"""The incarnations of tests on real NIXL, how they wait, and the same tests once more over TCP alone."""
+"""The incarnations of tests on real NIXL, and the same tests once more over TCP alone."""
 
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 
 import pytest
 
 ME, PEER, OTHER = 0xA, 0xFFFF_FFFF_FFFF_FFFF, 0xD
 """The incarnations of the test's own transport, of the peer's, and of a third."""
-WAIT_S = 30.0
 OVER_TCP = os.environ.get("UCX_TLS") == "tcp"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Waits until the condition holds; asking it is what makes progress."""
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.0005)
 
 
 def pass_over_tcp(file: str, *chosen: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 from kvlease.agent.nixl import errors_of
 from kvlease.fence import FenceAddress, FenceVerifier, FenceWord, RegisteredWords, Verdict
 from tests.realengines.nixl_peer import PeerProcess
-from tests.realengines.over_nixl import OVER_TCP, WAIT_S, pass_over_tcp, wait_for
+from tests.realengines.over_nixl import OVER_TCP, pass_over_tcp
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -19,7 +20,7 @@ TOKEN = 0xFEDC_BA98_7654_3210
 class Consumer:
     """A worker of D: its data-plane agent, which is connected to the producer's, and its verifier."""
 
-    def __init__(self, producer: PeerProcess, capacity: int = 64, lost_after_s: float = WAIT_S) -> None:
+    def __init__(self, producer: PeerProcess, capacity: int = 64, lost_after_s: float = 30.0) -> None:
         from nixl._api import nixl_agent, nixl_agent_config
 
         self.agent = nixl_agent(f"consumer-{id(self)}", nixl_agent_config(enable_prog_thread=False))
@@ -40,7 +41,7 @@ class Consumer:
             verdicts.update(self.verifier.settle())
             return len(verdicts) >= count
 
-        wait_for(enough)
+        wait_until(enough)
         return verdicts
 
 
@@ -122,7 +123,7 @@ def test_a_killed_producer_fails_its_reads(producer: PeerProcess, consumer: Cons
         consumer.verifier.post("after", [consumer.word(7)])
         return consumer.verdicts(1) == {"after": Verdict.FAILED}
 
-    wait_for(fails)
+    wait_until(fails)
     assert consumer.verifier.retained == 0
 
 
@@ -182,7 +183,7 @@ def test_nixl_lets_a_released_read_land(producer: PeerProcess, consumer: Consume
         consumer.agent.get_new_notifs()
         return landing[0] == TOKEN
 
-    wait_for(landed)
+    wait_until(landed)
 
 
 def test_all_of_it_over_tcp_only() -> None:

@@ -9,7 +9,8 @@ import pytest
 from kvlease.agent.nixl import NixlTransport, agent_name
 from kvlease.errors import PeerGone
 from tests.realengines.nixl_peer import PeerProcess
-from tests.realengines.over_nixl import ME, OTHER, PEER, pass_over_tcp, wait_for
+from tests.realengines.over_nixl import ME, OTHER, PEER, pass_over_tcp
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -21,7 +22,7 @@ def receive(transport: NixlTransport, count: int) -> list[tuple[int, bytes]]:
         messages.extend(transport.receive())
         return len(messages) >= count
 
-    wait_for(enough)
+    wait_until(enough)
     return messages
 
 
@@ -30,7 +31,7 @@ def peer_receives(transport: NixlTransport, peer: PeerProcess, count: int) -> li
         transport.receive()
         return bool(peer.call("count") >= count)
 
-    wait_for(enough)
+    wait_until(enough)
     received = peer.call("received")
     assert {sender for sender, _ in received} == {ME}
     return [bytes.fromhex(payload) for _, payload in received]
@@ -48,7 +49,7 @@ def send_until_gone(transport: NixlTransport, peer: int) -> float:
             return True
         return False
 
-    wait_for(gone)
+    wait_until(gone)
     return time.monotonic() - start
 
 
@@ -177,7 +178,7 @@ def test_closing_does_not_wait_for_a_stopped_peer(peer: PeerProcess) -> None:
     transport = NixlTransport(OTHER)
     transport.connect(PEER, peer.address)
     transport.send(PEER, b"first")
-    wait_for(lambda: not transport.receive() and peer.call("count") == 1)
+    wait_until(lambda: not transport.receive() and peer.call("count") == 1)
     peer.stop()
     for _ in range(1000):
         transport.send(PEER, b"x" * 8000)
@@ -226,7 +227,7 @@ def test_notifications_of_foreign_agents_are_dropped_and_counted(transport: Nixl
             assert transport.receive() == []
             return transport.foreign == n
 
-        wait_for(counted)
+        wait_until(counted)
     connect_both(transport, peer)
     both_directions_work(transport, peer)
 
@@ -248,7 +249,7 @@ def test_peers_that_come_and_go_leave_nothing_behind(transport: NixlTransport) -
             answered.extend(visitor.receive())
             return bool(heard and answered)
 
-        wait_for(both_heard)
+        wait_until(both_heard)
         assert (heard, answered) == ([(incarnation, b"hello")], [(ME, b"welcome")])
         visitor.close()
         if incarnation % 2:
