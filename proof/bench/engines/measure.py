@@ -32,7 +32,7 @@ from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
 from proof.realengines.cores import Cores
 from proof.realengines.model import build_model
-from proof.realengines.prompts import draw_prompts
+from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.spec import Connector, EngineSpec
 
 TRAFFIC = (
@@ -141,7 +141,7 @@ def _turn(start: int, pairs: dict[str, Pair], order: Sequence[str], traffic: Cli
 
 
 def _prompts(traffic: ClientTraffic, seed: int) -> list[str]:
-    return draw_prompts(traffic.requests, seed=seed, shortest=traffic.prompt_tokens, longest=traffic.prompt_tokens)
+    return draw_equal_prompts(traffic.requests, seed=seed, tokens=traffic.prompt_tokens)
 
 
 def _play(pair: Pair, traffic: ClientTraffic, prompts: Sequence[str]) -> Block:

@@ -21,7 +21,7 @@ from proof.bench.reality.scene import CrashScene, CrashSeen, Speed, Tolerance, a
 from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine
 from proof.realengines.model import build_model
-from proof.realengines.prompts import draw_prompts
+from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.router import Router, open_client
 from proof.realengines.spec import Connector, EngineSpec
 
@@ -83,13 +83,8 @@ def play_both(scene: CrashScene, connector: Connector, model: Path, cores: Cores
 async def _play(scene: CrashScene, producer: Engine, decoder: Engine) -> tuple[Speed, CrashSeen]:
     async with open_client() as client:
         router = Router(client, producer.url, decoder.url)
-        prompts = draw_prompts(
-            scene.requests + scene.seats * _ROUNDS + 1,
-            seed=_SEED,
-            shortest=scene.prompt_tokens,
-            longest=scene.prompt_tokens,
-        )
-        fresh = iter(prompts)
+        count = scene.requests + scene.seats * _ROUNDS + 1
+        fresh = iter(draw_equal_prompts(count, seed=_SEED, tokens=scene.prompt_tokens))
         speed = await _measure(scene, router, fresh)
         return speed, await _crash(scene, speed, router, producer, decoder, list(fresh))
 

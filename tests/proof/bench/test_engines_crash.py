@@ -97,7 +97,8 @@ def test_curves_have_the_crash_at_zero() -> None:
 def test_the_scenario_fills_the_memory() -> None:
     """The scenario has more clients than D and P have room for: P has no memory for one more prompt."""
     scenario = CrashScenario()
-    on_decoder = (scenario.decoder_blocks - 1) // scenario.answered_blocks
+    answered_blocks = -(-(scenario.prompt_tokens + scenario.answer_tokens) // scenario.block_tokens)
+    on_decoder = (scenario.decoder_blocks - 1) // answered_blocks
     assert on_decoder == scenario.seats + 1
     assert scenario.clients > on_decoder + scenario.leases_that_fit
     assert (
