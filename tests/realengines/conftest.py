@@ -67,6 +67,19 @@ def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
     yield from running_pair(producer(model, engine_id="prefill-0"), consumer(model, extra_env=uncompiled), logs)
 
 
+@pytest.fixture
+def nothing_left(pair: Pair) -> Iterator[None]:
+    """Asserts that a test leaves both engines of its module's pair alive, and P without a lease or a slot in use.
+
+    A lease whose reference reached another prompt may have to expire first.
+    """
+    yield
+    assert pair.p.is_alive()
+    assert pair.d.is_alive()
+    pair.wait_drained()
+    pair.wait_no_slot_used()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the tests that share a pair last, so that there is one pair of engines at a time on the two cores."""
     items.sort(key=lambda item: "shared_pair" in getattr(item, "fixturenames", ()))
