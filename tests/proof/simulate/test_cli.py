@@ -16,6 +16,7 @@ from proof.cli.main import main
 from proof.planted import PLANTED
 from proof.simulate import report
 from proof.simulate.plan import draw_plan
+from tests.cli.bare import refused_bare
 
 EASY = "token_reused"
 """A planted bug that nearly every run finds."""
@@ -132,16 +133,8 @@ def test_a_bug_that_is_not_found_is_a_failure(capsys: pytest.CaptureFixture[str]
 
 
 def test_without_rich_it_says_what_is_missing() -> None:
-    script = """
-import sys
-for name in ("httpx", "psutil", "rich", "matplotlib", "zmq", "torch", "vllm", "nixl", "numpy", "prometheus_client"):
-    sys.modules[name] = None
-from proof.cli.main import main
-sys.exit(main(["simulate", "fuzz"]))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 3, done.stderr
-    assert "pip install rich" in done.stdout
+    text = refused_bare("from proof.cli.main import main; sys.exit(main(['simulate', 'fuzz']))")
+    assert "pip install rich" in text
 
 
 def test_a_choice_of_nothing_can_be_written() -> None:
