@@ -18,7 +18,7 @@ from proof.chaos.scene import DECODER_NAMES, PRODUCER, Scene, Setup, make_engine
 from proof.chaos.schedule import LEAD_S, ChaosFault, Round, Schedule
 from proof.chaos.sentences import of_round
 from proof.chaos.traffic import ChaosTraffic
-from proof.realengines.engine import EngineError
+from proof.realengines.cores import choose_cores
 from proof.realengines.network import Network
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import open_client
@@ -33,7 +33,6 @@ seconds."""
 WAIT_S = 90.0
 """The time for which late blocks are waited for after that, so that they are not counted in the next round again."""
 
-CORES_NEEDED = 2
 _PROMPT_SEED = 7341
 _LOOK_EVERY_S = 0.05
 
@@ -66,7 +65,7 @@ async def play(connector: Connector, schedule: Schedule, settings: ChaosSettings
             model=settings.model,
             logs=settings.logs,
             sockets=sockets,
-            cores=_choose_cores(),
+            cores=choose_cores(),
             mark=mark,
         )
         run = await _Play(schedule, setup, network, story, life).whole()
@@ -197,11 +196,3 @@ def describe(fault: ChaosFault) -> str:
     of = "" if fault.kind in ("kill-p", "restart-p", "stop-p", "abort-all") else f" d{fault.decoder + 1}"
     parts = [f"{fault.kind}{of}", f"{fault.lasts_s:g} s", particulars.get(fault.kind, "")]
     return ", ".join(part for part in parts if part)
-
-
-def _choose_cores() -> tuple[int, int]:
-    """A core for P and another for both Ds (0010)."""
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < CORES_NEEDED:
-        raise EngineError(f"chaos needs {CORES_NEEDED} processor cores, this process may use {len(allowed)}")
-    return allowed[0], allowed[1]

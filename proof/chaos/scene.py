@@ -14,6 +14,7 @@ import httpx
 from kvlease.console.progress import Story
 from proof.chaos.outcome import AGENTS_DOWN
 from proof.chaos.schedule import DECODERS
+from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine, EngineError
 from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED
 from proof.realengines.network import EngineAddress, Network
@@ -44,7 +45,7 @@ class Setup:
     model: Path
     logs: Path
     sockets: Path
-    cores: tuple[int, int]
+    cores: Cores
     mark: str
 
 
@@ -144,7 +145,7 @@ def make_engines(setup: Setup, network: Network | None, term_s: int, life: ExitS
             model=setup.model,
             role=role,
             connector=setup.connector,
-            cores=(setup.cores[core],),
+            cores=(core,),
             host=place.host,
             launcher=place.launcher,
             http_socket=setup.sockets / f"{name}.sock" if network else None,
@@ -156,12 +157,12 @@ def make_engines(setup: Setup, network: Network | None, term_s: int, life: ExitS
         life.callback(engine.close)
         return engine
 
-    producer = make(PRODUCER, "kv_producer", 0, num_blocks=PRODUCER_BLOCKS)
+    producer = make(PRODUCER, "kv_producer", setup.cores.producer, num_blocks=PRODUCER_BLOCKS)
     decoders = [
         make(
             name,
             "kv_consumer",
-            1,
+            setup.cores.decoder,
             num_blocks=DECODER_BLOCKS,
             max_num_seqs=DECODER_SEATS,
             load_failure_policy=policy,

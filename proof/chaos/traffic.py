@@ -9,7 +9,6 @@ import httpx
 from proof.chaos.outcome import Answered, RequestOutcome, Verdict
 from proof.chaos.scene import Scene, blocks_of
 from proof.chaos.schedule import DECODERS, Request
-from proof.realengines.engine import EngineError
 from proof.realengines.router import Answer, PrefillError, Reference
 
 ANSWER_TOKENS = 16
@@ -43,9 +42,7 @@ class ChaosTraffic:
         async def compute(prompt: str) -> Tokens:
             async with gate:
                 answer = await self._alone(prompt, ANSWER_TOKENS)
-            if not answer.token_ids:
-                raise EngineError(f"P cannot answer by itself: HTTP {answer.status}: {answer.body[:300]}")
-            return answer.token_ids
+            return answer.tokens_or_raise("P cannot answer by itself")
 
         self._right = list(await asyncio.gather(*(compute(prompt) for prompt in self._prompts)))
 

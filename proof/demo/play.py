@@ -6,7 +6,6 @@ with none).
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
@@ -23,7 +22,8 @@ from proof.demo.outcome import ActOutcome, ScenarioName
 from proof.demo.promises import DEFAULT_GRACE_LABEL, NO_GRACE_LABEL, STOCK_LABEL
 from proof.demo.report import sentences
 from proof.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PRODUCER_TOKENS, Stage
-from proof.realengines.engine import Engine, EngineError
+from proof.realengines.cores import Cores, choose_cores
+from proof.realengines.engine import Engine
 from proof.realengines.router import open_client
 from proof.realengines.spec import Connector, EngineSpec
 
@@ -31,7 +31,6 @@ CRASH_LEASES = 5
 """The crash is played with a lease this many times as long: 30 s beside 6 s."""
 _GRACES_S: dict[str, float | None] = {DEFAULT_GRACE_LABEL: None, NO_GRACE_LABEL: 0.0}
 """The orphan graces with which kvlease's crash is measured. None: not set, so that the default is shown."""
-CORES_NEEDED = 2
 
 _DURATION_KEY = "kv_lease_duration"
 _GRACE_KEY = "kv_lease_orphan_grace"
@@ -60,18 +59,12 @@ class DemoSettings:
     lease_s: float
 
 
-@dataclass(frozen=True)
-class _Cores:
-    producer: int
-    decoder: int
-
-
 async def play(settings: DemoSettings, story: Story) -> list[ActOutcome]:
     """Plays everything, one connector after the other. Raises EngineError where it cannot go on.
 
     Any end of this (an error, Ctrl-C) ends the engines too.
     """
-    cores = _choose_cores()
+    cores = choose_cores()
     outcomes: list[ActOutcome] = []
     async with open_client() as client:
         for connector in settings.connectors:
@@ -83,7 +76,7 @@ class _Play:
     """All scenarios with one connector."""
 
     def __init__(
-        self, settings: DemoSettings, story: Story, cores: _Cores, connector: Connector, client: httpx.AsyncClient
+        self, settings: DemoSettings, story: Story, cores: Cores, connector: Connector, client: httpx.AsyncClient
     ) -> None:
         self._settings = settings
         self._story = story
@@ -182,12 +175,3 @@ class _Play:
 
     def _stage(self, producer: Engine, decoder: Engine, lease_s: float) -> Stage:
         return Stage(self._connector, producer, decoder, self._client, lease_s, self._story)
-
-
-def _choose_cores() -> _Cores:
-    """A core for P and another for D. Raises EngineError where they would have to share one: an engine steps without
-    pause while it holds blocks, so the figures would show the sharing and not the lease."""
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < CORES_NEEDED:
-        raise EngineError(f"the demo needs {CORES_NEEDED} processor cores, this process may use {len(allowed)}")
-    return _Cores(producer=allowed[0], decoder=allowed[1])

@@ -11,9 +11,9 @@ import httpx
 
 from kvlease.console.progress import Story
 from proof.demo.outcome import Counts, read_counts
-from proof.realengines.engine import Engine, EngineError
+from proof.realengines.engine import Engine
 from proof.realengines.metrics import RUNNING, WAITING, Metrics
-from proof.realengines.prompts import draw_prompts
+from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.router import Answer, Router
 from proof.realengines.spec import BLOCK_TOKENS, Connector
 
@@ -46,12 +46,7 @@ class Stage:
     story: Story
     new_prompts: "itertools.cycle[str]" = field(
         default_factory=lambda: itertools.cycle(
-            draw_prompts(
-                40,
-                seed=_FILLER_SEED,
-                shortest=_NEW_PROMPT_BLOCKS * BLOCK_TOKENS,
-                longest=_NEW_PROMPT_BLOCKS * BLOCK_TOKENS,
-            )
+            draw_equal_prompts(40, seed=_FILLER_SEED, tokens=_NEW_PROMPT_BLOCKS * BLOCK_TOKENS)
         )
     )
 
@@ -63,10 +58,7 @@ class Stage:
     async def right_answers(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
         """Returns P's answers when it computes the prompts itself. Raises EngineError if it does not answer."""
         answers = [await self.router.compute_alone(self.producer.url, prompt, ANSWER_TOKENS) for prompt in prompts]
-        for answer in answers:
-            if not answer.token_ids:
-                raise EngineError(f"P cannot answer by itself: HTTP {answer.status}: {answer.body[:300]}")
-        return [answer.token_ids for answer in answers]
+        return [answer.tokens_or_raise("P cannot answer by itself") for answer in answers]
 
     async def one_new_prompt(self) -> None:
         """P computes a new prompt by itself, and forgets it."""
@@ -86,8 +78,7 @@ class Stage:
 
     async def _compute_on_producer(self, prompt: str, max_tokens: int) -> None:
         answer = await self.router.compute_alone(self.producer.url, prompt, max_tokens)
-        if not answer.token_ids:
-            raise EngineError(f"P cannot compute a new prompt: HTTP {answer.status}: {answer.body[:300]}")
+        answer.tokens_or_raise("P cannot compute a new prompt")
 
     async def counts(self) -> Counts:
         """Reads what both engines have counted since they started."""
@@ -133,7 +124,7 @@ async def waiting_on_decoder(stage: Stage, prompts: Sequence[str]) -> AsyncItera
 @asynccontextmanager
 async def occupied(stage: Stage) -> "AsyncIterator[asyncio.Task[Answer]]":
     """A long answer occupies D's only seat until its task is cancelled, or this is left."""
-    (prompt,) = draw_prompts(1, seed=_OCCUPANT_SEED, shortest=_OCCUPANT_PROMPT_TOKENS, longest=_OCCUPANT_PROMPT_TOKENS)
+    (prompt,) = draw_equal_prompts(1, seed=_OCCUPANT_SEED, tokens=_OCCUPANT_PROMPT_TOKENS)
     occupant = asyncio.create_task(stage.router.compute_alone(stage.decoder.url, prompt, _OCCUPANT_TOKENS))
     try:
         await wait_for(stage.decoder, lambda m: m.value(RUNNING) == 1, "busy", _QUEUED_WITHIN_S)

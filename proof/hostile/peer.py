@@ -7,23 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from kvlease.errors import BadMessage, PeerGone
 from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef
 from kvlease.protocol.messages import MAX_MESSAGE_BYTES, VERSION, Hello, Renew, Welcome, decode
 from kvlease.testing.network import MemoryTransport
 from proof.hostile.choices import Choices
 from proof.hostile.neighbourhood import ENGINES, Neighbourhood
-from proof.hostile.wire import PREFIX
+from proof.hostile.wire import PREFIX, body
 
 CLIENTS_AT_ONCE = 12
 PEERS_AT_ONCE = 8
-
-
-def body(*fields: object) -> bytes:
-    """The bytes of a message with these fields, right or wrong."""
-    return PREFIX + msgspec.msgpack.encode(fields)
 
 
 @dataclass

@@ -77,7 +77,7 @@ def some_json(choices: Choices, depth: int = 3) -> Any:
         return nested(choices.below(2), choices.pick((1, 100, DEEP)))
     if kind == 6:
         return [some_json(choices, depth - 1) for _ in range(choices.below(5))]
-    return {str(some_json_key(choices)): some_json(choices, depth - 1) for _ in range(choices.below(5))}
+    return {choices.pick(KEYS): some_json(choices, depth - 1) for _ in range(choices.below(5))}
 
 
 KEYS = (
@@ -95,10 +95,6 @@ KEYS = (
     "",
     "\ud800",
 )
-
-
-def some_json_key(choices: Choices) -> str:
-    return choices.pick(KEYS)
 
 
 def right_lease(choices: Choices) -> dict[str, Any]:

@@ -33,6 +33,11 @@ BRIEF = 250
 """The bound of an error's text in characters, whatever came: it goes to a log."""
 
 
+def body(*fields: object) -> bytes:
+    """The bytes of a message with these fields, right or wrong."""
+    return PREFIX + msgspec.msgpack.encode(fields)
+
+
 def message_holds(data: bytes) -> None:
     """Asserts the rules for a message, of the bytes as they are and of the bytes behind a message's prefix."""
     for payload in (data, PREFIX + data):

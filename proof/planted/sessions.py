@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from kvlease.protocol import Lessee, Lessor
-from kvlease.protocol.effects import Send
+from kvlease.protocol.effects import Effect, Send
 from kvlease.protocol.lease import Lease
 from kvlease.protocol.messages import Ack, FromConsumer, Renew, Welcome
 from kvlease.protocol.states import ProducerEvent, ProducerState
@@ -31,6 +31,13 @@ def stale_seq_applied() -> Iterator[Replacement]:
     yield Lessor, "receive", receive
 
 
+def _renewal(sent: Effect) -> tuple[int, Renew]:
+    """The peer that was sent a renewal, and the renewal."""
+    assert isinstance(sent, Send)
+    assert isinstance(sent.message, Renew)
+    return sent.peer, sent.message
+
+
 @planted("L2", "S4", within_runs=150, stands_for="protocol, renewing: deltas are repeated until acknowledged")
 def no_retransmission() -> Iterator[Replacement]:
     """A consumer says once what changed; further copies of a renewal carry nothing."""
@@ -38,11 +45,9 @@ def no_retransmission() -> Iterator[Replacement]:
 
     def renew(self: Lessee, session: ProducerSession, now: float) -> None:
         original(self, session, now)
-        sent = self._effects[-1]
-        assert isinstance(sent, Send)
-        assert isinstance(sent.message, Renew)
-        if session.window is not None and sent.message.seq != session.window.first_seq:
-            self._effects[-1] = Send(sent.peer, replace(sent.message, claims=[], drops=[]))
+        peer, message = _renewal(self._effects[-1])
+        if session.window is not None and message.seq != session.window.first_seq:
+            self._effects[-1] = Send(peer, replace(message, claims=[], drops=[]))
 
     yield Lessee, "_renew", renew
 
@@ -120,11 +125,8 @@ def heartbeat_id_mismatch() -> Iterator[Replacement]:
 
     def renew(self: Lessee, session: ProducerSession, now: float) -> None:
         original(self, session, now)
-        sent = self._effects[-1]
-        assert isinstance(sent, Send)
-        assert isinstance(sent.message, Renew)
-        misnamed = replace(sent.message, claims=[token ^ 1 for token in sent.message.claims])
-        self._effects[-1] = Send(sent.peer, misnamed)
+        peer, message = _renewal(self._effects[-1])
+        self._effects[-1] = Send(peer, replace(message, claims=[token ^ 1 for token in message.claims]))
 
     yield Lessee, "_renew", renew
 

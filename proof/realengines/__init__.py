@@ -5,4 +5,5 @@ serve      the program of its process                        processes  the proc
 router     a router of prefills and decodes                  network    namespaces, to cut engines off
 model      tiny models                                       prompts    prompts, always the same ones
 metrics    what an engine's /metrics said                    ports      free ports
+cores      the processor cores of P and D
 """

@@ -31,6 +31,11 @@ def draw_prompts(count: int, *, seed: int, shortest: int = SHORTEST_TOKENS, long
     return [(number + round_trip[start:])[: draw.randint(shortest, longest)] for start in draw.sample(starts, count)]
 
 
+def draw_equal_prompts(count: int, *, seed: int, tokens: int) -> list[str]:
+    """`count` prompts of `tokens` tokens each, as `draw_prompts` has them."""
+    return draw_prompts(count, seed=seed, shortest=tokens, longest=tokens)
+
+
 @cache
 def _text() -> str:
     return " ".join(files("proof.realengines").joinpath("prose.txt").read_text(encoding="ascii").split())

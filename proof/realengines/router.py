@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from kvlease.errors import KvLeaseError
+from proof.realengines.engine import EngineError
 from proof.realengines.spec import SERVED_MODEL
 
 Prompt = str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]
@@ -53,6 +54,12 @@ class Answer:
     def token_ids(self) -> tuple[int, ...]:
         """The first choice's tokens; none when the request failed."""
         return self.choices[0] if self.choices else ()
+
+    def tokens_or_raise(self, failure: str) -> tuple[int, ...]:
+        """The first choice's tokens. Raises EngineError, which begins with `failure`, when there are none."""
+        if not self.token_ids:
+            raise EngineError(f"{failure}: HTTP {self.status}: {self.body[:300]}")
+        return self.token_ids
 
 
 def open_client(timeout_s: float = 120.0, sockets: Mapping[str, Path] | None = None) -> httpx.AsyncClient:

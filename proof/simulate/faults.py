@@ -86,19 +86,15 @@ def _clog(world: "SimWorld", fault: PlannedFault) -> End:
 
 
 def _cut(world: "SimWorld", fault: PlannedFault) -> End:
-    _rough(world, fault)
-    link = _link(world, fault)
-    link.cut += 1
-
-    def end() -> None:
-        link.cut -= 1
-
-    return end
+    return _cut_off(world, fault, _link(world, fault))
 
 
 def _partition(world: "SimWorld", fault: PlannedFault) -> End:
+    return _cut_off(world, fault, _link(world, fault), world.network.link(fault.other, fault.engine))
+
+
+def _cut_off(world: "SimWorld", fault: PlannedFault, *links: Link) -> End:
     _rough(world, fault)
-    links = [world.network.link(fault.engine, fault.other), world.network.link(fault.other, fault.engine)]
     for link in links:
         link.cut += 1
 
@@ -198,19 +194,19 @@ def _malformed(world: "SimWorld", fault: PlannedFault) -> End:
 
 
 def _slow_read(world: "SimWorld", fault: PlannedFault) -> End:
-    world.plane.read_s[fault.engine] = fault.amount
-
-    def end() -> None:
-        world.plane.read_s.pop(fault.engine, None)
-
-    return end
+    return _of_its_reads(world.plane.read_s, fault)
 
 
 def _read_error(world: "SimWorld", fault: PlannedFault) -> End:
-    world.plane.errors[fault.engine] = fault.amount
+    return _of_its_reads(world.plane.errors, fault)
+
+
+def _of_its_reads(amounts: dict[str, float], fault: PlannedFault) -> End:
+    """Let the engine's reads have the fault's amount in this table until the fault is over."""
+    amounts[fault.engine] = fault.amount
 
     def end() -> None:
-        world.plane.errors.pop(fault.engine, None)
+        amounts.pop(fault.engine, None)
 
     return end
 

@@ -1,6 +1,6 @@
 """The hunt for planted bugs: the number of runs that it takes to find each."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from statistics import median
 
@@ -108,8 +108,7 @@ def scores(
     for quarry in in_processes(hunt_down, hunts, jobs):
         found[quarry.hunt] = quarry
         watch(quarry)
-    return [Score(name, _of(name, hunts, found)) for name in dict.fromkeys(hunt.name for hunt in hunts)]
-
-
-def _of(name: str, hunts: Sequence[Hunt], found: dict[Hunt, Quarry]) -> tuple[Quarry, ...]:
-    return tuple(found[hunt] for hunt in hunts if hunt.name == name)
+    return [
+        Score(name, tuple(found[hunt] for hunt in hunts if hunt.name == name))
+        for name in dict.fromkeys(hunt.name for hunt in hunts)
+    ]

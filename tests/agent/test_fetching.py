@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,6 +10,7 @@ from kvlease.agent import fetching
 from kvlease.agent.fetching import MAX_WAITING, OTHER_FETCHERS, PROVEN_FETCHERS, ThreadedCards
 from kvlease.errors import CardUnavailable
 from kvlease.protocol import Endpoint, LeaseCard
+from tests.waiting import wait_until
 
 CARD = LeaseCard([1], 7, b"", [])
 HONEST: Endpoint = ("p.example", 5600)
@@ -45,7 +46,7 @@ class Side:
             answers.extend(self.cards.answers())
             return len(answers) >= count
 
-        self.wait(have_come)
+        wait_until(have_come)
         return answers
 
     def is_proven(self, endpoint: Endpoint) -> bool:
@@ -61,14 +62,6 @@ class Side:
         for i in range(MAX_WAITING):
             self.cards.ask(dead(1000 + i))
 
-    def wait(self, condition: Callable[[], bool]) -> None:
-        pause = threading.Event()
-        for _ in range(1000):
-            if condition():
-                return
-            pause.wait(0.005)
-        raise AssertionError("not within five seconds")
-
 
 @pytest.fixture
 def side() -> Iterator[Side]:
@@ -83,7 +76,7 @@ def test_r14_endpoints_that_clients_made_up_keep_no_known_producers_card_away(si
     assert side.answers(1) == [(HONEST, CARD)]
     for i in range(MAX_WAITING):
         side.cards.ask(dead(i))
-    side.wait(lambda: len(side.asked) >= 1 + OTHER_FETCHERS)
+    wait_until(lambda: len(side.asked) >= 1 + OTHER_FETCHERS)
     for _ in range(2 * PROVEN_FETCHERS):
         side.cards.ask(HONEST)
         assert side.answers(1) == [(HONEST, CARD)]

@@ -1,7 +1,5 @@
 """The lease agent on the in-memory transport: the loop, and the thread around it."""
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,6 +10,7 @@ from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, 
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
+from tests.waiting import wait_until
 
 CONFIG = resolve({"kv_lease_duration": 6, "kv_lease_orphan_grace": 1})
 P, D, D2 = 0xA, 0xD, 0xD2
@@ -191,15 +190,6 @@ def test_an_engine_that_is_both_keeps_its_link_until_both_sides_are_through() ->
     assert "sends_failed" not in p.report().agent.keys() | d.report().agent.keys(), "the link was there all the time"
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    ticker = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        ticker.wait(0.01)
-    raise AssertionError("it did not come to it within ten seconds")
-
-
 def test_the_thread_runs_the_loop_and_says_bye() -> None:
     network = MemoryNetwork()
     served: dict[Endpoint, LeaseCard] = {}
@@ -219,10 +209,10 @@ def test_the_thread_runs_the_loop_and_says_bye() -> None:
     served[SIDE_CHANNEL] = LeaseCard([VERSION], P, p.address, [])
     p.grant(7)
     d.track("r", ref(7), SIDE_CHANNEL)
-    wait_for(lambda: p.report().lessor.get("claims") == 1)
+    wait_until(lambda: p.report().lessor.get("claims") == 1)
     d.close()
     # A consumer that says Bye leaves no orphan, so P waits no grace.
-    wait_for(lambda: p.report().consumers == 0)
+    wait_until(lambda: p.report().consumers == 0)
     assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.RELEASED)]
     p.close()
 
@@ -238,7 +228,7 @@ def test_a_bug_in_the_thread_is_logged_and_leaves_the_engine_alive(
     agent = LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), incarnation=P)
     agent.start()
     monkeypatch.setattr(agent.peer.lessor, "advance", _bug)
-    wait_for(lambda: "the lease agent died" in caplog.text)
+    wait_until(lambda: "the lease agent died" in caplog.text)
     assert agent.died_at is not None
     assert not agent.report().up
     assert "ZeroDivisionError" in caplog.text

@@ -1,10 +1,7 @@
 """A table on a console and in Markdown."""
 
-from io import StringIO
-
-from rich.console import Console
-
 from kvlease.console.tables import Cell, Table, verdict
+from tests.console.shown import shown
 
 TABLE = Table(
     ("", "stock", "kvlease"),
@@ -14,14 +11,8 @@ TABLE = Table(
 )
 
 
-def shown(table: Table, width: int = 80) -> list[str]:
-    file = StringIO()
-    Console(file=file, width=width).print(table)
-    return [line.rstrip() for line in file.getvalue().splitlines()]
-
-
 def test_a_table_is_shown_with_title_caption_and_sections() -> None:
-    assert shown(TABLE) == [
+    assert shown(TABLE).splitlines() == [
         "A title that is longer than its table",
         "",
         "                   stock   kvlease",
@@ -36,13 +27,13 @@ def test_a_table_is_shown_with_title_caption_and_sections() -> None:
 
 
 def test_a_narrow_console_breaks_words_and_no_figures() -> None:
-    lines = shown(Table(("", "figure"), [("many words that do not fit", "1,234,567 blocks")]), width=30)
+    lines = shown(Table(("", "figure"), [("many words that do not fit", "1,234,567 blocks")]), width=30).splitlines()
     assert sum("1,234,567 blocks" in line for line in lines) == 1
     assert sum("fit" in line for line in lines) == 1
 
 
 def test_a_table_without_headings_has_none() -> None:
-    assert [line for line in shown(Table(("", ""), [("kept", "3")])) if line] == [" kept   3"]
+    assert [line for line in shown(Table(("", ""), [("kept", "3")])).splitlines() if line] == [" kept   3"]
 
 
 def test_the_same_table_in_markdown() -> None:

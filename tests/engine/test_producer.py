@@ -1,24 +1,17 @@
 """A producer's leases in its engine's scheduler, in cases that the tests on real engines do not reach."""
 
-from kvlease.agent.core import AgentCore
 from kvlease.engine.producer import ProducerSide
 from kvlease.protocol import Fingerprint, resolve
-from kvlease.testing.cards import MemoryCards
-from kvlease.testing.network import MemoryNetwork, MemoryTransport
+from tests.agent.alone import lone_agent
 
 CONFIG = resolve({"kv_lease_duration": 6})
 PROMPT = Fingerprint(tokens=64, digest=7)
 
 
-def agent() -> AgentCore:
-    network = MemoryNetwork()
-    return AgentCore(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}))
-
-
 def test_a_dead_agent_grants_nothing_and_strands_nothing() -> None:
     """R12: the scheduler itself ends the outstanding leases of a dead agent, one term after its death."""
     now = 1000.0
-    desk = agent()
+    desk = lone_agent(CONFIG)
     producer = ProducerSide(CONFIG, desk, 1, clock=lambda: now)
     producer.open(slots=4)
     producer.take_on("before", PROMPT)
@@ -41,7 +34,7 @@ def test_a_dead_agent_grants_nothing_and_strands_nothing() -> None:
 
 def test_a_prefill_that_was_preempted_keeps_its_word() -> None:
     """A preempted prefill keeps its word, though vLLM allocates its blocks anew, and tells the connector again."""
-    producer = ProducerSide(CONFIG, agent(), 1)
+    producer = ProducerSide(CONFIG, lone_agent(CONFIG), 1)
     producer.open(slots=4)
     producer.take_on("r", PROMPT)
     producer.prepare("r")
@@ -56,7 +49,7 @@ def test_a_prefill_that_was_preempted_keeps_its_word() -> None:
 
 def test_of_siblings_the_lease_of_the_last_one_stays() -> None:
     """R24: the client of siblings gets the reference of the one that finishes last: the agent ends the others."""
-    desk = agent()
+    desk = lone_agent(CONFIG)
     producer = ProducerSide(CONFIG, desk, 1)
     producer.open(slots=4)
     refs = []
@@ -71,7 +64,7 @@ def test_of_siblings_the_lease_of_the_last_one_stays() -> None:
 
 
 def test_no_slot_and_no_workers_are_no_offer() -> None:
-    producer = ProducerSide(CONFIG, agent(), 1)
+    producer = ProducerSide(CONFIG, lone_agent(CONFIG), 1)
     for name in ("no workers", "first", "second"):
         producer.take_on(name, PROMPT)
         producer.prepare(name)

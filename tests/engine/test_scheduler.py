@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from kvlease.agent.core import AgentCore
 from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.orders import LeaseOrders, WorkerReport
 from kvlease.engine.producer import ProducerSide
@@ -12,9 +11,8 @@ from kvlease.engine.scheduler import LeaseScheduler
 from kvlease.fence.slots import NO_ORDERS
 from kvlease.protocol import Cause, Fingerprint, LeaseRef, resolve
 from kvlease.protocol.effects import Revoke
-from kvlease.testing.cards import MemoryCards
 from kvlease.testing.desk import ListedDesk
-from kvlease.testing.network import MemoryNetwork, MemoryTransport
+from tests.agent.alone import lone_agent
 
 CONFIG = resolve({"kv_lease_duration": 6})
 PROMPT = Fingerprint(tokens=64, digest=7)
@@ -102,8 +100,7 @@ def test_a_lease_that_is_over_is_cleared_by_the_workers_before_its_agent_hears_s
 
 def test_leases_of_an_agent_that_died_are_taken_back_in_a_step_like_any_other() -> None:
     now = 1000.0
-    network = MemoryNetwork()
-    agent = AgentCore(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), clock=lambda: now)
+    agent = lone_agent(CONFIG, lambda: now)
     producer = ProducerSide(CONFIG, agent, 1, clock=lambda: now)
     producer.open(slots=1)
     leases = LeaseScheduler(agent, producer, ConsumerSide(agent))

@@ -5,32 +5,21 @@ from collections.abc import Iterator
 import pytest
 
 from kvlease.engine.reads import LeasedReads
-from kvlease.fence import FenceTable, FenceVerifier, FenceWord, RegisteredWords, Verdict
+from kvlease.fence import Verdict
 from kvlease.protocol import Fingerprint, LeaseRef
-from kvlease.testing.data_agent import FAKE_ERRORS, FakeBackendError, FakeDataAgent
+from kvlease.testing.data_agent import FakeBackendError
+from tests.fence.worlds import TOKEN, World
 
-TOKEN = 0xFEDC_BA98_7654_3210
 
-
-class World:
-    """A producer's table, a consumer's verifier with four landing words, and the agent between them."""
-
-    def __init__(self) -> None:
-        self.agent = FakeDataAgent(instant=True)
-        self.table = FenceTable(RegisteredWords(self.agent, 16))
-        self.verifier = FenceVerifier(self.agent, RegisteredWords(self.agent, 4), errors=FAKE_ERRORS)
-
-    def armed(self, slot: int) -> FenceWord:
-        self.table.arm(slot, TOKEN)
-        return FenceWord("P0", self.table.address.word(slot), TOKEN)
-
-    def states(self) -> list[str]:
-        return [read.state for read in self.agent.reads]
+def states(world: World) -> list[str]:
+    return [read.state for read in world.agent.reads]
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    world = World()
+    world = World(capacity=4, instant=True)
+    # A clock that stands still would let a verifier wait without end.
+    world.clock.tick_s = 1e-5
     yield world
     assert all(read.releases == 1 for read in world.agent.reads), "every read that was made is given back once"
 
@@ -38,10 +27,10 @@ def world() -> Iterator[World]:
 def test_s1_nothing_is_read_before_the_data_is_here(world: World) -> None:
     word = world.armed(1)
     world.verifier.stage("r", [word])
-    assert world.states() == ["INIT"]
+    assert states(world) == ["INIT"]
     world.table.clear(1)
     world.verifier.post("r", [word])
-    assert world.states() == ["DONE"], "no second read was made"
+    assert states(world) == ["DONE"], "no second read was made"
     assert world.verifier.poll() == {"r": Verdict.REVOKED}, "what held when the read was made vouches for nothing"
 
 
@@ -56,7 +45,7 @@ def test_what_was_staged_is_posted(world: World) -> None:
 def test_half_of_the_landing_words_are_left_for_what_has_arrived(world: World) -> None:
     words = [world.armed(n) for n in range(3)]
     world.verifier.stage("slow", words)
-    assert world.states() == ["INIT", "INIT"]
+    assert states(world) == ["INIT", "INIT"]
     world.verifier.post("quick", words)
     assert world.verifier.poll() == {"quick": Verdict.INTACT}
     world.verifier.post("slow", words)
@@ -67,7 +56,7 @@ def test_a_request_that_is_forgotten_leaves_nothing_staged(world: World) -> None
     for n in range(9):
         world.verifier.stage(n, [world.armed(1), world.armed(2)])
         world.verifier.forget(n)
-    assert world.states() == ["INIT"] * 18
+    assert states(world) == ["INIT"] * 18
     assert world.verifier.retained == 0
 
 

@@ -3,11 +3,9 @@
 import json
 import re
 from html.parser import HTMLParser
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from kvlease.console.files import write
 from kvlease.fleet.compare import Comparison, ComparisonSetup, ScenarioOutcomes, Terms, describe_pace, pace
@@ -19,6 +17,7 @@ from kvlease.fleet.settings import Fleet
 from kvlease.fleet.traffic.made import MadeTraffic
 from kvlease.fleet.traffic.source import Capacity, Shape, Source
 from kvlease.fleet.traffic.traces import Trace
+from tests.console.shown import shown
 from tests.fleet.outcomes import outcome, with_
 
 COMMAND = "kvlease fleet compare --seed 7 --set 'reuse=<newest>'"
@@ -38,14 +37,6 @@ def comparison(*outcomes: FleetOutcome, source: Source | None = None) -> Compari
     return Comparison(
         setup, given, [ScenarioOutcomes(SCENARIOS["crashes"], 9.8, outcomes or (STOCK, LEASED))], wall_s=1.0
     )
-
-
-def shown(found: Comparison) -> str:
-    console = Console(file=StringIO(), width=120)
-    for table in comparison_tables(found):
-        console.print(table)
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
 
 
 def row(text: str, label: str) -> list[str]:
@@ -71,7 +62,7 @@ class Tags(HTMLParser):
 
 
 def test_the_table_has_the_policies_side_by_side() -> None:
-    text = shown(comparison())
+    text = shown(*comparison_tables(comparison()))
     assert row(text, "right answers") == ["right answers", "99 %", "100 %"]
     assert row(text, "wrong answers") == ["wrong answers, HTTP 200", "7", "0"]
     assert row(text, "stranded block-seconds") == ["stranded block-seconds", "12,345", "100"]

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
+from kvlease.agent.nixl import NixlTransport
 from proof.realengines.model import build_model
 from tests.realengines.account import StandstillWatch, account_of
-from tests.realengines.pairs import Pair, consumer, live_engines, producer, running
+from tests.realengines.nixl_peer import PeerProcess
+from tests.realengines.over_nixl import ME, PEER
+from tests.realengines.pairs import Pair, consumer, live_engines, producer, running_pair
 
 watch = StandstillWatch()
 
@@ -62,16 +64,38 @@ def shared_pair(model: Path, logs: Path) -> Iterator[Pair]:
     # An engine id that outlives a restart is the hardest case for old references. Logprobs are compiled when they are
     # first asked for, which takes longer than all other tests of prompts.
     uncompiled = {"TORCHDYNAMO_DISABLE": "1"}
-    pair = Pair(
-        Engine(producer(model, engine_id="prefill-0"), logs), Engine(consumer(model, extra_env=uncompiled), logs)
-    )
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model, engine_id="prefill-0"), consumer(model, extra_env=uncompiled), logs)
+
+
+@pytest.fixture
+def nothing_left(pair: Pair) -> Iterator[None]:
+    """Asserts that a test leaves both engines of its module's pair alive, and P without a lease or a slot in use.
+
+    A lease whose reference reached another prompt may have to expire first.
+    """
+    yield
+    assert pair.p.is_alive()
+    assert pair.d.is_alive()
+    pair.wait_drained()
+    pair.wait_no_slot_used()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts the tests that share a pair last, so that there is one pair of engines at a time on the two cores."""
     items.sort(key=lambda item: "shared_pair" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture
+def transport() -> Iterator[NixlTransport]:
+    transport = NixlTransport(ME)
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def peer() -> Iterator[PeerProcess]:
+    with PeerProcess(PEER) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -131,6 +131,35 @@ class Pair:
         if checks is not None:
             _wait_for_counts(self.d, FENCE_CHECKS, "verdict", checked, checks)
 
+    def read_fresh(self, seed: int, count: int = 3, longest: int = 1500) -> None:
+        """Asserts that prompts that are read at once are answered rightly, each under its fence, and leases released.
+
+        Every worker of D checks the fences of a read.
+        """
+        checks = {"intact": count * self.d.spec.tensor_parallel_size}
+        with self.counting(ends={"released": count}, checks=checks):
+            self.play(lambda s: read_fresh(s, seed, count, longest))
+
+    def read_late(self, seed: int) -> None:
+        """Asserts that a prompt whose lease has expired is answered rightly, and not from blocks that others have."""
+
+        async def scene(s: Scene) -> None:
+            reference, answer = await read_late(s, seed)
+            await s.check([reference], [answer])
+
+        intact = self.fence_checks().get("intact", 0)
+        with self.counting(ends={"expired": 1}):
+            self.play(scene)
+        late = self.fence_checks().get("intact", 0) - intact
+        assert late == 0, f"{late} fences were intact after the lease had expired"
+
+
+def running_pair(p: EngineSpec, d: EngineSpec, logs: Path) -> Iterator[Pair]:
+    """Runs two engines of these specs as a pair, for as long as a fixture yields from it."""
+    pair = Pair(Engine(p, logs), Engine(d, logs))
+    with running(pair.p, pair.d):
+        yield pair
+
 
 def _wait_for_counts(engine: Engine, counter: str, label: str, before: Counts, expected: Counts) -> None:
     """Waits until the counts since `before` are as expected. Raises AssertionError with the counts that they are."""
@@ -236,6 +265,16 @@ class Scene:
                 with suppress(asyncio.CancelledError, httpx.TransportError):
                     await blocker
 
+    @asynccontextmanager
+    async def waiting_on_d(self, prompts: list[str]) -> AsyncIterator[None]:
+        """Keeps a request for each prompt waiting in the queue of a busy D; all are answered rightly afterwards."""
+        async with self.busy(self.pair.d):
+            references = await self.prefill(prompts)
+            decodes = [begin(self.router.decode(reference, TOKENS)) for reference in references]
+            await self.wait_waiting(self.pair.d, len(prompts))
+            yield
+        await self.check(references, await gather(decodes))
+
 
 def _renewals(metrics: Metrics) -> float:
     return metrics.value("kvlease:renewals_total", direction="received")
@@ -269,10 +308,6 @@ async def read_late(s: Scene, seed: int) -> tuple[Reference, Answer]:
 
 async def wait_in_queue(s: Scene, seed: int, terms: float) -> None:
     """Lets requests wait for `terms` terms in the queue of a busy D; then they are read, and right."""
-    async with s.busy(s.pair.d):
-        references = await s.prefill(draw_prompts(2, seed=seed, longest=800))
-        decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
-        await s.wait_waiting(s.pair.d, 2)
+    async with s.waiting_on_d(draw_prompts(2, seed=seed, longest=800)):
         # A fixed time has to pass: a stock engine counts nothing that could be waited for instead.
         await asyncio.sleep(terms * TERM_S)
-    await s.check(references, await gather(decodes))

@@ -11,10 +11,9 @@ from proof.bench.engines.client import ClientTraffic, answers, play
 from proof.bench.engines.pair import processor_s
 from proof.bench.engines.pauses import launcher, read, sum_up
 from proof.bench.engines.queue import Queue, live
-from proof.realengines.engine import Engine
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Router, open_client
-from tests.realengines.pairs import Pair, consumer, producer, running
+from tests.realengines.pairs import Pair, consumer, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
@@ -42,9 +41,7 @@ def pair(model: Path, logs: Path, probes: Path) -> Iterator[Pair]:
         extra_config=settings,
         launcher=launcher(probes, "D"),
     )
-    pair = Pair(Engine(p, logs), Engine(d, logs))
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(p, d, logs)
 
 
 def test_a_streamed_answer_is_the_right_one_and_costs_processor_time(pair: Pair) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.metrics import LEASE_ENDS
 from proof.realengines.prompts import draw_prompts
-from tests.realengines.pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, read_late, running
+from tests.realengines.pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]
 
@@ -19,12 +18,11 @@ SEATS = 4
 
 @pytest.fixture(scope="module")
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    pair = Pair(
-        Engine(producer(model, name="P-dp2", data_parallel_size=RANKS), logs),
-        Engine(consumer(model, name="D-dp2", data_parallel_size=RANKS), logs),
+    yield from running_pair(
+        producer(model, name="P-dp2", data_parallel_size=RANKS),
+        consumer(model, name="D-dp2", data_parallel_size=RANKS),
+        logs,
     )
-    with running(pair.p, pair.d):
-        yield pair
 
 
 def test_fresh_reads_are_right_between_all_cores(pair: Pair) -> None:
@@ -42,15 +40,7 @@ def test_fresh_reads_are_right_between_all_cores(pair: Pair) -> None:
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
     """S1: no read is wrong after the core that granted the lease has given its blocks to others."""
-
-    async def scene(s: Scene) -> None:
-        reference, answer = await read_late(s, seed=241)
-        await s.check([reference], [answer])
-
-    intact = pair.fence_checks().get("intact", 0)
-    with pair.counting(ends={"expired": 1}):
-        pair.play(scene)
-    assert pair.fence_checks().get("intact", 0) == intact
+    pair.read_late(seed=241)
 
 
 def test_a_killed_core_of_the_consumer_gives_the_blocks_back_at_once(pair: Pair) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.prompts import draw_prompts
-from tests.realengines.pairs import Pair, Scene, consumer, producer, running
+from tests.realengines.pairs import Pair, Scene, consumer, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
@@ -19,9 +18,7 @@ OTHER_PROMPTS = "kvlease:other_prompts_total"
 
 @pytest.fixture(scope="module")
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    pair = Pair(Engine(producer(model, **ALLOWED), logs), Engine(consumer(model, **ALLOWED), logs))
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model, **ALLOWED), consumer(model, **ALLOWED), logs)
 
 
 def embedded(model: Path, prompt: str) -> str:

@@ -13,7 +13,7 @@ from proof.realengines.router import Answer, Reference, completion, open_client
 from tests.realengines.nixl_peer import PeerProcess
 from tests.realengines.pairs import TOKENS, Pair, Scene, gather, read_fresh
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(300), pytest.mark.usefixtures("nothing_left")]
 
 STRANGER = 0xBAD
 AT_ONCE = 8
@@ -29,15 +29,6 @@ VALUES: tuple[Any, ...] = (
 @pytest.fixture(scope="module")
 def pair(shared_pair: Pair) -> Pair:
     return shared_pair
-
-
-@pytest.fixture(autouse=True)
-def alive(pair: Pair) -> Iterator[None]:
-    yield
-    assert pair.p.is_alive()
-    assert pair.d.is_alive()
-    pair.wait_drained()
-    pair.wait_no_slot_used()
 
 
 def chosen(right: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

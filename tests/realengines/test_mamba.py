@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.model import build_model
-from tests.realengines.pairs import Pair, Scene, consumer, producer, read_fresh, read_late, running
+from tests.realengines.pairs import Pair, consumer, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]
 
@@ -21,32 +20,16 @@ SETTINGS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def pair(logs: Path) -> Iterator[Pair]:
     model = build_model("mamba")
-    pair = Pair(
-        Engine(producer(model, name="P-mamba", **SETTINGS), logs),
-        Engine(consumer(model, name="D-mamba", **SETTINGS), logs),
+    yield from running_pair(
+        producer(model, name="P-mamba", **SETTINGS), consumer(model, name="D-mamba", **SETTINGS), logs
     )
-    with running(pair.p, pair.d):
-        yield pair
 
 
 def test_fresh_reads_are_right(pair: Pair) -> None:
     """R35: D goes on from the last token, which P did not compute; the lease is bound to the prompt as it came."""
-
-    async def scene(s: Scene) -> None:
-        await read_fresh(s, seed=231)
-
-    with pair.counting(ends={"released": 3}, checks={"intact": 3}):
-        pair.play(scene)
+    pair.read_fresh(seed=231)
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
     """S1: a late read is never wrong, though a layer's state is one block, which the next prompt takes."""
-
-    async def scene(s: Scene) -> None:
-        reference, answer = await read_late(s, seed=232)
-        await s.check([reference], [answer])
-
-    intact = pair.fence_checks().get("intact", 0)
-    with pair.counting(ends={"expired": 1}):
-        pair.play(scene)
-    assert pair.fence_checks().get("intact", 0) == intact
+    pair.read_late(seed=232)

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from proof.realengines.engine import Engine
-from tests.realengines.pairs import TERM_S, Pair, Scene, consumer, producer, read_fresh, read_late, running
+from tests.realengines.pairs import TERM_S, Pair, consumer, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]
 
@@ -38,11 +37,7 @@ def multi(*children: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pair_of(model: Path, logs: Path, p: dict[str, Any], d: dict[str, Any]) -> Iterator[Pair]:
-    pair = Pair(
-        Engine(producer(model, connector="stock", **p), logs), Engine(consumer(model, connector="stock", **d), logs)
-    )
-    with running(pair.p, pair.d):
-        yield pair
+    return running_pair(producer(model, connector="stock", **p), consumer(model, connector="stock", **d), logs)
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +66,5 @@ def test_the_engine_says_once_that_kvlease_is_in_stocks_place(stock_name: Pair) 
 @pytest.mark.parametrize("which", ["stock_name", "children"])
 def test_reads_are_fenced_and_right(which: str, request: pytest.FixtureRequest) -> None:
     pair: Pair = request.getfixturevalue(which)
-
-    async def fresh(s: Scene) -> None:
-        await read_fresh(s, seed=61)
-
-    async def late(s: Scene) -> None:
-        reference, answer = await read_late(s, seed=62)
-        await s.check([reference], [answer])
-
-    with pair.counting(ends={"released": 3}, checks={"intact": 3}):
-        pair.play(fresh)
-    intact = pair.fence_checks()["intact"]
-    with pair.counting(ends={"expired": 1}):
-        pair.play(late)
-    assert pair.fence_checks()["intact"] == intact
+    pair.read_fresh(seed=61)
+    pair.read_late(seed=62)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.prompts import draw_prompts
 from tests.realengines.pairs import (
     TERM_S,
@@ -19,7 +18,7 @@ from tests.realengines.pairs import (
     producer,
     read_fresh,
     read_late,
-    running,
+    running_pair,
 )
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
@@ -42,11 +41,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
         "max_num_seqs": 4,
         "extra_args": ("--max-num-batched-tokens", str(PIECE_TOKENS), "--shutdown-timeout", "60"),
     }
-    pair = Pair(
-        Engine(producer(model, name="P-narrow", **small), logs), Engine(consumer(model, name="D-narrow", **small), logs)
-    )
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model, name="P-narrow", **small), consumer(model, name="D-narrow", **small), logs)
 
 
 def test_prompts_computed_in_pieces_are_read(pair: Pair) -> None:

@@ -1,10 +1,6 @@
 """The fence over real NIXL: one-sided reads of another process's words, also of one that has died (S1)."""
 
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import pytest
@@ -12,19 +8,19 @@ import pytest
 from kvlease.agent.nixl import errors_of
 from kvlease.fence import FenceAddress, FenceVerifier, FenceWord, RegisteredWords, Verdict
 from tests.realengines.nixl_peer import PeerProcess
+from tests.realengines.over_nixl import OVER_TCP, pass_over_tcp
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.engine
 
-WAIT_S = 30.0
 SLOTS = 1024
 TOKEN = 0xFEDC_BA98_7654_3210
-OVER_TCP = os.environ.get("UCX_TLS") == "tcp"
 
 
 class Consumer:
     """A worker of D: its data-plane agent, which is connected to the producer's, and its verifier."""
 
-    def __init__(self, producer: PeerProcess, capacity: int = 64, lost_after_s: float = WAIT_S) -> None:
+    def __init__(self, producer: PeerProcess, capacity: int = 64, lost_after_s: float = 30.0) -> None:
         from nixl._api import nixl_agent, nixl_agent_config
 
         self.agent = nixl_agent(f"consumer-{id(self)}", nixl_agent_config(enable_prog_thread=False))
@@ -45,7 +41,7 @@ class Consumer:
             verdicts.update(self.verifier.settle())
             return len(verdicts) >= count
 
-        wait_for(enough)
+        wait_until(enough)
         return verdicts
 
 
@@ -61,12 +57,6 @@ def consumer(producer: PeerProcess) -> Iterator[Consumer]:
     yield consumer
     producer.kill()
     consumer.verifier.close()
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
 
 
 def test_a_word_is_intact_while_armed_and_revoked_when_cleared_or_reused(
@@ -133,7 +123,7 @@ def test_a_killed_producer_fails_its_reads(producer: PeerProcess, consumer: Cons
         consumer.verifier.post("after", [consumer.word(7)])
         return consumer.verdicts(1) == {"after": Verdict.FAILED}
 
-    wait_for(fails)
+    wait_until(fails)
     assert consumer.verifier.retained == 0
 
 
@@ -193,16 +183,8 @@ def test_nixl_lets_a_released_read_land(producer: PeerProcess, consumer: Consume
         consumer.agent.get_new_notifs()
         return landing[0] == TOKEN
 
-    wait_for(landed)
+    wait_until(landed)
 
 
 def test_all_of_it_over_tcp_only() -> None:
-    if OVER_TCP:
-        pytest.skip("this is the run over TCP")
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env={**os.environ, "UCX_TLS": "tcp"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
+    pass_over_tcp(__file__)

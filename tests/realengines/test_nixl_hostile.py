@@ -8,22 +8,10 @@ import pytest
 from kvlease.agent.nixl import NixlTransport, agent_name
 from kvlease.errors import PeerGone
 from tests.realengines.nixl_peer import PeerProcess
-from tests.realengines.test_nixl_transport import ME, OTHER, PEER, both_directions_work, connect_both
+from tests.realengines.over_nixl import OTHER, PEER
+from tests.realengines.test_nixl_transport import both_directions_work, connect_both
 
 pytestmark = pytest.mark.engine
-
-
-@pytest.fixture
-def transport() -> Iterator[NixlTransport]:
-    transport = NixlTransport(ME)
-    yield transport
-    transport.close()
-
-
-@pytest.fixture
-def peer() -> Iterator[PeerProcess]:
-    with PeerProcess(PEER) as peer:
-        yield peer
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
 """The lease agent's transport on real NIXL, among processes that die, stop and come back (R12, R18)."""
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -12,31 +9,10 @@ import pytest
 from kvlease.agent.nixl import NixlTransport, agent_name
 from kvlease.errors import PeerGone
 from tests.realengines.nixl_peer import PeerProcess
+from tests.realengines.over_nixl import ME, OTHER, PEER, pass_over_tcp
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.engine
-
-ME, PEER, OTHER = 0xA, 0xFFFF_FFFF_FFFF_FFFF, 0xD
-WAIT_S = 30.0
-
-
-@pytest.fixture
-def transport() -> Iterator[NixlTransport]:
-    transport = NixlTransport(ME)
-    yield transport
-    transport.close()
-
-
-@pytest.fixture
-def peer() -> Iterator[PeerProcess]:
-    with PeerProcess(PEER) as process:
-        yield process
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.0005)
 
 
 def receive(transport: NixlTransport, count: int) -> list[tuple[int, bytes]]:
@@ -46,7 +22,7 @@ def receive(transport: NixlTransport, count: int) -> list[tuple[int, bytes]]:
         messages.extend(transport.receive())
         return len(messages) >= count
 
-    wait_for(enough)
+    wait_until(enough)
     return messages
 
 
@@ -55,7 +31,7 @@ def peer_receives(transport: NixlTransport, peer: PeerProcess, count: int) -> li
         transport.receive()
         return bool(peer.call("count") >= count)
 
-    wait_for(enough)
+    wait_until(enough)
     received = peer.call("received")
     assert {sender for sender, _ in received} == {ME}
     return [bytes.fromhex(payload) for _, payload in received]
@@ -73,7 +49,7 @@ def send_until_gone(transport: NixlTransport, peer: int) -> float:
             return True
         return False
 
-    wait_for(gone)
+    wait_until(gone)
     return time.monotonic() - start
 
 
@@ -202,7 +178,7 @@ def test_closing_does_not_wait_for_a_stopped_peer(peer: PeerProcess) -> None:
     transport = NixlTransport(OTHER)
     transport.connect(PEER, peer.address)
     transport.send(PEER, b"first")
-    wait_for(lambda: not transport.receive() and peer.call("count") == 1)
+    wait_until(lambda: not transport.receive() and peer.call("count") == 1)
     peer.stop()
     for _ in range(1000):
         transport.send(PEER, b"x" * 8000)
@@ -251,7 +227,7 @@ def test_notifications_of_foreign_agents_are_dropped_and_counted(transport: Nixl
             assert transport.receive() == []
             return transport.foreign == n
 
-        wait_for(counted)
+        wait_until(counted)
     connect_both(transport, peer)
     both_directions_work(transport, peer)
 
@@ -273,7 +249,7 @@ def test_peers_that_come_and_go_leave_nothing_behind(transport: NixlTransport) -
             answered.extend(visitor.receive())
             return bool(heard and answered)
 
-        wait_for(both_heard)
+        wait_until(both_heard)
         assert (heard, answered) == ([(incarnation, b"hello")], [(ME, b"welcome")])
         visitor.close()
         if incarnation % 2:
@@ -297,22 +273,4 @@ def test_peers_that_come_and_go_leave_nothing_behind(transport: NixlTransport) -
 
 def test_what_the_network_decides_over_tcp_only() -> None:
     """The same tests pass over TCP alone: UCX prefers shared memory on one host, and between hosts there is none."""
-    if os.environ.get("UCX_TLS") == "tcp":
-        pytest.skip("this is the run over TCP")
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-k",
-            "pass or kill or blip or disconnect or stopped",
-            __file__,
-        ],
-        env={**os.environ, "UCX_TLS": "tcp"},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stdout[-4000:]
+    pass_over_tcp(__file__, "-k", "pass or kill or blip or disconnect or stopped")

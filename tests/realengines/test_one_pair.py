@@ -10,7 +10,7 @@ import pytest
 
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Reference
-from tests.realengines.pairs import TOKENS, Pair, Scene, begin, gather, read_fresh
+from tests.realengines.pairs import TOKENS, Pair, Scene, begin
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
@@ -50,12 +50,7 @@ def test_idle_workers_leave_their_cores_to_others(pair: Pair) -> None:
 @pytest.mark.essential
 def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
     """R1, R19: fresh reads are right, and the consumer releases the blocks: none is held until the term is over."""
-
-    async def scene(s: Scene) -> None:
-        await read_fresh(s, seed=1, count=5, longest=3000)
-
-    with pair.counting(ends={"released": 5}, checks={"intact": 5}):
-        pair.play(scene)
+    pair.read_fresh(seed=1, count=5, longest=3000)
 
 
 @pytest.mark.essential
@@ -127,12 +122,8 @@ def test_waiting_requests_are_renewed_from_the_queue(pair: Pair) -> None:
     """R8, R15: requests wait for one and a half terms in the queue of a living, busy D. None is lost."""
 
     async def scene(s: Scene) -> None:
-        async with s.busy(pair.d):
-            references = await s.prefill(draw_prompts(3, seed=6))
-            decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
-            await s.wait_waiting(pair.d, 3)
+        async with s.waiting_on_d(draw_prompts(3, seed=6)):
             await s.wait_renewed(terms=1.5)
-        await s.check(references, await gather(decodes))
 
     with pair.counting(ends={"released": 3}, checks={"intact": 3}):
         pair.play(scene)
@@ -142,17 +133,13 @@ def test_long_step_loses_no_lease(pair: Pair) -> None:
     """R15, L2: a step of D outlasts the lease; its scheduler's process lives, and so do the leases."""
 
     async def scene(s: Scene) -> None:
-        async with s.busy(pair.d):
-            references = await s.prefill(draw_prompts(3, seed=8))
-            decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
-            await s.wait_waiting(pair.d, 3)
+        async with s.waiting_on_d(draw_prompts(3, seed=8)):
             pair.d.pause_worker()
             try:
                 await s.wait_renewed(terms=1.5)
                 await s.reuse_blocks()
             finally:
                 pair.d.resume_worker()
-        await s.check(references, await gather(decodes))
 
     with pair.counting(ends={"released": 3}, checks={"intact": 3}):
         pair.play(scene)
@@ -163,17 +150,13 @@ def test_stalled_decoder_answers_right(pair: Pair) -> None:
 
     async def scene(s: Scene) -> None:
         before = pair.lease_ends()
-        async with s.busy(pair.d):
-            references = await s.prefill(draw_prompts(3, seed=9))
-            decodes = [begin(s.router.decode(reference, TOKENS)) for reference in references]
-            await s.wait_waiting(pair.d, 3)
+        async with s.waiting_on_d(draw_prompts(3, seed=9)):
             pair.d.pause()
             try:
                 await s.wait_lease_ends(before, expired=3)
                 await s.reuse_blocks()
             finally:
                 pair.d.resume()
-        await s.check(references, await gather(decodes))
 
     with pair.counting(ends={"expired": 3}):
         pair.play(scene)

@@ -13,9 +13,9 @@ import pytest
 from proof.realengines.engine import Engine
 from proof.realengines.metrics import RUNNING
 from proof.realengines.prompts import draw_prompts
-from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, producer, running
+from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, producer, running_pair
 
-pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240), pytest.mark.usefixtures("nothing_left")]
 
 STALL_LIMIT_S = 3600.0
 PATIENCE_S = 120.0
@@ -30,18 +30,7 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
         "extra_env": {"VLLM_SERVER_DEV_MODE": "1"},
         "extra_config": {"kv_lease_duration": TERM_S, "kv_lease_stall_limit": STALL_LIMIT_S},
     }
-    pair = Pair(Engine(producer(model, **settings), logs), Engine(consumer(model, **settings), logs))
-    with running(pair.p, pair.d):
-        yield pair
-
-
-@pytest.fixture(autouse=True)
-def drained(pair: Pair) -> Iterator[None]:
-    """Asserts that a test leaves both engines alive, and P without a lease or a slot in use."""
-    yield
-    assert pair.d.is_alive()
-    pair.wait_drained()
-    pair.wait_no_slot_used()
+    yield from running_pair(producer(model, **settings), consumer(model, **settings), logs)
 
 
 async def post(engine: Engine, path: str, status: int = 200) -> httpx.Response:

@@ -11,7 +11,18 @@ import pytest
 
 from proof.realengines.engine import Engine, EngineError
 from proof.realengines.prompts import draw_prompts
-from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, consumer, producer, read_fresh, read_late, running
+from tests.realengines.pairs import (
+    TERM_S,
+    TOKENS,
+    Pair,
+    Scene,
+    consumer,
+    producer,
+    read_fresh,
+    read_late,
+    running,
+    running_pair,
+)
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
@@ -22,12 +33,11 @@ SLOTS = 2
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
     settings = {"kv_lease_duration": TERM_S, "kv_lease_fence_slots": SLOTS}
     one_process = ("--distributed-executor-backend", "uni")
-    pair = Pair(
-        Engine(producer(model, name="P-slots", extra_config=settings, extra_args=one_process), logs),
-        Engine(consumer(model, name="D-fail", load_failure_policy="fail", extra_args=one_process), logs),
+    yield from running_pair(
+        producer(model, name="P-slots", extra_config=settings, extra_args=one_process),
+        consumer(model, name="D-fail", load_failure_policy="fail", extra_args=one_process),
+        logs,
     )
-    with running(pair.p, pair.d):
-        yield pair
 
 
 def test_late_read_fails_rather_than_answer_wrongly(pair: Pair) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proof.bench.engines.pair import choose_cores
+from proof.bench.engines.pair import choose_bench_cores
 from proof.bench.reality.measure import SCENE, play_both
 from proof.bench.reality.scene import Tolerance, apart
 from proof.realengines.model import build_model
@@ -14,5 +14,5 @@ ON_A_BUSY_MACHINE = Tolerance(answered=0.4, block_s=0.6, left=0.7, free_after_s=
 
 
 def test_the_simulation_agrees_with_real_engines_about_a_crash() -> None:
-    real, simulated = play_both(SCENE, "kvlease", build_model("llama"), choose_cores())
+    real, simulated = play_both(SCENE, "kvlease", build_model("llama"), choose_bench_cores())
     assert apart(real, simulated, ON_A_BUSY_MACHINE) == [], f"real {real}, simulated {simulated}"

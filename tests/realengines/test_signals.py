@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.metrics import STOCK_EXPIRED
 from proof.realengines.prompts import draw_prompts
-from tests.realengines.pairs import TOKENS, UNFENCED_READS, Pair, Scene, consumer, producer, running
+from tests.realengines.pairs import TOKENS, UNFENCED_READS, Pair, Scene, consumer, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
@@ -18,9 +17,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
     # P's term is short: every read here comes at once.
     settings = {"extra_config": {"kv_lease_duration": 2}}
-    pair = Pair(Engine(producer(model, **settings), logs), Engine(consumer(model), logs))
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model, **settings), consumer(model), logs)
 
 
 def test_vllms_own_counter_of_expiries_counts_on(pair: Pair) -> None:

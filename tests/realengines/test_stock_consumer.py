@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
 from tests.realengines.pairs import (
     UNFENCED_READS,
     Pair,
@@ -17,7 +16,7 @@ from tests.realengines.pairs import (
     producer,
     read_fresh,
     read_late,
-    running,
+    running_pair,
     wait_in_queue,
 )
 
@@ -28,9 +27,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(300
 
 @pytest.fixture(scope="module")
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    pair = Pair(Engine(producer(model), logs), Engine(consumer(model, name="D-stock", connector="stock"), logs))
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model), consumer(model, name="D-stock", connector="stock"), logs)
 
 
 def test_stock_consumer_reads_and_releases(pair: Pair) -> None:

@@ -5,18 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.metrics import STOCK_EXPIRED
-from tests.realengines.pairs import Pair, Scene, consumer, producer, read_fresh, running, wait_in_queue
+from tests.realengines.pairs import Pair, Scene, consumer, producer, read_fresh, running_pair, wait_in_queue
 
 pytestmark = [pytest.mark.engine, pytest.mark.essential, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
 def pair(model: Path, logs: Path) -> Iterator[Pair]:
-    pair = Pair(Engine(producer(model, name="P-stock", connector="stock"), logs), Engine(consumer(model), logs))
-    with running(pair.p, pair.d):
-        yield pair
+    yield from running_pair(producer(model, name="P-stock", connector="stock"), consumer(model), logs)
 
 
 def test_stock_producer_is_read_from(pair: Pair) -> None:

@@ -9,10 +9,9 @@ from kvlease.agent.core import AgentCore
 from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.producer import ProducerSide
 from kvlease.protocol import Fingerprint, LeaseRef, resolve
-from kvlease.testing.cards import MemoryCards
-from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
 from kvlease.vllm.requests import LeasedRequests
+from tests.agent.alone import lone_agent
 
 CONFIG = resolve({})
 COMPUTED = Fingerprint(tokens=96, digest=0xF00)
@@ -20,8 +19,7 @@ SIDE_CHANNEL = ("p", 5600)
 
 
 def agent() -> AgentCore:
-    network = MemoryNetwork()
-    return AgentCore(CONFIG, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), clock=lambda: 1.0)
+    return lone_agent(CONFIG, lambda: 1.0)
 
 
 def reference(computed: Fingerprint = COMPUTED) -> LeaseRef:

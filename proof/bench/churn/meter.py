@@ -40,6 +40,16 @@ class MeterWindow:
     process_s: float
     """Processor time of the whole process."""
 
+    def since(self, earlier: "MeterWindow") -> "MeterWindow":
+        """The window between two readings of the meters, each of which is a window since they began."""
+        return MeterWindow(
+            self.wall_s - earlier.wall_s,
+            self.leases - earlier.leases,
+            self.calls_s - earlier.calls_s,
+            self.agent_s - earlier.agent_s,
+            self.process_s - earlier.process_s,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Side:
@@ -60,24 +70,6 @@ class Side:
     """True where its process is not shared with the other side."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    wall_s: float
-    leases: int
-    calls_s: float
-    agent_s: float
-    process_s: float
-
-    def since(self, earlier: "_Reading") -> MeterWindow:
-        return MeterWindow(
-            self.wall_s - earlier.wall_s,
-            self.leases - earlier.leases,
-            self.calls_s - earlier.calls_s,
-            self.agent_s - earlier.agent_s,
-            self.process_s - earlier.process_s,
-        )
-
-
 class Meter:
     """Reads the clocks of an agent's thread and of this process."""
 
@@ -87,7 +79,7 @@ class Meter:
         self._clock = time.pthread_getcpuclockid(thread)
         self._agent = agent
         self._calls = calls
-        self._last: _Reading | None = None
+        self._last: MeterWindow | None = None
         self.windows: list[MeterWindow] = []
 
     @property
@@ -113,8 +105,8 @@ class Meter:
         windows, self.windows, self._last = self.windows, [], None
         return windows
 
-    def _read(self) -> _Reading:
-        return _Reading(
+    def _read(self) -> MeterWindow:
+        return MeterWindow(
             time.monotonic(),
             self._calls.leases,
             self._calls.seconds,

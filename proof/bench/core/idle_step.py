@@ -4,6 +4,7 @@ The calls, and their order, are those of vLLM 0.32: `Scheduler.schedule`, `KVCon
 `Scheduler.update_from_output`.
 """
 
+import pickle
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -93,6 +94,11 @@ class SteppedEngine:
             delayed, _ = self.scheduler_half.request_finished(request, (list(range(1, BLOCKS_OF_A_REQUEST + 1)),))
             assert delayed
         self.step()
+
+
+def travel(metadata: object) -> object:
+    """Pickles and unpickles a step's metadata as vLLM's message queue does, without the queue."""
+    return pickle.loads(pickle.dumps(metadata, protocol=pickle.HIGHEST_PROTOCOL))
 
 
 def stock_engine(ids: Sequence[str]) -> SteppedEngine:

@@ -5,14 +5,13 @@ Stock's is the scheduler's packing of the heartbeats into the step's metadata, a
 them.
 """
 
-import pickle
 from types import SimpleNamespace
 from typing import Any
 
 from kvlease.protocol import LeaseRef
 from kvlease.protocol.clock import TICK_S
 from kvlease.vllm.prompts import fingerprint_of
-from proof.bench.core.idle_step import SHORT_PROMPT, leased_engine
+from proof.bench.core.idle_step import SHORT_PROMPT, leased_engine, travel
 from proof.bench.core.leased import CONFIG, CONSUMER, PLACE, PRODUCER, LeasedConsumer, lease_tokens
 from proof.bench.core.stock import (
     SilentNixl,
@@ -155,7 +154,7 @@ def _travel_row(ids: list[str], amount: Repeats) -> FigureRow:
     assert len(stock_metadata.heartbeat_by_engine[ENGINE].req_ids) == len(ids)
     return compare(
         f"metadata to the workers (TP > 1), {DECISIVE:,} leases",
-        Work(lambda: pickle.loads(pickle.dumps(ours_metadata, protocol=pickle.HIGHEST_PROTOCOL))),
-        Work(lambda: pickle.loads(pickle.dumps(stock_metadata, protocol=pickle.HIGHEST_PROTOCOL))),
+        Work(lambda: travel(ours_metadata)),
+        Work(lambda: travel(stock_metadata)),
         amount,
     )

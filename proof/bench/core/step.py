@@ -5,9 +5,7 @@ connector while nothing is out: both are measured alternately and subtracted rou
 deadlines.
 """
 
-import pickle
-
-from proof.bench.core.idle_step import LeasedEngine, SteppedEngine, leased_engine, stock_engine
+from proof.bench.core.idle_step import LeasedEngine, SteppedEngine, leased_engine, stock_engine, travel
 from proof.bench.core.stock import reaper, request_ids, require_vllm
 from proof.bench.frame.figures import Effort, FigureRow, Result
 from proof.bench.frame.growth import DECISIVE, growth_curves, growth_goals
@@ -68,8 +66,8 @@ def _parts(leased: SteppedEngine, stock: SteppedEngine, amount: Repeats) -> list
         ),
         compare(
             "pickled to another process and back (TP > 1)",
-            Work(lambda: _travel(ours_meta)),
-            Work(lambda: _travel(stock_meta)),
+            Work(lambda: travel(ours_meta)),
+            Work(lambda: travel(stock_meta)),
             amount,
         ),
     ]
@@ -86,8 +84,3 @@ def _beside_the_step(leased: LeasedEngine, amount: Repeats) -> list[FigureRow]:
         alone(f"the agent's turn, nothing arrives, {DECISIVE:,} leases", Work(leased.agent.turn), amount),
         alone("metrics told", Work(tell), amount),
     ]
-
-
-def _travel(metadata: object) -> object:
-    """Pickles and unpickles as vLLM's message queue does, without the queue."""
-    return pickle.loads(pickle.dumps(metadata, protocol=pickle.HIGHEST_PROTOCOL))

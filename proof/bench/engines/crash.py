@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from proof.bench.engines.crash_report import FLAT, OURS, STOCK, Runs, curves, goals, notes, rows
 from proof.bench.engines.crash_scenario import CrashRun, CrashScenario
 from proof.bench.engines.failover import crash
-from proof.bench.engines.pair import Cores, choose_cores, started
+from proof.bench.engines.pair import choose_bench_cores, pinned, started
 from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
+from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine
 from proof.realengines.model import build_model
-from proof.realengines.spec import Connector, EngineSpec, Role
+from proof.realengines.spec import Connector, EngineSpec
 
 SCENARIO = CrashScenario()
 _SHORT = replace(SCENARIO, settle_s=6.0, before_s=8.0, after_s=15.0)
@@ -37,7 +39,7 @@ AMOUNTS = {
 
 def run(effort: Effort) -> Result:
     """Runs the benchmark. Raises CannotRun on one core, EngineError where more fails than the D that is killed."""
-    cores, model, amount = choose_cores(), build_model("llama"), AMOUNTS[effort]
+    cores, model, amount = choose_bench_cores(), build_model("llama"), AMOUNTS[effort]
     runs: Runs = {arm: _crashes(arm, count, amount.scenario, model, cores) for arm, count in amount.crashes.items()}
     return Result(
         name="crash",
@@ -72,22 +74,17 @@ def _restart(engine: Engine) -> None:
 def _specs(arm: str, scenario: CrashScenario, model: Path, cores: Cores) -> Sequence[EngineSpec]:
     duration_s = scenario.flat_s if arm == FLAT else scenario.lease_s
 
-    def spec(name: str, role: Role, core: int, num_blocks: int, seats: int) -> EngineSpec:
-        return EngineSpec(
-            name=name,
-            model=model,
-            role=role,
-            connector=_CONNECTORS[arm],
-            # Stock takes whole seconds.
-            extra_config={"kv_lease_duration": int(duration_s)},
-            num_blocks=num_blocks,
-            max_num_seqs=seats,
-            max_model_len=scenario.max_model_len,
-            prefix_caching=False,
-            cores=(core,),
-        )
-
+    shared: dict[str, Any] = {
+        "model": model,
+        "connector": _CONNECTORS[arm],
+        # Stock takes whole seconds.
+        "extra_config": {"kv_lease_duration": int(duration_s)},
+        "max_model_len": scenario.max_model_len,
+    }
+    p = {"num_blocks": scenario.producer_blocks, "max_num_seqs": 2 * scenario.clients}
+    d = {"num_blocks": scenario.decoder_blocks, "max_num_seqs": scenario.seats}
     return [
-        spec("P", "kv_producer", cores.producer, scenario.producer_blocks, 2 * scenario.clients),
-        *(spec(name, "kv_consumer", cores.decoder, scenario.decoder_blocks, scenario.seats) for name in ("D1", "D2")),
+        pinned(cores, "kv_producer", name="P", **shared, **p),
+        pinned(cores, "kv_consumer", name="D1", **shared, **d),
+        pinned(cores, "kv_consumer", name="D2", **shared, **d),
     ]

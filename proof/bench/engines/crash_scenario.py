@@ -53,11 +53,6 @@ class CrashScenario:
         """The number of prompts for which P has room at the same time."""
         return (self.producer_blocks - 1) // self.prompt_blocks
 
-    @property
-    def answered_blocks(self) -> int:
-        """The blocks that a request takes on D in the end."""
-        return -(-(self.prompt_tokens + self.answer_tokens) // self.block_tokens)
-
 
 @dataclass(frozen=True)
 class CrashRun:

@@ -14,7 +14,7 @@ import httpx
 from proof.bench.engines.crash_scenario import CrashRun, CrashScenario
 from proof.realengines.engine import Engine, EngineError
 from proof.realengines.metrics import CACHE_USAGE
-from proof.realengines.prompts import draw_prompts
+from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.router import PrefillError, Reference, Router, open_client
 
 SAMPLE_EVERY_S = 0.5
@@ -41,8 +41,7 @@ class Failover:
 
     async def run(self) -> None:
         """Runs clients and samples until it is cancelled."""
-        tokens = self.scenario.prompt_tokens
-        prompts = itertools.cycle(draw_prompts(_PROMPTS, seed=_SEED, shortest=tokens, longest=tokens))
+        prompts = itertools.cycle(draw_equal_prompts(_PROMPTS, seed=_SEED, tokens=self.scenario.prompt_tokens))
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._sample())
             for _ in range(self.scenario.clients):
@@ -50,13 +49,11 @@ class Failover:
 
     async def warm_up(self) -> None:
         """Lets P and every D meet, and compute something."""
-        tokens = self.scenario.prompt_tokens
-        for prompt in draw_prompts(3, seed=_SEED + 1, shortest=tokens, longest=tokens):
+        for prompt in draw_equal_prompts(3, seed=_SEED + 1, tokens=self.scenario.prompt_tokens):
             for decoder in self.decoders:
                 router = Router(self.client, self.producer.url, decoder.url)
                 answer = await router.decode(await router.prefill(prompt), 4)
-                if not answer.token_ids:
-                    raise EngineError(f"{decoder.spec.name} does not answer: HTTP {answer.status}: {answer.body[:300]}")
+                answer.tokens_or_raise(f"{decoder.spec.name} does not answer")
 
     async def measure(self) -> tuple[float, float]:
         """Measures the time of a prefill alone, and of as many answers as D has seats; seconds, medians."""
@@ -64,7 +61,7 @@ class Failover:
         prefills, answers = [], []
         for number in range(_MEASURED):
             references = []
-            for prompt in draw_prompts(self.scenario.seats, seed=_SEED + 2 + number, shortest=tokens, longest=tokens):
+            for prompt in draw_equal_prompts(self.scenario.seats, seed=_SEED + 2 + number, tokens=tokens):
                 begun = time.monotonic()
                 references.append(await router.prefill(prompt))
                 prefills.append(time.monotonic() - begun)

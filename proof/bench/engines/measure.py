@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from proof.bench.engines.client import Block, ClientTraffic, answers, play
 from proof.bench.engines.figures import (
@@ -26,12 +27,13 @@ from proof.bench.engines.figures import (
     rows,
     sample_of,
 )
-from proof.bench.engines.pair import Cores, Pair, choose_cores, started
+from proof.bench.engines.pair import Pair, choose_bench_cores, pinned, started
 from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
+from proof.realengines.cores import Cores
 from proof.realengines.model import build_model
-from proof.realengines.prompts import draw_prompts
-from proof.realengines.spec import Connector, EngineSpec, Role
+from proof.realengines.prompts import draw_equal_prompts
+from proof.realengines.spec import Connector, EngineSpec
 
 TRAFFIC = (
     ClientTraffic("short prompts (256 tokens, answers 32)", 256, 32, clients=8, requests=32),
@@ -65,7 +67,7 @@ def amount(effort: Effort) -> TrafficAmount:
 
 def run(effort: Effort) -> Result:
     """Runs the benchmark. Raises CannotRun on a machine of one core, EngineError where an engine or an answer fails."""
-    cores, model, todo = choose_cores(), build_model("llama"), amount(effort)
+    cores, model, todo = choose_bench_cores(), build_model("llama"), amount(effort)
     turns = [turn for start in range(todo.starts) for turn in _one_start(start, todo, model, cores)]
     return Result(
         name="engines",
@@ -94,19 +96,17 @@ def _one_start(start: int, todo: TrafficAmount, model: Path, cores: Cores) -> li
 
 
 def _specs(arm: str, model: Path, cores: Cores) -> list[EngineSpec]:
-    def spec(name: str, role: Role, core: int) -> EngineSpec:
-        return EngineSpec(
-            name=f"{arm.replace(' ', '-')}-{name}",
-            model=model,
-            role=role,
-            connector=_CONNECTORS[arm],
-            num_blocks=BLOCKS,
-            max_num_seqs=SEATS,
-            prefix_caching=False,
-            cores=(core,),
-        )
-
-    return [spec("P", "kv_producer", cores.producer), spec("D", "kv_consumer", cores.decoder)]
+    whose = arm.replace(" ", "-")
+    shared: dict[str, Any] = {
+        "model": model,
+        "connector": _CONNECTORS[arm],
+        "num_blocks": BLOCKS,
+        "max_num_seqs": SEATS,
+    }
+    return [
+        pinned(cores, "kv_producer", name=f"{whose}-P", **shared),
+        pinned(cores, "kv_consumer", name=f"{whose}-D", **shared),
+    ]
 
 
 def _warm_up(pairs: dict[str, Pair], traffic: Sequence[ClientTraffic]) -> None:
@@ -141,7 +141,7 @@ def _turn(start: int, pairs: dict[str, Pair], order: Sequence[str], traffic: Cli
 
 
 def _prompts(traffic: ClientTraffic, seed: int) -> list[str]:
-    return draw_prompts(traffic.requests, seed=seed, shortest=traffic.prompt_tokens, longest=traffic.prompt_tokens)
+    return draw_equal_prompts(traffic.requests, seed=seed, tokens=traffic.prompt_tokens)
 
 
 def _play(pair: Pair, traffic: ClientTraffic, prompts: Sequence[str]) -> Block:

@@ -6,24 +6,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import psutil
 
 from proof.bench.frame.errors import CannotRun, require
-from proof.realengines.engine import Engine
+from proof.realengines.cores import Cores, choose_cores
+from proof.realengines.engine import Engine, EngineError
 from proof.realengines.processes import group_members
-from proof.realengines.spec import EngineSpec
+from proof.realengines.spec import EngineSpec, Role
 
-CORES_NEEDED = 2
 _PACKAGES = ("torch", "vllm", "nixl")
-
-
-@dataclass(frozen=True)
-class Cores:
-    """The cores on which the engines run."""
-
-    producer: int
-    decoder: int
 
 
 @dataclass(frozen=True)
@@ -53,16 +46,20 @@ class Pair:
         return processor_s(self.producer), processor_s(self.decoder)
 
 
-def choose_cores() -> Cores:
-    """A core for P and another for D. Raises CannotRun where they would have to share one, since each would then
-    measure how the other starves it (0010), and where vLLM or NIXL is not installed."""
+def choose_bench_cores() -> Cores:
+    """Chooses a core for P and another for D. Raises CannotRun where there are not two, and where vLLM or NIXL is not
+    installed."""
     require(*_PACKAGES)
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < CORES_NEEDED:
-        raise CannotRun(
-            f"P and D need {CORES_NEEDED} processor cores, this process may use {len(allowed)}: give it more"
-        )
-    return Cores(producer=allowed[0], decoder=allowed[1])
+    try:
+        return choose_cores()
+    except EngineError as e:
+        raise CannotRun(str(e)) from e
+
+
+def pinned(cores: Cores, role: Role, **settings: Any) -> EngineSpec:
+    """The spec of an engine on the core of its role. It keeps nothing of a prompt for the next one."""
+    core = cores.producer if role == "kv_producer" else cores.decoder
+    return EngineSpec(role=role, cores=(core,), prefix_caching=False, **settings)
 
 
 def processor_s(engine: Engine) -> float:

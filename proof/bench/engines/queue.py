@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import httpx
 
 from proof.demo.outcome import read_counts
-from proof.realengines.engine import Engine, EngineError
+from proof.realengines.engine import Engine
 from proof.realengines.metrics import Metrics
-from proof.realengines.prompts import draw_prompts
+from proof.realengines.prompts import draw_equal_prompts, draw_prompts
 from proof.realengines.router import Router, open_client
 from proof.realengines.spec import Connector
 
@@ -77,8 +77,7 @@ class _Traffic:
     others: "itertools.cycle[str]" = field(init=False)
 
     def __post_init__(self) -> None:
-        tokens = self.queue.prompt_tokens
-        self.prompts = itertools.cycle(draw_prompts(60, seed=_SEED, shortest=tokens, longest=tokens))
+        self.prompts = itertools.cycle(draw_equal_prompts(60, seed=_SEED, tokens=self.queue.prompt_tokens))
         shortest, longest = self.queue.others_shortest, self.queue.others_longest
         self.others = itertools.cycle(draw_prompts(60, seed=_OTHERS_SEED, shortest=shortest, longest=longest))
 
@@ -94,8 +93,7 @@ class _Traffic:
         """Sends one prompt after the other through P alone."""
         while True:
             answer = await self.router.compute_alone(self.router.prefill_url, next(self.others), max_tokens=1)
-            if not answer.token_ids:
-                raise EngineError(f"P cannot compute a prompt: HTTP {answer.status}: {answer.body[:300]}")
+            answer.tokens_or_raise("P cannot compute a prompt")
 
 
 async def live(connector: Connector, producer: Engine, decoder: Engine, queue: Queue, lives_s: float) -> Life:

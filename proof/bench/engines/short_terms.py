@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from proof.bench.engines.pair import Cores, choose_cores, started
+from proof.bench.engines.pair import choose_bench_cores, pinned, started
 from proof.bench.engines.pauses import Second, launcher, read
 from proof.bench.engines.queue import Life, Queue, live
 from proof.bench.engines.terms import WHATS, Trial, curves, goals, notes, rows
 from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
+from proof.realengines.cores import Cores
 from proof.realengines.model import build_model
-from proof.realengines.spec import Connector, EngineSpec, Role
+from proof.realengines.spec import Connector, EngineSpec
 
 QUEUE = Queue()
 _MAX_AGE_S = 86_400
@@ -41,7 +43,7 @@ AMOUNTS = {
 def run(effort: Effort) -> Result:
     """Runs the benchmark. Raises CannotRun on one core, EngineError where an engine fails, but not for a lease's
     end."""
-    cores, model, amount = choose_cores(), build_model("llama"), AMOUNTS[effort]
+    cores, model, amount = choose_bench_cores(), build_model("llama"), AMOUNTS[effort]
     trials: dict[Connector, list[Trial]] = {
         connector: _until_one_lives(connector, terms, amount.lives_s, model, cores)
         for connector, terms in amount.terms.items()
@@ -88,22 +90,15 @@ def _specs(connector: Connector, term_s: float, model: Path, cores: Cores, probe
     if connector == "kvlease":
         extra["kv_lease_max_age"] = _MAX_AGE_S
 
-    def spec(name: str, role: Role, core: int, num_blocks: int, seats: int) -> EngineSpec:
-        return EngineSpec(
-            name=name,
-            model=model,
-            role=role,
-            connector=connector,
-            extra_config=extra,
-            num_blocks=num_blocks,
-            max_num_seqs=seats,
-            max_model_len=QUEUE.max_model_len,
-            prefix_caching=False,
-            cores=(core,),
-            launcher=launcher(probes, name),
-        )
-
+    shared: dict[str, Any] = {
+        "model": model,
+        "connector": connector,
+        "extra_config": extra,
+        "max_model_len": QUEUE.max_model_len,
+    }
+    p: dict[str, Any] = {"name": "P", "launcher": launcher(probes, "P"), "num_blocks": QUEUE.producer_blocks}
+    d: dict[str, Any] = {"name": "D", "launcher": launcher(probes, "D"), "num_blocks": QUEUE.decoder_blocks}
     return [
-        spec("P", "kv_producer", cores.producer, QUEUE.producer_blocks, 16),
-        spec("D", "kv_consumer", cores.decoder, QUEUE.decoder_blocks, QUEUE.seats),
+        pinned(cores, "kv_producer", **shared, **p),
+        pinned(cores, "kv_consumer", **shared, **d, max_num_seqs=QUEUE.seats),
     ]

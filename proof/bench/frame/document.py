@@ -1,51 +1,32 @@
 """A benchmark's JSON: what it found, on which machine, and when."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import msgspec
 
 from proof.bench.frame.errors import CannotRun
-from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result
+from proof.bench.frame.figures import Effort, Goal, Result
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One run of one benchmark, as `out/bench/<name>.json` has it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document(Result):
+    """One run of one benchmark, as `out/bench/<name>.json` has it: what was found, and of what."""
 
-    name: str
-    title: str
     effort: Effort
     at: str
     """The time of its beginning, in UTC, as ISO 8601."""
     took_s: float
     commit: str
     machine: Mapping[str, str]
-    rows: Sequence[FigureRow]
-    goals: Sequence[Goal]
-    curves: Sequence[Curves]
-    notes: Sequence[str]
-    sides: tuple[str, str] = ("kvlease", "stock")
 
     @classmethod
     def of(
         cls, result: Result, *, effort: Effort, at: str, took_s: float, commit: str, machine: Mapping[str, str]
     ) -> "Document":
-        return cls(
-            name=result.name,
-            title=result.title,
-            effort=effort,
-            at=at,
-            took_s=round(took_s, 1),
-            commit=commit,
-            machine=machine,
-            rows=result.rows,
-            goals=result.goals,
-            curves=result.curves,
-            sides=result.sides,
-            notes=result.notes,
-        )
+        found = {each.name: getattr(result, each.name) for each in fields(result)}
+        return cls(**found, effort=effort, at=at, took_s=round(took_s, 1), commit=commit, machine=machine)
 
     @property
     def missed(self) -> list[Goal]:

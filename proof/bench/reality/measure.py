@@ -10,18 +10,20 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
-from proof.bench.engines.pair import Cores, choose_cores, started
+from proof.bench.engines.pair import choose_bench_cores, pinned, started
 from proof.bench.frame.figures import Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.progress import say
 from proof.bench.reality.scene import CrashScene, CrashSeen, Speed, Tolerance, apart, median, seen, simulate
+from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine
 from proof.realengines.model import build_model
-from proof.realengines.prompts import draw_prompts
+from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.router import Router, open_client
-from proof.realengines.spec import Connector, EngineSpec, Role
+from proof.realengines.spec import Connector, EngineSpec
 
 SCENE = CrashScene()
 BOUNDS = Tolerance()
@@ -45,7 +47,7 @@ _FIGURES = {
 
 def run(effort: Effort) -> Result:
     """Runs the benchmark. Raises CannotRun on one core, EngineError where more fails than the D that is killed."""
-    cores, model = choose_cores(), build_model("llama")
+    cores, model = choose_bench_cores(), build_model("llama")
     both = {
         connector: [play_both(SCENE, connector, model, cores) for _ in range(_TIMES[effort])]
         for connector in _CONNECTORS[effort]
@@ -81,13 +83,8 @@ def play_both(scene: CrashScene, connector: Connector, model: Path, cores: Cores
 async def _play(scene: CrashScene, producer: Engine, decoder: Engine) -> tuple[Speed, CrashSeen]:
     async with open_client() as client:
         router = Router(client, producer.url, decoder.url)
-        prompts = draw_prompts(
-            scene.requests + scene.seats * _ROUNDS + 1,
-            seed=_SEED,
-            shortest=scene.prompt_tokens,
-            longest=scene.prompt_tokens,
-        )
-        fresh = iter(prompts)
+        count = scene.requests + scene.seats * _ROUNDS + 1
+        fresh = iter(draw_equal_prompts(count, seed=_SEED, tokens=scene.prompt_tokens))
         speed = await _measure(scene, router, fresh)
         return speed, await _crash(scene, speed, router, producer, decoder, list(fresh))
 
@@ -147,23 +144,15 @@ async def _sample(producer: Engine, samples: list[tuple[float, int]]) -> None:
 
 
 def _specs(scene: CrashScene, connector: Connector, model: Path, cores: Cores) -> list[EngineSpec]:
-    def spec(name: str, role: Role, core: int, num_blocks: int, seats: int) -> EngineSpec:
-        return EngineSpec(
-            name=name,
-            model=model,
-            role=role,
-            connector=connector,
-            extra_config={"kv_lease_duration": scene.lease_s},
-            num_blocks=num_blocks,
-            max_num_seqs=seats,
-            max_model_len=scene.max_model_len,
-            prefix_caching=False,
-            cores=(core,),
-        )
-
+    shared: dict[str, Any] = {
+        "model": model,
+        "connector": connector,
+        "extra_config": {"kv_lease_duration": scene.lease_s},
+        "max_model_len": scene.max_model_len,
+    }
     return [
-        spec("P", "kv_producer", cores.producer, scene.producer_blocks, 16),
-        spec("D", "kv_consumer", cores.decoder, scene.decoder_blocks, scene.seats),
+        pinned(cores, "kv_producer", name="P", num_blocks=scene.producer_blocks, **shared),
+        pinned(cores, "kv_consumer", name="D", num_blocks=scene.decoder_blocks, max_num_seqs=scene.seats, **shared),
     ]
 
 

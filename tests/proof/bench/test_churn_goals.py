@@ -8,7 +8,7 @@ from proof.bench.churn.space import Space
 from proof.bench.fence import measure as fence
 from proof.bench.fence.consumer import Reads
 from proof.bench.fence.setting import Setting
-from proof.bench.frame.figures import Spread
+from tests.proof.bench.spreads import known
 
 
 def side(agent_us: float, rate: float = 5000.0) -> Side:
@@ -23,16 +23,11 @@ def sides(agent_us: float, rate: float = 5000.0) -> tuple[Side, Side]:
     return side(agent_us, rate), side(agent_us, rate)
 
 
-def median(spread: Spread | None) -> float:
-    assert spread is not None
-    return spread.median
-
-
 def test_processor_time_is_that_of_both_sides_agents_and_engines() -> None:
-    rows = {row.what: row.ours for row in churn.load_rows("over NIXL", sides(10.0))}
-    assert median(rows["over NIXL: processor time of a lease, both sides"]) == pytest.approx(2 * (10 + 2))
-    assert median(rows["over NIXL: all of the processes, this benchmark's own work included"]) == pytest.approx(2 * 17)
-    assert median(rows["over NIXL: an agent with nothing to do"]) == pytest.approx(0.5)
+    medians = {row.what: known(row.ours).median for row in churn.load_rows("over NIXL", sides(10.0))}
+    assert medians["over NIXL: processor time of a lease, both sides"] == pytest.approx(2 * (10 + 2))
+    assert medians["over NIXL: all of the processes, this benchmark's own work included"] == pytest.approx(2 * 17)
+    assert medians["over NIXL: an agent with nothing to do"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -74,9 +69,9 @@ def test_the_fence_is_held_against_the_read_for_each_worker(one_us: float, eight
 def test_what_the_fence_adds_is_a_share_of_the_read_that_was_made_beside_it() -> None:
     rows = fence.rows_of(Setting("TCP", "tcp", "DRAM", 8), reads(2.0, 40.0))
     by_name = {row.what.strip(): row for row in rows}
-    assert median(by_name["… of the read alone"].ours) == pytest.approx(2.0)
-    assert median(by_name["… for each worker"].ours) == pytest.approx(5.0)
-    assert median(rows[0].ratio) == pytest.approx(1.02)
+    assert known(by_name["… of the read alone"].ours).median == pytest.approx(2.0)
+    assert known(by_name["… for each worker"].ours).median == pytest.approx(5.0)
+    assert known(rows[0].ratio).median == pytest.approx(1.02)
 
 
 def test_without_a_gpu_its_goal_is_not_measured_and_with_one_it_has_settings_of_its_own() -> None:

@@ -23,6 +23,7 @@ from proof.bench.engines.figures import (
     sample_of,
 )
 from proof.realengines.engine import EngineError
+from tests.proof.bench.spreads import known
 
 THROUGHPUT, FIRST_TOKEN = MEASURES[0], MEASURES[1]
 SHORT = ClientTraffic("short", 256, 32, clients=8, requests=40)
@@ -91,16 +92,10 @@ def test_the_median_lies_between_two_of_the_values() -> None:
 def test_rows_for_each_traffic_then_all_together_and_stock_against_itself() -> None:
     found = rows(turns([9.0] * 2) + turns([11.0] * 2, traffic=LONG))
     by_what = {row.what: row for row in found}
-    short, long, both = (by_what[f"throughput, {of}"] for of in ("short", "long", "all traffic"))
-    assert short.ratio is not None
-    assert long.ratio is not None
-    assert both.ratio is not None
-    assert (short.ratio.median, long.ratio.median, both.ratio.count) == (0.9, 1.1, 4)
-    output = by_what["output, long"].ours
-    assert output is not None
-    assert output.median == 11 * LONG.answer_tokens
-    again = by_what["throughput, stock against stock"].ratio
-    assert again is not None
+    short, long, both = (known(by_what[f"throughput, {of}"].ratio) for of in ("short", "long", "all traffic"))
+    assert (short.median, long.median, both.count) == (0.9, 1.1, 4)
+    assert known(by_what["output, long"].ours).median == 11 * LONG.answer_tokens
+    again = known(by_what["throughput, stock against stock"].ratio)
     assert (again.least, again.most) == (1.0, 1.0)
     assert [len(points) for points in curves(turns([9.0] * 2))[0].series.values()] == [2, 2]
 

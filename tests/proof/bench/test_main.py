@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kvlease.console.files import write
+from proof.bench.engines.pair import choose_bench_cores
 from proof.bench.frame import child, one
 from proof.bench.frame.child import Ended, run_child
 from proof.bench.frame.document import Document, read
@@ -13,6 +14,7 @@ from proof.bench.frame.figures import Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.progress import said, say
 from proof.bench.frame.registry import BENCHMARKS, Benchmark, load
 from proof.cli.main import main
+from proof.realengines.cores import Cores
 
 
 def found(name: str, met: bool | None) -> Document:
@@ -91,17 +93,19 @@ def test_list_names_all_and_imports_none(capsys: pytest.CaptureFixture[str]) -> 
     assert [line.split()[0] for line in listed.splitlines()] == list(BENCHMARKS)
 
 
-def test_bad_arguments_say_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(["bench", "--only", "renewal,stpe"])
-    assert ended.value.code == 2
-    assert "'stpe' is no benchmark: choose from renewal, step" in capsys.readouterr().err
-
-
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(BENCHMARKS, "not-there", Benchmark("core.not_there", "nothing"))
     with pytest.raises(CannotRun, match=r"not-there needs proof\.bench\.core\.not_there.*make bench"):
         load("not-there")
+
+
+def test_one_core_is_too_few_for_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {5, 3})
+    monkeypatch.setattr("proof.bench.frame.errors.find_spec", lambda _: object())
+    assert choose_bench_cores() == Cores(producer=3, decoder=5)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3})
+    with pytest.raises(CannotRun, match="need 2 processor cores, this process may use 1: give it more"):
+        choose_bench_cores()
 
 
 def test_a_benchmark_leaves_its_document_and_plots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

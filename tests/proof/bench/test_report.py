@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from kvlease.console.files import write
 from proof.bench.frame.document import Document, read, read_all
@@ -12,6 +11,7 @@ from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, S
 from proof.bench.frame.machine import describe, gpu, processor
 from proof.bench.frame.plots import draw
 from proof.bench.frame.report import figures_table, goals_table, notes_list, page, ratio_text, spread_text
+from tests.console.shown import shown
 
 SPREAD = Spread.of([1.0, 2.0, 3.0, 4.0, 10.0])
 RESULT = Result(
@@ -33,28 +33,11 @@ RESULT = Result(
 
 
 def document(name: str = "renewal", effort: Effort = Effort.FULL) -> Document:
+    result = RESULT if name == "renewal" else Result(name, "another", (), (Goal("flat", "flat", True),))
     machine = {"processor": "a good one", "python": "3.11"}
-    made = Document.of(
-        RESULT, effort=effort, at="2026-01-02T03:04:05+00:00", took_s=12.34, commit="abc", machine=machine
+    return Document.of(
+        result, effort=effort, at="2026-01-02T03:04:05+00:00", took_s=12.34, commit="abc", machine=machine
     )
-    return (
-        made
-        if name == "renewal"
-        else Document.of(
-            Result(name, "another", (), (Goal("flat", "flat", True),)),
-            effort=effort,
-            at=made.at,
-            took_s=1.0,
-            commit="abc",
-            machine=machine,
-        )
-    )
-
-
-def shown(renderable: object) -> str:
-    console = Console(width=160, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(renderable)
-    return console.export_text()
 
 
 def test_a_spread_is_median_quartiles_and_extremes() -> None:
@@ -75,12 +58,12 @@ def test_spreads_and_ratios_in_words() -> None:
 
 
 def test_the_tables_show_figures_goals_and_notes() -> None:
-    text = shown(figures_table(document())) + shown(goals_table([document()])) + notes_list(document())
+    text = shown(figures_table(document()), goals_table([document()]), width=160) + notes_list(document())
     for part in ("3 µs (2 to 4)", "540 µs", "1/540", "33 B", "met", "MISSED", "not measured", "nothing was left out"):
         assert part in text
-    summary = shown(goals_table([document(), document("step", Effort.SHORT)]))
+    summary = shown(goals_table([document(), document("step", Effort.SHORT)]), width=160)
     assert summary.count("full, commit abc, 2026-01-02, 12 s") == 1
-    assert "short, commit abc, 2026-01-02, 1 s" in summary
+    assert "short, commit abc, 2026-01-02, 12 s" in summary
     assert "12 times" in summary
 
 

@@ -1,23 +1,14 @@
 """The reports of chaos: the table at the end, and chaos.json."""
 
-import io
 import json
 import re
 from dataclasses import replace
 
-from rich.console import Console
-
-from proof.chaos.outcome import Run
 from proof.chaos.play import describe
 from proof.chaos.report import document, table
 from proof.chaos.sentences import of_round
+from tests.console.shown import shown
 from tests.proof.chaos.runs import kept_run, with_answer, with_round
-
-
-def shown(*runs: Run) -> str:
-    console = Console(width=120, file=io.StringIO(), record=True)
-    console.print(table(runs))
-    return console.export_text()
 
 
 def row(text: str, figure: str) -> str:
@@ -25,7 +16,7 @@ def row(text: str, figure: str) -> str:
 
 
 def test_the_table_shows_what_was_promised_of_kvlease_and_kept() -> None:
-    text = shown(kept_run(), with_answer(kept_run("stock"), "plain", "wrong"))
+    text = shown(table([kept_run(), with_answer(kept_run("stock"), "plain", "wrong")]))
     assert "20 requests, 2 faults, seed 1" in text
     cells = re.split(r" {2,}", row(text, "wrong answers").strip())
     assert cells == ["wrong answers", "0", "1", "0", "kept"]
@@ -33,11 +24,11 @@ def test_the_table_shows_what_was_promised_of_kvlease_and_kept() -> None:
 
 
 def test_a_broken_promise_is_marked() -> None:
-    assert "BROKEN" in row(shown(with_answer(kept_run(), "plain", "wrong")), "wrong answers")
+    assert "BROKEN" in row(shown(table([with_answer(kept_run(), "plain", "wrong")])), "wrong answers")
 
 
 def test_stock_alone_is_not_held_to_kvleases_promises() -> None:
-    text = shown(with_answer(kept_run("stock"), "plain", "wrong"))
+    text = shown(table([with_answer(kept_run("stock"), "plain", "wrong")]))
     assert "BROKEN" not in text
     assert "kept" not in text
 
@@ -45,7 +36,7 @@ def test_stock_alone_is_not_held_to_kvleases_promises() -> None:
 def test_blocks_that_never_came_free_are_not_hidden_by_a_time() -> None:
     run = kept_run()
     late = replace(run.rounds[0], free_s=None, stranded=3)
-    assert "never" in row(shown(with_round(run, late)), "blocks free at the latest")
+    assert "never" in row(shown(table([with_round(run, late)])), "blocks free at the latest")
     assert "never free" in of_round(late)
     assert "3 stranded" in of_round(late)
 

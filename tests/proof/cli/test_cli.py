@@ -1,6 +1,8 @@
 """The command line refuses what it cannot do, and says why."""
 
+import shlex
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,11 +14,11 @@ from proof.cli import chaos, demo
 from proof.cli.main import main
 
 
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    with pytest.raises(SystemExit) as exit_info:
-        main(arguments)
-    assert exit_info.value.code == 2
-    return capsys.readouterr().err
+@pytest.fixture(autouse=True)
+def _all_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets commands find all their parts, and keeps them from handling the signals of the test run."""
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
 
 
 def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,54 +26,62 @@ def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None
     assert "demo" in capsys.readouterr().out
 
 
-def test_the_demos_help_names_scenarios_results_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("demo", ("stall", "long-step", "queue", "crash", "demo.json", "demo.png", "exit status")),
+        ("chaos", (*FAULTS, *CLIENTS, "chaos.json", "namespaces", "exit status")),
+    ],
+)
+def test_the_help_names_what_there_is_results_and_exit_codes(
+    command: str, named: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["demo", "--help"])
+        main([command, "--help"])
     text = capsys.readouterr().out
-    for word in ("stall", "long-step", "queue", "crash", "demo.json", "demo.png", "exit status"):
+    for word in named:
         assert word in text
 
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--scenario", "flood"], ["'flood'", "'crash'", "'long-step'", "'queue'", "'stall'"]),
-        (["--only", "other"], ["'other'", "'stock'", "'kvlease'"]),
-        (["--lease-s", "soon"], ["'soon'", "from 1 to 60", "such as 6"]),
-        (["--lease-s", "0.5"], ["0.5", "from 1 to 60"]),
-        (["--lease-s", "nan"], ["nan", "from 1 to 60"]),
-        (["--model", "nowhere"], ["'nowhere'", "config.json"]),
+        ("demo --scenario flood", ["'flood'", "'crash'", "'long-step'", "'queue'", "'stall'"]),
+        ("demo --only other", ["'other'", "'stock'", "'kvlease'"]),
+        ("demo --lease-s soon", ["'soon'", "from 1 to 60", "such as 6"]),
+        ("demo --lease-s 0.5", ["0.5", "from 1 to 60"]),
+        ("demo --lease-s nan", ["nan", "from 1 to 60"]),
+        ("demo --model nowhere", ["'nowhere'", "config.json"]),
+        ("chaos --seed x", ["--seed: 'x'", "whole number from 0 to", "such as 4"]),
+        ("chaos --faults 0", ["--faults: '0'", "whole number from 1 to", "such as 40"]),
+        ("chaos --requests 3", ["--requests: '3'", "whole number from 4 to", "such as 500"]),
+        ("chaos --connector other", ["'other'", "'stock'", "'kvlease'"]),
+        ("bench --only renewal,stpe", ["'stpe' is no benchmark: choose from renewal, step"]),
+        ("simulate fuzz --runs 0", ["'0'", "whole number from 1"]),
+        ("simulate fuzz --runs many", ["'many'", "whole number"]),
+        ("simulate fuzz --minutes 0", ["'0'", "number of minutes"]),
+        ("simulate fuzz --minutes nan", ["'nan'", "number of minutes"]),
+        ("simulate fuzz --seed -1", ["--seed"]),
+        ("simulate fuzz --jobs 0", ["'0'"]),
+        ("simulate fuzz --planted nothing", ["'nothing'", "no_fence"]),
+        ("simulate replay", ["SEED"]),
+        ("simulate replay 1 --faults 1,x", ["'1,x'", "such as 3,7", "none"]),
+        ("simulate planted nothing", ["'nothing'", "no_fence"]),
+        ("explore nowhere", ["'nowhere'", "choose from tiny"]),
+        ("explore tiny --kinds flood", ["'flood'", "choose from"]),
+        ("explore tiny --ticks -1", ["--ticks"]),
+        ("explore tiny --replay 0,x", ["--replay: '0,x'", "such as 3,0,7", "`start`"]),
+        ("explore tiny --replay ''", ["--replay: ''"]),
+        ("explore tiny --replay -1", ["--replay"]),
     ],
 )
 def test_a_bad_argument_is_named_with_what_is_allowed(
-    arguments: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
+    arguments: str, named: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = refused(["demo", *arguments], capsys)
-    for part in named:
-        assert part in message
-
-
-def test_the_help_of_chaos_names_faults_clients_results_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["chaos", "--help"])
-    text = capsys.readouterr().out
-    for word in (*FAULTS, *CLIENTS, "chaos.json", "namespaces", "exit status"):
-        assert word in text
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--seed", "x"], ["--seed: 'x'", "whole number from 0 to", "such as 4"]),
-        (["--faults", "0"], ["--faults: '0'", "whole number from 1 to", "such as 40"]),
-        (["--requests", "3"], ["--requests: '3'", "whole number from 4 to", "such as 500"]),
-        (["--connector", "other"], ["'other'", "'stock'", "'kvlease'"]),
-    ],
-)
-def test_a_bad_argument_of_chaos_is_named_with_what_is_allowed(
-    arguments: list[str], named: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    message = refused(["chaos", *arguments], capsys)
+    with pytest.raises(SystemExit) as refused:
+        main(shlex.split(arguments))
+    assert refused.value.code == 2
+    message = capsys.readouterr().err
     for part in named:
         assert part in message
 
@@ -86,16 +96,20 @@ def test_too_few_requests_for_the_faults_are_refused_with_what_to_give(capsys: p
     ("error", "status", "said"),
     [(KeyboardInterrupt(), 130, "ended"), (KvLeaseError("engine p died"), 3, "engine p died")],
 )
-def test_whatever_ends_chaos_ends_in_a_sentence(
-    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("command", [chaos, demo])
+def test_whatever_ends_the_play_ends_in_a_sentence(
+    command: ModuleType,
+    error: BaseException,
+    status: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def fail(*_: Any) -> int:
         raise error
 
-    monkeypatch.setattr(commands, "find_spec", lambda _: object())
-    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
-    monkeypatch.setattr(chaos, "_play_and_report", fail)
-    assert main(["chaos"]) == status
+    monkeypatch.setattr(command, "_play_and_report", fail)
+    assert main([command.__name__.rpartition(".")[2]]) == status
     assert said in capsys.readouterr().out
 
 
@@ -109,8 +123,6 @@ def test_without_namespaces_one_line_says_why_and_other_faults_are_drawn(
         raise KvLeaseError("enough")
 
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    monkeypatch.setattr(commands, "find_spec", lambda _: object())
-    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
     monkeypatch.setattr("proof.chaos.play.play", play)
     (tmp_path / "config.json").touch()
     assert main(["chaos", "--seed", "1", "--model", str(tmp_path)]) == 3
@@ -127,8 +139,6 @@ def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, A
         seen.update(vars(chosen), connectors=list(connectors), scenarios=list(scenarios))
         return 0
 
-    monkeypatch.setattr(commands, "find_spec", lambda _: object())
-    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
     monkeypatch.setattr(demo, "_play_and_report", record)
     assert main(["demo", *arguments]) == 0
     return seen
@@ -161,23 +171,6 @@ def test_what_is_chosen_is_played_in_the_usual_order(monkeypatch: pytest.MonkeyP
     assert seen["connectors"] == ["kvlease"]
     assert seen["scenarios"] == ["stall", "crash"]
     assert (seen["lease_s"], seen["model"]) == (4.5, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("error", "status", "said"),
-    [(KeyboardInterrupt(), 130, "ended"), (KvLeaseError("engine p died"), 3, "engine p died")],
-)
-def test_whatever_ends_the_play_ends_in_a_sentence(
-    error: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def fail(*_: Any) -> int:
-        raise error
-
-    monkeypatch.setattr(commands, "find_spec", lambda _: object())
-    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
-    monkeypatch.setattr(demo, "_play_and_report", fail)
-    assert main(["demo"]) == status
-    assert said in capsys.readouterr().out
 
 
 def test_missing_parts_are_named_with_the_command_that_installs_them(

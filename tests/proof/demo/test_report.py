@@ -1,11 +1,9 @@
 """The end of the demo: the table, the file and the plot."""
 
 import json
-from io import StringIO
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from kvlease.console.files import write
 from kvlease.console.origin import ENGINE, commit, versions
@@ -13,6 +11,7 @@ from proof.demo.outcome import ActOutcome, Answers, Counts, Event, HeldSeries
 from proof.demo.plot import draw
 from proof.demo.promises import judge
 from proof.demo.report import document, sentences, table
+from tests.console.shown import shown
 
 CURVE = [(-5.0, 0), (-1.0, 300), (0.0, 300), (5.9, 0)]
 STOCK = ActOutcome(
@@ -35,15 +34,10 @@ LEASED = ActOutcome(
 CRASH = ActOutcome("crash", "stock", 30.0, freed_after_s={"stock": 24.81}, held=[HeldSeries("stock", CURVE)])
 
 
-def shown(*outcomes: ActOutcome) -> str:
-    console = Console(file=StringIO(), width=160)
-    console.print(table(judge(outcomes)))
-    assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
-
-
 def test_the_table_shows_stock_beside_kvlease_and_whether_the_promise_was_kept() -> None:
-    (row,) = [line for line in shown(STOCK, LEASED).splitlines() if "wrong answers after the stall" in line]
+    (row,) = [
+        line for line in shown(table(judge([STOCK, LEASED]))).splitlines() if "wrong answers after the stall" in line
+    ]
     assert "6 of 6, HTTP 200" in row
     assert "0 of 6" in row
     assert "none" in row
@@ -52,11 +46,11 @@ def test_the_table_shows_stock_beside_kvlease_and_whether_the_promise_was_kept()
 
 def test_a_broken_promise_is_plain_to_see() -> None:
     wrong = ActOutcome("stall", "kvlease", 6.0, answers=STOCK.answers)
-    assert "BROKEN" in shown(wrong)
+    assert "BROKEN" in shown(table(judge([wrong])))
 
 
 def test_what_was_not_played_is_a_dash_and_seconds_have_their_unit() -> None:
-    text = shown(CRASH)
+    text = shown(table(judge([CRASH])))
     assert "24.8 s" in text
     assert "lease 30 s" in text
     assert " - " in text

@@ -2,12 +2,10 @@
 
 import pickle
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from kvlease.logs import silenced
 from proof.explore.canonical import form
 from proof.explore.scale import Bounds
 from proof.explore.world import ExploredWorld
@@ -16,12 +14,6 @@ from tests.proof.explore.walks import careless, roam, unshared, walk_beside
 
 BOUNDS = Bounds(ticks=3, faults=3, sizes=(2, 2))
 ROAMED, WALKS, STEPS = 1000, 6, 40
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    with silenced():
-        yield
 
 
 @dataclass

@@ -1,10 +1,7 @@
 """Exploration finds the bugs that are planted in the product's code, on the shortest way there is."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from kvlease.logs import silenced
 from proof.explore.scale import Bounds
 from proof.explore.search import Limits, Search
 from proof.planted import PLANTED
@@ -53,12 +50,6 @@ def test_what_the_simulator_need_not_find_is_found_here() -> None:
 
 QUICK = ("no_fence", "slot_reused_early", "grant_without_a_term")
 """The bugs that `make check` looks for; `make test` looks for all of them."""
-
-
-@pytest.fixture(autouse=True)
-def unheard() -> Iterator[None]:
-    with silenced():
-        yield
 
 
 @pytest.mark.parametrize(

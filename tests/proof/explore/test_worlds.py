@@ -1,12 +1,10 @@
 """The explorer sees all that can happen, and loses nothing by taking states together."""
 
-from collections.abc import Iterator
 from unittest.mock import patch
 
 import pytest
 
 from kvlease.fence.table import FenceTable
-from kvlease.logs import silenced
 from proof.explore import actions
 from proof.explore.canonical import form
 from proof.explore.draft import CONSUMERS, DraftState
@@ -15,14 +13,9 @@ from proof.explore.search import Limits, Search, way
 from proof.explore.state import State
 from proof.explore.world import ExploredWorld
 from proof.explore.worlds import SETS, WORLDS
+from tests.proof.explore.walks import states_of
 
 SMALL = Bounds(ticks=1, faults=0, sizes=(2,))
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    with silenced():
-        yield
 
 
 def test_a_tiny_world_keeps_every_promise() -> None:
@@ -53,17 +46,6 @@ def test_a_world_keeps_every_promise(name: str) -> None:
     assert found.complete
 
 
-def all_states(world: ExploredWorld) -> list[State]:
-    seen = [world.start()]
-    known = set(seen)
-    for state in seen:
-        for action in world.actions(state):
-            if (after := world.after(state, action)) not in known:
-                known.add(after)
-                seen.append(after)
-    return seen
-
-
 def at_rest(world: ExploredWorld, state: State) -> tuple[object, ...] | None:
     """The observable parts of a state in which no step and no read is half done; None for other states."""
     draft = world.draft(state)
@@ -81,7 +63,7 @@ def test_fine_steps_lead_to_the_same_states_at_rest() -> None:
     found = []
     for fine in (False, True):
         world = ExploredWorld(Bounds(ticks=1, faults=0, sizes=(2,), fine=fine))
-        states = all_states(world)
+        states = list(states_of(world))
         found.append((len(states), {rest for state in states if (rest := at_rest(world, state))}))
     (few, together), (many, apart) = found
     assert few < many
@@ -109,9 +91,9 @@ def test_consumers_are_alike_but_for_their_names() -> None:
     bounds = Bounds(ticks=1, faults=1, sizes=(1,), kinds=("crash",))
     told_apart = ExploredWorld(bounds)
     with patch.object(actions, "_told_apart", lambda draft: draft.living):
-        everything = {nameless(told_apart, state) for state in all_states(told_apart)}
+        everything = {nameless(told_apart, state) for state in states_of(told_apart)}
     reduced = ExploredWorld(bounds)
-    states = all_states(reduced)
+    states = list(states_of(reduced))
     assert {nameless(reduced, state) for state in states} == everything
 
 
@@ -133,6 +115,6 @@ def test_words_of_the_world_are_kept_by_the_rules_of_the_product() -> None:
 
 def test_a_moment_is_made_into_the_state_that_it_was_made_from() -> None:
     world = ExploredWorld(SMALL)
-    for state in all_states(world):
+    for state in states_of(world):
         draft: DraftState = world.draft(state)
         assert draft.state() == state

@@ -3,6 +3,7 @@
 import pickle
 import random
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 from proof.explore.canonical import form
 from proof.explore.parts import Parts
@@ -12,16 +13,16 @@ from proof.explore.words import describe
 from proof.explore.world import ExploredWorld
 
 
-class UnsharedCells(Parts):
-    """Cells that never take two parts for one: each part is kept as its inputs made it."""
+class UnsharedParts(Parts):
+    """Parts of which no two are taken for one: each part is kept as its inputs made it."""
 
     def add(self, part: object) -> int:
         self._pickles.append(pickle.dumps(part, pickle.HIGHEST_PROTOCOL))
         return len(self._pickles) - 1
 
 
-class CarelessCells(Parts):
-    """Cells that take two parts for one although a field differs. `left_out`: the ignored fields of each class."""
+class CarelessParts(Parts):
+    """Parts of which two are taken for one although a field differs. `left_out`: the ignored fields of each class."""
 
     left_out: Mapping[str, frozenset[str]]
 
@@ -36,9 +37,9 @@ class CarelessCells(Parts):
 def careless(bounds: Bounds, owner: str, left_out: str) -> ExploredWorld:
     """A world that does not look at one field of one class."""
     world = ExploredWorld(bounds)
-    parts = CarelessCells()
+    parts = CarelessParts()
     parts.left_out = {owner: frozenset({left_out})}
-    world.parts.__class__ = CarelessCells
+    world.parts.__class__ = CarelessParts
     world.parts.__dict__.update(parts.__dict__)
     return world
 
@@ -46,21 +47,27 @@ def careless(bounds: Bounds, owner: str, left_out: str) -> ExploredWorld:
 def unshared(bounds: Bounds) -> ExploredWorld:
     """A world that never recognises a part that it has seen before."""
     world = ExploredWorld(bounds)
-    world.parts.__class__ = UnsharedCells
+    world.parts.__class__ = UnsharedParts
     return world
 
 
-def roam(world: ExploredWorld, states: int) -> None:
-    """Visits the first `states` states, breadth first, so that the world has seen the parts that many ways lead to."""
+def states_of(world: ExploredWorld) -> Iterator[State]:
+    """All states that the world can come to, breadth first."""
     seen = [world.start()]
     known = set(seen)
+    yield from seen
     for state in seen:
         for action in world.actions(state):
             if (after := world.after(state, action)) not in known:
                 known.add(after)
                 seen.append(after)
-        if len(seen) > states:
-            return
+                yield after
+
+
+def roam(world: ExploredWorld, states: int) -> None:
+    """Visits the first `states` states, so that the world has seen the parts that many ways lead to."""
+    for _ in islice(states_of(world), states):
+        pass
 
 
 def forms(world: ExploredWorld, state: State) -> list[bytes]:

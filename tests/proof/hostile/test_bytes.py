@@ -31,13 +31,13 @@ trees = st.recursive(
 arrays = st.tuples(st.integers(0, 9), st.lists(trees, max_size=9)).map(lambda t: msgspec.msgpack.encode([t[0], *t[1]]))
 
 
-@SOME
-@given(st.one_of(st.binary(max_size=200), arrays))
+@settings(SOME, max_examples=300)
+@given(st.one_of(st.binary(max_size=300), arrays))
 def test_r14_bytes_are_a_message_or_a_counted_kind_of_bad_one(data: bytes) -> None:
     message_holds(data)
 
 
-@SOME
+@settings(SOME, max_examples=300)
 @given(st.one_of(st.binary(max_size=200), arrays, trees.map(msgspec.msgpack.encode)))
 def test_r14_bytes_are_a_card_or_none(data: bytes) -> None:
     card_holds(data)

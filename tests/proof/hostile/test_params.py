@@ -4,16 +4,14 @@ from typing import Any
 
 import pytest
 
-from kvlease.agent.core import AgentCore
 from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.producer import ProducerSide
 from kvlease.protocol import resolve
-from kvlease.testing.cards import MemoryCards
-from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from kvlease.vllm.notices import is_notice
 from kvlease.vllm.params import unusable
 from kvlease.vllm.requests import LeasedRequests
 from proof.hostile.references import DEEP, REMARKABLE, SomeRequest, as_vllm, nested
+from tests.agent.alone import lone_agent
 
 CONFIG = resolve({})
 
@@ -46,8 +44,7 @@ BORNE: dict[str, tuple[Any, ...]] = {
 
 
 def vetted(**params: Any) -> dict[str, Any]:
-    network = MemoryNetwork()
-    agent = AgentCore(CONFIG, "D", lambda own: MemoryTransport(network, own), MemoryCards({}))
+    agent = lone_agent(CONFIG)
     requests = LeasedRequests(ProducerSide(CONFIG, agent, 1), ConsumerSide(agent), GROUPS)
     left = RIGHT | params
     assert requests.arrive(as_vllm(SomeRequest("r", left))), "without a lease, it is vLLM's own mechanism's"

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
+from kvlease.agent.core import AgentCore
 from kvlease.logs import OncePerPeriod
 from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
 from kvlease.protocol.messages import VERSION
 from kvlease.testing.network import MemoryTransport
 from proof.hostile.choices import Choices
 from proof.hostile.neighbourhood import IDLE_S, MAX_SESSIONS, Neighbourhood
-from proof.hostile.peer import MOVES, Hostiles, body, play
+from proof.hostile.peer import MOVES, Hostiles, play
 from proof.hostile.targets import conditions
+from proof.hostile.wire import body
 
 SOME = settings(derandomize=True, database=None, deadline=None, max_examples=12, stateful_step_count=40)
 BAD = 0xBAD
@@ -68,14 +70,20 @@ def test_s4_any_moves_of_hostile_engines() -> None:
 # -- each kind is counted, exactly -------------------------------------------------------------------------------
 
 
+def stranger_to(engine: AgentCore, world: Neighbourhood, incarnation: int = BAD) -> MemoryTransport:
+    """The transport of somebody who is connected to the engine, and whom nobody knows."""
+    stranger = MemoryTransport(world.network, incarnation)
+    stranger.connect(engine.incarnation, engine.address)
+    return stranger
+
+
 class Alone:
     """One honest engine without a life of its own, and one stranger."""
 
     def __init__(self) -> None:
         self.world = Neighbourhood()
         self.engine = self.world.engine("alone", ALONE)
-        self.stranger = MemoryTransport(self.world.network, BAD)
-        self.stranger.connect(self.engine.incarnation, self.engine.address)
+        self.stranger = stranger_to(self.engine, self.world)
 
     def say(self, *payloads: bytes) -> None:
         for payload in payloads:
@@ -89,8 +97,8 @@ class Alone:
         return {f"{part}.{name}": n for part, counts in parts.items() for name, n in counts.items() if n}
 
 
-def hello(seq: int, incarnation: int = BAD, version: int = VERSION) -> bytes:
-    return body(1, version, incarnation, seq, "stranger", BAD.to_bytes(8, "little"))
+def hello(seq: int, incarnation: int = BAD, version: int = VERSION, at: int = BAD) -> bytes:
+    return body(1, version, incarnation, seq, "stranger", at.to_bytes(8, "little"))
 
 
 OPENED = {"p.sessions_opened": 1}
@@ -153,11 +161,9 @@ def test_r14_tokens_that_are_not_tracked_are_counted() -> None:
 def test_r12_strangers_beyond_the_bound_are_counted_and_not_remembered() -> None:
     with conditions():
         alone = Alone()
-        for n in range(MAX_SESSIONS + 20):
-            stranger = MemoryTransport(alone.world.network, BAD + 1 + n)
-            stranger.connect(alone.engine.incarnation, alone.engine.address)
-            address = (BAD + 1 + n).to_bytes(8, "little")
-            stranger.send(alone.engine.incarnation, body(1, VERSION, BAD + 1 + n, 1, "", address))
+        for own in range(BAD + 1, BAD + 1 + MAX_SESSIONS + 20):
+            stranger = stranger_to(alone.engine, alone.world, own)
+            stranger.send(alone.engine.incarnation, hello(1, own, at=own))
         alone.say()
         assert len(alone.engine.peer.lessor.sessions) == MAX_SESSIONS
         assert alone.counted() == {"p.sessions_opened": MAX_SESSIONS, "p.refused.too_many_sessions": 20}
@@ -169,8 +175,7 @@ def test_s4_who_learns_the_token_of_a_lease_cannot_end_it_under_its_consumer() -
         world.leak(0)
         (token,) = world.shared
         lease = world.kept[token]
-        stranger = MemoryTransport(world.network, BAD)
-        stranger.connect(lease.producer.incarnation, lease.producer.address)
+        stranger = stranger_to(lease.producer, world)
         stranger.send(lease.producer.incarnation, hello(1))
         world.tick()
         lessor = lease.producer.peer.lessor
@@ -212,10 +217,8 @@ def test_r12_strangers_that_come_and_go_for_long_leave_nothing_behind() -> None:
         world = Neighbourhood()
         engine = world.engines[0]
         for n in range(1, 300):
-            stranger = MemoryTransport(world.network, BAD + n)
-            stranger.connect(engine.incarnation, engine.address)
-            address = (BAD + n).to_bytes(8, "little")
-            stranger.send(engine.incarnation, body(1, VERSION, BAD + n, 1, "", address))
+            stranger = stranger_to(engine, world, BAD + n)
+            stranger.send(engine.incarnation, hello(1, BAD + n, at=BAD + n))
             stranger.send(engine.incarnation, body(3, 2, [n], [n], n))
             world.tick()
             stranger.close()

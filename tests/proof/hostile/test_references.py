@@ -9,11 +9,10 @@ from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.producer import ProducerSide
 from kvlease.errors import BadReference
 from kvlease.protocol import LeaseRef, resolve
-from kvlease.testing.cards import MemoryCards
-from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from kvlease.vllm.params import side_channel
 from kvlease.vllm.requests import LeasedRequests
 from proof.hostile.references import DEEP, OFFER, PROMPT, REMARKABLE, SomeRequest, as_vllm, nested, reference_holds
+from tests.agent.alone import lone_agent
 
 CONFIG = resolve({})
 RIGHT = LeaseRef(1, 2, 3, 4000, PROMPT).to_params()
@@ -38,8 +37,7 @@ class Decode(NamedTuple):
 
 
 def decode_engine() -> Decode:
-    network = MemoryNetwork()
-    agent = AgentCore(CONFIG, "D", lambda own: MemoryTransport(network, own), MemoryCards({}), clock=lambda: 1.0)
+    agent = lone_agent(CONFIG, lambda: 1.0)
     side = ConsumerSide(agent)
     return Decode(agent, side, LeasedRequests(ProducerSide(CONFIG, agent, 1), side, groups=1))
 

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from proof.realengines.engine import Engine, EngineError
 from proof.realengines.ports import free_port
 from proof.realengines.processes import end_group, group_members
 from proof.realengines.spec import HOST, EngineSpec
+from tests.waiting import wait_until
 
 SERVER = """
 import http.server, os, sys
@@ -64,13 +64,6 @@ def make_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     yield make
     for engine in made:
         engine.kill()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def states(engine: Engine) -> set[str]:

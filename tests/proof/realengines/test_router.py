@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
+from proof.realengines.engine import EngineError
 from proof.realengines.router import Answer, PrefillError, Reference, Router
 
 T = TypeVar("T")
@@ -104,4 +105,7 @@ def test_a_prefill_without_a_reference_is_an_error_with_ps_answer(status: int, p
 
 
 def test_an_answer_without_choices_has_no_tokens() -> None:
-    assert Answer(404, (), "").token_ids == ()
+    answer = Answer(404, (), "no such model")
+    assert answer.token_ids == ()
+    with pytest.raises(EngineError, match="P is silent: HTTP 404: no such model"):
+        answer.tokens_or_raise("P is silent")
