@@ -71,7 +71,7 @@ def test_what_is_kept_of_hunts_is_kept_by_name_in_the_order_of_the_bugs(
 
 
 def test_every_bug_was_found_within_what_is_stated_in_every_range_that_was_hunted() -> None:
-    """What is stated holds for other seeds than the test's own."""
+    """The stated runs hold for other seeds than the test's own."""
     runs = {name: hunted.runs for name, hunted in kept.found().items()}
     assert list(runs) == list(PLANTED)
     for name, within in HUNTED.items():
