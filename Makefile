@@ -40,7 +40,7 @@ check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
 	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
-	$(BIN)/pytest -q -m sim
+	$(BIN)/pytest -q -n 2 --dist loadfile -m sim
 
 # The same chance for everybody: what a new seed finds is seldom the fault of the change that is being tested.
 test: export SIM = --seed 0
