@@ -34,6 +34,7 @@ def add_fuzz_bytes(commands: Any) -> None:
         ),
         parts=("atheris",),
         install="make fuzz-bytes",
+        check=_check,
     ).add_to(commands)
     target = one_of("target", TARGETS)
     parser.add_argument("targets", nargs="*", type=target, metavar="TARGET", help="only these (all)")
@@ -56,14 +57,22 @@ def add_fuzz_bytes(commands: Any) -> None:
     )
 
 
+def _check(chosen: argparse.Namespace) -> None:
+    """Raises BadArguments where what is to be replayed is not one target's, or not there."""
+    if chosen.replay is None:
+        return
+    if len(chosen.targets) != 1:
+        raise BadArguments(f"--replay plays one target, and {len(chosen.targets)} are named: name one, such as peer")
+    if not chosen.replay.is_file():
+        raise BadArguments(f"--replay {chosen.replay} is no file: give an input, such as one in out/fuzz/peer/broken")
+
+
 def _fuzz_bytes(chosen: argparse.Namespace) -> Exit:
     from proof.hostile.fuzz import fuzz, replay
 
     if chosen.replay is None:
         outcomes = fuzz(chosen.targets or list(TARGETS), chosen.minutes, chosen.seed)
         return Exit.FOUND if any(outcome.broken for outcome in outcomes) else Exit.OK
-    if len(chosen.targets) != 1:
-        raise BadArguments(f"--replay plays one target, and {len(chosen.targets)} are named: name one, such as peer")
     replay(chosen.targets[0], chosen.replay)
     print(f"{chosen.targets[0]}: {chosen.replay} breaks nothing")
     return Exit.OK

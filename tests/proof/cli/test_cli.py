@@ -93,6 +93,31 @@ def test_too_few_requests_for_the_faults_are_refused_with_what_to_give(capsys: p
 
 
 @pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        ([], "0 are named: name one, such as peer"),
+        (["peer", "client"], "2 are named"),
+        (["peer"], "missing is no file"),
+    ],
+)
+def test_what_cannot_be_replayed_is_refused_with_what_to_give(
+    targets: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fuzz-bytes", *targets, "--replay", str(tmp_path / "missing")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_input_that_breaks_nothing_is_replayed_and_said_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "find_spec", lambda _: object())
+    monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
+    (tmp_path / "input").write_bytes(b"any bytes")
+    assert main(["fuzz-bytes", "peer", "--replay", str(tmp_path / "input")]) == 0
+    assert "breaks nothing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("error", "status", "said"),
     [(KeyboardInterrupt(), 130, "ended"), (KvLeaseError("engine p died"), 3, "engine p died")],
 )
