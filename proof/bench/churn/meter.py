@@ -29,7 +29,7 @@ class ChurnPlan:
 
 @dataclass(frozen=True, slots=True)
 class MeterWindow:
-    """The time that about a second of churn took, in seconds."""
+    """The time that some churn took, in seconds: about a second of it, or all of it so far."""
 
     wall_s: float
     leases: int

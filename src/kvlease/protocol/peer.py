@@ -125,6 +125,7 @@ class Peer:
 
     def _take_effects(self) -> list[Effect]:
         lessors, lessees = self.lessor.take_effects(), self.lessee.take_effects()
+        # Nearly all are revocations, one a lease, which use no link.
         effects = [effect for effect in lessors if type(effect) is Revoke or self._account_for("lessor", effect)]
         if lessees:
             effects += [effect for effect in lessees if self._account_for("lessee", effect)]
