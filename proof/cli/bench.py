@@ -1,11 +1,13 @@
 """`python -m proof bench`: runs benchmarks one after the other, and shows every figure beside stock's and its goal."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from kvlease.console.arguments import add_out, one_of, several
-from kvlease.console.commands import Command
+from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
+from proof.bench.fence.paths import DATA_VARIABLE, PATHS
 from proof.bench.frame.figures import Effort
 from proof.bench.frame.registry import BENCHMARKS
 
@@ -39,6 +41,13 @@ def add_bench(commands: Any) -> None:
         help="run only these (--list names them)",
     )
     parser.add_argument("--short", action="store_true", help="enough to see that it runs: less than two minutes each")
+    parser.add_argument(
+        "--data",
+        type=several(one_of("place for the data", PATHS), "host,device"),
+        default=(),
+        metavar="A,B",
+        help=f"of `fence`: where its KV cache lies ({', '.join(PATHS)}); all that this machine can unless given",
+    )
     add_out(parser, "out/bench")
     parser.add_argument("--list", action="store_true", help="name the benchmarks, and run none")
     parser.add_argument("--summary", action="store_true", help="show what DIR holds, and run none")
@@ -61,6 +70,11 @@ def _run_and_show(chosen: argparse.Namespace) -> Exit:
         return Exit.OK
     names = [name for name in BENCHMARKS if not chosen.only or name in chosen.only]
     to_run = [] if chosen.summary or chosen.markdown else names
+    if chosen.data:
+        if "fence" not in to_run:
+            raise BadArguments("--data is of the benchmark fence, which is not to run here: add it to --only")
+        # Each benchmark runs in a process of its own, which inherits this.
+        os.environ[DATA_VARIABLE] = ",".join(chosen.data)
     if to_run:
         console.print(f"kvlease {commit()}, {effort.value}; {machine_text(describe())}")
     failed = [name for name in to_run if not _run_one(name, effort, chosen.out, console)]

@@ -9,7 +9,8 @@ from proof.bench.churn.nixl import over_nixl
 from proof.bench.churn.stock import StockBooks
 from proof.bench.core.peers import PeerEnded, PinnedProcess
 from proof.bench.fence.consumer import consume
-from proof.bench.fence.measure import CONSUMER_CORE, HOST, PRODUCER_CORE, WORKERS, measure
+from proof.bench.fence.measure import CONSUMER_CORE, PRODUCER_CORE, measure
+from proof.bench.fence.paths import PATHS, WORKERS, ReadPath, settings_of
 from proof.bench.fence.producer import produce
 from proof.bench.fence.setting import MB, Setting, WorkerAddress
 
@@ -41,10 +42,12 @@ def test_a_notice_that_stock_does_not_hear_stops_the_benchmark(monkeypatch: pyte
         books.spend(4 * BATCH)
 
 
-@pytest.mark.parametrize(("way", "workers"), list(zip(HOST, WORKERS, strict=True)))
-def test_reads_are_timed_with_and_without_the_fence(way: tuple[str, str | None], workers: int) -> None:
-    path, tls = way
-    found = measure(Setting(path, tls, "DRAM", workers), {1: 4, 2: 2})
+@pytest.mark.parametrize(
+    ("path", "workers"), list(zip((PATHS["host"], PATHS["host-tcp"]), WORKERS, strict=True)), ids=str
+)
+def test_reads_are_timed_with_and_without_the_fence(path: ReadPath, workers: int) -> None:
+    (setting,) = (setting for setting in settings_of(path, gpu=False) if setting.workers == workers)
+    found = measure(setting, {1: 4, 2: 2})
     assert {size: len(reads) for size, reads in found.items()} == {1: 4, 2: 2}
     for read in found[1] + found[2]:
         assert 0 < read.fence_s + read.ready_s < read.fenced_s

@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 from proof.bench.core.peers import PinnedProcess
 from proof.bench.fence.consumer import Reads, consume
+from proof.bench.fence.paths import PATHS, ReadPath, asked, left_out, settings_of
 from proof.bench.fence.producer import produce
-from proof.bench.fence.setting import MB, PAGE_BYTES, Setting, has_gpu
+from proof.bench.fence.setting import MB, PAGE_BYTES, Setting, no_gpu
 from proof.bench.frame.errors import require
 from proof.bench.frame.figures import Curves, Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.pairs import paired
 from proof.bench.frame.progress import say
+from proof.bench.frame.report import spread_text
 
 GOAL_PERCENT = 1.0
 GOAL_MB = 16
-WORKERS = (1, 8)
-HOST = (("shared memory", None), ("TCP", "tcp"))
-GPU_PATH = "KV cache on a GPU, as UCX finds best"
 PRODUCER_CORE, CONSUMER_CORE = 0, 1
 REPEATS = {
     Effort.SHORT: {1: 30, 16: 20, 256: 3},
@@ -28,29 +27,25 @@ Found = dict[int, list[Reads]]
 
 
 def run(effort: Effort) -> Result:
-    """Runs the benchmark, which uses nothing of vLLM, on any machine. Raises `CannotRun` where NIXL is missing."""
+    """Runs the benchmark, which uses nothing of vLLM, on any machine. Raises `CannotRun` where NIXL is missing, or
+    where `--data` asks for a GPU that is not there."""
     require("torch", "nixl")
-    gpu = has_gpu()
+    why_no_gpu = no_gpu()
+    reasons = left_out(asked(), why_no_gpu)
+    measured = [path for name, path in PATHS.items() if name not in reasons]
     found: dict[Setting, Found] = {}
-    for setting in settings(gpu):
+    for setting in (setting for path in measured for setting in settings_of(path, gpu=not why_no_gpu)):
         say(setting.name)
         found[setting] = measure(setting, REPEATS[effort])
+        say(f"{setting.name}: {_decisive(found[setting])}")
     return Result(
         name="fence",
         title="Fence: what reading the words adds to reading the data",
         rows=[row for setting, reads in found.items() for row in rows_of(setting, reads)],
-        goals=[goal_of(path, found) for path, _ in HOST] + [goal_of(GPU_PATH, found) if gpu else NO_GPU],
+        goals=[goal_of(path, found, reasons.get(name)) for name, path in PATHS.items()],
         curves=[_curve(found)],
-        notes=_NOTES,
+        notes=(*_NOTES, *([_GPU_NOTE] if any(path.wants_gpu for path in measured) else [])),
     )
-
-
-def settings(gpu: bool) -> list[Setting]:
-    """All settings that are measured; with the KV cache on a GPU where there is one."""
-    # On a machine with a GPU, NIXL refuses ways that know none, even from host memory to host memory.
-    ways = [(path, f"{tls},cuda_copy" if tls and gpu else tls) for path, tls in HOST]
-    host = [Setting(path, tls, "DRAM", workers) for path, tls in ways for workers in WORKERS]
-    return host + [Setting(GPU_PATH, None, "VRAM", workers) for workers in WORKERS if gpu]
 
 
 def measure(setting: Setting, repeats: dict[int, int]) -> Found:
@@ -93,11 +88,22 @@ def _shares(reads: Sequence[Reads]) -> list[float]:
     return [each.fence_s / each.alone_s * 100 for each in reads]
 
 
-def goal_of(path: str, found: dict[Setting, Found]) -> Goal:
-    """The goal of one path, for each request and worker."""
+def _decisive(found: Found) -> str:
+    """The figures on which the goal rests, for those who wait, or whose run ends early."""
+    reads = found[GOAL_MB]
+    alone = Spread.of([each.alone_s * 1e3 for each in reads])
+    added = Spread.of([each.fence_s * 1e6 for each in reads])
+    return f"{GOAL_MB} MB in {spread_text(alone, 'ms')}, the fence {spread_text(added, 'µs')}"
+
+
+def goal_of(path: ReadPath, found: dict[Setting, Found], left_out: str | None = None) -> Goal:
+    """The goal of one path, for each request and worker; `left_out` is the reason why it was not measured."""
+    text = f"under {GOAL_PERCENT:g} % of a {GOAL_MB} MB read for each request and worker: {path.name}"
+    if left_out is not None:
+        return Goal(text, f"not measured: {left_out}", None)
     parts, met = [], True
     for setting, sizes in found.items():
-        if setting.path != path:
+        if setting.path != path.name:
             continue
         reads = sizes[GOAL_MB]
         share = Spread.of(_shares(reads)).median
@@ -109,14 +115,7 @@ def goal_of(path: str, found: dict[Setting, Found]) -> Goal:
             parts.append(
                 f"{share:.2f} % ({added_us:.0f} µs) with {setting.workers}, {share / setting.workers:.2f} % for each"
             )
-    return Goal(_goal_text(path), "; ".join(parts), met)
-
-
-def _goal_text(path: str) -> str:
-    return f"under {GOAL_PERCENT:g} % of a {GOAL_MB} MB read for each request and worker: {path}"
-
-
-NO_GPU = Goal(_goal_text(GPU_PATH), "not measured: no GPU here", None)
+    return Goal(text, "; ".join(parts), met)
 
 
 def _curve(found: dict[Setting, Found]) -> Curves:
@@ -147,4 +146,10 @@ _NOTES = (
     "eight, one loop makes progress. The consumer polls, without a progress thread of its own.",
     "On one machine the consumer's own core copies the data, over shared memory and over TCP, so that the fence begins "
     "with caches that hold nothing but data. A NIC or a GPU, which copy by themselves, leave them alone.",
+)
+
+_GPU_NOTE = (
+    "With the KV cache on a GPU, the words are in host memory all the same. Over CUDA IPC the GPU copies from one "
+    "process to the other; UCX does so by itself only where it sees an NVLink, and is told to "
+    "(UCX_CUDA_IPC_ENABLE_GET_ZCOPY). The log of this benchmark has the transports that UCX chose."
 )

@@ -28,6 +28,9 @@ class Setting:
     """NIXL's name for the memory of the KV cache: DRAM or VRAM. The fence's words are in host memory, always."""
     workers: int
     """The producer's workers, each with a part of the request's blocks and a word."""
+    cuda_ipc: bool = False
+    """UCX may read over CUDA IPC, with which the GPU copies. By itself it does so only where it sees an NVLink, and
+    reads the memory of a single GPU without one piece by piece through the host."""
 
     @property
     def name(self) -> str:
@@ -35,7 +38,10 @@ class Setting:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {} if self.tls is None else {"UCX_TLS": self.tls}
+        """The variables of both engines. UCX writes what it has chosen for the reads, once, before they are timed."""
+        ways = {} if self.tls is None else {"UCX_TLS": self.tls}
+        copies = {"UCX_CUDA_IPC_ENABLE_GET_ZCOPY": "on"} if self.cuda_ipc else {}
+        return {"UCX_PROTO_INFO": "*remote memory read*", **ways, **copies}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,10 @@ def holds(region: ReadRegion, value: int) -> bool:
     return bool((region.owner == value).all())
 
 
-def has_gpu() -> bool:
+def no_gpu() -> str:
+    """Returns the reason why no KV cache can lie on a GPU here; "" where it can."""
     import torch
 
-    return bool(torch.cuda.is_available())
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built without CUDA"
+    return "" if torch.cuda.is_available() else f"PyTorch {torch.__version__} finds no GPU here"

@@ -7,6 +7,7 @@ from proof.bench.churn.meter import MeterWindow, Side
 from proof.bench.churn.space import Space
 from proof.bench.fence import measure as fence
 from proof.bench.fence.consumer import Reads
+from proof.bench.fence.paths import PATHS
 from proof.bench.fence.setting import Setting
 from tests.proof.bench.spreads import known
 
@@ -61,7 +62,7 @@ def test_the_fence_is_held_against_the_read_for_each_worker(one_us: float, eight
         Setting("TCP", "tcp", "DRAM", 8): reads(3.0, eight_us),
         Setting("shared memory", None, "DRAM", 1): reads(3.0, 1e6),
     }
-    goal = fence.goal_of("TCP", found)
+    goal = fence.goal_of(PATHS["host-tcp"], found)
     assert goal.met is met
     assert f"({one_us:.0f} µs) with one worker" in goal.found
 
@@ -72,10 +73,3 @@ def test_what_the_fence_adds_is_a_share_of_the_read_that_was_made_beside_it() ->
     assert known(by_name["… of the read alone"].ours).median == pytest.approx(2.0)
     assert known(by_name["… for each worker"].ours).median == pytest.approx(5.0)
     assert known(rows[0].ratio).median == pytest.approx(1.02)
-
-
-def test_without_a_gpu_its_goal_is_not_measured_and_with_one_it_has_settings_of_its_own() -> None:
-    assert fence.NO_GPU.met is None
-    assert [setting.memory for setting in fence.settings(gpu=False)] == ["DRAM"] * 4
-    assert [setting.memory for setting in fence.settings(gpu=True)] == ["DRAM"] * 4 + ["VRAM"] * 2
-    assert {setting.tls for setting in fence.settings(gpu=True)} == {None, "tcp,cuda_copy"}
