@@ -2,6 +2,7 @@
 
 missing, different: what kvlease calls or overrides is not there, or is called otherwise: it does not run.
 new, gone: a set that must not change unseen did: somebody decides.
+broken: a rule that the fence stands on does not hold: kvlease is not safe with it.
 changed: a function that kvlease overrides, or whose inside it relies on, has another body: somebody reads it.
 """
 
@@ -23,10 +24,17 @@ from kvlease.vllm.surface import (
     SCHEDULER,
     WORKER,
 )
+from tests.contract.allocations import POOL, deeds, untold
 from tests.contract.text import Text, attributes, digest, parameters
 
 ACCEPTED = Path(__file__).with_name("accepted")
 SCHED = "vllm.v1.core.sched.scheduler:Scheduler"
+BLOCKS = "vllm.v1.core.single_type_kv_cache_manager:SingleTypeKVCacheManager"
+MAMBA = "vllm.v1.core.single_type_kv_cache_manager:MambaManager"
+ENGINE = "vllm.v1.engine.core:EngineCore"
+ENGINE_PROC = "vllm.v1.engine.core:EngineCoreProc"
+DP_ENGINE_PROC = "vllm.v1.engine.core:DPEngineCoreProc"
+MULTI = "vllm.distributed.kv_transfer.kv_connector.v1.multi_connector:MultiConnector"
 
 
 def _of(kind: str, names: str) -> list[str]:
@@ -47,6 +55,17 @@ BODIES: tuple[str, ...] = (
     *_of(f"{NIXL}.stats:NixlPromMetrics", "observe"),
     *_of(SCHED, "_connector_finished _update_from_kv_xfer_finished _handle_failed_recving finish_requests"),
     *_of(SCHED, "_free_request has_finished_requests has_requests _update_waiting_for_remote_kv"),
+    # They say who has a block, who is told of it, and when (S2); and where a connector's answers go.
+    *_of(POOL, "get_new_blocks _notify_reuse unpin_blocks touch free_blocks reset_prefix_cache"),
+    *_of(BLOCKS, "add_local_computed_blocks allocate_external_computed_blocks allocate_new_blocks _apply_cow"),
+    *_of(MAMBA, "allocate_new_blocks _relocate_speculative_block"),
+    *_of(SCHED, "reset_prefix_cache reset_connector_cache _free_request_blocks _drain_deferred_frees"),
+    *_of(ENGINE, "_reset_caches _finish_pause sleep release_kv_cache_memory step"),
+    *_of(ENGINE_PROC, "__init__ has_work _process_input_queue _process_engine_step _handle_shutdown pause_scheduler"),
+    *_of(ENGINE_PROC, "_handle_client_request run_busy_loop"),
+    *_of(DP_ENGINE_PROC, "_handle_client_request run_busy_loop _pause_complete"),
+    *_of(MULTI, "bind_kv_cache_manager has_pending_push_work has_pending_block_frees reset_cache"),
+    *_of(MULTI, "get_num_new_matched_tokens get_transfer_results _aggregate_request_finished"),
     "vllm.distributed.kv_transfer.kv_connector.utils:KVOutputAggregator.aggregate",
     "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory.get_connector_class",
     "vllm.v1.outputs:KVConnectorOutput.is_empty",
@@ -106,7 +125,7 @@ def accepted_minors() -> list[str]:
 def judge(text: Text, known: Found) -> list[Statement]:
     """Every difference between this vLLM and what is known."""
     found = Found.of(text)
-    return [*_surface(text), *_compare_sets(found, known), *_compare_bodies(text, found, known)]
+    return [*_surface(text), *_rules(text), *_compare_sets(found, known), *_compare_bodies(text, found, known)]
 
 
 def _surface(text: Text) -> Iterator[Statement]:
@@ -120,6 +139,11 @@ def _surface(text: Text) -> Iterator[Statement]:
         kind = text.find(where)
         known = attributes(kind) if kind is not None else set()
         yield from (Statement("missing", f"{where}: self.{name}") for name in names.split() if name not in known)
+
+
+def _rules(text: Text) -> Iterator[Statement]:
+    if (why := untold(text)) is not None:
+        yield Statement("broken", why, text.line_of(f"{POOL}.get_new_blocks"))
 
 
 def _compare_sets(found: Found, known: Found) -> Iterator[Statement]:
@@ -212,4 +236,5 @@ SETS: dict[str, Callable[[Text], set[str]]] = {
     "hooks of KVConnectorBase_V1": _methods(BASE),
     "methods of NixlPullConnector": _methods(PULL_CONNECTOR),
     "functions that know NixlConnector by name": _knowing_the_name,
+    "deeds on free blocks, references and watchers": deeds,
 }

@@ -66,7 +66,26 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+WRITTEN = {
+    "get_new_blocks": """def get_new_blocks(self, num_blocks):
+    ret = self.free_block_queue.popleft_n(num_blocks)
+    if self._reuse_watchers:
+        self._notify_reuse(ret)
+    for block in ret:
+        block.ref_cnt += 1
+    return ret""",
+    "_notify_reuse": """def _notify_reuse(self, blocks):
+    for block in blocks:
+        watcher = self._reuse_watchers.pop(block.block_id, None)
+        if watcher is not None:
+            watcher(block)""",
+}
+"""The functions whose inside is judged by a rule, as vLLM has them."""
+
+
 def _member(name: str, takes: str, body: str = "") -> str:
+    if name in WRITTEN:
+        return WRITTEN[name]
     if takes == "NAME":
         return f"{name} = 0"
     return f"def {name}({', '.join(takes.split())}):\n    {body or 'return 1'}"
@@ -121,7 +140,7 @@ def test_a_change_is_found_and_named(small: Path, tmp_path: Path, name: str, old
 
 def test_the_page_says_what_to_do_with_each_kind_of_line() -> None:
     page = (Path(__file__).parents[2] / "docs/contribute/vllm-versions.md").read_text()
-    for kind in ("missing", "different", "new", "gone", "changed"):
+    for kind in ("missing", "different", "new", "gone", "changed", "broken"):
         assert f"| `{kind}` |" in page
 
 
