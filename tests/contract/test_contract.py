@@ -8,6 +8,7 @@ import pytest
 
 from kvlease.errors import UnsupportedEngine
 from kvlease.vllm import surface
+from tests.contract.allocations import POOL
 from tests.contract.installed import folders
 from tests.contract.judge import BODIES, Found, accepted_minors, judge
 from tests.contract.text import Text, file_of
@@ -61,6 +62,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 f"class {owner}:\n" + _indented(_member("__init__", "self", stores))
             )
     for name, lines in files.items():
+        folder = name.removesuffix(".py")
+        if any(other.startswith(f"{folder}/") for other in files) and not name.endswith("__init__.py"):
+            name = f"{folder}/__init__.py"
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text("\n".join(lines) + "\n")
     return root
@@ -104,6 +108,7 @@ WORKER_FILE = file_of(surface.WORKER.partition(":")[0])
 PULL_FILE = file_of(surface.PULL_SCHEDULER.partition(":")[0])
 BASE_FILE = file_of(surface.BASE.partition(":")[0])
 METADATA_FILE = file_of(f"{surface.NIXL}.metadata")
+POOL_FILE = file_of(POOL.partition(":")[0])
 DONE = "def _pop_done_transfers(self, transfers):\n        return 1"
 FINISHED = "def request_finished(self, request, block_ids):\n        return 1"
 REMOTE = "class RemoteMeta:\n"
@@ -123,6 +128,8 @@ DECIDES = 'def decide(name):\n    return name == "NixlConnector"\n'
         (METADATA_FILE, REMOTE, REMOTE + "    generation: int\n", "new"),
         (BASE_FILE, HOOKS, HOOKS + "    def on_pause(self):\n        return 1\n", "new"),
         ("vllm/decides.py", "", DECIDES, "new"),
+        ("vllm/v1/steals.py", "", "def steal(pool):\n    return pool.free_block_queue.popleft()\n", "new"),
+        (POOL_FILE, "self._notify_reuse(ret)", "pass", "broken"),
         # A connector may well know its own name.
         (METADATA_FILE, "", DECIDES, ""),
     ],

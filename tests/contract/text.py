@@ -41,7 +41,7 @@ class Text:
     def find(self, where: str) -> ast.AST | None:
         """The node at `module:Class.method`; None where there is none."""
         module, _, dotted = where.partition(":")
-        found: ast.AST | None = self.file(file_of(module))
+        found: ast.AST | None = self.file(self._holding(module))
         for part in dotted.split("."):
             if found is None:
                 return None
@@ -51,7 +51,12 @@ class Text:
     def line_of(self, where: str) -> str:
         """The file and line of a node, for a reader to find it."""
         found = self.find(where)
-        return f"{file_of(where.partition(':')[0])}:{getattr(found, 'lineno', '?')}"
+        return f"{self._holding(where.partition(':')[0])}:{getattr(found, 'lineno', '?')}"
+
+    def _holding(self, module: str) -> str:
+        """The file of a module, which is a package's `__init__.py` where it is one."""
+        package = file_of(f"{module}.__init__")
+        return package if package in self.names else file_of(module)
 
 
 def file_of(module: str) -> str:
