@@ -6,6 +6,7 @@ request of its own has died, and picks the consumer after the prefill (R4).
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from kvlease.fleet.context import FleetContext
@@ -42,6 +43,7 @@ class DecodeEngine(RoutedEngine, Protocol):
 
 
 E = TypeVar("E", bound=RoutedEngine)
+_load_of = attrgetter("load")
 
 
 class FleetRouter:
@@ -124,7 +126,7 @@ class FleetRouter:
         one, other = engines[int(draw() * count)], engines[int(draw() * count)]
         if one.alive and other.alive:
             return one if one.load <= other.load else other
-        return min((engine for engine in engines if engine.alive), key=lambda engine: engine.load, default=None)
+        return min([engine for engine in engines if engine.alive], key=_load_of, default=None)
 
     # -- its end -----------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ A real agent takes a turn every 10 ms (`agent/loop.py`). Here it takes its turns
 something has arrived or a deadline has passed before.
 """
 
-import math
+from math import floor, inf
 from typing import Any
 
 from kvlease.fleet.leasing import HoldingEngine, ReadingEngine
@@ -32,8 +32,11 @@ class FleetAgent:
         self._poll_s = post.fleet.agent_poll_s
         self._phase = post.draw_phase()
         self._peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
-        self._turn_at = math.inf
-        """The time for which the next turn is planned."""
+        self._turn_at = inf
+        """The time of the next turn."""
+        self._calls: list[float] = []
+        """The times for which the agenda is going to call, the next one last. None is planned where an earlier one is
+        left over: the agenda would be full of calls that are of no use, and slow."""
         self._waiting: list[tuple[float, list[Any], Any]] = []
         """The input of coming turns: the time it is there, the list that it goes into, and itself."""
         self._said: list[Said] = []
@@ -74,20 +77,38 @@ class FleetAgent:
         if due >= self._turn_at:
             return
         now = self._agenda.now
-        turns = math.floor(max(due, self.stopped_until, now) / self._poll_s - self._phase) + 1
-        at = (turns + self._phase) * self._poll_s
+        # Comparisons, since `max` would take longer than all the rest.
+        if due < now:
+            due = now
+        if due < self.stopped_until:
+            due = self.stopped_until
+        at = (floor(due / self._poll_s - self._phase) + 1 + self._phase) * self._poll_s
         if at <= now:
             # By rounding, that turn would be the present one.
             at += self._poll_s
         if at < self._turn_at:
             self._turn_at = at
-            self._agenda.at(at, self._turn, at)
+            self._be_called()
 
-    def _turn(self, planned: float) -> None:
-        if planned != self._turn_at or self.died_at is not None:
+    def _be_called(self) -> None:
+        """Sees to it that the agenda calls at the time of the next turn, or before it."""
+        calls, at = self._calls, self._turn_at
+        if not calls or calls[-1] > at:
+            calls.append(at)
+            self._agenda.at(at, self._called)
+
+    def _called(self, _: object) -> None:
+        self._calls.pop()
+        if self.died_at is not None:
             return
-        self._turn_at = math.inf
         now = self._agenda.now
+        if now >= self._turn_at:
+            self._turn_at = inf
+            self._turn(now)
+        elif self._turn_at < inf:
+            self._be_called()
+
+    def _turn(self, now: float) -> None:
         if self.stopped_until > now:
             self._plan(now)
             return
@@ -102,20 +123,25 @@ class FleetAgent:
         self._said.clear()
         self._arrived.clear()
         self._cards.clear()
-        for effect in effects:
-            self._do(effect, now)
+        self._carry_out(effects, now)
         due = self._peer.next_due()
         if due is not None:
             self._plan(due)
+
+    def _carry_out(self, effects: list[Effect], now: float) -> None:
+        for effect in effects:
+            if type(effect) is not Send:
+                self._do(effect)
+            elif not self._post.send(self, effect.peer, effect.message):
+                self._carry_out(self._peer.lost(effect.peer, now), now)
 
     def _look(self, now: float) -> Progress | None:
         """Begins a turn. Returns the engine's progress."""
         raise NotImplementedError
 
-    def _do(self, effect: Effect, now: float) -> None:
-        if type(effect) is Send and not self._post.send(self, effect.peer, effect.message):
-            for more in self._peer.lost(effect.peer, now):
-                self._do(more, now)
+    def _do(self, effect: Effect) -> None:
+        """Has an effect other than a message, if it means anything here: there are no connections in this model."""
+        raise NotImplementedError
 
 
 class ProducerAgent(FleetAgent):
@@ -144,12 +170,9 @@ class ProducerAgent(FleetAgent):
             # The real agent would have taken a turn every 10 ms up to now.
             self._peer.lessor.was_awake(now)
 
-    def _do(self, effect: Effect, now: float) -> None:
-        if type(effect) is Revoke:
-            lease = self._producer.leases.get(effect.token)
-            if lease is not None:
-                self._producer.at_step(self._clear, (lease, effect.cause.value))
-        super()._do(effect, now)
+    def _do(self, effect: Effect) -> None:
+        if type(effect) is Revoke and (lease := self._producer.leases.get(effect.token)) is not None:
+            self._producer.at_step(self._clear, (lease, effect.cause.value))
 
     def _clear(self, over: tuple[FleetLease, str]) -> None:
         """Has every worker clear the word in the step that begins, and report it when that step ends."""
@@ -172,13 +195,13 @@ class ConsumerAgent(FleetAgent):
         post.join(self)
 
     def _look(self, now: float) -> Progress:
-        self.lost.difference_update(word.holder for word in self._said if type(word) is Untrack)
+        if self.lost:
+            self.lost.difference_update(word.holder for word in self._said if type(word) is Untrack)
         # An engine that does not stand still makes steps all the time.
         return Progress(self._consumer.stalled_since if self._consumer.stands_still else now, True)
 
-    def _do(self, effect: Effect, now: float) -> None:
+    def _do(self, effect: Effect) -> None:
         if type(effect) is Fetch:
             self._post.fetch(effect.endpoint, self)
         elif type(effect) is Lose:
             self.lost.add(effect.holder)
-        super()._do(effect, now)
