@@ -29,11 +29,11 @@ MOMENTS = {
 """The moments from which deadlines count."""
 
 DEADLINES = (
-    Deadline("a lease that nobody has claimed", "granted + kv_lease_duration", "it has expired"),
+    Deadline("a lease that nobody has claimed", "granted + kv_lease_duration", "it lapses, expired"),
     Deadline(
         "a lease that a stock consumer keeps",
         "max(granted + kv_lease_duration, heard + kv_lease_extension)",
-        "it has expired",
+        "it lapses, expired",
     ),
     Deadline(
         "a claim whose session has fallen silent",
@@ -43,7 +43,7 @@ DEADLINES = (
     Deadline(
         "a lease whose sessions have all fallen silent",
         "max(granted + kv_lease_duration, renewed + kv_lease_extension)",
-        "it has expired",
+        "it lapses, expired",
     ),
     Deadline(
         "a claim that was not stated again after another Hello",
@@ -53,9 +53,11 @@ DEADLINES = (
     Deadline(
         "a lease whose last consumer is dead",
         "min(renewed + kv_lease_extension, reported + kv_lease_orphan_grace)",
-        "it is orphaned, unless the same incarnation has said Hello, or another has claimed it",
+        "it lapses, orphaned, unless the same incarnation has said Hello, or another has claimed it",
     ),
-    Deadline("any lease", "granted + kv_lease_max_age", "it has aged out, renewed or not"),
+    Deadline(
+        "any lease", "granted + kv_lease_max_age", "it lapses, aged out, renewed or not, and cannot be claimed again"
+    ),
     Deadline(
         "a session without claims",
         "rested + max(kv_lease_extension, session_idle_s)",

@@ -9,14 +9,14 @@ from docs.made.meanings import documented, meaning, meanings
 from kvlease.protocol.states import CONSUMER, LEASE, PRODUCER, Cause
 
 Row = tuple[enum.StrEnum, enum.StrEnum, enum.StrEnum, Cause | None]
-"""State, event, next state, and the cause of the end that is decided by it."""
+"""State, event, next state, and the cause where the thing is over by it."""
 
 
 def lease() -> Iterator[str]:
     """The life of a lease."""
     yield from _machine("LEASE", [(*before, *after) for before, after in LEASE.items()])
     yield ""
-    yield from _members("cause of its end", Cause)
+    yield from _members("cause", Cause)
 
 
 def consumer() -> Iterator[str]:
@@ -63,7 +63,7 @@ def _diagram(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _transitions(rows: Sequence[Row]) -> Iterator[str]:
-    head = ("state", "event", "next state", "cause of its end")
+    head = ("state", "event", "next state", "cause")
     width = len(head) if any(cause for *_, cause in rows) else len(head) - 1
     return table(head[:width], ([code(name or "") for name in row[:width]] for row in rows))
 

@@ -10,6 +10,7 @@ import psutil
 from proof.chaos.outcome import Leftovers
 from proof.chaos.scene import MARK, Scene
 from proof.realengines.engine import Engine
+from proof.realengines.metrics import Metrics
 from proof.realengines.network import NAMESPACES
 from proof.realengines.processes import mapped
 from proof.realengines.router import completion
@@ -18,7 +19,9 @@ SESSIONS_GONE_WITHIN_S = 120.0
 """The time in which all sessions go: twice the 60 s for which an idle one is kept, as engines tell only in steps."""
 
 _NUDGE_EVERY_S = 5.0
-_GAUGES = ("kvlease:active_leases", "kvlease:held_blocks", "kvlease:fence_slots_used", "kvlease:sessions")
+_GAUGES = ("kvlease:active_leases", "kvlease:held_blocks", "kvlease:sessions")
+_SLOTS, _LAPSED = "kvlease:fence_slots_used", "kvlease:lapsed_leases"
+"""A lease that has lapsed keeps its slot until its blocks are reused; no other may."""
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -51,7 +54,14 @@ def _gauges(engine: Engine) -> dict[str, float]:
         metrics = engine.metrics()
     except httpx.HTTPError as error:
         return {f"{engine.spec.name}: no metrics ({error!r})": 1.0}
-    return {f"{engine.spec.name}: {gauge}": metrics.value(gauge) for gauge in _GAUGES}
+    return named_gauges(engine.spec.name, metrics)
+
+
+def named_gauges(name: str, metrics: Metrics) -> dict[str, float]:
+    """The gauges of an engine that are 0 at rest, by the engine's name and their own."""
+    gauges = {f"{name}: {gauge}": metrics.value(gauge) for gauge in _GAUGES}
+    gauges[f"{name}: {_SLOTS} but for lapsed leases"] = metrics.value(_SLOTS) - metrics.value(_LAPSED)
+    return gauges
 
 
 def left_behind(

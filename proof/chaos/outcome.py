@@ -12,6 +12,8 @@ Verdict = Literal["right", "wrong", "error", "gave-up", "aborted"]
 """`wrong`: HTTP 200 and other tokens. `error`: it says so, by a status or a broken connection. `gave-up`: no answer
 within the client's patience. `aborted`: as the client wished."""
 VERDICTS: tuple[Verdict, ...] = ("right", "wrong", "error", "gave-up", "aborted")
+SAVED = "late_claims in_time"
+"""One of a run's counts: late reads for which the prefill was there still, so that nobody computed it again."""
 AGENTS_DOWN = "lease agents that died"
 """One of a run's counts: of engines that had done something, those whose agent was dead when they were ended."""
 _WORST_FIRST: tuple[Verdict, ...] = ("wrong", "gave-up", "error", "right", "aborted")
@@ -93,6 +95,8 @@ class Run:
     connector: Connector
     schedule: Schedule
     rounds: Sequence[RoundOutcome]
+    memory: str = "full"
+    """The amount of P's memory that is in use (`schedule.MEMORY`)."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """The engines' counters, over all their lives, as far as they were read before each end."""
     leftovers: Leftovers = field(default_factory=Leftovers)
@@ -100,6 +104,11 @@ class Run:
 
     def requests(self) -> list[RequestOutcome]:
         return [request for outcome in self.rounds for request in outcome.requests]
+
+    @property
+    def saved(self) -> int:
+        """The number of late reads that found what they came for, although their lease was over."""
+        return self.counts.get(SAVED, 0)
 
     def verdicts(self) -> Counter[str]:
         """The number of requests by verdict."""

@@ -15,7 +15,7 @@ from proof.chaos.faults import befall
 from proof.chaos.leftovers import gauges_at_rest, left_behind, shared_memory
 from proof.chaos.outcome import Leftovers, RequestOutcome, RoundOutcome, Run
 from proof.chaos.scene import DECODER_NAMES, PRODUCER, Scene, Setup, make_engines
-from proof.chaos.schedule import LEAD_S, ChaosFault, Round, Schedule
+from proof.chaos.schedule import LEAD_S, ChaosFault, Memory, Round, Schedule
 from proof.chaos.sentences import of_round
 from proof.chaos.traffic import ChaosTraffic
 from proof.realengines.cores import choose_cores
@@ -24,8 +24,6 @@ from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import open_client
 from proof.realengines.spec import Connector
 
-GRACE_S = 1.0
-"""The time for which a dead consumer's leases wait for another one, unless it is set."""
 MARGIN_S = 10.0
 """The time that is allowed on top of the longest deadline of a lease, the term: a tick of the agent, one step of P (a
 second, with 200 blocks of prompts on one core), one reading of /metrics, and a machine that stands still for some
@@ -39,10 +37,11 @@ _LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class ChaosSettings:
-    """The model to play with, and the directory of the engines' logs."""
+    """The model to play with, the directory of the engines' logs, and how full P's memory is."""
 
     model: Path
     logs: Path
+    memory: Memory = "full"
 
 
 async def play(connector: Connector, schedule: Schedule, settings: ChaosSettings, story: Story) -> Run:
@@ -67,6 +66,7 @@ async def play(connector: Connector, schedule: Schedule, settings: ChaosSettings
             sockets=sockets,
             cores=choose_cores(),
             mark=mark,
+            memory=settings.memory,
         )
         run = await _Play(schedule, setup, network, story, life).whole()
     leftovers = run.leftovers
@@ -95,7 +95,7 @@ class _Play:
             with self._story.busy(f"three vLLM engines are starting (term {first_term_s} s)"):
                 await scene.start(*scene.engines)
             prompts = draw_prompts(self._schedule.prompts, seed=_PROMPT_SEED)
-            traffic = ChaosTraffic(scene, prompts)
+            traffic = ChaosTraffic(scene, prompts, self._setup.memory)
             with self._story.busy(f"P computes the right answers to {len(prompts)} prompts"):
                 await traffic.learn_right_answers()
             rounds = [await self._round(scene, traffic, which) for which in self._schedule.rounds]
@@ -104,6 +104,7 @@ class _Play:
             connector=self._setup.connector,
             schedule=self._schedule,
             rounds=rounds,
+            memory=self._setup.memory,
             counts=dict(scene.counts),
             leftovers=leftovers,
         )
@@ -123,7 +124,7 @@ class _Play:
                     task.cancel()
             died = [engine.spec.name for engine in await scene.sick()]
             await self._replace(scene, died)
-            bound_s = which.final_term_s + GRACE_S + MARGIN_S
+            bound_s = which.final_term_s + MARGIN_S
             free_s, stranded = await wait_free(scene, bound_s)
             requests += await self._after(traffic, which)
         outcome = RoundOutcome(

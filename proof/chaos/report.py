@@ -22,7 +22,7 @@ def table(runs: Sequence[Run]) -> Table:
             (),
             *([figure, *values, "", ""] for figure, values in _figures(runs)),
         ],
-        title=f"{requests} requests, {len(first.rounds)} faults, seed {first.seed}",
+        title=f"{requests} requests, {len(first.rounds)} faults, seed {first.seed}, memory {runs[0].memory}",
     )
 
 
@@ -36,6 +36,7 @@ def _figures(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     verdicts = [run.verdicts() for run in runs]
     rows = [(f"requests: {verdict}", [str(found[verdict]) for found in verdicts]) for verdict in VERDICTS]
     rows.append(("late reads refused by the fence", [str(run.counts.get("fence_checks revoked", 0)) for run in runs]))
+    rows.append(("late reads saved: memory not needed yet", [str(run.saved) for run in runs]))
     rows.append(("blocks free at the latest after", [_latest(run) for run in runs]))
     rows.append(("took", [f"{run.took_s / 60:.1f} min" for run in runs]))
     return rows
@@ -60,6 +61,8 @@ def document(runs: Sequence[Run]) -> dict[str, Any]:
 def _run(run: Run) -> dict[str, Any]:
     return {
         "connector": run.connector,
+        "memory": run.memory,
+        "saved": run.saved,
         "took_s": run.took_s,
         "requests": dict(run.verdicts()),
         "broken": broken(run),

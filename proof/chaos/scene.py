@@ -13,7 +13,7 @@ import httpx
 
 from kvlease.console.progress import Story
 from proof.chaos.outcome import AGENTS_DOWN
-from proof.chaos.schedule import DECODERS
+from proof.chaos.schedule import DECODERS, Memory
 from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine, EngineError
 from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED
@@ -23,8 +23,11 @@ from proof.realengines.spec import BLOCK_TOKENS, HOST, Connector, EngineSpec, Ro
 
 PRODUCER = "p"
 DECODER_NAMES = tuple(f"d{number}" for number in range(1, DECODERS + 1))
-PRODUCER_BLOCKS = 200
-"""P's blocks: few, so that traffic goes through all of them every few requests."""
+PRODUCER_BLOCKS: dict[Memory, int] = {"full": 200, "half": 800}
+"""P's blocks."""
+LATE_CLAIMS = "kvlease:late_claims_total"
+"""Claims of leases that were over, by `outcome` (on P, kvlease): `in_time` where nothing was reused, so that a prefill
+was saved."""
 DECODER_BLOCKS = 400
 DECODER_SEATS = 2
 """The requests that a decode engine runs at a time: few, so that others wait and are read late."""
@@ -40,6 +43,8 @@ _POLICIES = ("recompute", "fail")
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """The settings that the engines of a run share. `mark` is found in the environment of all their processes."""
+
+    memory: Memory = "full"
 
     connector: Connector
     model: Path
@@ -96,7 +101,7 @@ class Scene:
             metrics = engine.metrics()
         except httpx.HTTPError:
             return
-        for name, label in ((LEASE_ENDS, "cause"), (FENCE_CHECKS, "verdict")):
+        for name, label in ((LEASE_ENDS, "cause"), (FENCE_CHECKS, "verdict"), (LATE_CLAIMS, "outcome")):
             for value, count in metrics.by_label(name, label).items():
                 self.counts[f"{name.removeprefix('kvlease:').removesuffix('_total')} {value}"] += round(count)
         for name in (
@@ -157,7 +162,7 @@ def make_engines(setup: Setup, network: Network | None, term_s: int, life: ExitS
         life.callback(engine.close)
         return engine
 
-    producer = make(PRODUCER, "kv_producer", setup.cores.producer, num_blocks=PRODUCER_BLOCKS)
+    producer = make(PRODUCER, "kv_producer", setup.cores.producer, num_blocks=PRODUCER_BLOCKS[setup.memory])
     decoders = [
         make(
             name,

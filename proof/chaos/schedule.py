@@ -26,7 +26,12 @@ FaultKind = Literal[
 ]
 Client = Literal["plain", "abort-at-p", "abort-at-d", "vanish", "twice", "switch", "dawdle", "mixed-up", "after"]
 Way = Literal["both", "to", "from"]
+Memory = Literal["full", "half"]
 
+MEMORY: Mapping[Memory, str] = {
+    "full": "the prefill engine has few blocks, and traffic goes through all of them every few requests",
+    "half": "it has four times as many, about half of which nobody needs: late reads find what they came for",
+}
 FAULTS: Mapping[FaultKind, str] = {
     "kill-d": "a decode engine is killed, and started again",
     "kill-p": "the prefill engine is killed, and started again with another term",

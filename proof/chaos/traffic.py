@@ -8,7 +8,7 @@ import httpx
 
 from proof.chaos.outcome import Answered, RequestOutcome, Verdict
 from proof.chaos.scene import Scene, blocks_of
-from proof.chaos.schedule import DECODERS, Request
+from proof.chaos.schedule import DECODERS, Memory, Request
 from proof.realengines.router import Answer, PrefillError, Reference
 
 ANSWER_TOKENS = 16
@@ -27,8 +27,9 @@ Tokens = tuple[int, ...]
 class ChaosTraffic:
     """All requests of a run, and which of them are under way."""
 
-    def __init__(self, scene: Scene, prompts: Sequence[str]) -> None:
+    def __init__(self, scene: Scene, prompts: Sequence[str], memory: Memory = "full") -> None:
         self._scene = scene
+        self._memory = memory
         self._prompts = prompts
         self._right: list[Tokens] = []
         self._under_way: set[asyncio.Task[RequestOutcome]] = set()
@@ -83,12 +84,15 @@ class ChaosTraffic:
         return len(aborted)
 
     async def use_free_blocks(self) -> list[Answered]:
-        """Lets P compute so many prompts at once that they take every block that is free.
+        """Lets P compute so many prompts at once that they take every block that is free, or half of them where its
+        memory is to be half empty.
 
         They run at once, and their answers are long enough for the first prompt to be there still when the last one
         comes: so each block is written, whichever of them vLLM hands out first.
         """
         free = self._scene.producer.spec.num_blocks - 1 - (await self._scene.held_blocks() or 0)
+        if self._memory == "half":
+            free //= 2
         chosen: list[int] = []
         while free > 0 and len(chosen) < len(self._prompts):
             index = self._fills % len(self._prompts)

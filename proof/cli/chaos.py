@@ -7,7 +7,7 @@ from typing import Any
 from kvlease.console.arguments import SEEDS, whole
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
-from proof.chaos.schedule import CLIENTS, FAULTS, MIN_REQUESTS_A_FAULT, NETWORK_FAULTS, Schedule, draw_schedule
+from proof.chaos.schedule import CLIENTS, FAULTS, MEMORY, MIN_REQUESTS_A_FAULT, NETWORK_FAULTS, Schedule, draw_schedule
 from proof.cli.real_engines import LEFT, PARTS, add_model_and_out, begin, engines_answer
 from proof.realengines.spec import CONNECTORS
 
@@ -25,6 +25,9 @@ faults:
 
 clients:
 {chr(10).join(f"  {client:12}{meaning}" for client, meaning in CLIENTS.items())}
+
+memory:
+{chr(10).join(f"  {memory:12}{meaning}" for memory, meaning in MEMORY.items())}
 
 {", ".join(sorted(NETWORK_FAULTS))} need root and Debian's iproute2 (ip and tc): the engines then run in
 network namespaces of their own. Elsewhere other faults take their place.
@@ -71,6 +74,12 @@ def add_chaos(commands: Any) -> None:
         choices=CONNECTORS,
         help="play the schedule with this one; may be given several times (kvlease)",
     )
+    parser.add_argument(
+        "--memory",
+        choices=list(MEMORY),
+        default="full",
+        help="how full the prefill engine's memory is (%(default)s)",
+    )
     parser.add_argument("--no-network", action="store_true", help="no faults of the network, no namespaces")
     add_model_and_out(parser)
 
@@ -100,9 +109,12 @@ def _play_and_report(chosen: argparse.Namespace) -> Exit:
     from proof.chaos.report import document, table
 
     connectors = chosen.connector or ["kvlease"]
-    story, model = begin(f"python -m proof chaos: seed {chosen.seed}, {' and then '.join(connectors)}", chosen.model)
+    story, model = begin(
+        f"python -m proof chaos: seed {chosen.seed}, memory {chosen.memory}, {' and then '.join(connectors)}",
+        chosen.model,
+    )
     schedule = _schedule(chosen, story)
-    settings = ChaosSettings(model=model, logs=chosen.out / "logs")
+    settings = ChaosSettings(model=model, logs=chosen.out / "logs", memory=chosen.memory)
     runs: list[Run] = []
     for connector in connectors:
         runs.append(asyncio.run(play(connector, schedule, settings, story)))

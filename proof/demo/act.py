@@ -33,7 +33,7 @@ async def play(stage: Stage, scenario: ScenarioName, seed: int, happening: Happe
     prompts = draw_prompts(REQUESTS, seed=seed)
     right = await stage.right_answers(prompts)
     before = await stage.counts()
-    with HeldBlocksWatch(stage.producer, stage.connector) as watch:
+    with HeldBlocksWatch(stage.producer) as watch:
         async with waiting_on_decoder(stage, prompts) as requests:
             events = await happening(Act(stage, before, watch, requests.since))
             answers = await requests.let_them_run()
@@ -45,6 +45,6 @@ async def play(stage: Stage, scenario: ScenarioName, seed: int, happening: Happe
         lease_s=stage.lease_s,
         answers=tally(answers, right),
         counts=(await stage.counts()).since(before),
-        held=(watch.series(zero),),
+        held=watch.series(zero),
         events=[replace(event, at_s=event.at_s - zero) for event in events],
     )

@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, Metrics
+from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, STOCK_READS, Metrics
 from proof.realengines.spec import Connector
 
 if TYPE_CHECKING:
     # At runtime it would need httpx, and the command must be able to say that the demo's libraries are missing.
     from proof.realengines.router import Answer
 
-ScenarioName = Literal["stall", "long-step", "queue", "crash"]
+ScenarioName = Literal["stall", "stall-free", "long-step", "queue", "crash"]
 
 # This is the order in which they are played: the crash leaves no D for the others.
-SCENARIOS: tuple[ScenarioName, ...] = ("stall", "long-step", "queue", "crash")
+SCENARIOS: tuple[ScenarioName, ...] = ("stall", "stall-free", "long-step", "queue", "crash")
 
 LOST_CAUSES = ("expired", "orphaned", "aged_out")
-"""The ends of a lease, by cause, that take blocks from a consumer which had not read them yet."""
+"""The ends of a lease, by cause, that free blocks which their consumer had not read yet."""
 
 _OK = 200
 
@@ -47,19 +47,17 @@ class Event:
     decides: bool = False
 
 
-@dataclass(frozen=True)
-class HeldSeries:
-    """The blocks in use on one P over time, in seconds after the fault."""
-
-    label: str
-    points: Sequence[tuple[float, int]]
+HeldSeries = Sequence[tuple[float, int]]
+"""The blocks in use on P over time, in seconds after the fault."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The engines' counters. `leases_lost` were ended by P although their consumer had not read the blocks yet."""
+    """The engines' counters. `leases_lost` were ended by P although their consumer had not read the blocks yet; `read`
+    are the prefills that D took from P: with kvlease those whose fence was intact, with stock all that it read."""
 
     leases_lost: int = 0
+    read: int = 0
     fence_checks: Mapping[str, int] = field(default_factory=dict)
     lease_ends: Mapping[str, int] = field(default_factory=dict)
 
@@ -67,6 +65,7 @@ class Counts:
         """Returns what was added after an earlier reading of the same engines."""
         return Counts(
             self.leases_lost - earlier.leases_lost,
+            self.read - earlier.read,
             _added(self.fence_checks, earlier.fence_checks),
             _added(self.lease_ends, earlier.lease_ends),
         )
@@ -76,7 +75,7 @@ class Counts:
 class ActOutcome:
     """One scenario with one connector. What it does not measure is None or empty.
 
-    `freed_after_s` is the time from the crash until the blocks were free, by P ("grace 1 s", ...).
+    `freed_after_s` is the time from the crash until P's blocks were free.
     """
 
     scenario: ScenarioName
@@ -84,8 +83,8 @@ class ActOutcome:
     lease_s: float
     answers: Answers | None = None
     counts: Counts | None = None
-    freed_after_s: Mapping[str, float] = field(default_factory=dict)
-    held: Sequence[HeldSeries] = ()
+    freed_after_s: float | None = None
+    held: HeldSeries = ()
     events: Sequence[Event] = ()
     took_s: float = 0.0
 
@@ -106,10 +105,12 @@ def tally(answers: "Sequence[Answer]", right: Sequence[tuple[int, ...]]) -> Answ
 def read_counts(connector: Connector, producer: Metrics, decoder: Metrics) -> Counts:
     """Reads what both engines have counted since they started."""
     if connector == "stock":
-        return Counts(leases_lost=round(producer.value(STOCK_EXPIRED)))
+        return Counts(leases_lost=round(producer.value(STOCK_EXPIRED)), read=round(decoder.value(STOCK_READS)))
+    checks = _whole(decoder.by_label(FENCE_CHECKS, "verdict"))
     return Counts(
         leases_lost=round(sum(producer.value(LEASE_ENDS, cause=cause) for cause in LOST_CAUSES)),
-        fence_checks=_whole(decoder.by_label(FENCE_CHECKS, "verdict")),
+        read=checks.get("intact", 0),
+        fence_checks=checks,
         lease_ends=_whole(producer.by_label(LEASE_ENDS, "cause")),
     )
 

@@ -1,8 +1,7 @@
 """The order of the play: which engines run when, and for which scenarios.
 
-Engines are started as seldom as is honest. One P with the short lease and one D serve stall, long step and queue; then
-P alone is exchanged for one with the long lease, and D dies in the crash (for kvlease twice: with its default grace and
-with none).
+Engines are started as seldom as is honest. One P with the short lease and one D serve both stalls, long step and queue;
+then P alone is exchanged for one with the long lease, and D dies in the crash.
 """
 
 import asyncio
@@ -19,7 +18,6 @@ import httpx
 from kvlease.console.progress import Story
 from proof.demo import crash, long_step, queue, stall
 from proof.demo.outcome import ActOutcome, ScenarioName
-from proof.demo.promises import DEFAULT_GRACE_LABEL, NO_GRACE_LABEL, STOCK_LABEL
 from proof.demo.report import sentences
 from proof.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PRODUCER_TOKENS, Stage
 from proof.realengines.cores import Cores, choose_cores
@@ -29,19 +27,16 @@ from proof.realengines.spec import Connector, EngineSpec
 
 CRASH_LEASES = 5
 """The crash is played with a lease this many times as long: 30 s beside 6 s."""
-_GRACES_S: dict[str, float | None] = {DEFAULT_GRACE_LABEL: None, NO_GRACE_LABEL: 0.0}
-"""The orphan graces with which kvlease's crash is measured. None: not set, so that the default is shown."""
-
-_DURATION_KEY = "kv_lease_duration"
-_GRACE_KEY = "kv_lease_orphan_grace"
 
 _ON_ONE_STAGE: dict[ScenarioName, Callable[[Stage], Awaitable[ActOutcome]]] = {
-    "stall": stall.play,
+    "stall": stall.play_reused,
+    "stall-free": stall.play_free,
     "long-step": long_step.play,
     "queue": queue.play,
 }
 _TITLES: dict[ScenarioName, str] = {
-    "stall": "decoder stall: D stands still beyond its lease, then goes on",
+    "stall": "decoder stall: D stands still beyond its lease, while P gives the blocks to others",
+    "stall-free": "the same stall, while P has memory to spare",
     "long-step": "long step: one step of D outlasts the lease",
     "queue": "long queue: requests wait on a living D for several terms",
     "crash": "decoder crash: D is killed while requests wait on it",
@@ -104,17 +99,10 @@ class _Play:
 
     async def _crash(self, decoder: Engine) -> ActOutcome:
         lease_s = CRASH_LEASES * self._settings.lease_s
-        outcomes = []
-        # One after the other: two producers on one core starve each other as soon as one of them holds blocks.
-        for label, spec in self._crash_specs(lease_s):
-            with ExitStack() as life:
-                producer = self._start(life, spec)
-                if not decoder.is_alive():
-                    decoder.start()
-                await self._wait_ready(producer, decoder)
-                stage = self._stage(producer, decoder, lease_s)
-                outcomes.append(await self._timed("crash", partial(crash.play, stage, label)))
-        return crash.together(outcomes)
+        with ExitStack() as life:
+            producer = self._start(life, self._producer_spec("p-crash", lease_s))
+            await self._wait_ready(producer, decoder)
+            return await self._timed("crash", partial(crash.play, self._stage(producer, decoder, lease_s)))
 
     async def _timed(self, name: ScenarioName, act: Callable[[], Awaitable[ActOutcome]]) -> ActOutcome:
         self._story.title(f"{self._connector}: {_TITLES[name]}")
@@ -124,25 +112,13 @@ class _Play:
             self._story.say(sentence)
         return replace(outcome, took_s=time.monotonic() - began)
 
-    def _crash_specs(self, lease_s: float) -> list[tuple[str, EngineSpec]]:
-        if self._connector == "stock":
-            return [(STOCK_LABEL, self._producer_spec("p-crash", lease_s))]
-        return [
-            (label, self._producer_spec(f"p-crash-{number}", lease_s, grace_s))
-            for number, (label, grace_s) in enumerate(_GRACES_S.items(), start=1)
-        ]
-
-    def _producer_spec(self, name: str, lease_s: float, grace_s: float | None = None) -> EngineSpec:
-        # Stock takes whole seconds.
-        extra: dict[str, Any] = {_DURATION_KEY: int(lease_s) if lease_s == int(lease_s) else lease_s}
-        if grace_s is not None:
-            extra[_GRACE_KEY] = grace_s
+    def _producer_spec(self, name: str, lease_s: float) -> EngineSpec:
         return EngineSpec(
             name=f"{self._connector}-{name}",
             model=self._settings.model,
             role="kv_producer",
             connector=self._connector,
-            extra_config=extra,
+            extra_config=_lease_of(lease_s),
             num_blocks=PRODUCER_BLOCKS,
             max_model_len=PRODUCER_TOKENS,
             cores=(self._cores.producer,),
@@ -154,7 +130,7 @@ class _Play:
             model=self._settings.model,
             role="kv_consumer",
             connector=self._connector,
-            extra_config={_DURATION_KEY: self._producer_spec("p", self._settings.lease_s).extra_config[_DURATION_KEY]},
+            extra_config=_lease_of(self._settings.lease_s),
             num_blocks=DECODER_BLOCKS,
             max_model_len=DECODER_TOKENS,
             # One seat: whoever comes later waits.
@@ -175,3 +151,8 @@ class _Play:
 
     def _stage(self, producer: Engine, decoder: Engine, lease_s: float) -> Stage:
         return Stage(self._connector, producer, decoder, self._client, lease_s, self._story)
+
+
+def _lease_of(lease_s: float) -> dict[str, Any]:
+    # Stock takes whole seconds.
+    return {"kv_lease_duration": int(lease_s) if lease_s == int(lease_s) else lease_s}

@@ -7,15 +7,15 @@ from typing import Any
 from proof.demo.outcome import ActOutcome, ScenarioName
 
 _COLOURS = {"stock": "#c0392b", "kvlease": "#1f6fb2"}
-_OTHER_COLOUR = "#27916b"
 _PANELS: dict[ScenarioName, tuple[str, str]] = {
     "crash": ("Decoder crash", "seconds after D was killed"),
     "stall": ("Decoder stall", "seconds after D was stopped"),
+    "stall-free": ("Decoder stall, P has memory to spare", "seconds after D was stopped"),
     "long-step": ("Long step", "seconds after D's step began"),
     "queue": ("Long queue", "seconds after all requests were queued"),
 }
-_PANEL_INCHES = (7.0, 3.2)
-_COLUMNS = 2
+_PANEL_INCHES = (5.2, 3.2)
+_COLUMNS = 3
 # The time before the fault is shown only as far as it shows the blocks that are held.
 _SHOWN_BEFORE_S = 4.0
 _DPI = 150
@@ -58,10 +58,9 @@ def _draw_panel(axes: Any, name: ScenarioName, outcomes: Sequence[ActOutcome]) -
     axes.set_ylabel("blocks in use on P")
     axes.axvline(0, color="black", linewidth=1, linestyle=":")
     for outcome in outcomes:
-        for series in outcome.held:
-            points = [(at, held) for at, held in series.points if at >= -_SHOWN_BEFORE_S]
-            colour = _COLOURS.get(series.label, _OTHER_COLOUR)
-            axes.step(*zip(*points, strict=True), where="post", label=series.label, color=colour, linewidth=1.8)
+        points = [(at, held) for at, held in outcome.held if at >= -_SHOWN_BEFORE_S]
+        colour = _COLOURS[outcome.connector]
+        axes.step(*zip(*points, strict=True), where="post", label=outcome.connector, color=colour, linewidth=1.8)
         _mark_events(axes, outcome)
     axes.set_ylim(0, axes.get_ylim()[1] * _HEADROOM)
     axes.margins(x=0.01)

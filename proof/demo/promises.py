@@ -11,11 +11,7 @@ from typing import Literal
 from proof.demo.outcome import ActOutcome, ScenarioName
 from proof.realengines.spec import Connector
 
-DEFAULT_GRACE_LABEL = "grace 1 s"
-NO_GRACE_LABEL = "grace 0 s"
-STOCK_LABEL = "stock"
-
-Unit = Literal["s", "of answers", "of leases"]
+Unit = Literal["s", "of answers", "of leases", "of prefills"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +52,8 @@ class Judgement:
         return value is not None and self.promise.is_kept(value)
 
 
-def _freed_after(label: str) -> Callable[[ActOutcome], float | None]:
-    return lambda outcome: outcome.freed_after_s.get(STOCK_LABEL if outcome.connector == "stock" else label)
+def _freed_after_s(outcome: ActOutcome) -> float | None:
+    return outcome.freed_after_s
 
 
 def _not_right(outcome: ActOutcome) -> float | None:
@@ -69,16 +65,23 @@ def _lost(outcome: ActOutcome) -> float | None:
     return None if outcome.counts is None else outcome.counts.leases_lost
 
 
+def _computed_again(outcome: ActOutcome) -> float | None:
+    if outcome.answers is None or outcome.counts is None:
+        return None
+    return outcome.answers.total - outcome.counts.read
+
+
 PROMISES: tuple[DemoPromise, ...] = (
-    DemoPromise("stall", "wrong answers after the stall", "of answers", 0, _not_right),
+    DemoPromise("stall", "wrong answers after a stall, P's memory reused", "of answers", 0, _not_right),
+    DemoPromise("stall-free", "wrong answers after a stall, P's memory free", "of answers", 0, _not_right),
+    DemoPromise("stall-free", "prefills computed again after it", "of prefills", 0, _computed_again),
     DemoPromise("long-step", "leases lost in the long step", "of leases", 0, _lost),
     DemoPromise("long-step", "wrong answers after the long step", "of answers", 0, _not_right),
     DemoPromise("queue", "leases lost in the long queue", "of leases", 0, _lost),
     DemoPromise("queue", "wrong answers after the long queue", "of answers", 0, _not_right),
-    DemoPromise(
-        "crash", "P's blocks free after the crash, default grace of 1 s", "s", 2.5, _freed_after(DEFAULT_GRACE_LABEL)
-    ),
-    DemoPromise("crash", "P's blocks free after the crash, no grace", "s", 1.0, _freed_after(NO_GRACE_LABEL)),
+    DemoPromise("crash", "P's blocks free after the crash", "s", 2.0, _freed_after_s),
+    DemoPromise("crash", "wrong answers of another D, sent the same", "of answers", 0, _not_right),
+    DemoPromise("crash", "prefills computed again by it", "of prefills", 0, _computed_again),
 )
 
 

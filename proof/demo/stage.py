@@ -14,7 +14,7 @@ from proof.demo.outcome import Counts, read_counts
 from proof.realengines.engine import Engine
 from proof.realengines.metrics import RUNNING, WAITING, Metrics
 from proof.realengines.prompts import draw_equal_prompts
-from proof.realengines.router import Answer, Router
+from proof.realengines.router import Answer, Reference, Router
 from proof.realengines.spec import BLOCK_TOKENS, Connector
 
 REQUESTS = 6
@@ -80,6 +80,13 @@ class Stage:
         answer = await self.router.compute_alone(self.producer.url, prompt, max_tokens)
         answer.tokens_or_raise("P cannot compute a new prompt")
 
+    async def restart_decoder(self) -> None:
+        """Starts D again, as another incarnation that knows nothing of what the dead one had."""
+        self.decoder.start()
+        with self.story.busy("another D starts"):
+            await asyncio.to_thread(self.decoder.wait_ready)
+        self.story.say("another D is there, and is sent the same references")
+
     async def counts(self) -> Counts:
         """Reads what both engines have counted since they started."""
         producer = await asyncio.to_thread(self.producer.metrics)
@@ -94,9 +101,13 @@ class Stage:
 
 @dataclass
 class WaitingRequests:
-    """Requests that D knows and has not begun, behind one that occupies its only seat."""
+    """Requests that D knows and has not begun, behind one that occupies its only seat.
+
+    Attributes: `references`: what P said of each. `answers`: those of D, in the same order.
+    """
 
     occupant: "asyncio.Task[Answer]"
+    references: list[Reference]
     answers: "list[asyncio.Task[Answer]]"
     since: float
 
@@ -109,7 +120,7 @@ class WaitingRequests:
 @asynccontextmanager
 async def waiting_on_decoder(stage: Stage, prompts: Sequence[str]) -> AsyncIterator[WaitingRequests]:
     """P prefills the prompts, D gets each of them at once and is busy with something else."""
-    async with occupied(stage) as occupant, queued(stage, prompts) as answers:
+    async with occupied(stage) as occupant, queued(stage, prompts) as (references, answers):
         await wait_for(
             stage.decoder,
             lambda m: m.value(WAITING) >= len(prompts),
@@ -118,7 +129,7 @@ async def waiting_on_decoder(stage: Stage, prompts: Sequence[str]) -> AsyncItera
         )
         held = await asyncio.to_thread(stage.producer.held_blocks)
         stage.story.say(f"{len(prompts)} requests wait on D; P holds {held} of {PRODUCER_BLOCKS - 1} blocks for them")
-        yield WaitingRequests(occupant, answers, time.monotonic())
+        yield WaitingRequests(occupant, references, answers, time.monotonic())
 
 
 @asynccontextmanager
@@ -134,14 +145,17 @@ async def occupied(stage: Stage) -> "AsyncIterator[asyncio.Task[Answer]]":
 
 
 @asynccontextmanager
-async def queued(stage: Stage, prompts: Sequence[str]) -> "AsyncIterator[list[asyncio.Task[Answer]]]":
+async def queued(
+    stage: Stage, prompts: Sequence[str]
+) -> "AsyncIterator[tuple[list[Reference], list[asyncio.Task[Answer]]]]":
     """Each prompt is prefilled on P and then sent on to D; what is not answered when this is left is cancelled."""
+    references: list[Reference] = []
     answers: list[asyncio.Task[Answer]] = []
     try:
         for prompt in prompts:
-            reference = await stage.router.prefill(prompt)
-            answers.append(asyncio.create_task(stage.router.decode(reference, ANSWER_TOKENS)))
-        yield answers
+            references.append(await stage.router.prefill(prompt))
+            answers.append(asyncio.create_task(stage.router.decode(references[-1], ANSWER_TOKENS)))
+        yield references, answers
     finally:
         await _end(answers)
 

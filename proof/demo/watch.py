@@ -17,9 +17,8 @@ class HeldBlocksWatch:
     """Samples one engine's held blocks from its /metrics until it is left. A sample bears the time of its arrival, so
     a block is never said to be free before it was."""
 
-    def __init__(self, engine: Engine, label: str) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._label = label
         self._samples: list[tuple[float, int]] = []
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._sample, name=f"watch-{engine.spec.name}", daemon=True)
@@ -37,7 +36,7 @@ class HeldBlocksWatch:
 
     def series(self, zero: float) -> HeldSeries:
         """The samples so far, in seconds after `zero` (a time.monotonic value)."""
-        return HeldSeries(self._label, [(round(at - zero, 3), held) for at, held in list(self._samples)])
+        return [(round(at - zero, 3), held) for at, held in list(self._samples)]
 
     def wait_until_free(self, timeout_s: float) -> float:
         """Waits for a sample of no held block, and returns its time.monotonic. Raises EngineError after `timeout_s`."""

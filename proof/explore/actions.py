@@ -5,6 +5,9 @@ Reductions, and why they lose nothing:
 - What an engine tells its agent is heard in a turn at once. The agent's thread might be later within the tick; but it
   takes what the engine says before what the network brings, so this differs from being later only in when its messages
   leave, and they may take until the end of the tick anyway.
+- A prefill takes its blocks without having heard the news that are there, and hears them right after. A scheduler asks
+  for news before it takes blocks; but the agent may have more a moment later, so no order is left out. Those in which
+  the news wait for longer than a moment are explored besides.
 - A turn in which nothing is due is taken as soon as the tick begins (`World._pass`). It sends nothing and changes
   nothing but the time that was last seen, as would any turn later in the tick.
 - Consumers are alike but for their names. So nothing is done to the second before something was done to the first.
@@ -25,7 +28,7 @@ from proof.promises.safety import Violation
 Action = tuple[Any, ...]
 FAULTS = (
     "lose", "double", "hold", "hand_again", "mix_up", "abort", "abort_prefill", "crash", "vanish", "shut_down",
-    "producer_suspects", "consumer_suspects", "restart", "freeze",
+    "producer_suspects", "consumer_suspects", "restart", "freeze", "reset",
 )  # fmt: skip
 """Names of the actions that cost a fault."""
 
@@ -48,16 +51,25 @@ class Actions:
     def eager(self, draft: DraftState) -> Action | None:
         """The action that happens at once, when the steps are not `fine`: at the moment that is worst for the promises.
 
-        - A worker arms, loads and writes as soon as the step is scheduled. Nobody knows the new token before the step
-          is over, so when its word was armed cannot be told from outside; and who still reads the overwritten blocks is
-          harmed the more the sooner they are written. What nothing waits for is cleared at once, too.
-        - All blocks of a lease are read at one moment, the last one. What is freed or overwritten stays so, since no
-          token is used twice: whatever a read at an earlier moment would find wrong, it finds as well.
-        - The words are read right after the blocks. A word that is cleared stays so: whatever a later read would let
-          pass, the earlier one does as well; and a verdict against the lease comes of its end before the blocks are
-          read, too.
+        - A lapse is heard at once, and with it all news if there are no others. Until it is heard, the engine goes on
+          as before the agent's turn, so whatever it does then it could have done before that turn: the two know nothing
+          of each other. What is lost is the order in which blocks that become free in one step join the queue. A claim
+          that comes meanwhile finds the lease held or, heard a moment later, takes the same blocks out of the queue
+          again. News that a lease lives again wait, since the worst is done before they are heard.
+        - A worker loads and writes as soon as the step is scheduled, and arms where it does that. Nobody knows the new
+          token before the step is over, so when its word was armed cannot be told from outside. The words that vouched
+          for the blocks were cleared before, when these were given away; so who still reads them is harmed the more
+          the sooner they are written. What nothing waits for is cleared at once, too.
+        - All blocks of a lease are read at one moment, the last one. A block of a lease, lapsed or not, is right until
+          it is given away, and wrong ever after: a lease that has lost a block never lives again, and no token is used
+          twice. So whatever a read at an earlier moment would find wrong, or too late, the last one finds as well.
+        - The words are read right after the blocks. A word that is cleared never holds its token again, not even where
+          the lease is claimed again: whatever a later read would let pass, the earlier one does as well. A verdict
+          against the lease comes of a word that is cleared before the blocks are read, too.
         """
         if draft.runs(PRODUCER):
+            if self._views.only_lapses(draft.agent):
+                return ("hear",)
             step = self._views.stepping(draft.engine)
             if step.unwritten:
                 return ("write", step.unwritten[0])
@@ -112,11 +124,16 @@ class Actions:
     def _producer(self, draft: DraftState) -> Iterator[Action]:
         step = self._views.stepping(draft.engine)
         if not step.next:
-            if step.ordered or self._views.revoked(draft.agent):
+            if self._views.has_news(draft.agent):
+                yield ("hear",)
+            if step.ordered:
                 yield ("schedule", False)
             asked = draft.outside.asked
-            if asked < len(self._bounds.sizes) and self._bounds.sizes[asked] <= step.free:
+            free = step.free + (step.cached and asked < self._bounds.alike)
+            if asked < len(self._bounds.sizes) and self._bounds.sizes[asked] <= free:
                 yield ("schedule", True)
+                if self._bounds.any_order:
+                    yield ("schedule", True, True)
         elif step.is_through:
             yield ("finish",)
         else:
@@ -154,6 +171,8 @@ class Actions:
         step = self._views.stepping(draft.engine)
         if step.prefill and step.is_through and draft.runs(PRODUCER):
             yield ("abort_prefill",)
+        if draft.runs(PRODUCER) and any(self._views.leased(draft.engine)[:2]):
+            yield ("reset",)
         if draft.outside.restarts + 1 < len(PRODUCERS):
             yield ("restart",)
         for who in (PRODUCER, *_told_apart(draft)):

@@ -57,8 +57,8 @@ class AgentPart:
         return self._outcome(0, 0)
 
     def take(self) -> tuple[Any, ...]:
-        """Hand the engine what its agent has for it: (revoked, lost)."""
-        return tuple(self.core.take_revoked()), tuple(self.core.take_lost())
+        """Hand the engine what its agent has for it: (news of leases, lost)."""
+        return tuple(self.core.take_news()), tuple(self.core.take_lost())
 
     # -- what comes of it ----------------------------------------------------------------------------------------
 
@@ -69,12 +69,12 @@ class AgentPart:
         seen = self.core.snapshot()
         check_lessor(seen.peer.lessor)
         check_lessee(seen.peer.lessee, IN_TICKS)
-        return self._outcome(len(before.revoked), len(before.lost))
+        return self._outcome(len(before.news), len(before.lost))
 
-    def _outcome(self, revoked: int, lost: int) -> tuple[Any, ...]:
-        """Returns what is new: (messages, cards asked for, leases revoked, holders whose lease is lost)."""
+    def _outcome(self, news: int, lost: int) -> tuple[Any, ...]:
+        """Returns what is new: (messages, cards asked for, news of leases, holders whose lease is lost)."""
         sent, self.wire.outbox = self.wire.outbox, []
         asked, self.cards.asked = self.cards.asked, []
         self.wire.gone = frozenset()
         seen = self.core.snapshot()
-        return tuple(sent), tuple(asked), seen.revoked[revoked:], seen.lost[lost:]
+        return tuple(sent), tuple(asked), seen.news[news:], seen.lost[lost:]

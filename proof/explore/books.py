@@ -6,6 +6,8 @@ from kvlease.testing.clock import ManualClock
 from proof.promises.safety import Safety
 from proof.promises.standing import Settled, Stated
 
+_SETTLED = frozenset({"lapsed", "has_ended"})
+
 
 class BooksPart:
     """The books of `Safety` and `Settled`. A part like any other: an input is a method's name and its arguments."""
@@ -16,9 +18,9 @@ class BooksPart:
         self.settled = Settled()
 
     def note(self, facts: tuple[tuple[Any, ...], ...]) -> None:
-        """Enter `facts`; each begins with the name of what it tells, a method of `Safety` or `revoked`."""
+        """Enter `facts`; each begins with the name of what it tells, a method of `Safety` or `Settled`."""
         for name, *arguments in facts:
-            book = self.settled if name == "revoked" else self.safety
+            book = self.settled if name in _SETTLED else self.safety
             getattr(book, name)(*arguments)
 
     def look(self, consumer: int, sessions: tuple[Stated, ...]) -> None:

@@ -17,6 +17,7 @@ from kvlease.fence.words import WORD_BYTES
 from kvlease.protocol import Endpoint, LeaseCard, LeaseRef
 from kvlease.testing.clock import ManualClock
 from kvlease.testing.desk import ListedDesk
+from proof.explore.pool import ExploredPool
 from proof.explore.scale import CONFIG, Bounds, prompt
 from proof.explore.wire import CardPromise, ListedReads, ListedWords, new_verifier
 
@@ -48,9 +49,10 @@ class ConsumerEngine:
     def __init__(self, incarnation: int, bounds: Bounds, now: float) -> None:
         self.clock = ManualClock(now)
         self.facts: list[tuple[Any, ...]] = []
+        self.verdicts: list[tuple[int, Verdict]] = []
         self.desk = ListedDesk(incarnation)
         self.leases = LeaseScheduler(
-            self.desk, ProducerSide(CONFIG, self.desk, 0, clock=self.clock), ConsumerSide(self.desk)
+            self.desk, ProducerSide(CONFIG, self.desk, ExploredPool(0), 0, clock=self.clock), ConsumerSide(self.desk)
         )
         self.plane = ListedReads()
         self.landing = ListedWords(_CAPACITY)
@@ -156,7 +158,9 @@ class ConsumerEngine:
         if holder in held_back:
             return
         task = self.tasks[holder]
-        if verdicts.get(holder, Verdict.INTACT) is Verdict.INTACT and not task.aborted:
+        verdict = verdicts.get(holder, Verdict.INTACT)
+        self.verdicts.append((task.ref.token, verdict))
+        if verdict is Verdict.INTACT and not task.aborted:
             self._fact("used", holder, task.own, task.ref.token, tuple(task.contents))
         self.over(holder)
 
@@ -171,10 +175,11 @@ class ConsumerEngine:
         self.facts.append((name, self.desk.incarnation, *arguments))
 
     def _outcome(self) -> tuple[Any, ...]:
-        """Returns (facts, what the agent is told)."""
+        """Returns (facts, what the agent is told, verdicts on leases)."""
         facts, self.facts = self.facts, []
         said, self.desk.said = self.desk.said, []
-        return tuple(facts), tuple(said)
+        verdicts, self.verdicts = self.verdicts, []
+        return tuple(facts), tuple(said), tuple(verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +194,6 @@ class _Begin:
 
     def fail(self, request_id: str) -> None:
         self.engine.over(request_id)
-
-    def let_go(self, request_id: str) -> None:
-        raise AssertionError(f"{request_id}: a consumer holds no blocks for others")
 
 
 def _come_back() -> None:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kvlease.protocol import LeaseCard, WorkerFence
+from kvlease.protocol.effects import Lapse, LeaseNews
 from kvlease.protocol.messages import VERSION
+from proof.explore.checks import check_gone, check_revival
 from proof.explore.consumer import ENDPOINT
 from proof.explore.parts import NOBODY, Parts
 from proof.explore.scale import START_S, TICK_S
@@ -39,6 +41,8 @@ class DraftState:
         self.consumers = list(state.consumers)
         self.lost: list[tuple[int, str]] = []
         """(consumer, holder) of losses that were told in this action."""
+        self.events: list[str] = []
+        """The events of this action that worlds are to show."""
 
     def state(self) -> State:
         return State(
@@ -100,7 +104,7 @@ class DraftState:
         """Let an agent take a turn; what it sends and asks for is on its way then."""
         if self.agent_of(who) == NOBODY:
             return
-        number, (sent, asked, revoked, lost) = self._parts.run(
+        number, (sent, asked, news, lost) = self._parts.run(
             self.agent_of(who), self.now, (name, self.gone(who), *arguments)
         )
         own = self.incarnation if who == PRODUCER else CONSUMERS[who]
@@ -112,15 +116,29 @@ class DraftState:
             self.flying.append(Item("card", who, 0, b""))
         if who == PRODUCER:
             self.agent = number
-            self.note(("revoked", effect.token, effect.cause) for effect in revoked)
+            self._note_news(arguments if name == "turn" else (), news)
+            check_gone(sent, self._views.settled(self.books).ended)
         else:
             self.consumers[2 * who] = number
             sessions = self._views.stated(number)
             self.books, _ = self._parts.run(self.books, 0.0, ("look", CONSUMERS[who], sessions))
             self.lost += [(who, holder) for holder in lost]
 
+    def _note_news(self, said: tuple[Any, ...], news: tuple[LeaseNews, ...]) -> None:
+        """Enter what the producer's agent has heard from its engine, and what it has for it."""
+        facts: list[tuple[Any, ...]] = [("has_ended", token) for event, token in said if event == "cleared"]
+        causes = self._views.settled(self.books).causes
+        for effect in news:
+            if isinstance(effect, Lapse):
+                self.events.append(f"lapsed: {effect.cause}")
+                facts.append(("lapsed", effect.token, effect.cause))
+            else:
+                check_revival(effect.token, causes)
+                self.events.append("revived")
+        self.note(facts)
+
     def take(self, who: int) -> tuple[Any, ...]:
-        """Take what the agent has for its engine: (revoked, lost)."""
+        """Take what the agent has for its engine: (news of leases, lost)."""
         number, taken = self._parts.run(self.agent_of(who), self.now, ("take",))
         if who == PRODUCER:
             self.agent = number
@@ -130,7 +148,8 @@ class DraftState:
 
     def tell_producer(self, name: str, *arguments: Any) -> Any:
         """Give the producer's engine an input; returns what it offers."""
-        self.engine, (facts, said, offer) = self._parts.run(self.engine, self.now, (name, *arguments))
+        self.engine, (facts, said, offer, events) = self._parts.run(self.engine, self.now, (name, *arguments))
+        self.events += events
         self.note(facts)
         if said:
             self.tell_agent(PRODUCER, "turn", *said)
@@ -139,11 +158,15 @@ class DraftState:
     def tell_consumer(self, d: int, name: str, *arguments: Any) -> None:
         """Give a consumer's engine an input."""
         asking = self._views.asking(self.consumers[2 * d + 1])
-        self.consumers[2 * d + 1], (facts, said) = self._parts.run(
+        self.consumers[2 * d + 1], (facts, said, verdicts) = self._parts.run(
             self.consumers[2 * d + 1], self.now, (name, *arguments)
         )
         new = self._views.asking(self.consumers[2 * d + 1]) - asking + (name == "card")
         self.flying += [Item("fences", d, 0, b"")] * new
+        causes = self._views.settled(self.books).causes
+        self.events += [
+            f"a {'late ' if token in causes else ''}read {verdict.name.lower()}" for token, verdict in verdicts
+        ]
         self.note(facts)
         if said:
             self.tell_agent(d, "turn", *said)

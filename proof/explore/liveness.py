@@ -5,11 +5,11 @@ within the tick, then the next tick. That order is not all orders; but it begins
 everything that the explored orders have led to is judged.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from kvlease.protocol import Cause
 from proof.explore.actions import Action
-from proof.explore.draft import CONSUMERS, PRODUCER
+from proof.explore.draft import CONSUMERS, PRODUCER, DraftState
 from proof.explore.scale import CONFIG
 from proof.explore.state import State
 from proof.explore.world import ExploredWorld
@@ -41,12 +41,22 @@ class LivenessChecks:
             question(state)
 
     def converges(self, state: State) -> None:
-        """Check that nothing is left of anything when the faults stop and requests are read to their end (L3)."""
-        last = state.tick + PEACE_TICKS
-        self._play(("L3",), self._in_peace(state), lambda s: s.tick >= last or self._is_empty(s), lambda _: True)
+        """Check that nothing is left of anything when the faults stop, requests are read to their end, and others are
+        given the blocks (L3)."""
+        begin = self._in_peace(state)
+        last = begin.tick + PEACE_TICKS
+        rest = self._play(("L3",), begin, lambda s: s.tick >= last or self._is_quiet(s))
+        if rest is None:
+            return
+        self._check_back("L3", rest)
+        begin = self._fill("L3", rest)
+        last = begin.tick + PEACE_TICKS
+        end = self._play(("L3 given",), begin, lambda s: s.tick >= last or self._is_empty(s))
+        if end is not None:
+            self._check_empty(end)
 
     def is_given_back(self, state: State) -> None:
-        """Check that the blocks are free after the last deadline when all consumers vanish now, unseen (L1)."""
+        """Check that others can have the blocks after the last deadline when all consumers vanish now, unseen (L1)."""
         draft = self._world.draft(self._in_peace(state))
         for d in draft.living:
             self._world.let_vanish(draft, d)
@@ -54,7 +64,10 @@ class LivenessChecks:
         draft.change(offers=(), doubted=())
         deadline = state.tick + round(max(CONFIG.duration_s, CONFIG.extension_s))
         over = lambda now: now.tick > deadline or self._has_all_back(now)  # noqa: E731
-        self._play(("L1", deadline), draft.state(), over, lambda _: True)
+        end = self._play(("L1", deadline), draft.state(), over)
+        if end is not None:
+            self._check_back("L1", end)
+            self._fill("L1", end)
 
     def is_kept(self, state: State) -> None:
         """Check that what consumers hold is kept until its age ends it, while their engines do nothing (L2)."""
@@ -62,60 +75,90 @@ class LivenessChecks:
         views = self._world.views
         if draft.outside.frozen or draft.outside.restarts:
             return
-        held = {
-            token
-            for d in draft.living
-            if d not in draft.outside.doubted
-            and all(session.is_open for session in views.stated(draft.consumers[2 * d]))
-            for _, token in believed(views.part(draft.consumers[2 * d]).core.peer.lessee.snapshot(), draft.now)
-        }
+        held = self._kept(draft)
         if not held:
             return
         last = state.tick + 3
 
         def over(now: State) -> bool:
             causes: dict[int, Cause] = views.settled(now.books).causes
-            for token in held & causes.keys():
-                if causes[token] not in NOT_TOLD:
-                    raise Violation("L2", f"{token:x} was held by a consumer that lives, and ended: {causes[token]}")
+            for token in held - views.granted(now.agent).live:
+                if causes.get(token) not in NOT_TOLD:
+                    raise Violation(
+                        "L2", f"{token:x} was held by a consumer that lives, and is over: {causes.get(token)}"
+                    )
             return now.tick >= last
 
-        self._play(("L2", last, *sorted(held)), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
+        self._play(("L2", last, *sorted(held)), self._in_peace(state), over, without=ENGINE)
+
+    def _kept(self, draft: DraftState) -> frozenset[int]:
+        """The leases that living consumers believe to hold, and must go on holding.
+
+        One that had lapsed and was claimed again is kept as long as its word is armed; where workers clear it by order,
+        it may be too late for that.
+        """
+        views, settled = self._world.views, self._world.views.settled(draft.books)
+        believing = {
+            token
+            for d in draft.living
+            if d not in draft.outside.doubted
+            and all(session.is_open for session in views.stated(draft.consumers[2 * d]))
+            for _, token in believed(views.part(draft.consumers[2 * d]).core.peer.lessee.snapshot(), draft.now)
+        }
+        lapsed = settled.causes.keys() if self._world.bounds.by_order else ()
+        return views.granted(draft.agent).live & believing - set(lapsed)
 
     def is_told(self, state: State) -> None:
-        """Check that age ends all leases (R25) and all consumers hear of it (R20), while their engines do nothing."""
-        last = state.tick + PEACE_TICKS
-        over = lambda now: now.tick > last or (self._has_all_back(now) and self._all_know(now))  # noqa: E731
-        self._play(("R20",), self._in_peace(state), over, lambda action: action[0] not in ENGINE)
+        """Check that age ends the hold of all leases (R25), and that all consumers hear of it when others are given
+        the blocks (R20), while their engines do nothing."""
+        begin = self._in_peace(state)
+        last = begin.tick + PEACE_TICKS
+        over = lambda now: now.tick > last or self._has_all_back(now)  # noqa: E731
+        rest = self._play(("R25",), begin, over, without=ENGINE)
+        if rest is None:
+            return
+        self._check_back("R25", rest)
+        begin = self._fill("R25", rest)
+        last_told = begin.tick + PEACE_TICKS
+        told = lambda now: now.tick > last_told or self._all_know(now)  # noqa: E731
+        end = self._play(("R20",), begin, told, without=ENGINE)
+        if end is not None and not self._all_know(end):
+            raise Violation("R20", "a consumer was never told that its lease has ended")
 
     # -- how it is played ----------------------------------------------------------------------------------------
 
     def _play(
-        self, question: tuple[object, ...], state: State, over: Callable[[State], bool], may: Callable[[Action], bool]
-    ) -> None:
+        self,
+        question: tuple[object, ...],
+        state: State,
+        over: Callable[[State], bool],
+        without: Collection[str] = (),
+    ) -> State | None:
+        """Play on until it is over; returns None where that is known to end well."""
         passed: list[tuple[tuple[object, ...], State]] = []
         while not over(state):
             if (question, state) in self._good:
-                break
+                self._good.update(passed)
+                return None
             passed.append((question, state))
-            action = next(action for action in self._world.actions_in_peace(state) if may(action))
+            action = next(action for action in self._world.actions_in_peace(state) if action[0] not in without)
             self.path.append(action)
             state = self._world.after(state, action)
-        else:
-            self._conclude(question[0], state)
+        # Whoever asks goes on from here, and a question that is answered ill ends everything.
         self._good.update(passed)
+        return state
 
-    def _conclude(self, rule: object, state: State) -> None:
-        if rule == "L3":
-            self._check_empty(state)
-        elif rule == "L1" and not self._has_all_back(state):
-            raise Violation("L1", "all consumers are gone, all deadlines have passed, and blocks or slots are not free")
+    def _fill(self, rule: str, state: State) -> State:
+        """Give all blocks to others, and have them back: with the last lease that had lapsed, its slot is free."""
+        self.path.append(("fill",))
+        filled = self._world.fill(state)
+        if self._world.views.part(filled.engine).side.slots.snapshot().used:
+            raise Violation(rule, "all blocks were given to others, and slots are not free")
+        return filled
 
-        elif rule == "R20":
-            if not self._has_all_back(state):
-                raise Violation("R25", "every lease is past its maximum age, and blocks or slots are not free")
-            if not self._all_know(state):
-                raise Violation("R20", "a consumer was never told that its lease is lost")
+    def _check_back(self, rule: str, state: State) -> None:
+        if not self._has_all_back(state):
+            raise Violation(rule, "every lease should be over by now, and blocks are not free")
 
     def _all_know(self, state: State) -> bool:
         """Tells whether no living consumer still wants a lease that it does not know to be lost."""
@@ -128,12 +171,17 @@ class LivenessChecks:
         return draft.state()
 
     def _has_all_back(self, state: State) -> bool:
+        """Tells whether others can be given all blocks."""
         engine = self._world.views.part(state.engine)
-        return (
-            len(engine.free) == self._world.bounds.blocks
-            and not engine.side.slots
-            and not engine.side.active_leases
-            and engine.step is None
+        # Where workers clear words by order, a slot is free some steps later.
+        slots = engine.side.fences.at_once or not engine.side.slots.snapshot().used
+        return engine.pool.free == self._world.bounds.blocks and slots and engine.step is None
+
+    def _is_quiet(self, state: State) -> bool:
+        """Tells whether no request needs anything of anybody any more."""
+        draft = self._world.draft(state)
+        return self._has_all_back(state) and not any(
+            self._world.views.tasks(draft.consumers[2 * d + 1]) for d in draft.living
         )
 
     def _is_empty(self, state: State) -> bool:
@@ -146,7 +194,7 @@ class LivenessChecks:
     def _check_empty(self, state: State) -> None:
         views, draft = self._world.views, self._world.draft(state)
         if draft.flying or not self._has_all_back(state):
-            raise Violation("L3", f"blocks or slots are not free, or something is on its way: {draft.flying}")
+            raise Violation("L3", f"blocks are not free, or something is on its way: {draft.flying}")
         for who in (PRODUCER, *draft.living):
             agent = views.part(draft.agent_of(who))
             known = agent.core.snapshot().peer

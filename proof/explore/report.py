@@ -74,6 +74,7 @@ def as_json(name: str, found: Found) -> dict[str, Any]:
         "cpu_s": round(found.cpu_s, 3),
         "peak_mib": round(found.peak_mib, 1),
         "transitions_by_action": dict(found.taken.most_common()),
+        "transitions_by_event": dict(found.events.most_common()),
         "violation": None if found.violation is None else str(found.violation),
         "way": [describe(action) for action in found.way],
         "numbers": found.numbers,

@@ -45,6 +45,12 @@ class Bounds:
     slots: int = 2
     workers: int = 2
     consumers: int = 2
+    by_order: bool = False
+    """True where workers write their fence words by order; else the producer's scheduler writes them itself."""
+    alike: int = 0
+    """The number of prompts, from the first one on, that begin with the same block, which the cache keeps."""
+    any_order: bool = False
+    """True where the pool may also give away first what vLLM's would give away last."""
     fine: bool = False
     """True where every block, word, worker and part of a step is an action of its own; else see `Actions.eager`."""
     kinds: tuple[str, ...] = ()

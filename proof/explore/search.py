@@ -4,7 +4,7 @@ import resource
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from struct import Struct
@@ -46,6 +46,12 @@ class Found:
     peak_mib: float = 0.0
     taken: Counter[str] = field(default_factory=Counter)
     """Transitions by the name of their action."""
+    events: Counter[str] = field(default_factory=Counter)
+    """Transitions by what happened in them besides."""
+
+    def missing(self, shown: Iterable[str]) -> list[str]:
+        """Returns those of these actions and events that did not happen."""
+        return [name for name in shown if not self.taken[name] and not self.events[name]]
 
 
 @dataclass(slots=True)
@@ -54,6 +60,8 @@ class Limits:
 
     cpu_s: float = float("inf")
     states: int = 1 << 62
+    shown: tuple[str, ...] = ()
+    """Actions and events; the search stops when all of them have happened, unless there are none."""
 
 
 class Search:
@@ -107,6 +115,7 @@ class Search:
                 self.found.transitions += 1
                 self.found.taken[action[0]] += 1
                 after = self._world.after(state, action)
+                self.found.events.update(self._world.events)
                 key = self._pack(after)
                 if key not in self._seen:
                     following.append(self._enter(after, index, number))
@@ -147,6 +156,8 @@ class Search:
         self.found.way = list(way(self._world, numbers))
 
     def _is_over(self) -> bool:
+        if self._limits.shown and not self.found.missing(self._limits.shown):
+            return True
         return time.process_time() - self._began_cpu > self._limits.cpu_s or len(self._seen) > self._limits.states
 
     def _take_stock(self) -> None:

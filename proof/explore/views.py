@@ -4,9 +4,19 @@ from typing import Any, NamedTuple
 
 from kvlease.engine.worker import StepPart
 from kvlease.fence.words import WORD_BYTES
+from kvlease.protocol.effects import Lapse
 from proof.explore.consumer import ConsumerEngine
 from proof.explore.parts import Parts, View
 from proof.promises.standing import Granted, Stated, granted, stated
+
+
+class Leased(NamedTuple):
+    """The leases of a producer's engine that are granted and not ended."""
+
+    held: frozenset[int]
+    lapsed: frozenset[int]
+    by_order: bool
+    """True where words are cleared by order: the blocks of leases whose words are being cleared are held."""
 
 
 class Stepping(NamedTuple):
@@ -21,6 +31,8 @@ class Stepping(NamedTuple):
     """The part of the step that each worker carries out next, None after the last; empty where no step is under way."""
     unwritten: tuple[int, ...] = ()
     """Workers that still have to write the prefill's blocks."""
+    cached: bool = False
+    """True where the cache has the block that prompts begin with, and it is not free."""
     clears: bool = False
     """True where some word is to be cleared in the step."""
 
@@ -58,7 +70,9 @@ class Views:
         """The number of cards that a consumer's worker waits for."""
         self.contents: View[list[list[int]]] = View(parts, lambda engine: [w.contents for w in engine.workers])
         self.tables: View[list[Any]] = View(parts, lambda engine: [w.table for w in engine.workers])
-        self.revoked: View[bool] = View(parts, lambda agent: bool(agent.core.snapshot().revoked))
+        self.has_news: View[bool] = View(parts, lambda agent: bool(agent.core.snapshot().news))
+        self.only_lapses: View[bool] = View(parts, _only_lapses)
+        self.leased: View[Leased] = View(parts, _leased)
         self.reachable: View[frozenset[int]] = View(parts, _reachable)
         self.stated: View[tuple[Stated, ...]] = View(parts, lambda agent: stated(agent.core.peer.lessee.snapshot()))
         self.granted: View[Granted] = View(parts, lambda agent: granted(agent.core.peer.lessor.snapshot()))
@@ -69,15 +83,21 @@ class Views:
 
 def _stepping(engine: Any) -> Stepping:
     step = engine.step
-    free, ordered = len(engine.free), engine.side.slots.has_orders
+    cached = engine.alike is not None and engine.alike not in engine.pool.queue
+    free, ordered = engine.pool.free, engine.side.fences.has_orders
     if step is None:
-        return Stepping(free, ordered)
+        return Stepping(free, ordered, cached=cached)
     parts = (*step.parts, None)
     unwritten = () if step.prefill is None else tuple(w for w in range(len(step.done)) if w not in step.wrote)
     clears = step.orders is not None and bool(step.orders.fence.clear)
     return Stepping(
-        free, ordered, step.prefill is not None, tuple(parts[done] for done in step.done), unwritten, clears
+        free, ordered, step.prefill is not None, tuple(parts[done] for done in step.done), unwritten, clears=clears
     )
+
+
+def _leased(engine: Any) -> Leased:
+    blocks = engine.side.blocks
+    return Leased(frozenset(blocks.held), frozenset(blocks.lapsed), not engine.side.fences.at_once)
 
 
 def _requests(engine: ConsumerEngine) -> tuple[RequestView, ...]:
@@ -100,6 +120,11 @@ def _at_once(engine: ConsumerEngine) -> tuple[Any, ...] | None:
         if request.stage == "reading" and request.begun:
             return ("read", request.holder, request.unread[0])
     return None
+
+
+def _only_lapses(agent: Any) -> bool:
+    news = agent.core.snapshot().news
+    return bool(news) and all(isinstance(effect, Lapse) for effect in news)
 
 
 def _reachable(agent: Any) -> frozenset[int]:

@@ -10,14 +10,16 @@ _WORDS = {
     "pass": "a tick passes",
     "turn": "the agent of {0} takes a turn",
     "deliver": "{0} arrives",
+    "hear": "P takes the news of its agent",
     "part": "worker {0} of P carries out the next part of its step",
     "write": "worker {0} of P writes",
-    "finish": "P hears its workers, frees what they let go of, and offers what was prefilled",
+    "finish": "P hears its workers, and offers what was prefilled",
     "hand": "lease {0} is handed to D{1}",
     "load": "D{0} schedules {1} to be read",
     "read": "D{0} reads for {1} from worker {2}",
     "fence": "D{0} reads a fence word for {1}",
     "thaw": "{0} goes on",
+    "fill": "others are given all free blocks of P, and let go of them",
     "lose": "FAULT: {0} is lost",
     "double": "FAULT: another copy is made of {0}",
     "hold": "FAULT: held back is {0}",
@@ -30,6 +32,7 @@ _WORDS = {
     "producer_suspects": "FAULT: P's transport takes D{0} for dead",
     "consumer_suspects": "FAULT: D{0}'s transport takes P for dead",
     "restart": "FAULT: P is killed and started again",
+    "reset": "FAULT: P resets its cache",
     "freeze": "FAULT: {0} stands still",
 }
 _ENGINES = frozenset({"turn", "freeze", "thaw"})
@@ -39,7 +42,8 @@ def describe(action: Action) -> str:
     """One line about an action. D1 and D2 are the consumers, P is the producer."""
     name, *arguments = action
     if name == "schedule":
-        return "P schedules a step with a prefill" if arguments[0] else "P schedules a step"
+        backwards = ", in blocks that were to be reused last" if len(arguments) > 1 else ""
+        return f"P schedules a step with a prefill{backwards}" if arguments[0] else "P schedules a step"
     if name in _ENGINES:
         return _WORDS[name].format(_who(arguments[0]))
     if arguments and isinstance(arguments[0], Item):

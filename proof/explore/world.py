@@ -1,21 +1,19 @@
 """The explored world: what happens when an action is taken, and whether a promise was broken by it."""
 
 from dataclasses import replace
-from typing import Any
 
-from kvlease.protocol import LeaseRef
 from proof.explore.actions import Action, Actions
 from proof.explore.agent import AgentPart
 from proof.explore.books import BooksPart
 from proof.explore.consumer import ENDPOINT, ConsumerEngine
 from proof.explore.draft import CONSUMERS, PRODUCER, PRODUCERS, DraftState, Tables, receiver
+from proof.explore.judging import Judge
 from proof.explore.parts import NOBODY, Parts
-from proof.explore.producer import ProducerEngine
+from proof.explore.producer import ALIKE, ProducerEngine
 from proof.explore.scale import START_S, Bounds
 from proof.explore.state import Item, Offer, Outside, State
 from proof.explore.views import Views
 from proof.promises.safety import Violation
-from proof.promises.standing import believed, check_beliefs, check_loss
 
 LONGEST_FOLLOWING = 64
 """The bound on actions that follow at once on another; it is more than there are blocks and words to read."""
@@ -32,8 +30,9 @@ class ExploredWorld:
         self._actions = Actions(self.parts, self.views, bounds)
         self._peaceful = Actions(self.parts, self.views, replace(bounds, ticks=1 << 30, sizes=()))
         self._cards: dict[int, bytes] = {}
-        self._sound: set[tuple[Any, ...]] = set()
-        """Pairs of parts that were found to agree."""
+        self._judge = Judge(self.views)
+        self.events: list[str] = []
+        """The events of the latest `after`, in words."""
 
     def start(self) -> State:
         books = BooksPart()
@@ -74,6 +73,7 @@ class ExploredWorld:
             if followed > LONGEST_FOLLOWING:
                 raise Violation("error", f"{follows[0]} is done again and again")
             self._do(draft, follows)
+        self.events = draft.events
         return draft.state()
 
     def draft(self, state: State) -> DraftState:
@@ -81,7 +81,7 @@ class ExploredWorld:
 
     def _do(self, draft: DraftState, action: Action) -> None:
         getattr(self, f"_{action[0]}")(draft, *action[1:])
-        self._judge(draft)
+        self._judge.judge(draft)
 
     # -- the usual -----------------------------------------------------------------------------------------------
 
@@ -106,14 +106,18 @@ class ExploredWorld:
             case _:
                 draft.tell_consumer(who, "card", self._card(draft))
 
-    def _schedule(self, draft: DraftState, prefill: bool) -> None:
-        revoked, _ = draft.take(PRODUCER)
+    def _hear(self, draft: DraftState) -> None:
+        news, _ = draft.take(PRODUCER)
+        draft.tell_producer("hear", news)
+
+    def _schedule(self, draft: DraftState, prefill: bool, backwards: bool = False) -> None:
+        news, _ = draft.take(PRODUCER)
         if not prefill:
-            draft.tell_producer("schedule", revoked, None, 0)
+            draft.tell_producer("schedule", news, None, 0)
             return
         asked = draft.outside.asked
         draft.change(asked=asked + 1, offers=(*draft.outside.offers, None))
-        draft.tell_producer("schedule", revoked, f"prefill-{asked}", self.bounds.sizes[asked])
+        draft.tell_producer("schedule", news, f"prefill-{asked}", self.bounds.sizes[asked], backwards)
 
     def _part(self, draft: DraftState, worker: int) -> None:
         draft.tell_producer("part", worker)
@@ -156,7 +160,9 @@ class ExploredWorld:
         if task.ref.incarnation != draft.incarnation:
             return None
         block: int = task.blocks[task.read[worker]]
-        return self.views.contents(draft.engine)[worker][block]
+        content = self.views.contents(draft.engine)[worker][block]
+        # Prompts that begin alike have the same first block, whichever of them it was written for.
+        return task.own if content == ALIKE and not task.read[worker] else content
 
     def _word(self, draft: DraftState, d: int, index: int) -> int | None:
         """The content of the word that this read is for; None where its producer is no more."""
@@ -244,6 +250,18 @@ class ExploredWorld:
         draft.agent = self.parts.add(AgentPart("prefill", new, draft.now))
         draft.engine = self.parts.add(ProducerEngine(new, self.bounds, draft.outside.asked, draft.now))
 
+    def _reset(self, draft: DraftState) -> None:
+        """The producer resets its cache."""
+        self._fault(draft)
+        draft.tell_producer("reset")
+
+    def fill(self, state: State) -> State:
+        """The state in which others were given all free blocks, and have let go of them. Raises `Violation`."""
+        draft = self.draft(state)
+        draft.tell_producer("fill")
+        self._judge.judge(draft)
+        return draft.state()
+
     def _freeze(self, draft: DraftState, who: int) -> None:
         self._fault(draft)
         draft.change(frozen=tuple(sorted({*draft.outside.frozen, who})))
@@ -266,35 +284,6 @@ class ExploredWorld:
             dead=tuple(sorted({*draft.outside.dead, d})),
             frozen=tuple(who for who in draft.outside.frozen if who != d),
         )
-
-    # -- promises ------------------------------------------------------------------------------------------------
-
-    def _judge(self, draft: DraftState) -> None:
-        """Judge S4, R20 and L2; S1 to S3 were judged with each fact, the structure of the halves with each turn."""
-        while draft.lost:
-            d, holder = draft.lost.pop()
-            ref = self._ref(draft, holder)
-            if ref.incarnation == draft.incarnation:
-                check_loss(CONSUMERS[d], ref.token, self.views.granted(draft.agent))
-        if (pair := (draft.books, draft.agent)) not in self._sound:
-            self.views.settled(draft.books).check(self.views.granted(draft.agent))
-            self._sound.add(pair)
-        for d in draft.living:
-            key = (draft.books, draft.agent, draft.consumers[2 * d], draft.tick)
-            if key not in self._sound and draft.runs(d) and d not in draft.outside.doubted:
-                self._judge_beliefs(draft, d)
-                self._sound.add(key)
-
-    def _judge_beliefs(self, draft: DraftState, d: int) -> None:
-        beliefs = believed(self.views.part(draft.consumers[2 * d]).core.peer.lessee.snapshot(), draft.now)
-        causes = self.views.settled(draft.books).causes
-        check_beliefs(beliefs, CONSUMERS[d], self.views.granted(draft.agent), causes)
-
-    def _ref(self, draft: DraftState, holder: str) -> LeaseRef:
-        """The reference to the lease that this request is for."""
-        offer = draft.outside.offers[int(holder[1:])]
-        assert offer is not None
-        return offer.ref
 
     def _card(self, draft: DraftState) -> bytes:
         """The card that the producer's side channel serves, encoded."""

@@ -14,9 +14,11 @@ from kvlease.engine.known_fences import Admission, KnownFences, Source
 from kvlease.engine.producer import ProducerSide
 from kvlease.errors import CardUnavailable
 from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseRef, WorkerFence
+from kvlease.protocol.effects import Lapse
 from kvlease.protocol.messages import VERSION
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
+from kvlease.testing.pool import CountedPool
 from kvlease.vllm.requests import LeasedRequests
 from proof.hostile.choices import Choices
 from proof.hostile.neighbourhood import CONFIG, IDLE_S, TICK_S, TIMING
@@ -56,7 +58,7 @@ class AttackedDecoder:
         self.card = LeaseCard([VERSION], P, self.p.address, [WorkerFence(0, 0, 4096, SLOTS)])
         served[SIDE_CHANNEL] = self.card
         self.side = ConsumerSide(self.d)
-        self.requests = LeasedRequests(ProducerSide(PATIENT, self.d, 1), self.side, groups=1)
+        self.requests = LeasedRequests(ProducerSide(PATIENT, self.d, CountedPool(0), 1), self.side, groups=1)
         self.fences = KnownFences(self._fetch)
         self.released: dict[int, float] = {}
         self._tokens = 0
@@ -124,10 +126,10 @@ class AttackedDecoder:
                 core.progress()
                 core.turn(self.now)
             check_lessee(self.d.peer.lessee.snapshot(), TIMING)
-            for revoked in self.p.take_revoked():
-                assert revoked.cause is Cause.RELEASED, f"an honest lease is over: {revoked}"
-                del self.released[revoked.token]
-                self.p.cleared(revoked.token)
+            for news in self.p.take_news():
+                assert news == Lapse(news.token, Cause.RELEASED), f"not by an honest request: {news}"
+                del self.released[news.token]
+                self.p.cleared(news.token)
             assert len(self.d.peer.lessee.sessions) <= 1 + len(self.hostile) + self.recent
             assert self.side.waiting == len(self.honest) + len(self.hostile)
 

@@ -4,7 +4,8 @@ Three agents, each a producer and a consumer, run the product's own code in a ti
 every tick: leases are granted, kept beyond their terms, released; some are claimed by nobody. After every tick:
 
 - a lease that its consumer wants is held, by that consumer alone, and nobody tells it otherwise (S4, L2);
-- a lease that its consumer let go of is over at once, one that nobody claimed at the end of its term (L1);
+- a lease that its consumer let go of is over at once, one that nobody claimed at the end of its term (L1), and nobody
+  brings it back without its token (S4);
 - nothing grows beyond its bound.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 
 from kvlease.agent.core import AgentCore, AgentSnapshot
 from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseConfig, LeaseRef, Timing, resolve
+from kvlease.protocol.effects import Revive
 from kvlease.protocol.messages import TOKENS_PER_MESSAGE, VERSION
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
@@ -33,6 +35,8 @@ SOON_S = 0.6
 """The time in which a claim or a drop reaches the producer: three ticks for Hello, Welcome and Renew, and some more."""
 LATE_S = 0.02 + 2 * TICK_S
 """The time after it is due in which an end is seen."""
+REUSED_AFTER_S = (0.0, 0.5, 2.0, 4.0)
+"""The times after which a lapsed lease's blocks are given to others."""
 MAX_SESSIONS = 5
 """The most sessions of a producer. They are few instead of thousands, so that a few strangers reach the bound."""
 IDLE_S = 2.0
@@ -54,6 +58,14 @@ class Kept:
     released_at: float | None = None
 
 
+@dataclass(frozen=True)
+class Lapsed:
+    """A lapsed lease, one of whose blocks is given to somebody at `until`."""
+
+    producer: AgentCore
+    until: float
+
+
 @dataclass
 class Neighbourhood:
     """The honest engines. `leaked` are leases whose tokens everybody knows, and with which anybody may do anything."""
@@ -66,6 +78,8 @@ class Neighbourhood:
     """The transports of the engines, by incarnation."""
     kept: dict[int, Kept] = field(default_factory=dict)
     """The honest leases that are not over, by token."""
+    lapsed: dict[int, "Lapsed"] = field(default_factory=dict)
+    """The leases that have lapsed, and whose blocks nobody has been given yet, by token."""
     leaked: dict[int, AgentCore] = field(default_factory=dict)
     shared: set[int] = field(default_factory=set)
     """The tokens of honest leases that everybody has learnt since the leases were claimed."""
@@ -165,6 +179,7 @@ class Neighbourhood:
             engine.turn(self.now)
         for engine in self.engines:
             self._hear(engine)
+        self._reuse()
         for lease in self.kept.values():
             self._is_kept(lease)
         # These checks cost more than the rest together, so each tick makes them of one engine.
@@ -172,18 +187,28 @@ class Neighbourhood:
         seen = engine.snapshot()
         check_lessor(seen.peer.lessor)
         check_lessee(seen.peer.lessee, TIMING)
-        within_bounds(self.sizes(engine, seen), len(self.strangers), len(self.kept) + len(self.leaked))
+        within_bounds(self.sizes(engine, seen), len(self.strangers), len(self.kept) + len(self.leaked | self.lapsed))
         messages_within_bounds(engine)
 
     def _hear(self, engine: AgentCore) -> None:
-        for revoked in engine.take_revoked():
-            if revoked.token in self.leaked:
-                assert self.leaked.pop(revoked.token) is engine
-            else:
-                self._may_end(self.kept.pop(revoked.token), engine, revoked.cause)
-            engine.cleared(revoked.token)
+        for news in engine.take_news():
+            if isinstance(news, Revive):
+                assert self.leaked.get(news.token) is engine, "somebody brought a lease back without its token"
+                del self.lapsed[news.token]
+                continue
+            if news.token not in self.leaked:
+                self._may_end(self.kept.pop(news.token), engine, news.cause)
+            self.lapsed[news.token] = Lapsed(engine, self.now + self._chance.choice(REUSED_AFTER_S))
         for holder in engine.take_lost():
             assert holder in self.strangers, f"{holder} lost its lease"
+
+    def _reuse(self) -> None:
+        """Makes engines give blocks of lapsed leases to others, whose agents hear so in their next turns."""
+        for token, lease in list(self.lapsed.items()):
+            if self.now >= lease.until:
+                del self.lapsed[token]
+                self.leaked.pop(token, None)
+                lease.producer.cleared(token)
 
     def _may_end(self, lease: Kept, engine: AgentCore, cause: Cause) -> None:
         assert lease.producer is engine
@@ -223,6 +248,7 @@ class Neighbourhood:
         self.run(CONFIG.max_age_s + 3 * IDLE_S)
         assert not self.kept
         assert not self.leaked
+        assert not self.lapsed
         for engine in self.engines:
             seen = engine.snapshot()
             lessor_is_empty(seen.peer.lessor)
@@ -237,7 +263,7 @@ class Neighbourhood:
         timers |= {f"lessee.{name}": buckets for name, buckets in d.timers.items()}
         return {f"{name}.timers": sum(len(keys) for _, keys in buckets) for name, buckets in timers.items()} | {
             "said": seen.said,
-            "revoked": len(seen.revoked),
+            "news": len(seen.news),
             "lost": len(seen.lost),
             "links": len(seen.peer.links),
             "connected": len(self.transports[engine.incarnation].peers),

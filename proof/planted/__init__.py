@@ -3,6 +3,7 @@
 bug        what a planted bug is
 found      the runs in which each was found when it was hunted last
 fences     words, slots, tokens, and what a consumer's worker makes of them
+blocks     who holds the blocks of leases, and who is told before they are given away
 producers  the lessor, and the scheduler of a producer
 sessions   messages that come late, twice or not at all
 consumers  the lessee, and the scheduler of a consumer
@@ -10,7 +11,7 @@ agents     the turn of an agent, and its transport
 steps      the order of what is done inside a step
 """
 
-from proof.planted import agents, consumers, fences, producers, sessions, steps
+from proof.planted import agents, blocks, consumers, fences, producers, sessions, steps
 from proof.planted.bug import PLANTED, Planted
 
-__all__ = ["PLANTED", "Planted", "agents", "consumers", "fences", "producers", "sessions", "steps"]
+__all__ = ["PLANTED", "Planted", "agents", "blocks", "consumers", "fences", "producers", "sessions", "steps"]

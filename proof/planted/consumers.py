@@ -194,6 +194,7 @@ def long_step_is_a_pause() -> Iterator[Replacement]:
     "L1",
     "L2",
     "L3",
+    "R20",
     within_runs=100,
     stands_for="vllm 49238, 58063: a producer that was cut off is not looked for again",
 )

@@ -1,14 +1,16 @@
 """Bugs that are planted in words, slots and tokens, and in what a consumer's worker makes of them."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from kvlease.engine.armed import ArmedWords
 from kvlease.engine.known_fences import Admission, KnownFences, Rank, Source
+from kvlease.engine.orders import FenceOrders
+from kvlease.engine.own_fences import OrderedFences, SharedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.engine.reads import LeasedReads
 from kvlease.fence import FenceWord, Verdict
-from kvlease.fence.slots import FenceOrders, FenceSlots, Slot
+from kvlease.fence.slots import FenceSlots, Slot
 from kvlease.protocol import LeaseRef
 from proof.planted.bug import Replacement, honest, planted
 
@@ -95,18 +97,15 @@ def card_asked_for_without_end() -> Iterator[Replacement]:
     yield KnownFences, "admit", admit
 
 
-@planted("S2", "S3", within_runs=10, stands_for="protocol, the fence, 2; MoRIIO: a live read sees reused blocks")
+@planted("S2", "S3", within_runs=50, stands_for="protocol, the fence, 2; MoRIIO: a live read sees reused blocks")
 def fence_cleared_after_free() -> Iterator[Replacement]:
-    """A worker lets the blocks go and clears the word in its next step."""
+    """A worker on another host reports a word as clear and clears it in its next step."""
     original = honest(ArmedWords, "arm")
 
-    def clear(self: ArmedWords, slot: int) -> bool:
-        request_id = self._request_of.pop(slot, None)
-        if request_id is None:
-            return False
-        self.cleared[slot] += 1
-        self.__dict__.setdefault("late", []).append(slot)
-        return self._latest.pop(request_id, None) == slot
+    def clear(self: ArmedWords, orders: FenceOrders) -> None:
+        for slot in orders.clear:
+            self.cleared[slot.index] += 1
+            self.__dict__.setdefault("late", []).append(slot.index)
 
     def arm(self: ArmedWords, orders: FenceOrders) -> None:
         for slot in self.__dict__.pop("late", []):
@@ -117,59 +116,41 @@ def fence_cleared_after_free() -> Iterator[Replacement]:
     yield ArmedWords, "arm", arm
 
 
-@planted("S3", "error", within_runs=100, stands_for="protocol, the fence, 4; vllm 56104: ranks that are not alike")
+@planted("S2", "S3", within_runs=10, stands_for="protocol, the fence, 4; vllm 56104: ranks that are not alike")
 def one_worker_clears_for_all() -> Iterator[Replacement]:
-    """The first worker that reports a word as clear speaks for the others."""
+    """A word that is clear in the first worker counts as clear in all."""
 
-    def hear_cleared(self: FenceSlots, cleared: Mapping[int, int]) -> list[Slot]:
-        done = [self._by_index[index] for index in cleared if index in self._by_index]
-        for slot in done:
-            self._retire(slot)
-        return done
+    def clear(self: SharedFences, slot: Slot) -> bool:
+        self._tables[0].clear(slot.index)
+        return True
 
-    yield FenceSlots, "hear_cleared", hear_cleared
+    yield SharedFences, "clear", clear
 
 
-@planted("S2", within_runs=10, stands_for="vllm 25808: D read before P had registered the expiry")
+@planted("S2", "S3", within_runs=10, stands_for="vllm 25808: D read before P had registered the expiry")
 def armed_after_prefill() -> Iterator[Replacement]:
-    """Words are armed in the step after the grant, when the reference has left already."""
-    honest_finish, honest_orders = honest(ProducerSide, "finish"), honest(ProducerSide, "take_orders")
+    """A word is armed when the next prefill is prepared; its own reference may have left by then."""
+    original = honest(SharedFences, "arm")
 
-    def finish(self: ProducerSide, *arguments: Any) -> LeaseRef | None:
-        ref: LeaseRef | None = honest_finish(self, *arguments)
-        if ref is not None:
-            self.__dict__.setdefault("granted", set()).add(ref.token)
-            self.slots.has_orders = True
-        return ref
+    def arm(self: SharedFences, slot: Slot) -> None:
+        late = self.__dict__.get("late")
+        self.__dict__["late"] = slot
+        if late is not None:
+            original(self, late)
 
-    def take_orders(self: ProducerSide) -> FenceOrders:
-        orders = honest_orders(self)
-        waiting = [*self.__dict__.get("waiting", ()), *orders.arm]
-        granted = self.__dict__.get("granted", set())
-        self.__dict__["waiting"] = [word for word in waiting if word.token not in granted]
-        return FenceOrders(tuple(word for word in waiting if word.token in granted), orders.clear)
-
-    yield ProducerSide, "finish", finish
-    yield ProducerSide, "take_orders", take_orders
+    yield SharedFences, "arm", arm
 
 
 @planted("S3", "error", within_runs=50, stands_for="protocol, the fence, 4: a slot rests until all have cleared it")
 def slot_reused_early() -> Iterator[Replacement]:
     """A slot is given out again as soon as its clearing is ordered."""
-    honest_order, honest_retire = honest(FenceSlots, "order_clear"), honest(FenceSlots, "_retire")
+    original = honest(OrderedFences, "clear")
 
-    def order_clear(self: FenceSlots, token: int) -> None:
-        slot = self._by_token.get(token)
-        if slot is not None and token not in self._clearing:
-            self._free.appendleft(slot.index)
-        honest_order(self, token)
+    def clear(self: OrderedFences, slot: Slot) -> bool:
+        original(self, slot)
+        return True
 
-    def retire(self: FenceSlots, slot: Slot) -> None:
-        honest_retire(self, slot)
-        self._free.pop()
-
-    yield FenceSlots, "order_clear", order_clear
-    yield FenceSlots, "_retire", retire
+    yield OrderedFences, "clear", clear
 
 
 @planted("S3", within_runs=10, stands_for="vllm 52234: a stale reference returned the previous prompt's answer")

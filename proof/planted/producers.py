@@ -17,18 +17,25 @@ from proof.planted.bug import Replacement, honest, planted
 LONG_S = 1e9
 
 
-@planted("S3", within_runs=25, stands_for="etcd's lessor: a renewal of an expired lease must fail")
-def renewal_while_revoking() -> Iterator[Replacement]:
-    """A claim brings back a lease whose words are being cleared."""
-    original = honest(Lessor, "_claim")
+@planted("S3", within_runs=100, stands_for="etcd's lessor: a renewal of a revoked lease must fail")
+def ended_lease_claimed_again() -> Iterator[Replacement]:
+    """A claim brings back a lease whose word is clear."""
+    honest_cleared, honest_claim = honest(Lessor, "cleared"), honest(Lessor, "_claim")
 
-    def claim(self: Lessor, session: ConsumerSession, token: int) -> bool:
-        lease = self.leases.get(token)
-        if lease is not None and lease.state is LeaseState.REVOKING:
+    def cleared(self: Lessor, token: int, now: float) -> None:
+        if token in self.leases:
+            self.__dict__.setdefault("ended", {})[token] = self.leases[token]
+        honest_cleared(self, token, now)
+
+    def claim(self: Lessor, session: ConsumerSession, token: int, t: float) -> bool:
+        lease = self.__dict__.get("ended", {}).get(token)
+        if lease is not None and token not in self.leases:
             lease.state = LeaseState.GRANTED
-            self._set_lease_timer(lease)
-        return original(self, session, token)
+            self.leases[token] = lease
+        claimed: bool = honest_claim(self, session, token, t)
+        return claimed
 
+    yield Lessor, "cleared", cleared
     yield Lessor, "_claim", claim
 
 
@@ -77,7 +84,7 @@ def released_for_all_consumers() -> Iterator[Replacement]:
     def drop(self: Lessor, _session: ConsumerSession, token: int, t: float) -> None:
         lease = self._live(token)
         if lease is not None:
-            self._revoke(lease, LeaseEvent.RELEASE, t)
+            self._lapse(lease, LeaseEvent.RELEASE, t)
 
     yield Lessor, "_drop", drop
 
@@ -100,8 +107,7 @@ def dead_consumer_keeps_the_term() -> Iterator[Replacement]:
         for token in list(session.claims):
             lease = self.leases[token]
             self._unclaim(session, lease, t)
-            if not lease.claims:
-                self._lapse(lease, session.deadline)
+            self._expire_unclaimed(lease, t)
 
     yield Lessor, "_orphan", orphan
 
@@ -138,11 +144,12 @@ def second_consumer_refused() -> Iterator[Replacement]:
     """A lease that one consumer claims cannot be claimed by another."""
     original = honest(Lessor, "_claim")
 
-    def claim(self: Lessor, session: ConsumerSession, token: int) -> bool:
+    def claim(self: Lessor, session: ConsumerSession, token: int, t: float) -> bool:
         lease = self.leases.get(token)
         if lease is not None and set(lease.claims) - {session.peer}:
             return False
-        return original(self, session, token)
+        claimed: bool = original(self, session, token, t)
+        return claimed
 
     yield Lessor, "_claim", claim
 

@@ -131,9 +131,9 @@ def heartbeat_id_mismatch() -> Iterator[Replacement]:
     yield Lessee, "_renew", renew
 
 
-@planted("error", within_runs=50, stands_for="protocol/states.py: what a table does not know cannot happen")
-def claim_of_what_is_revoked() -> Iterator[Replacement]:
-    """A producer takes a claim on a lease whose words are being cleared."""
+@planted("R12", "error", within_runs=50, stands_for="protocol/states.py: what a table does not know cannot happen")
+def release_of_what_has_lapsed() -> Iterator[Replacement]:
+    """A producer takes a stock consumer's word that it has read, or its heartbeat, for a lease that has lapsed."""
 
     def live(self: Lessor, token: int) -> Lease | None:
         return self.leases.get(token)

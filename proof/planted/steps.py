@@ -1,8 +1,9 @@
 """Bugs that are planted in the order of what is done inside a step (`kvlease.engine`)."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from kvlease.engine.orders import LeaseOrders
+from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
 from kvlease.engine.worker import LeaseWorker, StepPart
 from proof.planted.bug import Replacement, honest, planted
@@ -14,13 +15,7 @@ def loaded_before_armed() -> Iterator[Replacement]:
     yield LeaseWorker, "order", (StepPart.LOAD, StepPart.ARM, StepPart.CLEAR)
 
 
-@planted("error", within_runs=400, stands_for="vLLM's scheduler asserts that it knows what a worker reports as sent")
-def cleared_before_the_load() -> Iterator[Replacement]:
-    """A worker lets go of an aborted prefill's blocks before it has heard that nobody is to send them."""
-    yield LeaseWorker, "order", (StepPart.ARM, StepPart.CLEAR, StepPart.LOAD)
-
-
-@planted("S2", "error", within_runs=10, stands_for="vllm 25808: D read before P had registered the expiry")
+@planted("S2", "error", within_runs=50, stands_for="vllm 25808: D read before P had registered the expiry")
 def orders_taken_before_the_batch() -> Iterator[Replacement]:
     """The scheduler takes a step's orders before the step's requests have their blocks: they are armed a step late."""
     original = honest(LeaseScheduler, "begin_step")
@@ -31,19 +26,18 @@ def orders_taken_before_the_batch() -> Iterator[Replacement]:
         if orders is None:
             return late
         self.__dict__["late"] = LeaseOrders(orders.fence, {}, frozenset())
-        self.producer.slots.has_orders = True
+        self.producer.fences.has_orders = True
         return LeaseOrders(late.fence if late else type(orders.fence)(), orders.reads, orders.unreadable)
 
     yield LeaseScheduler, "begin_step", begin_step
 
 
-@planted("S2", "S3", within_runs=100, stands_for="vllm 53095: a stock D's notice frees what others still read; R9")
-def notice_frees_before_it_clears() -> Iterator[Replacement]:
-    """A worker reports what a stock consumer has read as sent in this step, and clears its word in the next."""
-    original = honest(LeaseWorker, "end")
+@planted("L2", within_runs=300, stands_for="vllm 53095: a stock D's notice frees what others still read; R9")
+def one_notice_counts_for_all_workers() -> Iterator[Replacement]:
+    """A stock consumer that has read from one worker is taken to have read from all."""
+    original = honest(ProducerSide, "hear_read")
 
-    def end(self: LeaseWorker, received: Collection[str], sent: Collection[str]) -> None:
-        original(self, received, self.__dict__.pop("late", ()))
-        self.__dict__["late"] = tuple(sent)
+    def hear_read(self: ProducerSide, read: Mapping[str, int]) -> None:
+        original(self, dict.fromkeys(read, self.workers))
 
-    yield LeaseWorker, "end", end
+    yield ProducerSide, "hear_read", hear_read

@@ -2,9 +2,11 @@
 
     S1  simulation, exploration   promises.safety.Safety.used
         chaos                     chaos.judge.wrong_answers
-    S2  simulation, exploration   promises.safety.Safety.granted, promises.safety.Safety.freed
+    S2  simulation, exploration   promises.safety.Safety.granted, promises.safety.Safety.given
+        simulation, too           simulate.promises.Promises.gives, simulate.prefill.PrefillScheduler.check_references
+        exploration, too          explore.judging.check_held
     S3  simulation, exploration   promises.safety.Safety.prepared, promises.safety.Safety.armed,
-                                  promises.safety.Safety.slot_released, promises.standing.Settled.revoked
+                                  promises.safety.Safety.slot_released, promises.standing.Settled.lapsed
     S4  simulation, exploration   promises.standing.Settled.check
     S5  simulation, exploration   promises.safety.Safety.used
         chaos                     chaos.judge.wrong_answers, whose clients have references mixed up
@@ -12,7 +14,8 @@
         exploration               explore.liveness.LivenessChecks.is_given_back
         chaos                     chaos.judge.stranded_blocks
     L2  simulation, exploration   promises.standing.check_beliefs
-        simulation, too           simulate.promises.Promises.agent_took_a_turn
+        simulation, too           simulate.promises.Promises.agent_took_a_turn,
+                                  simulate.promises.Promises.verified
         exploration, too          explore.liveness.LivenessChecks.is_kept
     L3  simulation, exploration   promises.structure.lessor_is_empty, promises.structure.lessee_is_empty
         simulation, too           simulate.stranded.Stranded.check_nothing_is_held

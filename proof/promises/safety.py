@@ -31,7 +31,8 @@ class _LeaseFacts:
     producer: int
     slot: int
     granted: bool = False
-    freed: bool = False
+    given: bool = False
+    """True once one of its blocks was given to somebody else."""
 
 
 @dataclass(slots=True)
@@ -44,8 +45,10 @@ class Safety:
     _words: dict[tuple[int, int], dict[int, int]] = field(default_factory=dict)
     """(producer, slot) to worker to the token that its word holds; clear words are left out."""
     _workers: dict[int, int] = field(default_factory=dict)
+    _leases_of: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
+    """(producer, block) to the granted leases that the block belongs to."""
     _late: set[tuple[int, str]] = field(default_factory=set)
-    """(consumer, holder) of reads that ended after their blocks had been freed."""
+    """(consumer, holder) of reads that ended after one of their blocks had been given to somebody else."""
 
     # -- producers -----------------------------------------------------------------------------------------------
 
@@ -56,9 +59,10 @@ class Safety:
         """A producer crashed or shut down: its memory is gone, words and blocks with it."""
         self._slots = {key: token for key, token in self._slots.items() if key[0] != producer}
         self._words = {key: words for key, words in self._words.items() if key[0] != producer}
+        self._leases_of = {key: tokens for key, tokens in self._leases_of.items() if key[0] != producer}
         for facts in self.leases.values():
             if facts.producer == producer:
-                facts.freed = True
+                facts.given = True
 
     def prepared(self, producer: int, slot: int, token: int) -> None:
         """A lease is PREPARED: its slot is taken (S3)."""
@@ -93,28 +97,41 @@ class Safety:
             raise Violation("S3", f"slot {slot} is free and still armed: {_words(words)}")
         self._slots.pop((producer, slot), None)
 
-    def granted(self, producer: int, token: int) -> None:
-        """The reference leaves the producer: from now on somebody may read."""
+    def granted(self, producer: int, token: int, blocks: Iterable[int]) -> None:
+        """The reference leaves the producer: from now on somebody may read these blocks."""
         facts = self.leases[token]
         words = self._words.get((producer, facts.slot), {})
         if list(words.values()).count(token) != self._workers[producer]:
             raise Violation("S2", f"lease {token:016x} is offered, armed in {len(words)} workers only")
         facts.granted = True
+        for block in blocks:
+            self._leases_of[producer, block] = (*self._leases_of.get((producer, block), ()), token)
 
-    def freed(self, producer: int, token: int) -> None:
-        """The lease's blocks go back to the pool: no worker may still vouch for them (S2)."""
-        facts = self.leases[token]
-        words = self._words.get((producer, facts.slot), {})
-        if facts.granted and token in words.values():
-            raise Violation("S2", f"blocks of {token:016x} are freed and its word is armed: {_words(words)}")
-        facts.freed = True
+    def given(self, producer: int, block: int) -> None:
+        """A block is given to somebody to write into: no worker may still vouch for it (S2)."""
+        for token in self._leases_of.pop((producer, block), ()):
+            facts = self.leases[token]
+            words = self._words.get((producer, facts.slot), {})
+            if token in words.values():
+                raise Violation("S2", f"block {block} of {token:016x} is given away, and armed is {_words(words)}")
+            facts.given = True
+
+    def vouched(self, producer: int, block: int) -> list[int]:
+        """Returns the leases of a block that some worker still vouches for."""
+        tokens = self._leases_of.get((producer, block), ())
+        return [t for t in tokens if t in self._words.get((producer, self.leases[t].slot), {}).values()]
+
+    def is_readable(self, producer: int, token: int, slot: int) -> bool:
+        """Tells whether every worker vouches for the lease, whose reference names this slot."""
+        words = self._words.get((producer, slot), {})
+        return list(words.values()).count(token) == self._workers[producer]
 
     # -- consumers -----------------------------------------------------------------------------------------------
 
     def read_ended(self, consumer: int, holder: str, token: int) -> None:
         """The last byte of the data that one worker of the consumer reads for this request has arrived."""
         facts = self.leases.get(token)
-        if facts is None or facts.freed:
+        if facts is None or facts.given:
             self._late.add((consumer, holder))
 
     def used(self, consumer: int, holder: str, token: int, read: int, contents: Iterable[int | None]) -> None:
@@ -130,7 +147,7 @@ class Safety:
         if wrong:
             raise Violation("S1", f"{holder} goes on from data of {', '.join(wrong)}; its lease is {token:016x}")
         if (consumer, holder) in self._late:
-            raise Violation("S1", f"{holder} goes on from blocks of {token:016x} that were freed before it had read")
+            raise Violation("S1", f"{holder} goes on from blocks of {token:016x} that others had before it had read")
 
     def forgotten(self, consumer: int, holder: str) -> None:
         """The request is over at this consumer, or is read again from the start."""

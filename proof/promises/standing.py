@@ -4,7 +4,7 @@ The two sides are told apart from each other: `Stated` and `believed` are what a
 `Granted` what a producer's lessor does. So whoever plays a world may look at one of them at a time.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ from proof.promises.structure import LIVE
 
 MILLISECOND = 0.001
 NOT_TOLD = frozenset({Cause.AGED_OUT, Cause.ORPHANED})
-"""Causes of an end that a consumer may not know of yet: it does not count a lease's age, and a death report may be
-false."""
+"""Causes for which a lease may be over without its consumer's knowledge: it does not count a lease's age, and a death
+report may be false."""
 
 
 class Stated(NamedTuple):
@@ -80,14 +80,21 @@ def believed(lessee: LesseeSnapshot, now: float) -> frozenset[tuple[int, int]]:
     )
 
 
-def check_beliefs(beliefs: Iterable[tuple[int, int]], consumer: int, held: Granted, causes: dict[int, Cause]) -> None:
+def check_beliefs(
+    beliefs: Iterable[tuple[int, int]], consumer: int, held: Granted, causes: dict[int, Cause], ended: Set[int]
+) -> None:
     """Check that a producer holds what a consumer believes to hold, but for age and a death report (L2).
+
+    `ended`: the leases that are no more. A lease that had lapsed and was claimed again may turn out to be among them a
+    moment later, when the claim has been acknowledged.
 
     To be asked of a producer that lives, and that was not told of the consumer's death a moment ago.
     """
     claims = {session.consumer: session.claims for session in held.sessions}
     for producer, token in beliefs:
-        if producer == held.producer and causes.get(token) not in NOT_TOLD and token not in claims.get(consumer, ()):
+        if producer != held.producer or token in ended or causes.get(token) in NOT_TOLD:
+            continue
+        if token not in claims.get(consumer, ()):
             raise Violation("L2", f"{consumer:x} believes that it holds {token:x}, which ended: {causes.get(token)}")
 
 
@@ -99,19 +106,27 @@ def check_loss(consumer: int, token: int, held: Granted) -> None:
 
 @dataclass(slots=True)
 class Settled:
-    """The facts that nothing may change: leases that were revoked, and drops that were acknowledged (S3, S4)."""
+    """The facts that nothing may change: leases that have ended, and drops that were acknowledged (S3, S4)."""
 
     causes: dict[int, Cause] = field(default_factory=dict)
+    """The cause for which each lease was over last."""
+    ended: set[int] = field(default_factory=set)
+    """The leases whose producer's lessor has heard that their word is clear."""
     _claimants: dict[int, set[int]] = field(default_factory=dict)
     _dropping: dict[tuple[int, int], int] = field(default_factory=dict)
     """The producer of each drop on its way, by (consumer, token)."""
     _settled: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     """The (producer, number of its session) of each drop that was acknowledged, by (consumer, token)."""
 
-    def revoked(self, token: int, cause: Cause) -> None:
-        if token in self.causes:
-            raise Violation("S3", f"{token:x} was revoked twice: {self.causes[token]}, {cause}")
+    def lapsed(self, token: int, cause: Cause) -> None:
+        """A lease is over; it may be claimed again, until it has ended."""
+        if token in self.ended:
+            raise Violation("S3", f"{token:x} has ended, and lapsed after that: {cause}")
         self.causes[token] = cause
+
+    def has_ended(self, token: int) -> None:
+        """The lessor has heard that the lease's word is clear."""
+        self.ended.add(token)
 
     def look(self, consumer: int, sessions: tuple[Stated, ...]) -> None:
         """Take note of what a consumer says now; to be called after each of its turns."""
@@ -131,9 +146,9 @@ class Settled:
                     del self._dropping[key]
 
     def check(self, held: Granted) -> None:
-        """Check that nothing late brought back a lease that was revoked, or a claim whose drop was acknowledged."""
-        for token in held.live & self.causes.keys():
-            raise Violation("S3", f"{token:x} was revoked, {self.causes[token]}, and came back")
+        """Check that nothing late brought back a lease that has ended, or a claim whose drop was acknowledged."""
+        for token in held.live & self.ended:
+            raise Violation("S3", f"{token:x} has ended and came back")
         sessions = {session.consumer: session for session in held.sessions}
         for (consumer, token), (producer, number) in self._settled.items():
             if producer != held.producer:

@@ -21,7 +21,7 @@ def check_lessor(half: LessorSnapshot) -> None:
         )
         has_timer = token in timed
         _must(
-            has_timer == (lease.state is not LeaseState.REVOKING), f"{token:x}, {lease.state}, has a timer: {has_timer}"
+            has_timer == (lease.state is not LeaseState.LAPSED), f"{token:x}, {lease.state}, has a timer: {has_timer}"
         )
         for peer in lease.claims:
             _must(token in sessions[peer].claims, f"{token:x} names session {peer:x}, which does not name it")

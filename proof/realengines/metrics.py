@@ -6,6 +6,8 @@ from typing import Self
 
 STOCK_EXPIRED = "vllm:nixl_num_kv_expired_reqs_total"
 """Requests whose blocks were taken back before D had read them (on P, stock)."""
+STOCK_READS = "vllm:nixl_xfer_time_seconds_count"
+"""Transfers of KV blocks that have ended well (on D)."""
 LEASE_ENDS = "kvlease:lease_ends_total"
 """Leases that ended, by `cause` (on P, kvlease)."""
 FENCE_CHECKS = "kvlease:fence_checks_total"

@@ -3,7 +3,9 @@
 plan        what is played and what goes wrong, drawn from a seed
 run         a plan played to its end                  world      all that there is in a run
 engine      an engine, with the product's agent       context    what surrounds it
-prefill     its part as producer                      decode     its part as consumer
+prefill     its scheduler as producer                 decode     its part as consumer
+prefill_worker  its workers as producer
+pool        its blocks                                fences     its words, looked at from outside
 network     messages between agents                   dataplane  reads between workers
 cards       lease cards over the network              clock      time, and clocks that do not agree with it
 users       users and the router                      requests   what they ask

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from kvlease.fence import Verdict
 from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, LeaseRef
 from kvlease.simulation.chance import Chance
 from proof.promises.safety import Safety
@@ -34,8 +35,20 @@ class Observer(Protocol):
     def prefilled(self, engine: str, prefill: Prefill, offer: dict[str, Any] | None) -> None:
         """The engine answers a prefill, with what it offers."""
 
+    def gives(self, engine: str, block: int) -> None:
+        """The engine is about to give a block to a request, and no word was cleared for that yet."""
+
+    def was_aborted(self, token: int) -> bool:
+        """Tells whether a lease was ended of which nobody was told."""
+
+    def verified(self, engine: str, decode: Decode, verdict: Verdict) -> None:
+        """A worker of the engine has read the fence of a request's data."""
+
     def heartbeat(self, engine: str, request_id: str) -> None:
         """A stock consumer's heartbeat came to one of the engine's workers."""
+
+    def noticed(self, engine: str, request_id: str, worker: int) -> None:
+        """A stock consumer has told one of the engine's workers that it has read."""
 
     def wanted(self, engine: str, decode: Decode, ref: LeaseRef | None) -> None:
         """The engine's scheduler took a leased request on; without `ref` it must not be read."""

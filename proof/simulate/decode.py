@@ -8,11 +8,10 @@ from typing import Any
 
 from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.known_fences import Admission, Rank, Source
-from kvlease.engine.orders import LeaseOrders
+from kvlease.engine.orders import NO_ORDERS, LeaseOrders
 from kvlease.engine.worker import LeaseWorker
 from kvlease.errors import BadReference
 from kvlease.fence import FenceTable, FenceVerifier, RegisteredWords, Verdict
-from kvlease.fence.slots import NO_ORDERS
 from kvlease.protocol import LeaseCard, LeaseRef
 from proof.simulate.context import Context, Owner
 from proof.simulate.dataplane import SIM_ERRORS, SimDataAgent
@@ -131,7 +130,9 @@ class DecodeScheduler:
             self._run(decode, "recomputed", RECOMPUTE_S)
         else:
             assert decode.truth is not None, f"{holder} was read with nothing to read"
-            self._context.safety.used(engine.incarnation, holder, decode.truth, _read_under(decode), contents)
+            self._context.safety.used(
+                engine.incarnation, holder, decode.truth, _read_under(decode), _whose(decode, decode.truth, contents)
+            )
             self._run(decode, "read")
         self._context.safety.forgotten(engine.incarnation, holder)
 
@@ -195,7 +196,8 @@ class DecodeWorker:
         in which the data came."""
         verdicts, held_back = self.leases.verify(self._arrived.keys() - self._failures)
         for request_id, verdict in verdicts.items():
-            self._context.counts[f"verdicts.{verdict.name.lower()}"] += 1
+            if (decode := self._begun.get(request_id)) is not None:
+                self._context.observer.verified(self._engine.name, decode, verdict)
             if verdict is not Verdict.INTACT:
                 self._failures.add(request_id)
         self._context.observer.holds_back(self._engine.name, {r: self._arrived[r] for r in held_back})
@@ -309,14 +311,20 @@ class _DecodeStep:
         del self.begun[request_id]
         self.worker.fail(request_id)
 
-    def let_go(self, request_id: str) -> None:
-        raise AssertionError(f"{request_id}: a consumer holds no blocks for others")
-
 
 def _read_under(decode: Decode) -> int:
     """The token of the reference that the request came with."""
     assert decode.params is not None
     return LeaseRef.from_params(decode.params["kv_lease"]).token
+
+
+def _whose(decode: Decode, token: int, contents: list[int | None]) -> list[int | None]:
+    """The token of its lease for each block with the content that was computed for it, else what was found.
+
+    `contents` has all blocks of one producer worker after the other.
+    """
+    due = decode.labels
+    return [token if found == due[i % len(due)] else found for i, found in enumerate(contents)]
 
 
 def _source(decode: Decode) -> Source:

@@ -21,10 +21,16 @@ from proof.simulate.clock import DriftingClock
 from proof.simulate.context import Context
 from proof.simulate.decode import DecodeScheduler, DecodeWorker
 from proof.simulate.network import SimTransport
-from proof.simulate.prefill import PrefillScheduler, PrefillWorker, StepWork
-from proof.simulate.requests import Decode, Prefill
+from proof.simulate.pool import SimPool
+from proof.simulate.prefill import PrefillScheduler
+from proof.simulate.prefill_worker import PrefillWorker
+from proof.simulate.requests import Decode, Prefill, StepWork
 
 PORT = 5600
+INTERRUPTED = 0.25
+"""The share of turns that are interrupted, of those in which messages have arrived."""
+INTERRUPTION = 0.5
+"""The longest interruption of a turn, as a share of the time between turns."""
 
 
 class SimEngine:
@@ -53,6 +59,7 @@ class SimEngine:
         self._steps_under_way = 0
         self.clock = DriftingClock(context.agenda, self.life.uniform(0.0, 1e5))
         self.transport = SimTransport(context.network, self.incarnation, self.life)
+        self.transport.interrupt = self._interrupt
         context.network.join(self.incarnation, name)
         self.config: LeaseConfig = context.config
         self.agent = AgentCore(
@@ -65,14 +72,22 @@ class SimEngine:
         )
         workers = context.plan.producer_workers if name in context.plan.producers else 0
         readers = context.plan.consumer_workers if name in context.plan.consumers else 0
+        self.agent.wake_by(self.wake)
+        pool = SimPool(
+            context.plan.blocks,
+            lambda block: context.observer.gives(name, block),
+            lambda block: context.safety.given(self.incarnation, block),
+            self.life if context.plan.any_order else None,
+        )
         producer = ProducerSide(
-            self.config, self.agent, workers, draw=lambda: self.life.getrandbits(64) | 1, clock=self.clock
+            self.config, self.agent, pool, workers, draw=lambda: self.life.getrandbits(64) | 1, clock=self.clock
         )
         consumer = ConsumerSide(self.agent)
         self.leases = LeaseScheduler(self.agent, producer, consumer)
-        self.prefill = PrefillScheduler(self, context, producer, workers)
+        self.prefill = PrefillScheduler(self, context, producer, pool)
         self.decode = DecodeScheduler(self, context, consumer)
         self.prefill_workers = [PrefillWorker(self, context, rank) for rank in range(workers)]
+        self.prefill.open([worker.leases.table for worker in self.prefill_workers])
         self.decode_workers = [DecodeWorker(self, context, rank) for rank in range(readers)]
         self.later(self._pace.random() * self.turn_s, self._turn)
 
@@ -127,9 +142,18 @@ class SimEngine:
             return
         known = len(self.agent.peer.lessee.sessions)
         # A session that is given up before it was open sends nothing: only the number of sessions shows it.
-        if self.agent.turn(self.clock()) or len(self.agent.peer.lessee.sessions) != known:
+        happened = self.agent.turn(self.clock())
+        if not self.alive or self.agent.died_at is not None:
+            return
+        if happened or len(self.agent.peer.lessee.sessions) != known:
             self._context.observer.took_a_turn(self.name)
         self.later(self.turn_s * self._pace.uniform(0.7, 1.0), self._turn)
+
+    def _interrupt(self) -> None:
+        """Let time pass in the middle of a turn, now and then: the engine's own thread goes on meanwhile."""
+        if self._pace.random() < INTERRUPTED:
+            longest_s = INTERRUPTION * self.turn_s
+            self._context.agenda.run_until(self._context.agenda.now + longest_s * self._pace.random())
 
     def kill_agent(self) -> None:
         """End the agent as a bug in its thread would; the engine lives on."""
@@ -192,8 +216,10 @@ class SimEngine:
 
     @property
     def _has_work(self) -> bool:
+        if self.agent.wants_step or self.prefill.side.holds_by_order:
+            return True
         if self.paused_at is not None:
-            return self.prefill.has_leases
+            return False
         return self.prefill.has_work or self.decode.has_work
 
     def _begin_step(self) -> None:
@@ -215,7 +241,7 @@ class SimEngine:
         if orders is not None:
             self._context.observer.begins_to_read(self.name, orders.reads)
         for worker in self.prefill_workers:
-            self._in_step(begin_s, length_s, worker.parts(orders, work))
+            self._in_step(begin_s, length_s, worker.parts(orders))
             self.later(begin_s + length_s * self._pace.uniform(0.0, 0.9), partial(worker.write, work))
         for reader in self.decode_workers:
             self._in_step(begin_s, length_s, reader.parts(orders, begun))
@@ -240,8 +266,7 @@ class SimEngine:
             self.decode.load(decode, contents)
         for worker in self.prefill_workers:
             # vLLM adds the reports of all workers up before it hands them over; one by one is the same.
-            released, report = worker.take_report()
-            self.leases.hear((), report)
-            self.prefill.hear(released)
+            self.leases.hear((), worker.take_report())
+        self.prefill.notice_free_slots()
         self.leases.end_step()
         self._begin_step()

@@ -22,16 +22,20 @@ class Wish:
 
 @dataclass(slots=True)
 class GrantFacts:
-    """A lease whose blocks are not yet free, and when anybody last had a right to them."""
+    """A lease that has not ended, and when anybody last had a right to them."""
 
     engine: SimEngine
     at: float
     wanted_at: float
     frozen_s: float
     """The time for which the engine had been stopped before the grant, in seconds."""
+    revived_at: float = float("-inf")
+    """The time at which it lived again last, after it had lapsed."""
     claimants_died_at: float | None = None
     let_go: dict[str, float] = field(default_factory=dict)
     """The time at which each consumer that wanted the lease let go of it last, by engine name."""
+    read_by: set[int] = field(default_factory=set)
+    """The workers of the producer that a stock consumer has told that it has read."""
     abandoned: bool = False
     """True once a consumer that wanted the lease has ended."""
 
@@ -52,6 +56,13 @@ class Facts:
     def granted(self, engine: SimEngine, token: int) -> None:
         now = self._context.agenda.now
         self.grants[token] = GrantFacts(engine, now, now, engine.frozen_s)
+
+    def revived(self, token: int) -> None:
+        """The lessor has taken a claim of a lease that had lapsed."""
+        grant = self.grants.get(token)
+        if grant is not None:
+            grant.revived_at = grant.wanted_at = self._context.agenda.now
+            grant.claimants_died_at = None
 
     def wanted(self, engine: SimEngine, decode: Decode, ref: LeaseRef | None) -> None:
         """A consumer's scheduler has taken a leased request on."""
@@ -99,9 +110,15 @@ class Facts:
 
     def heartbeat(self, producer: SimEngine, request_id: str) -> None:
         """A stock consumer's heartbeat came to the producer."""
-        prefill = producer.prefill.held.get(request_id)
-        if prefill is not None and prefill.token is not None:
-            self._touch(prefill.token)
+        slot = producer.prefill.side.slots.of(request_id)
+        if slot is not None:
+            self._touch(slot.token)
+
+    def noticed(self, producer: SimEngine, request_id: str, worker: int) -> None:
+        """A stock consumer has told one of the producer's workers that it has read."""
+        slot = producer.prefill.side.slots.of(request_id)
+        if slot is not None and slot.token in self.grants:
+            self.grants[slot.token].read_by.add(worker)
 
     def message_arrived(self, source: int, target: int, payload: bytes) -> None:
         """A message arrived: anything from a consumer extends its sessions, and a Hello proves that it lives."""

@@ -231,6 +231,14 @@ def _agent_death(world: "SimWorld", fault: PlannedFault) -> End:
     return None
 
 
+def _reset(world: "SimWorld", fault: PlannedFault) -> End:
+    # Leases end without their consumers' doing, who may have to look for the engine anew.
+    engine = world.engines[fault.engine]
+    if engine.alive:
+        engine.prefill.reset()
+    return None
+
+
 _STRIKES: dict[FaultKind, Callable[["SimWorld", PlannedFault], End]] = {
     FaultKind.LOSS: _loss,
     FaultKind.REPEAT: _repeat,
@@ -252,6 +260,7 @@ _STRIKES: dict[FaultKind, Callable[["SimWorld", PlannedFault], End]] = {
     FaultKind.READ_ERROR: _read_error,
     FaultKind.NO_CARD: _no_card,
     FaultKind.AGENT_DEATH: _agent_death,
+    FaultKind.RESET: _reset,
 }
 LATE_S = GHOST_S + LONGEST_DELAY_S
 """The time after the last fault in which old messages may still arrive, in seconds."""

@@ -135,6 +135,8 @@ class SimTransport:
         self._network = network
         self._incarnation = incarnation
         self._chance = chance
+        self.interrupt: Callable[[], None] = lambda: None
+        """Called between the moments at which the agent takes what has arrived, and at which it acts on it."""
         self._believed: dict[int, bool] = {}
         """Connected peers; False for one that was found dead, until it is disconnected."""
 
@@ -168,6 +170,8 @@ class SimTransport:
         """The messages since the last call, as (peer, payload) (`Transport.receive`)."""
         port = self._network.ports[self._incarnation]
         arrived, port.inbox = port.inbox, []
+        if arrived:
+            self.interrupt()
         return arrived
 
     def disconnect(self, peer: int) -> None:

@@ -15,6 +15,14 @@ from kvlease.simulation.chance import Stream, stream
 
 T = TypeVar("T")
 
+ELSEWHERE = 0.25
+"""The share of runs in which an engine's workers are on other hosts than its scheduler."""
+ANY_ORDER = 0.25
+"""The share of runs in which producers reuse blocks in any order."""
+ALIKE = 0.4
+"""The share of requests whose prompts begin like others."""
+REPEATED = 0.2
+"""The share of requests whose reference a router sends to another consumer when the first has read or refused it."""
 MIXED_UP = 0.05
 """The share of requests that a router gives another's reference."""
 PAUSE_S = 35.0
@@ -64,6 +72,8 @@ class FaultKind(Enum):
     """An engine's side channel does not answer."""
     AGENT_DEATH = "agent_death"
     """An engine's agent dies of a bug; its engine lives on."""
+    RESET = "reset"
+    """An engine resets its cache, as for new weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,10 @@ class UserRequest:
     busy_s: float = 0.0
     """The time for which the decode occupies its seat at D; with a stock D, the time that it waits before it reads."""
     prefill_steps: int = 1
+    alike: int = 0
+    """The kind of its prompt: those of one kind begin alike; 0: no other prompt begins like it."""
+    shared: int = 0
+    """The number of blocks that its prompt has in common with others of its kind."""
     stock: bool = False
     """D runs stock vLLM: it renews with heartbeats, and tells each of P's workers when it has read."""
 
@@ -134,6 +148,10 @@ class Plan:
     """The longest time from one turn of an agent to the next when all is well."""
     overlap: bool
     """True where the scheduler begins a step while the workers are at the one before, as vLLM's does by default."""
+    elsewhere: bool
+    """True where workers are on other hosts than their scheduler, and write the fence's words by order."""
+    any_order: bool
+    """True where producers reuse blocks in any order, not in vLLM's."""
     read_s: float
     """The longest time that a read takes when all is well."""
     faults_s: float
@@ -194,6 +212,8 @@ def draw_plan(seed: int) -> Plan:
         step_s=draw.choice((0.02, 0.05, 0.2)),
         turn_s=draw.choice((0.02, 0.05, 0.08, 0.08)),
         overlap=draw.random() < 0.5,
+        elsewhere=stream("elsewhere", seed).random() < ELSEWHERE,
+        any_order=stream("order", seed).random() < ANY_ORDER,
         read_s=draw.choice((0.001, 0.001, 0.05, 0.5, 2.0)),
         faults_s=faults_s,
         to_the_end=draw.random() < 0.2,
@@ -204,7 +224,10 @@ def draw_plan(seed: int) -> Plan:
     # A stream of its own leaves everything else that the seed draws as it was.
     mixed = stream("mixed up", seed)
     requests = [replace(request, mixed_up=mixed.random() < MIXED_UP) for request in requests]
+    alike = stream("alike", seed)
+    requests = [_draw_beginning(alike, request) for request in requests]
     faults = _draw_faults(draw, plan) + _draw_pauses(stream("pauses", seed), plan)
+    faults += _draw_resets(stream("resets", seed), plan)
     if draw.random() < 0.1:
         # A long pause in the middle, in which idle sessions end.
         requests = [replace(r, at_s=_later(r.at_s, faults_s / 2)) for r in requests]
@@ -212,6 +235,16 @@ def draw_plan(seed: int) -> Plan:
         plan = replace(plan, faults_s=faults_s + PAUSE_S)
     by_time = attrgetter("at_s")
     return replace(plan, requests=tuple(sorted(requests, key=by_time)), faults=tuple(sorted(faults, key=by_time)))
+
+
+def _draw_beginning(draw: Stream, request: UserRequest) -> UserRequest:
+    """The beginning of a request's prompt, and what a router does with its reference once it has an answer."""
+    return replace(
+        request,
+        alike=draw.randint(1, 2) if draw.random() < ALIKE else 0,
+        shared=draw.randint(1, request.blocks),
+        repeated=request.repeated or draw.random() < REPEATED,
+    )
 
 
 def _later(at_s: float, pause_s: float) -> float:
@@ -288,12 +321,13 @@ _LINKS = frozenset(
         FaultKind.MALFORMED,
     }
 )
+_DRAWN_APART = frozenset({FaultKind.PAUSE, FaultKind.RESET})
 _RARE = frozenset({FaultKind.AGENT_DEATH})
 
 
 def _draw_faults(draw: Stream, plan: Plan) -> list[PlannedFault]:
     kinds = [
-        kind for kind in FaultKind if kind is not FaultKind.PAUSE and draw.random() < (0.05 if kind in _RARE else 0.3)
+        kind for kind in FaultKind if kind not in _DRAWN_APART and draw.random() < (0.05 if kind in _RARE else 0.3)
     ]
     if not kinds:
         return []
@@ -311,6 +345,15 @@ def _draw_pauses(draw: Stream, plan: Plan) -> list[PlannedFault]:
             FaultKind.PAUSE, draw.uniform(0.0, plan.faults_s), draw.uniform(0.1, longest_s), draw.choice(plan.consumers)
         )
         for _ in range(draw.randint(1, 3))
+    ]
+
+
+def _draw_resets(draw: Stream, plan: Plan) -> list[PlannedFault]:
+    if draw.random() < 0.8:
+        return []
+    return [
+        PlannedFault(FaultKind.RESET, draw.uniform(0.0, plan.faults_s), 0.0, draw.choice(plan.producers))
+        for _ in range(draw.randint(1, 2))
     ]
 
 

@@ -1,70 +1,52 @@
-"""The producer's engine: prompts are computed into blocks, blocks are leased, freed, and given to others at once."""
+"""The producer's scheduler: prompts are computed into blocks, which are leased, freed, and given to others at once."""
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
-from kvlease.engine.orders import LeaseOrders, WorkerReport
+from kvlease.engine.own_fences import OrderedFences, SharedFences
 from kvlease.engine.producer import ProducerSide
-from kvlease.engine.worker import LeaseWorker
-from kvlease.fence import FenceVerifier, RegisteredWords
+from kvlease.fence import FenceTable
+from kvlease.fence.slots import Slot
 from proof.promises.safety import Violation
-from proof.promises.watched import WatchedTable
 from proof.simulate.context import Context, Owner
-from proof.simulate.dataplane import SIM_ERRORS, Region, SimDataAgent
-from proof.simulate.requests import Prefill
+from proof.simulate.fences import ToldFences
+from proof.simulate.pool import NULL, SimPool
+from proof.simulate.requests import Prefill, StepWork
 
 PREEMPTED = 0.02
 """The share of steps in which a running request's blocks are taken away."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepWork:
-    """The work of a step: what the workers compute, and what vLLM's own metadata says of requests."""
-
-    writes: dict[int, int | None] = field(default_factory=dict)
-    """The token of the lease that a block is written for, by block."""
-    prefills: tuple[tuple[Prefill, int], ...] = ()
-    """Requests of which a step is computed, and how often each was preempted until then."""
-    batch: tuple[str, ...] = ()
-    """Requests that got their blocks for this step, and whose blocks are to be sent (`reqs_in_batch`)."""
-    dropped: tuple[str, ...] = ()
-    """Requests whose blocks are not to be sent after all (`reqs_not_processed`)."""
-
-
 class PrefillScheduler:
     """A producer's queue and block pool; it calls the part that leases have in it in vLLM's order."""
 
-    def __init__(self, engine: Owner, context: Context, side: ProducerSide, workers: int) -> None:
+    def __init__(self, engine: Owner, context: Context, side: ProducerSide, pool: SimPool) -> None:
         self.side = side
-        self.workers = workers
-        self._engine = engine
-        self._context = context
-        slots = context.config.fence_slots or context.plan.blocks
-        if workers:
-            side.open(slots)
-            context.safety.producer_starts(engine.incarnation, workers)
-        self.pool = list(range(context.plan.blocks))
-        """Free blocks; the last is given out first, as vLLM does."""
+        self.pool = pool
         self.waiting: deque[Prefill] = deque()
         self.running: list[Prefill] = []
-        self.held: dict[str, Prefill] = {}
-        """Requests that are finished and leased, and whose blocks are not yet freed."""
+        self.offered: dict[int, tuple[int, ...]] = {}
+        """The blocks of the leases that were granted and have not ended, by token."""
+        self._engine = engine
+        self._context = context
+        self._fences: ToldFences | None = None
         self._aborts: set[str] = set()
-        self._batch: list[str] = []
-        self._dropped: list[str] = []
-        self._released: Counter[str] = Counter()
         self._slots: dict[int, int] = {}
+        self._weights = 0
+        """The number of times that the cache was reset, as for new weights: they compute something else."""
+
+    def open(self, tables: list[FenceTable]) -> None:
+        """The workers have their fence tables."""
+        if not tables:
+            return
+        fences = OrderedFences(len(tables)) if self._context.plan.elsewhere else SharedFences(tables)
+        self._fences = ToldFences(fences, self._prepared)
+        self.side.open(tables[0].address.slots, self._fences)
+        self._context.safety.producer_starts(self._engine.incarnation, len(tables))
 
     @property
     def has_work(self) -> bool:
-        return bool(self.waiting or self.running or self.has_leases)
-
-    @property
-    def has_leases(self) -> bool:
-        """Tells whether leases or slots are in use, for which a paused engine goes on making steps."""
-        return bool(self.held or len(self.side.slots))
+        return bool(self.waiting or self.running)
 
     def add(self, prefill: Prefill) -> None:
         self.side.take_on(prefill.request_id, prefill.prompt)
@@ -83,30 +65,70 @@ class PrefillScheduler:
         computed: list[Prefill] = []
         if not paused:
             self._maybe_preempt()
-            while self.waiting and len(self.pool) >= self.waiting[0].blocks_needed:
-                self._allocate(self.waiting.popleft())
+            while self.waiting and self._allocate(self.waiting[0]):
+                self.running.append(self.waiting.popleft())
             computed = [prefill for prefill in self.running if prefill.begun < prefill.steps]
         for prefill in computed:
             prefill.begun += 1
-        batch, self._batch = self._batch, []
-        dropped, self._dropped = self._dropped, []
+            if prefill.begun == prefill.steps:
+                # As vLLM does, before it is computed: who shares it reads it in a later step.
+                self.pool.remember(prefill.blocks, prefill.labels)
         return StepWork(
-            {block: prefill.token for prefill in computed for block in prefill.blocks},
+            {block: label for prefill in computed for block, label in prefill.own},
             tuple((prefill, prefill.preemptions) for prefill in computed),
-            tuple(batch),
-            tuple(dropped),
         )
 
-    def _allocate(self, prefill: Prefill) -> None:
-        prefill.blocks = [self.pool.pop() for _ in range(prefill.blocks_needed)]
-        self._batch.append(prefill.request_id)
+    def hear_news(self) -> None:
+        """Ask for blocks that nobody holds any more, as the connector does before each allocation."""
+        self.side.hear_news()
+        for token in self._take_cleared():
+            if not self._context.observer.was_aborted(token):
+                raise Violation("L2", f"{token:016x} cannot be read any more, and nobody needed its blocks")
+
+    def _allocate(self, prefill: Prefill) -> bool:
+        """Give a request its blocks, if there are enough: those that begin alike are shared."""
+        self.hear_news()
+        labels = tuple(label + (self._weights << 56) for label in prefill.prompt_labels)
+        # vLLM computes the last token of a prompt in any case.
+        hits = self.pool.find(labels)[: len(labels) - 1]
+        more = len(labels) - len(hits)
+        if more + sum(not self.pool.references[block] for block in hits) > self.pool.free:
+            return False
+        self.pool.hold(hits)
+        prefill.labels, prefill.hits = labels, len(hits)
+        prefill.blocks = hits + self.pool.take(more)
+        for token in self._take_cleared():
+            if not self._context.safety.leases[token].given:
+                raise Violation("L2", f"{token:016x} cannot be read any more, and its blocks were not needed")
+        self._prepare(prefill)
+        return True
+
+    def _prepare(self, prefill: Prefill) -> None:
+        full = self.side.slots.full
         self.side.prepare(prefill.request_id)
+        if self._take_cleared() and not full:
+            raise Violation("L2", f"a lease has lost its slot to {prefill.request_id}, and there were others")
         slot = self.side.slots.of(prefill.request_id)
-        if slot is not None and slot.token != prefill.token:
+        if slot is not None:
             prefill.token = slot.token
-            self._slots[slot.index] = slot.token
-            self._context.safety.prepared(self._engine.incarnation, slot.index, slot.token)
-        self.running.append(prefill)
+
+    def _prepared(self, slot: Slot) -> None:
+        """A slot was taken, and its word is about to be armed."""
+        self.notice_free_slots()
+        if slot.index in self._slots:
+            self._context.safety.slot_released(self._engine.incarnation, slot.index)
+        self._slots[slot.index] = slot.token
+        self._context.safety.prepared(self._engine.incarnation, slot.index, slot.token)
+
+    def notice_free_slots(self) -> None:
+        used = self.side.slots.snapshot().used
+        for slot, token in list(self._slots.items()):
+            if used.get(slot) != token and slot not in used:
+                del self._slots[slot]
+                self._context.safety.slot_released(self._engine.incarnation, slot)
+        for token in [token for token in self.offered if token not in self.side.blocks]:
+            self._context.tell(f"{self._engine.name} has ended lease {token:016x}")
+            del self.offered[token]
 
     def _carry_out_aborts(self) -> None:
         self.waiting = deque(p for p in self.waiting if not self._ends_unfinished(p, blocks=False))
@@ -117,22 +139,25 @@ class PrefillScheduler:
         if prefill.request_id not in self._aborts:
             return False
         self.side.abort(prefill.request_id)
-        self._dropped.append(prefill.request_id)
+        self._take_cleared()
         if blocks:
-            self._free(prefill)
+            self.pool.give_back(prefill.blocks)
         self._context.tell(f"{self._engine.name} aborts {prefill.request_id}")
         return True
 
     def _maybe_preempt(self) -> None:
         """Now and then the scheduler takes the blocks of a running request away, and lets it begin again."""
         if self.running and self._engine.life.random() < PREEMPTED:
-            prefill = self.running.pop()
-            self.pool.extend(reversed(prefill.blocks))
-            prefill.blocks = []
-            prefill.begun = prefill.done = 0
-            prefill.preemptions += 1
-            self.waiting.appendleft(prefill)
-            self._context.tell(f"{self._engine.name} preempts {prefill.request_id}")
+            self._preempt()
+
+    def _preempt(self) -> None:
+        prefill = self.running.pop()
+        self.pool.give_back(prefill.blocks)
+        prefill.blocks = []
+        prefill.begun = prefill.done = 0
+        prefill.preemptions += 1
+        self.waiting.appendleft(prefill)
+        self._context.tell(f"{self._engine.name} preempts {prefill.request_id}")
 
     def finish(self, work: StepWork) -> None:
         """End the step's computation: what is complete is granted and answered."""
@@ -146,131 +171,56 @@ class PrefillScheduler:
                 self._answer(prefill)
 
     def _answer(self, prefill: Prefill) -> None:
-        ref = self.side.finish(prefill.request_id, len(prefill.blocks), prefill.parent)
+        """Offer a prefill's blocks under a lease. The request ends at once: its lease alone holds them from now on."""
+        ref = self.side.finish(prefill.request_id, prefill.blocks, prefill.parent)
         offer: dict[str, Any] | None = None
         if ref is not None:
-            self.held[prefill.request_id] = prefill
+            self.offered[ref.token] = tuple(prefill.blocks)
             self._context.observer.granted(self._engine.name, prefill, ref)
             offer = {"kv_lease": ref.to_params(), "remote_block_ids": list(prefill.blocks)}
         else:
-            self._dropped.append(prefill.request_id)
-            self._free(prefill)
+            self._take_cleared()
             self._context.tell(f"{self._engine.name} offers nothing for {prefill.request_id}: no slot, or no agent")
+        self.pool.give_back(prefill.blocks)
         self._context.observer.prefilled(self._engine.name, prefill, offer)
 
-    def hear(self, released: list[str]) -> None:
-        """Take one worker's report of the requests that it has sent; what all workers have reported is freed."""
-        self._notice_free_slots()
-        self._released.update(released)
-        for request_id in [r for r, workers in self._released.items() if workers == self.workers]:
-            del self._released[request_id]
-            if request_id not in self.held:
-                # vLLM's scheduler asserts that it knows the request, and the engine ends.
-                raise Violation("error", f"{self._engine.name} reports {request_id} as sent, which nobody sends")
-            self._free(self.held.pop(request_id))
+    def reset(self) -> None:
+        """Reset the cache, as for new weights: what runs begins again, and nothing computed before may be read."""
+        while self.running:
+            self._preempt()
+        self.side.reset()
+        self._take_cleared()
+        self.pool.forget_all()
+        self._weights += 1
+        if not self._context.plan.elsewhere:
+            # New weights are for every block what a new owner is. Words that workers clear by order follow in steps.
+            for block in range(self._context.plan.blocks + 1):
+                self._context.safety.given(self._engine.incarnation, block)
+        self.notice_free_slots()
 
-    def _notice_free_slots(self) -> None:
-        used = self.side.slots.snapshot().used
-        for slot, token in list(self._slots.items()):
-            if used.get(slot) != token:
-                del self._slots[slot]
-                self._context.safety.slot_released(self._engine.incarnation, slot)
+    def _take_cleared(self) -> list[int]:
+        """Returns the granted leases whose words were to be cleared since the last call, where that is at once."""
+        if self._fences is None:
+            return []
+        cleared, self._fences.cleared = self._fences.cleared, []
+        if not self._fences.at_once:
+            return []
+        return [token for token in cleared if self._context.safety.leases[token].granted]
 
-    def _free(self, prefill: Prefill) -> None:
-        self.pool.extend(reversed(prefill.blocks))
-        if prefill.token is not None:
-            self._context.safety.freed(self._engine.incarnation, prefill.token)
-        self._context.tell(f"{self._engine.name} frees blocks {prefill.blocks} of {prefill.request_id}")
+    # -- who asks ------------------------------------------------------------------------------------------------
 
+    def check_references(self) -> None:
+        """Check that requests and held leases have one reference to each of their blocks, and nobody any other.
 
-class PrefillWorker:
-    """One rank of a producer: its fence words, and its part of the blocks."""
-
-    def __init__(self, engine: Owner, context: Context, rank: int) -> None:
-        self.rank = rank
-        self._engine = engine
-        self._context = context
-        data_agent = SimDataAgent(context.plane, engine.name)
-        slots = context.config.fence_slots or context.plan.blocks
-        table = WatchedTable(RegisteredWords(data_agent, slots), self._word_changed)
-        verifier = FenceVerifier(data_agent, RegisteredWords(data_agent, 1), errors=SIM_ERRORS, clock=engine.clock)
-        self.leases = LeaseWorker(table, verifier, engine.fetch_card)
-        self.agent_name = f"{engine.incarnation:x}/{rank}"
-        self._region = Region(engine.name, table, [None] * context.plan.blocks)
-        context.plane.regions[self.agent_name] = self._region
-        self._to_send: set[str] = set()
-        """Requests that this worker knows of, and whose blocks it has not reported (`_reqs_to_process`)."""
-        self._released: list[str] = []
-        self._notices: list[str] = []
-
-    def parts(self, orders: LeaseOrders | None, work: StepWork) -> list[Any]:
-        """The parts of this worker's step, in their order; each is called at a moment of its own."""
-        host = _PrefillStep(self, work)
-        if orders is None:
-            return [host.load]
-        mine = LeaseOrders(orders.fence, {}, frozenset())
-        return [partial(self.leases.do, part, mine, host) for part in self.leases.order]
-
-    def write(self, work: StepWork) -> None:
-        """Write the step's blocks, as the forward pass does, which is launched at any moment of the step."""
-        for block, token in work.writes.items():
-            self._region.contents[block] = token
-
-    def load(self, work: StepWork) -> None:
-        """Hear which requests' blocks are to be sent, as in vLLM's `start_load_kv`."""
-        self._to_send.update(work.batch)
-        self._to_send.difference_update(work.dropped)
-
-    def let_go(self, request_id: str) -> None:
-        """Report the request's blocks as sent, as `WorkerLeases.let_go` does."""
-        if request_id in self._to_send:
-            self._to_send.remove(request_id)
-            self._released.append(request_id)
-
-    def take_report(self) -> tuple[list[str], WorkerReport | None]:
-        """The requests that this worker reports as sent, and what it tells of leases."""
-        sent = [request_id for request_id in self._notices if request_id in self._to_send]
-        self._notices.clear()
-        self._to_send.difference_update(sent)
-        self.leases.end((), sent)
-        released, self._released = self._released + sent, []
-        return released, self.leases.take_report()
-
-    def heartbeat(self, request_id: str) -> None:
-        """A stock consumer's heartbeat came to this worker."""
-        if self.leases.hear_heartbeat(request_id):
-            self._context.observer.heartbeat(self._engine.name, request_id)
-
-    def notice(self, request_id: str) -> None:
-        """A stock consumer has read from this worker."""
-        self._notices.append(request_id)
-
-    def end(self, death_shows: bool) -> None:
-        self._region.alive, self._region.death_shows = False, death_shows
-
-    def death_is_seen(self) -> None:
-        self._region.death_shows = True
-
-    def _word_changed(self, slot: int, holds: int) -> None:
-        safety, producer = self._context.safety, self._engine.incarnation
-        if holds:
-            safety.armed(producer, self.rank, slot, holds)
-        else:
-            safety.cleared(producer, self.rank, slot)
-
-
-@dataclass(frozen=True, slots=True)
-class _PrefillStep:
-    """The worker in one step (`kvlease.engine.ports.HostWorker`)."""
-
-    worker: PrefillWorker
-    work: StepWork
-
-    def load(self) -> None:
-        self.worker.load(self.work)
-
-    def fail(self, request_id: str) -> None:
-        raise AssertionError(f"{request_id}: a producer reads nothing")
-
-    def let_go(self, request_id: str) -> None:
-        self.worker.let_go(request_id)
+        So what has lapsed costs nothing, and what lives again is held again.
+        """
+        due = Counter([NULL])
+        for prefill in self.running:
+            due.update(prefill.blocks)
+        for token in self.side.blocks.held:
+            due.update(self.offered.get(token, ()))
+        for block in sorted(due.keys() | self.pool.references.keys()):
+            if due[block] > self.pool.references[block]:
+                raise Violation("S2", f"block {block} of {self._engine.name} is held, and counts as free for others")
+            if due[block] < self.pool.references[block]:
+                raise Violation("L1", f"block {block} of {self._engine.name} is kept for nobody")

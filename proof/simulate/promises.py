@@ -6,8 +6,10 @@ of when they did not. Each bound below is what the protocol needs, by its own co
 
 from collections.abc import Iterable, Mapping
 
+from kvlease.fence import Verdict
 from kvlease.fence.verifier import LOST_AFTER_S
-from kvlease.protocol import TIMING, Cause, Standing
+from kvlease.protocol import TIMING, Cause, LeaseRef, LeaseState, LessorSnapshot, Standing
+from kvlease.protocol.effects import Lapse, LeaseNews
 from proof.promises.safety import Violation
 from proof.promises.standing import Settled, believed, check_beliefs, check_loss, granted, stated
 from proof.promises.structure import check_lessee, check_lessor
@@ -15,6 +17,7 @@ from proof.simulate.cards import FETCH_TIMEOUT_S
 from proof.simulate.context import Context
 from proof.simulate.engine import SimEngine
 from proof.simulate.facts import Facts, Wish
+from proof.simulate.requests import Decode
 from proof.simulate.trouble import Trouble
 
 QUICK_S = 1.0
@@ -45,34 +48,79 @@ class Promises:
         )
         """The longest way back into a session: no copy of a renewal, then of a Hello, was answered; then the longest
         pause, a card that nobody serves, and a fresh start."""
-        self._seen: set[tuple[int, int | str]] = set()
-        """(incarnation, token or holder) of the ends and losses that were judged."""
+        self._lost: set[tuple[int, str]] = set()
+        """(incarnation, holder) of the losses that were judged."""
+        self._news: dict[int, tuple[LeaseNews, ...]] = {}
+        """The news that each agent had for its engine after its last turn, by incarnation: they were judged."""
+        self._known: dict[int, dict[int, LeaseState]] = {}
+        """The leases that each lessor knew after its last turn, by incarnation."""
+        self._cut_short: set[int] = set()
+        """The leases that ended while their lessor held them: the cache was reset, or a claim had come too late."""
 
     def agent_took_a_turn(self, engine: SimEngine) -> None:
         """Judge an agent after a turn in which anything happened."""
         seen = engine.agent.snapshot()
         check_lessor(seen.peer.lessor)
         check_lessee(seen.peer.lessee)
-        for revoked in seen.revoked:
-            if self._is_news(engine, revoked.token):
-                self.settled.revoked(revoked.token, revoked.cause)
-                self._context.counts[f"ends.{revoked.cause}"] += 1
-                self._context.tell(f"{engine.name} ends lease {revoked.token:016x}: {revoked.cause}")
-                self._judge_end(engine, revoked.token, revoked.cause)
+        self._hear_of_ends(seen.peer.lessor)
+        before = self._news.get(engine.incarnation, ())
+        self._news[engine.incarnation] = seen.news
+        for news in seen.news:
+            if not any(news is known for known in before):
+                self._hear(engine, news)
         for holder in seen.lost:
-            if self._is_news(engine, holder):
+            if (engine.incarnation, holder) not in self._lost:
+                self._lost.add((engine.incarnation, holder))
                 self._context.tell(f"{engine.name} gives {holder}'s lease up")
                 self._judge_loss(engine, holder)
         self.settled.look(engine.incarnation, stated(seen.peer.lessee))
         self.settled.check(granted(seen.peer.lessor))
         self._check_beliefs(engine)
 
-    def _is_news(self, engine: SimEngine, what: int | str) -> bool:
-        key = (engine.incarnation, what)
-        if key in self._seen:
-            return False
-        self._seen.add(key)
-        return True
+    def _hear(self, engine: SimEngine, news: LeaseNews) -> None:
+        """Take note of what a lessor has decided."""
+        if isinstance(news, Lapse):
+            self.settled.lapsed(news.token, news.cause)
+            self._context.counts[f"ends.{news.cause}"] += 1
+            self._context.tell(f"{engine.name} lets lease {news.token:016x} lapse: {news.cause}")
+            self._judge_end(engine, news.token, news.cause)
+            return
+        self._context.counts["ends.revived"] += 1
+        self._facts.revived(news.token)
+        self._context.tell(f"{engine.name} revives lease {news.token:016x}")
+        if (cause := self.settled.causes[news.token]) in (Cause.AGED_OUT, Cause.ABORTED):
+            raise Violation("R25", f"{news.token:016x} is {cause}, and lives again")
+
+    def _hear_of_ends(self, lessor: LessorSnapshot) -> None:
+        """Take note of leases that the lessor knew and does not know any more: their words are clear."""
+        now = {lease.token: lease.state for lease in lessor.leases}
+        known = self._known.get(lessor.incarnation, {})
+        self._known[lessor.incarnation] = now
+        for token in known.keys() - now.keys():
+            self.settled.has_ended(token)
+            if known[token] is not LeaseState.LAPSED:
+                self._cut_short.add(token)
+
+    def gives(self, producer: SimEngine, block: int) -> None:
+        """Judge the moment before a block is given away: no lease whose lessor holds it may be read from it (S2)."""
+        if producer.agent.died_at is not None or producer.agent.has_news:
+            return
+        for token in self._context.safety.vouched(producer.incarnation, block):
+            lease = producer.agent.peer.lessor.leases.get(token)
+            if lease is not None and lease.state is not LeaseState.LAPSED:
+                raise Violation("S2", f"block {block} of {token:016x} is given away, and it is {lease.state}")
+
+    def verified(self, consumer: SimEngine, decode: Decode, verdict: Verdict) -> None:
+        """Judge a fence's verdict: what can still be read is not refused, however late the read was (L2)."""
+        assert decode.params is not None
+        ref = LeaseRef.from_params(decode.params["kv_lease"])
+        producer = self._facts.engine(ref.incarnation)
+        late = producer is not None and producer.prefill.side.blocks.has_lapsed(ref.token)
+        self._context.counts[f"verdicts.{verdict.name.lower()}{', after it had lapsed' if late else ''}"] += 1
+        if verdict is not Verdict.REVOKED or producer is None:
+            return
+        if self._context.safety.is_readable(ref.incarnation, ref.token, ref.slot):
+            raise Violation("L2", f"{consumer.name} takes {ref.token:016x} for revoked, which it is not")
 
     def _judge_end(self, producer: SimEngine, token: int, cause: Cause) -> None:
         """Judge a lease's end: while a consumer lives, wants it and is heard, only age ends it (L2), no other consumer
@@ -87,6 +135,10 @@ class Promises:
                 raise Violation(
                     "R26", f"{token:016x} expired after {now - grant.at:.3f} s, {paused_s:.3f} of them a pause"
                 )
+        # Where no consumer of kvlease let go of it, a stock one has.
+        noticed = len(grant.read_by) if cause is Cause.RELEASED and grant is not None and not grant.let_go else 0
+        if 0 < noticed < len(producer.prefill_workers):
+            raise Violation("L2", f"{token:016x} {cause}: a stock consumer has read from {noticed} workers only")
         for (_, holder), wish in self._facts.wishes.items():
             if wish.token != token or wish.producer != producer.incarnation or wish.engine.agent.died_at is not None:
                 continue
@@ -124,7 +176,7 @@ class Promises:
     def begins_to_read(self, consumer: SimEngine, holders: Iterable[str]) -> None:
         """Judge the beginning of reads: a lease that is known to be lost is not read at all (R20)."""
         for holder in holders:
-            if (consumer.incarnation, holder) in self._seen:
+            if (consumer.incarnation, holder) in self._lost:
                 raise Violation("R20", f"{consumer.name} begins to read {holder}, whose lease it has given up")
 
     def holds_back(self, consumer: SimEngine, since: Mapping[str, float]) -> None:
@@ -142,7 +194,7 @@ class Promises:
             doubted_s = self._extension_s + self.recovery_s
             if producer is not None and not self.trouble.doubted(producer.name, consumer.name, doubted_s):
                 held = granted(producer.agent.peer.lessor.snapshot())
-                check_beliefs(beliefs, consumer.incarnation, held, self.settled.causes)
+                check_beliefs(beliefs, consumer.incarnation, held, self.settled.causes, self._cut_short)
 
     def check_losses_are_known(self) -> None:
         """Check that a consumer learns of the end of an incarnation when its successor can be asked (R20, R22)."""

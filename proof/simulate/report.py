@@ -54,6 +54,7 @@ def describe_plan(plan: Plan) -> Iterator[str]:
 def describe_request(request: UserRequest) -> str:
     said = [f"at {request.at_s:.3f} s by {request.producer}, then {' or '.join(request.consumers)}"]
     said += [f"{request.blocks} blocks"]
+    said += [f"the first {request.shared} of kind {request.alike}"] if request.alike else []
     said += [f"n = {request.siblings}"] if request.siblings > 1 else []
     said += [f"passed on after {request.think_s:.3f} s"] if request.think_s else []
     said += [f"asked again after {request.patience_s:.3f} s"] if request.patience_s else []

@@ -9,9 +9,10 @@ from kvlease.logs import silenced
 from kvlease.protocol import TIMING
 from proof.promises.safety import Violation
 from proof.simulate.decode import RECOMPUTE_S
+from proof.simulate.engine import SimEngine
 from proof.simulate.faults import LATE_S, Faults
 from proof.simulate.plan import Plan
-from proof.simulate.promises import QUICK_S
+from proof.simulate.promises import QUICK_S, STEPS
 from proof.simulate.users import apart_s
 from proof.simulate.world import SimWorld
 
@@ -54,6 +55,11 @@ def run(plan: Plan, tell: Callable[[str], None] | None = None) -> RunOutcome:
             violation = Violation("error", f"{type(e).__name__}: {e}")
     if violation is not None:
         world.tell(str(violation))
+    for engine in world.engines.values():
+        late = {
+            f"late_claims.{why}": engine.prefill.side.counts[f"late_claims.{why}"] for why in ("in_time", "too_late")
+        }
+        world.counts.update(late)
     counts = world.counts + Counter({f"messages.{fate}": n for fate, n in world.network.counts.items()})
     return RunOutcome(
         plan.seed, violation, world.agenda.events, world.agenda.now, world.digest, counts, tuple(world.last)
@@ -70,6 +76,7 @@ def _play(world: SimWorld) -> None:
     _free_all(world)
     _read_again(world)
     world.stranded.check_nothing_is_held()
+    _reset_all(world)
     if world.plan.to_the_end:
         _fall_silent(world)
 
@@ -84,6 +91,16 @@ def _fall_silent(world: SimWorld) -> None:
         world.agenda.now + LATE_S + TIMING.idle_s + TIMING.session_idle_s + world.promises.recovery_s
     )
     world.stranded.check_nobody_is_known()
+
+
+def _reset_all(world: SimWorld) -> None:
+    """Reset every cache: of what has lapsed, nothing is left."""
+    world.tell("all caches are reset")
+    for engine in world.engines.values():
+        engine.prefill.reset()
+    # What is cleared by order takes steps, and what the agent hears of it a turn.
+    world.agenda.run_until(world.agenda.now + (STEPS + 1) * world.plan.step_s + QUICK_S)
+    world.stranded.check_nothing_is_left()
 
 
 def _look(world: SimWorld) -> None:
@@ -133,9 +150,14 @@ def _free_all(world: SimWorld) -> None:
     longest_s = max(config.duration_s, config.extension_s) + config.orphan_grace_s + LATE_S + world.promises.recovery_s
 
     def free() -> bool:
-        return not any(engine.prefill.has_work or engine.decode.has_work for engine in engines)
+        return not any(_is_busy(engine) for engine in engines)
 
     world.agenda.run_until(world.agenda.now + longest_s + LOST_AFTER_S, free)
     if not free():
-        busy = [engine.name for engine in engines if engine.prefill.has_work or engine.decode.has_work]
+        busy = [engine.name for engine in engines if _is_busy(engine)]
         raise Violation("L1", f"nobody wants anything, and {', '.join(busy)} are not done")
+
+
+def _is_busy(engine: SimEngine) -> bool:
+    held = engine.prefill.side.blocks.held_leases > 0
+    return held or engine.prefill.has_work or engine.decode.has_work

@@ -11,6 +11,7 @@ GROUPS = {
     "faults": "faults by kind",
     "answers": "answers by how they came",
     "ends": "leases by the cause of their end",
+    "late_claims": "claims of leases that had lapsed, by what came of them",
     "verdicts": "fence checks by verdict",
 }
 """Prefixes of `Outcome.counts`, and what they are called."""

@@ -24,12 +24,21 @@ class Stranded:
         self._slack_s = STEPS * context.plan.step_s + QUICK_S
 
     def check(self) -> None:
-        """Check that what nobody wants is free within its deadline, a tick and a step (L1); to be called often."""
-        freed = self._context.safety.leases
+        """Check that what nobody wants is given back by its deadline, a tick and a step (L1); to be called often."""
+        for engine in self._engines.values():
+            if engine.agent.died_at is not None:
+                # An engine without an agent is not woken: it takes back what is over when it needs blocks.
+                engine.prefill.hear_news()
+            engine.prefill.check_references()
         wanted = {wish.token for wish in self._facts.wishes.values()}
         for token, grant in list(self._facts.grants.items()):
-            if freed[token].freed:
+            blocks = grant.engine.prefill.side.blocks
+            if token not in blocks:
                 del self._facts.grants[token]
+                continue
+            if not blocks.holds(token):
+                # Its blocks are free. It may live again.
+                grant.claimants_died_at = None
                 continue
             self._judge_age(token, grant)
             if token in wanted:
@@ -62,7 +71,9 @@ class Stranded:
             for name, (since, may_s) in wedged
         ]
         longest_s = (config.extension_s + config.renew_interval_s) * 1.02
-        if now > max(*renewed_until, grant.at + config.duration_s, self._calm(grant)) + longest_s + self._slack_s:
+        # A paused engine that takes a request on claims its lease, once.
+        begun_at = max(grant.at + config.duration_s, grant.revived_at)
+        if now > max(*renewed_until, begun_at, self._calm(grant)) + longest_s + self._slack_s:
             name, (since, _) = wedged[0]
             raise Violation("R25", f"{token:016x} is held for {name}, which stands still since {since:.3f}")
 
@@ -73,7 +84,7 @@ class Stranded:
         name, now = grant.engine.name, self._context.agenda.now
         if now > self._latest_end(grant):
             raise Violation("L1", f"{token:016x} holds blocks of {name}, unwanted since {grant.wanted_at:.3f}")
-        if token not in self._promises.settled.causes and self._was_let_go(grant):
+        if self._was_let_go(grant):
             raise Violation("L1", f"{token:016x} is held, and {', '.join(grant.let_go)} let go of it")
         if now > self._latest_end_for_the_dead(grant):
             raise Violation("L1", f"{token:016x} holds blocks of {name} for the dead")
@@ -111,15 +122,23 @@ class Stranded:
     # -- in the end ----------------------------------------------------------------------------------------------
 
     def check_nothing_is_held(self) -> None:
-        """Check that every lease, slot and block is free when nobody wants anything any more (L3)."""
+        """Check that every block is free when nobody wants anything any more; what has lapsed may stay (L3)."""
         for engine in self._engines.values():
             prefill, blocks = engine.prefill, self._context.plan.blocks
-            if prefill.has_work or prefill.side.held_blocks or prefill.side.active_leases:
-                raise Violation(
-                    "L3", f"{engine.name} keeps {prefill.side.active_leases} leases, {len(prefill.side.slots)} slots"
-                )
-            if len(prefill.pool) != blocks:
-                raise Violation("L3", f"{engine.name} has {len(prefill.pool)} of {blocks} blocks free")
+            if prefill.has_work or prefill.side.blocks.held_leases:
+                raise Violation("L3", f"{engine.name} keeps {prefill.side.blocks.held_leases} leases")
+            if prefill.pool.free != blocks:
+                raise Violation("L3", f"{engine.name} has {prefill.pool.free} of {blocks} blocks free")
+
+    def check_nothing_is_left(self) -> None:
+        """Check that nothing is left of any lease some time after the caches were reset (L3)."""
+        for engine in self._engines.values():
+            side = engine.prefill.side
+            armed = [w.leases.table.word(i) for w in engine.prefill_workers for i in range(side.slots.count)]
+            if len(side.slots) or side.blocks.lapsed_leases or side.blocks.held_leases or any(armed):
+                raise Violation("L3", f"{engine.name} keeps {len(side.slots)} slots, {sum(map(bool, armed))} words")
+            if engine.agent.died_at is None and engine.agent.peer.lessor.leases:
+                raise Violation("L3", f"{engine.name}'s lessor keeps {len(engine.agent.peer.lessor.leases)} leases")
 
     def check_nobody_is_known(self) -> None:
         """Check that sessions and connections are no more when nobody has wanted anything for long (L3)."""

@@ -13,6 +13,8 @@ from proof.simulate.plan import Plan, UserRequest
 from proof.simulate.requests import Decode, Prefill
 
 TRY_AGAIN_S = 0.5
+OWN = 1 << 16
+"""The kind of prompt that is no other user's, less the user's number."""
 STOCK_HEARTBEAT_S = 0.5
 
 
@@ -36,10 +38,19 @@ class _User:
     request: UserRequest
     offer: dict[str, Any] | None = None
     truth: int | None = None
+    labels: tuple[int, ...] = ()
+    """The contents that were computed for it."""
     attempts: list[_Attempt] = field(default_factory=list)
     tries: int = 0
     retried: bool = False
     over: bool = False
+
+    @property
+    def prompt_labels(self) -> tuple[int, ...]:
+        """The content of each block of its prompt: the first ones may be those of all prompts of its kind."""
+        own, alike = OWN + self.number, self.request.alike
+        shared = self.request.shared if alike else 0
+        return tuple(((alike if i < shared else own) << 16) + i + 1 for i in range(self.request.blocks))
 
     @property
     def prompt(self) -> Fingerprint:
@@ -100,8 +111,8 @@ class Users:
         user.attempts.append(_Attempt(engine, set(ids), prefill=True))
         parent = ids[0].partition("_")[2] or None
         for request_id in ids:
-            blocks, steps = user.request.blocks, user.request.prefill_steps
-            engine.add_prefill(Prefill(request_id, user.number, user.prompt, blocks, steps, parent))
+            labels, steps = user.prompt_labels, user.request.prefill_steps
+            engine.add_prefill(Prefill(request_id, user.number, user.prompt, labels, steps, parent))
 
     def _request_ids(self, user: _User) -> list[str]:
         parent = f"r{user.number}.{user.tries}"
@@ -122,7 +133,7 @@ class Users:
         params: dict[str, Any] = {"do_remote_prefill": offer is not None}
         if offer is not None:
             params |= {"remote_engine_id": engine.engine_id, "remote_host": engine.name, "remote_port": PORT} | offer
-            user.truth = prefill.token
+            user.truth, user.labels = prefill.token, prefill.labels
         user.offer = params
         if user.request.lost:
             self._context.tell(f"the router forgets the reference of r{user.number}")
@@ -164,7 +175,9 @@ class Users:
             busy_s, siblings = user.request.busy_s, len(ids) > 1
             # Each sibling has a copy of its own, as if decoded from a client's JSON.
             own = None if params is None else dict(params)
-            engine.add_decode(Decode(request_id, user.number, user.prompt, own, user.truth, busy_s, siblings))
+            engine.add_decode(
+                Decode(request_id, user.number, user.prompt, own, user.truth, user.labels, busy_s, siblings)
+            )
         if user.request.patience_s and not user.retried and len(names) > 1:
             user.retried = True
             self._context.agenda.after(user.request.patience_s, lambda: self._ask_decode(user, choice + 1))
@@ -210,7 +223,8 @@ class Users:
             self.outcomes[user.number] = decode.how
             if user.request.repeated and not user.retried:
                 user.retried = True
-                again_s = 2 * self._chance(user).random()
+                # Soon, or when the lease has lapsed.
+                again_s = 2 * self._context.config.duration_s * self._chance(user).random() ** 2
                 self._context.agenda.after(again_s, partial(self._ask_decode, user, 1))
             else:
                 self._finish(user)

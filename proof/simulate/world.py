@@ -5,7 +5,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, LeaseRef, resolve
+from kvlease.fence import Verdict
+from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, LeaseRef, resolve
 from kvlease.simulation.chance import Chance
 from proof.promises.safety import Safety
 from proof.simulate.cards import CardDesk
@@ -94,14 +95,26 @@ class SimWorld:
 
     def granted(self, engine: str, prefill: Prefill, ref: LeaseRef) -> None:
         self.tell(f"{engine} grants {ref.token:016x} in slot {ref.slot} to {prefill.request_id}: {prefill.blocks}")
-        self.safety.granted(self.engines[engine].incarnation, ref.token)
+        self.safety.granted(self.engines[engine].incarnation, ref.token, prefill.blocks)
         self.facts.granted(self.engines[engine], ref.token)
 
     def prefilled(self, engine: str, prefill: Prefill, offer: dict[str, Any] | None) -> None:
         self.users.prefilled(self.engines[engine], prefill, offer)
 
+    def gives(self, engine: str, block: int) -> None:
+        self.promises.gives(self.engines[engine], block)
+
+    def was_aborted(self, token: int) -> bool:
+        return self.promises.settled.causes.get(token) is Cause.ABORTED
+
+    def verified(self, engine: str, decode: Decode, verdict: Verdict) -> None:
+        self.promises.verified(self.engines[engine], decode, verdict)
+
     def heartbeat(self, engine: str, request_id: str) -> None:
         self.facts.heartbeat(self.engines[engine], request_id)
+
+    def noticed(self, engine: str, request_id: str, worker: int) -> None:
+        self.facts.noticed(self.engines[engine], request_id, worker)
 
     def wanted(self, engine: str, decode: Decode, ref: LeaseRef | None) -> None:
         self.facts.wanted(self.engines[engine], decode, ref)

@@ -7,6 +7,7 @@ import pytest
 from kvlease.agent.loop import LeaseAgent
 from kvlease.errors import UnsupportedEngine
 from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
+from kvlease.protocol.effects import Lapse, Revive
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
@@ -75,12 +76,12 @@ def test_a_lease_is_kept_for_many_terms_and_released_at_once() -> None:
     world = World()
     p, d = claimed(world)
     world.run(10 * CONFIG.duration_s)
-    assert p.take_revoked() == []
+    assert p.take_news() == []
     assert not p.progress()
     d.untrack("r")
     world.run(0.1)
-    assert p.progress(), "a step hears that there is word"
-    assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.RELEASED)]
+    assert p.progress(), "a step hears that there is news"
+    assert p.take_news() == [Lapse(7, Cause.RELEASED)]
     assert not p.progress()
 
 
@@ -90,9 +91,9 @@ def test_r18_a_dead_consumer_is_noticed_in_under_a_second_and_its_lease_taken_ba
     world.kill(D)
     world.run(CONFIG.probe_interval_s + 0.1)
     assert p.report().lessor["deaths"] == 1
-    assert p.take_revoked() == []
+    assert p.take_news() == []
     world.run(CONFIG.orphan_grace_s + 0.1)
-    assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.ORPHANED)]
+    assert p.take_news() == [Lapse(7, Cause.ORPHANED)]
 
 
 def test_r23_another_consumer_takes_over_within_the_grace() -> None:
@@ -102,7 +103,26 @@ def test_r23_another_consumer_takes_over_within_the_grace() -> None:
     world.run(CONFIG.probe_interval_s + 0.1)
     world.agent(D2).track("again", ref(7), SIDE_CHANNEL)
     world.run(3 * CONFIG.duration_s)
-    assert p.take_revoked() == []
+    assert p.take_news() == []
+
+
+def test_r23_another_consumer_takes_over_what_has_lapsed() -> None:
+    world = World()
+    p, d = claimed(world)
+    d.untrack("r")
+    world.run(3 * CONFIG.duration_s)
+    world.agent(D2).track("again", ref(7), SIDE_CHANNEL)
+    world.run(3 * CONFIG.duration_s)
+    assert p.take_news() == [Lapse(7, Cause.RELEASED), Revive(7)]
+
+
+def test_r20_a_consumer_hears_of_a_lease_whose_blocks_had_just_gone() -> None:
+    world = World()
+    p, d = claimed(world)
+    p.cleared(7)
+    world.run(0.1)
+    assert d.take_lost() == ["r"]
+    assert p.report().leases == 0
 
 
 def test_r20_a_consumer_hears_what_the_producer_does_not_hold() -> None:
@@ -157,7 +177,7 @@ def test_r14_malformed_messages_are_counted_and_harm_nobody() -> None:
         "refused.size": 1,
         "refused.sender": 0,
     }
-    assert p.take_revoked() == []
+    assert p.take_news() == []
 
 
 def test_an_unreachable_producer_is_looked_for_and_found() -> None:
@@ -182,11 +202,11 @@ def test_an_engine_that_is_both_keeps_its_link_until_both_sides_are_through() ->
     world.run(1)
     d.untrack("r")
     world.run(60)
-    assert d.take_revoked() == []
+    assert d.take_news() == []
     assert p.report().consumers == 0
     p.untrack("back")
     world.run(0.2)
-    assert [r.token for r in d.take_revoked()] == [70]
+    assert d.take_news() == [Lapse(70, Cause.RELEASED)]
     assert "sends_failed" not in p.report().agent.keys() | d.report().agent.keys(), "the link was there all the time"
 
 
@@ -213,7 +233,7 @@ def test_the_thread_runs_the_loop_and_says_bye() -> None:
     d.close()
     # A consumer that says Bye leaves no orphan, so P waits no grace.
     wait_until(lambda: p.report().consumers == 0)
-    assert [(r.token, r.cause) for r in p.take_revoked()] == [(7, Cause.RELEASED)]
+    assert p.take_news() == [Lapse(7, Cause.RELEASED)]
     p.close()
 
 
@@ -235,7 +255,7 @@ def test_a_bug_in_the_thread_is_logged_and_leaves_the_engine_alive(
     # The dead agent does not hear its engine any more, which harms nothing.
     agent.grant(7)
     assert agent.progress(), "each step looks after what the agent cannot take back any more"
-    assert agent.take_revoked() == []
+    assert agent.take_news() == []
     assert agent.snapshot().said == 0
     agent.close()
 

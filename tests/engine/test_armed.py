@@ -1,8 +1,9 @@
-"""A worker tells its words apart by their slots, since a request's name may come again (vllm 27987, 15326)."""
+"""A worker arms and clears words by order, and counts what it has cleared."""
 
 from kvlease.engine.armed import ArmedWords
+from kvlease.engine.orders import FenceOrders
 from kvlease.fence import FenceTable, RegisteredWords
-from kvlease.fence.slots import FenceOrders, FenceSlots, Slot
+from kvlease.fence.slots import Slot
 from kvlease.testing.data_agent import FakeDataAgent
 
 OLD, NEW = Slot("r", 0, 11), Slot("r", 1, 22)
@@ -13,45 +14,30 @@ def armed_words() -> tuple[ArmedWords, FenceTable]:
     return ArmedWords(table), table
 
 
-def test_the_word_of_an_aborted_prefill_goes_and_the_one_under_the_same_name_stays() -> None:
-    """S2: an order to clear the first one used to clear the second, and left the first armed over freed blocks."""
-    held, table = armed_words()
-    held.arm(FenceOrders(arm=(OLD,)))
-    held.arm(FenceOrders(arm=(NEW,), clear=(OLD,)))
-    # The blocks of that name are the second prefill's by now: they must not go.
-    assert not held.clear(OLD.index)
+def test_words_are_told_apart_by_their_slots_since_a_requests_name_may_come_again() -> None:
+    """S2: an order to clear the first one used to clear the second, and left the first armed (vllm 27987, 15326)."""
+    words, table = armed_words()
+    words.arm(FenceOrders(arm=(OLD,)))
+    words.arm(FenceOrders(arm=(NEW,)))
+    words.clear(FenceOrders(clear=(OLD,)))
     assert (table.word(0), table.word(1)) == (0, 22)
-    assert "r" in held
-    assert held.clear(NEW.index)
+    words.clear(FenceOrders(clear=(NEW,)))
     assert (table.word(0), table.word(1)) == (0, 0)
-    assert "r" not in held
-    assert held.take_cleared() == {0: 1, 1: 1}
 
 
-def test_a_word_is_cleared_once_by_whoever_comes_first() -> None:
-    held, _ = armed_words()
-    held.arm(FenceOrders(arm=(OLD,)))
-    assert held.clear_request("r")
-    assert not held.clear(OLD.index)
-    assert not held.clear_request("r")
-    assert held.take_cleared() == {0: 1}
+def test_what_was_cleared_is_reported_once() -> None:
+    words, _ = armed_words()
+    words.arm(FenceOrders(arm=(OLD, NEW)))
+    words.clear(FenceOrders(arm=(OLD, NEW), clear=(OLD, NEW)))
+    assert words.take_cleared() == {0: 1, 1: 1}
+    assert words.take_cleared() == {}
 
 
-def test_the_second_word_under_a_name_can_go_first() -> None:
-    held, _ = armed_words()
-    held.arm(FenceOrders(arm=(OLD, NEW)))
-    assert held.clear_request("r")
-    assert not held.clear(OLD.index)
-    assert held.take_cleared() == {0: 1, 1: 1}
-
-
-def test_the_scheduler_too_keeps_the_second_word_under_a_name() -> None:
-    tokens = iter((11, 22))
-    slots = FenceSlots(4, workers=1, draw=lambda: next(tokens))
-    first = slots.take("r")
-    assert first is not None
-    slots.order_clear(first.token)
-    second = slots.take("r")
-    assert second is not None
-    assert slots.hear_cleared({first.index: 1}) == [first]
-    assert slots.of("r") == second
+def test_an_order_does_one_thing_at_a_time() -> None:
+    """The parts of a step are apart: what an order says to clear is not cleared as its words are armed."""
+    words, table = armed_words()
+    orders = FenceOrders(arm=(OLD,), clear=(OLD,))
+    words.arm(orders)
+    assert (table.word(0), words.take_cleared()) == (11, {})
+    words.clear(orders)
+    assert (table.word(0), words.take_cleared()) == (0, {0: 1})

@@ -1,40 +1,35 @@
 """The acts of an engine's scheduler with leases in a step, and their order."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from kvlease.engine.consumer import ConsumerSide
-from kvlease.engine.orders import LeaseOrders, WorkerReport
+from kvlease.engine.orders import NO_ORDERS, LeaseOrders, WorkerReport
+from kvlease.engine.own_fences import OrderedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
-from kvlease.fence.slots import NO_ORDERS
-from kvlease.protocol import Cause, Fingerprint, LeaseRef, resolve
-from kvlease.protocol.effects import Revoke
-from kvlease.testing.desk import ListedDesk
+from kvlease.protocol import Cause, LeaseRef
+from kvlease.protocol.effects import Lapse, Revive
+from kvlease.testing.pool import CountedPool
 from tests.agent.alone import lone_agent
+from tests.engine.producers import CONFIG, PROMPT, Producer
 
-CONFIG = resolve({"kv_lease_duration": 6})
-PROMPT = Fingerprint(tokens=64, digest=7)
 P = ("p", 1)
 
 
 class Engine:
     """A scheduler with one worker, and the desk at which it speaks to its agent."""
 
-    def __init__(self) -> None:
-        self.desk = ListedDesk(incarnation=7)
-        self.producer = ProducerSide(CONFIG, self.desk, 1, draw=iter(range(1, 100)).__next__)
-        self.producer.open(slots=4)
+    def __init__(self, *, by_order: bool = False) -> None:
+        self.side = Producer(by_order=by_order)
+        self.desk, self.producer, self.pool = self.side.desk, self.side.side, self.side.pool
         self.consumer = ConsumerSide(self.desk)
         self.leases = LeaseScheduler(self.desk, self.producer, self.consumer)
 
     def prefill(self, request_id: str) -> LeaseRef:
-        self.producer.take_on(request_id, PROMPT)
-        self.producer.prepare(request_id)
-        self.leases.begin_step(())
-        ref = self.producer.finish(request_id, blocks=2)
-        assert ref is not None
+        ref, _ = self.side.prefill(request_id)
         return ref
 
     def wait(self, request_id: str) -> LeaseRef:
@@ -43,9 +38,19 @@ class Engine:
         return ref
 
 
+@pytest.fixture(params=["shared words", "words by order"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return Engine(by_order=request.param == "words by order")
+
+
 @pytest.fixture
-def engine() -> Engine:
+def sharing() -> Engine:
     return Engine()
+
+
+@pytest.fixture
+def ordering() -> Engine:
+    return Engine(by_order=True)
 
 
 def test_a_step_without_news_gives_no_orders(engine: Engine) -> None:
@@ -56,13 +61,22 @@ def test_a_step_without_news_gives_no_orders(engine: Engine) -> None:
     assert engine.leases.begin_step(("stock",)) is None
 
 
-def test_a_word_is_armed_in_the_step_that_begins_its_prefill(engine: Engine) -> None:
-    engine.producer.take_on("r", PROMPT)
-    engine.producer.prepare("r")
-    orders = engine.leases.begin_step(())
+def test_a_word_is_armed_by_the_step_that_begins_its_prefill(ordering: Engine) -> None:
+    ordering.producer.take_on("r", PROMPT)
+    ordering.producer.prepare("r")
+    orders = ordering.leases.begin_step(())
     assert orders is not None
     assert [slot.request_id for slot in orders.fence.arm] == ["r"]
-    assert engine.leases.begin_step(()) is None, "once"
+    assert ordering.leases.begin_step(()) is None, "once"
+
+
+def test_a_word_that_the_scheduler_writes_is_armed_without_an_order(sharing: Engine) -> None:
+    sharing.producer.take_on("r", PROMPT)
+    sharing.producer.prepare("r")
+    assert sharing.leases.begin_step(()) is None
+    ref = sharing.producer.finish("r", sharing.pool.take(1))
+    assert ref is not None
+    assert sharing.side.words(ref) == [ref.token]
 
 
 def test_r20_a_lease_that_was_lost_meanwhile_is_not_read_at_all(engine: Engine) -> None:
@@ -82,32 +96,44 @@ def test_what_was_lost_while_it_waited_is_not_read_when_its_turn_comes(engine: E
     assert orders.unreadable == {"r"}
 
 
-def test_a_lease_that_is_over_is_cleared_by_the_workers_before_its_agent_hears_so(engine: Engine) -> None:
-    ref = engine.prefill("r")
-    engine.desk.revoked = [Revoke(ref.token, Cause.EXPIRED)]
-    orders = engine.leases.begin_step(())
+def test_a_lease_that_is_over_is_cleared_by_the_workers_before_its_agent_hears_so(ordering: Engine) -> None:
+    ref = ordering.prefill("r")
+    ordering.desk.news = [Lapse(ref.token, Cause.EXPIRED)]
+    orders = ordering.leases.begin_step(())
     assert orders is not None
     assert [slot.token for slot in orders.fence.clear] == [ref.token]
-    engine.leases.hear((), None)
-    assert engine.producer.held_blocks == 2
-    assert engine.desk.said == [("grant", ref.token)]
+    ordering.leases.hear((), None)
+    assert ordering.producer.blocks.held_blocks == 2
+    assert ordering.desk.said == [("grant", ref.token)]
     report = WorkerReport()
     report.cleared[ref.slot] = 1
-    engine.leases.hear((), report)
-    assert engine.producer.held_blocks == 0
-    assert engine.desk.said == [("grant", ref.token), ("cleared", ref.token)]
+    ordering.leases.hear((), report)
+    assert ordering.producer.blocks.held_blocks == 0
+    assert ordering.desk.said == [("grant", ref.token), ("cleared", ref.token)]
+
+
+def test_news_of_leases_are_taken_in_a_step_and_need_no_worker(sharing: Engine) -> None:
+    ref = sharing.prefill("r")
+    sharing.desk.news = [Lapse(ref.token, Cause.EXPIRED)]
+    assert sharing.leases.begin_step(()) is None
+    assert sharing.producer.blocks.has_lapsed(ref.token)
+    sharing.desk.news = [Revive(ref.token)]
+    assert sharing.leases.begin_step(()) is None
+    assert sharing.producer.blocks.holds(ref.token)
+    assert sharing.desk.said == [("grant", ref.token)]
 
 
 def test_leases_of_an_agent_that_died_are_taken_back_in_a_step_like_any_other() -> None:
     now = 1000.0
     agent = lone_agent(CONFIG, lambda: now)
-    producer = ProducerSide(CONFIG, agent, 1, clock=lambda: now)
-    producer.open(slots=1)
+    pool = CountedPool(4)
+    producer = ProducerSide(CONFIG, agent, pool, 1, clock=lambda: now)
+    producer.open(1, OrderedFences(1))
     leases = LeaseScheduler(agent, producer, ConsumerSide(agent))
     producer.take_on("r", PROMPT)
     producer.prepare("r")
     leases.begin_step(())
-    assert producer.finish("r", blocks=2) is not None
+    assert producer.finish("r", pool.take(2)) is not None
     agent.die()
     assert leases.begin_step(()) is None
     now += CONFIG.duration_s
@@ -122,6 +148,12 @@ def test_a_lease_is_kept_until_every_worker_has_read_under_it(engine: Engine) ->
     assert engine.desk.said == [("track", "r", ref, P, False)]
     engine.leases.hear(("r", "stock"), None)
     assert engine.desk.said[1:] == [("untrack", "r")]
+
+
+def test_a_stock_consumers_word_that_it_has_read_is_passed_on(engine: Engine) -> None:
+    ref = engine.prefill("r")
+    engine.leases.hear((), WorkerReport(read=Counter(r=1, unknown=1)))
+    assert engine.desk.said[1:] == [("release", ref.token)]
 
 
 def test_a_stock_consumers_heartbeat_extends_what_it_names(engine: Engine) -> None:

@@ -1,5 +1,6 @@
 """The sequence of a worker's step keeps S1 and S2, and each other order breaks one of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from itertools import permutations
@@ -7,10 +8,10 @@ from itertools import permutations
 import pytest
 
 from kvlease.engine.known_fences import Admission, Source
-from kvlease.engine.orders import LeaseOrders
+from kvlease.engine.orders import FenceOrders, LeaseOrders, WorkerReport
 from kvlease.engine.worker import LeaseWorker, StepPart
 from kvlease.fence import FenceTable, FenceVerifier, RegisteredWords, Verdict
-from kvlease.fence.slots import FenceOrders, Slot
+from kvlease.fence.slots import Slot
 from kvlease.protocol import Endpoint, Fingerprint, LeaseCard, LeaseRef, WorkerFence
 from kvlease.testing.data_agent import FAKE_ERRORS, FakeDataAgent
 
@@ -21,7 +22,7 @@ REF = LeaseRef(7, 1, 0, 1000, PROMPT)
 
 
 class Host:
-    """An engine's worker (`HostWorker`): it knows what it sends from the steps' own news, as vLLM's does."""
+    """An engine's worker (`HostWorker`)."""
 
     def __init__(self, *, in_order: Sequence[StepPart] = LeaseWorker.order) -> None:
         self.agent = FakeDataAgent()
@@ -29,13 +30,8 @@ class Host:
         verifier = FenceVerifier(self.agent, RegisteredWords(self.agent, 4), errors=FAKE_ERRORS, settle_us=0.0)
         self.leases = LeaseWorker(self.table, verifier, self._fetch)
         self._order = in_order
-        self.sends = {"old", "aborted"}
-        """The requests whose blocks it holds for others."""
         self.beginning: list[str] = []
         """The requests that the step begins to read."""
-        self.forgotten: list[str] = []
-        """The prefills that were aborted, as the step says."""
-        self.let_go_of: list[str] = []
         self.failed: list[str] = []
         self.read: list[tuple[str, bool]] = []
         """The reads that it has begun, and whether each will be fenced."""
@@ -52,7 +48,6 @@ class Host:
             self.leases.do(part, orders, self)
 
     def load(self) -> None:
-        self.sends.difference_update(self.forgotten)
         for request_id in self.beginning:
             if request_id not in self.failed:
                 self._begin(request_id)
@@ -72,11 +67,6 @@ class Host:
     def fail(self, request_id: str) -> None:
         self.failed.append(request_id)
 
-    def let_go(self, request_id: str) -> None:
-        if request_id in self.sends:
-            self.sends.remove(request_id)
-            self.let_go_of.append(request_id)
-
 
 def armed_at_first(**settings: Sequence[StepPart]) -> Host:
     host = Host(**settings)
@@ -88,65 +78,54 @@ def full_step(host: Host) -> LeaseOrders:
     """The orders of a step in which a prefill begins and one ends, one was aborted before its first step, a leased
     request is to be read, and one that is known to be lost is not."""
     host.beginning = ["leased", "lost"]
-    host.forgotten = ["aborted"]
     fence = FenceOrders(arm=(NEW, ABORTED), clear=(OLD, ABORTED))
     return LeaseOrders(fence, {"leased": REF}, frozenset({"lost"}))
 
 
-def outcome(host: Host) -> tuple[list[int], list[str], list[tuple[str, bool]], list[str]]:
-    words = [host.table.word(slot.index) for slot in (OLD, NEW, ABORTED)]
-    return words, host.let_go_of, host.read, host.failed
+def outcome(host: Host) -> tuple[list[int], list[tuple[str, bool]], list[str]]:
+    return [host.table.word(slot.index) for slot in (OLD, NEW, ABORTED)], host.read, host.failed
 
 
-RIGHT = ([0, NEW.token, 0], ["old"], [("leased", True)], ["lost"])
+RIGHT = ([0, NEW.token, 0], [("leased", True)], ["lost"])
 
 
-def test_a_step_arms_reads_under_leases_and_lets_go_of_what_is_over() -> None:
+def test_a_step_arms_reads_under_leases_and_clears_what_is_over() -> None:
     host = armed_at_first()
     host.leases.step(full_step(host), host)
     assert outcome(host) == RIGHT
-    report = host.leases.take_report()
-    assert report is not None
-    assert report.cleared == {OLD.index: 1, ABORTED.index: 1}
+    assert host.leases.take_report() == WorkerReport(cleared=Counter({OLD.index: 1, ABORTED.index: 1}))
     assert host.leases.take_report() is None
 
 
 @pytest.mark.parametrize(
     "order", list(permutations(StepPart)), ids=lambda order: "-".join(part.value for part in order)
 )
-def test_any_other_order_is_seen(order: tuple[StepPart, ...]) -> None:
-    """S1, S2: loading before arming reads a leased request without its fence, and a lost one; clearing before loading
-    reports blocks that nobody sends; clearing before arming leaves a word armed over freed blocks."""
+def test_an_order_that_does_not_begin_with_arming_is_seen(order: tuple[StepPart, ...]) -> None:
+    """S1, S2: loading before arming reads a leased request without its fence, and a lost one; clearing before arming
+    leaves a word armed over blocks that are freed."""
     host = armed_at_first(in_order=order)
     host.step(full_step(host))
     at = {part: order.index(part) for part in StepPart}
-    words, let_go_of, read, _ = outcome(host)
-    arm_first, load_first = at[StepPart.ARM] < at[StepPart.LOAD], at[StepPart.LOAD] < at[StepPart.CLEAR]
-    assert read == ([("leased", True)] if arm_first else [("leased", False), ("lost", False)])
+    words, read, _ = outcome(host)
+    assert read == (
+        [("leased", True)] if at[StepPart.ARM] < at[StepPart.LOAD] else [("leased", False), ("lost", False)]
+    )
     assert (words == RIGHT[0]) == (at[StepPart.ARM] < at[StepPart.CLEAR])
-    assert ("aborted" in let_go_of) == (not load_first and at[StepPart.ARM] < at[StepPart.CLEAR])
-    assert (outcome(host) == RIGHT) == (order == LeaseWorker.order)
+    assert (outcome(host) == RIGHT) == (order[0] is LeaseWorker.order[0])
 
 
-def test_s2_a_word_is_cleared_before_its_blocks_are_let_go_of() -> None:
-    class Watching(Host):
-        def let_go(self, request_id: str) -> None:
-            assert self.table.word(OLD.index) == 0
-            super().let_go(request_id)
-
-    host = Watching()
-    host.leases.words.arm(FenceOrders(arm=(OLD,)))
-    host.step(LeaseOrders(FenceOrders(clear=(OLD,)), {}, frozenset()))
-    assert host.let_go_of == ["old"]
-
-
-def test_s2_a_stock_consumers_notice_clears_the_word_before_the_report() -> None:
+def test_a_stock_consumers_notice_clears_nothing_and_is_reported_once() -> None:
+    """R24: others may read the same lease, so the lessor decides."""
     host = armed_at_first()
     host.leases.end(received=(), sent={"old"})
-    assert host.table.word(OLD.index) == 0
-    report = host.leases.take_report()
-    assert report is not None
-    assert report.cleared == {OLD.index: 1}
+    assert host.table.word(OLD.index) == OLD.token
+    assert host.leases.take_report() == WorkerReport(read=Counter(old=1))
+    assert host.leases.take_report() is None
+
+
+def test_reports_of_several_workers_add_up() -> None:
+    both = WorkerReport(Counter({0: 1}), {"a"}, Counter(r=1)) | WorkerReport(Counter({0: 1}), {"b"}, Counter(r=1))
+    assert both == WorkerReport(Counter({0: 2}), {"a", "b"}, Counter(r=2))
 
 
 def reading(host: Host) -> None:
@@ -174,7 +153,7 @@ def test_s1_the_fence_is_read_after_the_data_has_arrived() -> None:
     host.leases.words.arm(FenceOrders(arm=(Slot("theirs", 0, REF.token),)))
     reading(host)
     assert [read.state for read in host.agent.reads] == ["INIT"]
-    host.leases.words.clear(0)
+    host.table.clear(0)
     host.leases.verify({"leased"})
     host.agent.reads[-1].finish()
     verdicts, _ = host.leases.verify({"leased"})
@@ -187,12 +166,11 @@ def test_what_is_admitted_of_no_lease_is_a_mistake() -> None:
         host.leases.admit("stock", P, {(0, 0): "P0"}, lambda: None, lambda: None)
 
 
-def test_a_stock_heartbeat_is_told_once_and_only_of_what_is_leased() -> None:
+def test_a_stock_heartbeat_is_told_once() -> None:
     host = armed_at_first()
-    assert [host.leases.hear_heartbeat(name) for name in ("old", "stock", "old")] == [True, False, True]
-    report = host.leases.take_report()
-    assert report is not None
-    assert report.heartbeats == {"old"}
+    for name in ("old", "other", "old"):
+        host.leases.hear_heartbeat(name)
+    assert host.leases.take_report() == WorkerReport(heartbeats={"old", "other"})
     assert host.leases.take_report() is None
 
 

@@ -38,6 +38,8 @@ def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any)
                 stranded_share=0.001,
                 stranded_peak=10,
                 stranded_read_block_s=1.0,
+                lapsed_block_s=2000.0,
+                lapsed_share=0.02,
                 blocked_s=0.0,
             ),
             prefills=Prefills(
@@ -54,6 +56,7 @@ def outcome(policy: str = "kvlease 30 s", kind: str = "kvlease", **changes: Any)
                 granted=1000,
                 ends={"released": 1000},
                 lost_while_wanted=0,
+                revived=0,
                 late_reads=0,
                 late_reads_wrong=0,
                 late_reads_refused=0,

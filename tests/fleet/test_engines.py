@@ -31,6 +31,9 @@ class Notes:
     def granted(self, lease: FleetLease) -> None:
         self.heard.append(("granted", lease.tokens))
 
+    def reused(self, lease: FleetLease) -> None:
+        self.heard.append(("reused", lease.tokens))
+
     def wanted(self, request: FleetRequest, lease: FleetLease, consumer: Any) -> None:
         self.heard.append(("wanted", request.number, lease.tokens, consumer.index))
 
@@ -88,6 +91,27 @@ def test_what_was_planned_for_a_life_is_void_in_the_next_one() -> None:
     assert lease.crashed
     assert not producer.life.over
     assert producer.pool.free == FLEET.producer_blocks
+
+
+def test_a_lapsed_lease_is_whole_until_its_blocks_are_needed() -> None:
+    context, notes = FleetContext.begin(FLEET, 1), Notes()
+    producer = Producer(context, 0, notes, notes)
+    producer.start()
+    for number in range(2):
+        producer.submit(FleetRequest(number, 0.0, prompt=1000 + number, output=1))
+    context.agenda.run()
+    first, second = producer.leases.values()
+    for lease in (first, second):
+        producer.lapse(lease, "expired", last=True)
+    assert (producer.pool.free, context.books.held) == (FLEET.producer_blocks, 0)
+    assert context.books.lapsed == first.blocks + second.blocks
+    producer.revive(first)
+    assert (producer.pool.free, context.books.held) == (FLEET.producer_blocks - first.blocks, first.blocks)
+    notes.heard.clear()
+    producer.submit(FleetRequest(2, 0.0, prompt=producer.pool.free * FLEET.block_tokens, output=1))
+    assert notes.heard == [("reused", 1001)]
+    assert (first.reused, second.reused, context.books.lapsed) == (False, True, 0)
+    assert context.books.counts["lost_while_wanted"] == 1
 
 
 def test_a_consumer_reads_decodes_and_lets_go() -> None:

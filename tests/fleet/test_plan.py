@@ -180,7 +180,7 @@ def advice(*found: Tried, chosen: int = 0, fleet: Fleet = FLEET) -> Advice:
 
 def test_what_is_recommended_can_be_pasted_and_is_taken_by_kvlease() -> None:
     text = to_paste(advice(tried(30.0)))
-    assert text == '{"kv_lease_duration": 30, "kv_lease_orphan_grace": 1, "kv_lease_renew_interval": 5}'
+    assert text == '{"kv_lease_duration": 30, "kv_lease_orphan_grace": 0, "kv_lease_renew_interval": 5}'
     resolve(json.loads(text))
 
 

@@ -9,7 +9,7 @@ import pytest
 from kvlease.errors import ConfigError
 from kvlease.fleet.outcome import Cost, FleetOutcome
 from kvlease.fleet.play import let_in, play
-from kvlease.fleet.policies import Policy, side_by_side
+from kvlease.fleet.policies import Kvlease, Policy, side_by_side
 from kvlease.fleet.settings import NO_FAULTS, Crash, Fleet, FleetFaults
 from kvlease.fleet.simulated import SimulatedFleet
 from kvlease.fleet.timeline import MOST_PARTS, Recorder
@@ -58,7 +58,9 @@ def test_every_request_ends_exactly_once_and_nothing_is_left(policy: Policy) -> 
     books = simulated.context.books
     assert books.ends.total() == simulated.router.ended == books.arrived == 1500
     assert books.held == books.stranded == books.waiting == books.stranded_read == 0
-    assert books.lease_ends.total() == books.counts["granted"]
+    assert books.lease_ends.total() == books.counts["granted"] + books.counts["revived"]
+    assert books.lapsed == sum(lease.blocks for producer in simulated.producers for lease in producer.lapsed.values())
+    assert bool(books.lapsed) == bool(books.counts["revived"]) == (policy.kind == "kvlease")
     for producer in simulated.producers:
         assert producer.leases == {}
         assert producer.load == 0
@@ -118,3 +120,11 @@ def test_a_timeline_never_has_more_parts_than_can_be_shown() -> None:
     assert len(timeline.held_blocks) <= MOST_PARTS
     assert timeline.part_s == 16.0
     assert sum(timeline.held_blocks) * timeline.part_s == pytest.approx(20_000.0)
+
+
+def test_no_event_is_planned_in_vain() -> None:
+    """An agent whose turn is put off uses the call that it has planned. Others would fill the agenda for a minute."""
+    fleet = replace(SMALL, abort_share=0.0, lost_share=0.0)
+    outcome = play(fleet, Kvlease(), traffic(300, 10.0), NO_FAULTS, seed=3)
+    assert outcome.requests.right == 300
+    assert outcome.cost.events < 21 * 300

@@ -63,9 +63,9 @@ def test_without_faults_every_answer_is_right_and_nothing_is_wasted(policy: Poli
         (Flat(30.0), 11.0, 12.0),
         # The last heartbeat before the crash, at most 5 s old, extends the leases by 20 s.
         (Stock(30), 15.0, 20.1),
-        # The next probe (0.25 s) notices the crash; then come the grace of 1 s, polls, ticks and steps.
-        (Kvlease(), 1.0, 1.5),
-        (Kvlease({"kv_lease_orphan_grace": 0.0}), 0.0, 0.5),
+        # The next probe (0.25 s) notices the crash; then come the grace, polls, ticks and steps.
+        (Kvlease(), 0.0, 0.5),
+        (Kvlease({"kv_lease_orphan_grace": 1.0}), 1.0, 1.5),
     ],
     ids=lambda value: getattr(value, "name", None),
 )
@@ -94,11 +94,46 @@ def test_a_second_consumer_takes_over_what_waited_on_a_dead_one() -> None:
     faults = FleetFaults(crashes=(Crash(20.0, "consumer", 0),), restart_s=1000.0)
     outcome = run(Kvlease(), arrivals, faults, fleet)
     assert outcome.requests.right == 8
-    assert outcome.leases.takeovers >= 1
-    # Only the requests that D was running are computed again.
-    assert outcome.prefills.repeated == 1
-    assert outcome.leases.ends["released"] == outcome.leases.granted
+    # What D was running is read once more as well, since P needed the memory for nothing else.
+    assert outcome.leases.takeovers >= 2
+    assert outcome.leases.revived >= 1
+    assert outcome.prefills.done == 8
+    assert outcome.prefills.recomputed == outcome.prefills.wasted == 0
     assert outcome.leases.lost_while_wanted == 0
+
+
+def test_what_was_read_is_read_again_only_where_reads_are_checked() -> None:
+    """Stock's notice has freed the blocks: who used that reference again would be answered wrongly, sooner or later."""
+    fleet = replace(FLEET, consumers=2, takeover=True, retries=1, retry_pause_s=0.2)
+    arrivals, faults = [Arrival(0.0, PROMPT, 6000)], FleetFaults(crashes=(Crash(20.0, "consumer", 0),), restart_s=1e3)
+    for seed in range(8):
+        stock, ours = (play(fleet, policy, arrivals, faults, seed) for policy in (Stock(30), Kvlease()))
+        assert stock.requests.right == ours.requests.right == 1
+        assert stock.leases.takeovers == ours.prefills.repeated == 0
+        assert stock.prefills.repeated == ours.leases.takeovers
+
+
+def test_a_lease_that_was_over_is_read_as_long_as_nobody_needed_its_memory() -> None:
+    """D stands still from 3 s to 63 s with five requests waiting, and P computes little meanwhile."""
+    stall = Stall(3.0, "consumer", 0, 60.0, "process")
+    outcome = run(Kvlease(), [replace(OCCUPANT, output=400), *WAITING], FleetFaults(stalls=(stall,)))
+    assert outcome.requests.right == 6
+    assert outcome.leases.ends["expired"] == outcome.leases.late_reads + outcome.leases.revived == len(WAITING)
+    assert outcome.prefills.recomputed == outcome.prefills.wasted == outcome.leases.lost_while_wanted == 0
+    # They are held for the term of their grant, and once more for a moment.
+    assert outcome.blocks.held_block_s < 32 * len(WAITING) * BLOCKS
+    assert outcome.blocks.lapsed_block_s > 30 * len(WAITING) * BLOCKS
+
+
+def test_a_lease_that_was_over_is_held_again_when_it_is_claimed() -> None:
+    """D hears of the request at 63 s, long after the term, and has a seat for it 60 s later. P is full meanwhile."""
+    stall = Stall(3.0, "consumer", 0, 60.0)
+    fill = [Arrival(each.at + 30.0, each.prompt, each.output) for each in FILL]
+    outcome = run(Kvlease(), [OCCUPANT, Arrival(5.0, PROMPT, 10), *fill], FleetFaults(stalls=(stall,)))
+    assert outcome.requests.right == 4
+    assert outcome.leases.revived == 1
+    assert outcome.leases.late_reads == outcome.prefills.recomputed == outcome.prefills.wasted == 0
+    assert outcome.blocks.blocked_s > 30.0
 
 
 @pytest.mark.parametrize("kind", ["step", "process"])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from kvlease.protocol import Endpoint, LeaseCard, Peer, Timing, resolve
-from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Revoke, Send
+from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lapse, Lose, Revive, Send
 from kvlease.protocol.messages import VERSION, Message, decode, encode
 from kvlease.protocol.said import Cleared, Progress, Said
 from kvlease.testing.network import Fate, MemoryNetwork, MemoryTransport
@@ -24,6 +24,8 @@ class Member:
     """The words of its engine that it hears in its next turn."""
     cards: list[tuple[Endpoint, LeaseCard | None]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
+    lapsed: dict[int, None] = field(default_factory=dict)
+    """The leases whose blocks its engine may give to others."""
     asleep_until: float = 0.0
 
 
@@ -63,6 +65,14 @@ class Peers:
         """Makes the transport of `at` say that the other peer is dead, which it is not."""
         self._carry_out(self[at], self[at].peer.lost(incarnation, self.now))
 
+    def reuse(self, incarnation: int) -> None:
+        """Makes an engine give the blocks of all its lapsed leases to others; its agent hears so in its next turn."""
+        member = self[incarnation]
+        member.said += map(Cleared, member.lapsed)
+        for token in member.lapsed:
+            self.settled.has_ended(token)
+        member.lapsed.clear()
+
     def run(self, duration_s: float) -> None:
         for _ in range(round(duration_s / TICK_S)):
             self.now += TICK_S
@@ -88,9 +98,11 @@ class Peers:
                     member.transport.disconnect(peer)
                 case Fetch(endpoint):
                     member.cards.append((endpoint, self._served[endpoint]))
-                case Revoke(token, cause):
-                    self.settled.revoked(token, cause)
-                    member.said.append(Cleared(token))
+                case Lapse(token, cause):
+                    self.settled.lapsed(token, cause)
+                    member.lapsed[token] = None
+                case Revive(token):
+                    member.lapsed.pop(token, None)
                 case Lose(holder):
                     member.lost.append(holder)
 
@@ -105,11 +117,14 @@ class Peers:
             beliefs = believed(lessee, self.now) if self.now >= self[own].asleep_until else ()
             for held in lessors:
                 self.settled.check(held)
-                check_beliefs(beliefs, own, held, self.settled.causes)
+                check_beliefs(beliefs, own, held, self.settled.causes, frozenset(self.settled.ended))
 
     def nothing_is_left(self) -> None:
         """Asserts that nothing is left once nobody has wanted anything for long (L3)."""
         self.run(CONFIG.duration_s + TIMING.idle_s + TIMING.session_idle_s)
+        for own in self._members:
+            self.reuse(own)
+        self.run(TICK_S)
         for member in self._members.values():
             lessor_is_empty(member.peer.lessor.snapshot())
             lessee_is_empty(member.peer.lessee.snapshot())

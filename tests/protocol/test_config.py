@@ -20,7 +20,7 @@ def test_the_defaults_are_vllms() -> None:
         duration_s=30.0,
         extension_s=20.0,
         renew_interval_s=5.0,
-        orphan_grace_s=1.0,
+        orphan_grace_s=0.0,
         max_age_s=600.0,
         stall_limit_s=120.0,
         probe_interval_s=0.25,

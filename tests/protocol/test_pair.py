@@ -52,9 +52,58 @@ def test_s4_a_late_hello_after_a_false_report_of_death_opens_no_session_that_the
     peers.echo(Hello)
     peers.run(0.1)
     assert D in peers[P].peer.lessor.sessions
+    assert list(peers[P].lapsed) == [1]
+    peers.run(5)
+    assert peers[P].peer.lessor.leases[1].claims == (D,), "in a session of its own it has brought the lease back"
+    assert (list(peers[P].lapsed), peers[D].lost) == ([], [])
+    peers[D].said.append(Untrack("r1"))
+    peers.nothing_is_left()
+
+
+def test_r20_after_a_false_report_of_death_what_was_reused_meanwhile_is_lost() -> None:
+    peers = claimed(D)
+    peers.report_dead(D, at=P)
+    peers.run(0.6)
+    peers.reuse(P)
     peers.run(5)
     assert peers[D].lost == ["r1"]
     peers[D].said.append(Untrack("r1"))
+    peers.nothing_is_left()
+
+
+def test_r20_a_consumer_that_slept_until_its_lease_was_reused_hears_so_as_it_wakes() -> None:
+    """L2, R20: it may believe in the lease until then, since what it reads is right until then, or fenced."""
+    peers = claimed(D)
+    peers[D].asleep_until = peers.now + 3 * CONFIG.duration_s
+    peers.run(2 * CONFIG.duration_s)
+    assert (list(peers[P].lapsed), peers.settled.causes) == ([1], {1: Cause.EXPIRED})
+    peers.reuse(P)
+    peers.run(2 * CONFIG.duration_s)
+    assert peers[D].lost == ["r1"]
+    peers[D].said.append(Untrack("r1"))
+    peers.nothing_is_left()
+
+
+def test_l3_a_consumer_that_slept_beyond_the_term_brings_its_lease_back() -> None:
+    """L3: nothing of P's memory was needed meanwhile, so nothing has to be computed again."""
+    peers = claimed(D)
+    peers[D].asleep_until = peers.now + 3 * CONFIG.duration_s
+    peers.run(5 * CONFIG.duration_s)
+    assert standing(peers, D) is Standing.HELD
+    assert (list(peers[P].lapsed), peers[D].lost) == ([], [])
+    peers[D].said.append(Untrack("r1"))
+    peers.nothing_is_left()
+
+
+def test_r23_a_lease_that_one_consumer_has_read_serves_another_while_its_blocks_are_there() -> None:
+    peers = claimed(D)
+    peers[D].said.append(Untrack("r1"))
+    peers.run(0.2)
+    assert peers.settled.causes == {1: Cause.RELEASED}
+    peers[D2].said.append(Track("r1", LeaseRef(P, 1, 0, 6000, Fingerprint(1, 0)), peers.endpoint(P)))
+    peers.run(3 * CONFIG.duration_s)
+    assert standing(peers, D2) is Standing.HELD
+    peers[D2].said.append(Untrack("r1"))
     peers.nothing_is_left()
 
 

@@ -1,10 +1,10 @@
 """The order in which both halves of an engine hear, and the things that they share."""
 
-from kvlease.protocol import Fingerprint, LeaseCard, LeaseRef, Peer, Standing, resolve
+from kvlease.protocol import Cause, Fingerprint, LeaseCard, LeaseRef, Peer, Standing, resolve
 from kvlease.protocol.clock import TICK_S
-from kvlease.protocol.effects import Connect, Disconnect, Effect, Revoke, Send
-from kvlease.protocol.messages import VERSION, Ack, Bye, Hello, Message, Renew, Welcome
-from kvlease.protocol.said import Grant, Progress, Track
+from kvlease.protocol.effects import Connect, Disconnect, Effect, Lapse, Revive, Send
+from kvlease.protocol.messages import VERSION, Ack, Bye, Gone, Hello, Message, Renew, Welcome
+from kvlease.protocol.said import Abort, Cleared, Grant, Progress, Release, Track
 from kvlease.protocol.states import ConsumerState, ProducerState
 from kvlease.testing.benches import D, P, sent
 
@@ -41,7 +41,42 @@ def test_nothing_ends_while_the_message_that_saves_it_lies_unread() -> None:
     assert peer.lessor.sessions[D].deadline < BEGIN + CONFIG.extension_s + TICK_S
     effects = heard(peer, BEGIN + CONFIG.extension_s + TICK_S, Renew(3, [], [], welcome.session))
     assert peer.snapshot().lessor.leases[0].claims == (D,)
-    assert not [effect for effect in effects if isinstance(effect, Revoke)]
+    assert not [effect for effect in effects if isinstance(effect, Lapse)]
+
+
+def test_a_claim_that_comes_with_the_word_of_the_leases_end_is_unknown() -> None:
+    """S3: what the engine has said comes first, so a lease whose block has just gone is not brought back."""
+    peer = producer()
+    (welcome,) = sent(heard(peer, BEGIN, hello(), grants=1), Welcome)
+    peer.turn(BEGIN, [Release(1)])
+    effects = peer.turn(BEGIN, [Cleared(1)], [(D, Renew(2, [1], [], welcome.session))])
+    assert not [effect for effect in effects if isinstance(effect, Revive)]
+    assert [ack.unknown for ack in sent(effects, Ack)] == [[1]]
+
+
+def test_a_claim_that_comes_before_the_word_of_the_leases_end_is_told_in_that_turn() -> None:
+    peer = producer()
+    (welcome,) = sent(heard(peer, BEGIN, hello(), grants=1), Welcome)
+    assert peer.turn(BEGIN, [Release(1)]) == [Lapse(1, Cause.RELEASED)]
+    assert Revive(1) in heard(peer, BEGIN, Renew(2, [1], [], welcome.session))
+    assert sent(peer.turn(BEGIN, [Cleared(1)]), Gone) == [Gone([1])]
+
+
+def test_the_engine_hears_of_a_lease_in_the_order_in_which_it_lapsed_and_lived_again() -> None:
+    peer = producer()
+    (welcome,) = sent(heard(peer, BEGIN, hello(), grants=1), Welcome)
+    claims, drops = Renew(2, [1], [], welcome.session), Renew(3, [], [1], welcome.session)
+    effects = peer.turn(BEGIN, [Release(1)], [(D, claims), (D, drops), (D, Renew(4, [1], [], welcome.session))])
+    news = [effect for effect in effects if isinstance(effect, Lapse | Revive)]
+    assert news == [Lapse(1, Cause.RELEASED), Revive(1), Lapse(1, Cause.RELEASED), Revive(1)]
+
+
+def test_what_the_engine_aborts_is_over_for_everybody() -> None:
+    peer = producer()
+    (welcome,) = sent(heard(peer, BEGIN, hello(), grants=1), Welcome)
+    assert peer.turn(BEGIN, [Abort(1)]) == [Lapse(1, Cause.ABORTED)]
+    (ack,) = sent(heard(peer, BEGIN, Renew(2, [1], [], welcome.session)), Ack)
+    assert ack.unknown == [1]
 
 
 def test_what_time_does_next_is_what_either_half_waits_for() -> None:

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from kvlease.engine.own_fences import SharedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.errors import ImpossibleEvent
+from kvlease.fence import FenceTable, RegisteredWords
 from kvlease.protocol import TIMING, Lease, resolve
 from kvlease.protocol.claims import ConsumerSession
 from kvlease.protocol.messages import Ack, Bye
@@ -27,7 +29,9 @@ from kvlease.protocol.states import (
 )
 from kvlease.protocol.tracking import ProducerSession
 from kvlease.testing.benches import D2, P2, D, LesseeBench, LessorBench, P
+from kvlease.testing.data_agent import FakeDataAgent
 from kvlease.testing.desk import ListedDesk
+from kvlease.testing.pool import CountedPool
 
 Row = tuple[enum.StrEnum, enum.StrEnum]
 NEXT_LEASE = {row: state for row, (state, _) in LEASE.items()}
@@ -68,7 +72,7 @@ def test_a_session_goes_by_its_table_alone_at_its_consumer(row: tuple[ProducerSt
 @pytest.mark.parametrize("row", sorted(LEASE))
 def test_the_cause_of_an_end_is_told_once_where_it_is_decided(row: tuple[LeaseState, LeaseEvent]) -> None:
     (old, _), (new, cause) = row, LEASE[row]
-    over = (LeaseState.REVOKING, LeaseState.ENDED)
+    over = (LeaseState.LAPSED, LeaseState.ENDED)
     assert (cause is not None) == (new in over and old not in over)
 
 
@@ -83,10 +87,11 @@ def reachable(table: Mapping[Any, Any], start: enum.StrEnum) -> set[enum.StrEnum
     return found
 
 
-def test_s3_a_lease_has_no_way_back_from_revoking_and_none_out_of_ended() -> None:
-    assert reachable(NEXT_LEASE, LeaseState.REVOKING) == {LeaseState.ENDED}
+def test_s3_a_lease_comes_back_by_a_claim_alone_and_has_no_way_out_of_ended() -> None:
     assert reachable(NEXT_LEASE, LeaseState.ENDED) == set()
     assert LeaseState.PREPARED not in NEXT_LEASE.values()
+    out = {event: to for (state, event), to in NEXT_LEASE.items() if state is LeaseState.LAPSED}
+    assert out == {LeaseEvent.CLAIM: LeaseState.CLAIMED, LeaseEvent.CLEAR: LeaseState.ENDED}
 
 
 @pytest.mark.parametrize(
@@ -139,8 +144,8 @@ def claimed_by(*peers: int) -> LessorBench:
 
 def a_prefill_is_aborted() -> None:
     """Ends a lease that was never granted: the engine's scheduler ends it, and the lessor does not hear of it."""
-    producer = ProducerSide(resolve({}), ListedDesk(P), 1)
-    producer.open(slots=1)
+    producer = ProducerSide(resolve({}), ListedDesk(P), CountedPool(1), 1)
+    producer.open(1, SharedFences([FenceTable(RegisteredWords(FakeDataAgent(), 1))]))
     producer.prepare("r")
     producer.abort("r")
     assert producer.counts == {"ends.aborted": 1}
@@ -157,6 +162,8 @@ def test_every_row_of_a_lease_is_taken(taken: set[Row]) -> None:
     unread.hello()
     unread.renew(drops=[1])
     read = claimed_by(D)
+    read.renew(drops=[1])
+    read.claim(1)
     read.renew(drops=[1])
     read.end(1)
     silent = claimed_by(D)

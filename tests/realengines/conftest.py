@@ -77,7 +77,7 @@ def nothing_left(pair: Pair) -> Iterator[None]:
     assert pair.p.is_alive()
     assert pair.d.is_alive()
     pair.wait_drained()
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -31,6 +31,8 @@ TOKENS = 8
 BLOCKER_TOKENS = 7900
 """The tokens of an answer that keeps a seat: as many as the model's positions allow. It outlasts the prefills and two
 terms, on a fast machine too."""
+PATIENCE_S = 120.0
+"""The bound of a pause: wide, and still far below the time of a pause that waits for a stall limit."""
 UNFENCED_READS = "kvlease:unfenced_reads_total"
 
 Counts = Mapping[str, float]
@@ -99,11 +101,14 @@ class Pair:
     def wait_drained(self, timeout_s: float = 60.0) -> None:
         self.p.wait_until(lambda: self.p.held_blocks() == 0, "drained", timeout_s)
 
-    def wait_no_slot_used(self) -> None:
-        """Waits until P has neither a slot in use nor a lease out."""
+    def wait_no_lease_out(self) -> None:
+        """Waits until P has no lease out, and no slot in use but those of lapsed leases."""
         self.p.wait_for_metrics(
-            lambda m: m.value("kvlease:fence_slots_used") == m.value("kvlease:active_leases") == 0,
-            "without a lease and a slot in use",
+            lambda m: (
+                m.value("kvlease:active_leases") == 0
+                and m.value("kvlease:fence_slots_used") == m.value("kvlease:lapsed_leases")
+            ),
+            "without a lease, and a slot in use",
         )
 
     def lease_ends(self) -> dict[str, float]:
@@ -282,6 +287,14 @@ def _renewals(metrics: Metrics) -> float:
 
 def begin(work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
     return asyncio.create_task(work)
+
+
+async def post(engine: Engine, path: str, status: int = 200) -> httpx.Response:
+    """Posts to an engine, as operators and trainers do; the answer may take as long as a pause that waits."""
+    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
+        response = await client.post(f"{engine.url}/{path}")
+    assert response.status_code == status, response.text
+    return response
 
 
 async def gather(work: Iterable[Awaitable[T]]) -> list[T]:

@@ -15,12 +15,13 @@ nothing here depends on a lease that lives on."""
 REQUESTS, FAULTS = 24, 3
 
 
+@pytest.mark.parametrize("memory", ["full", pytest.param("half", marks=pytest.mark.wide)])
 def test_faults_under_traffic_cost_no_answer_and_leave_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], memory: str
 ) -> None:
     """R19, R12: every answer is right or says it is none, all blocks come free, no engine dies, nothing is left."""
     arguments = ["--seed", str(SEED), "--requests", str(REQUESTS), "--faults", str(FAULTS), "--out", str(tmp_path)]
-    status = main(["chaos", *arguments])
+    status = main(["chaos", *arguments, "--memory", memory])
     said = capsys.readouterr().out
     assert status == 0, said
     (run,) = json.loads((tmp_path / "chaos.json").read_text())["runs"]

@@ -52,7 +52,7 @@ def test_a_client_leaves_in_every_phase(pair: Pair) -> None:
     before = pair.lease_ends()
     pair.play(scene)
     pair.wait_drained()
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()
     after = pair.lease_ends()
     ended = {cause: after[cause] - before.get(cause, 0) for cause in after if after[cause] != before.get(cause, 0)}
     # No engine hears of a client that leaves between P's answer and D's question: its lease alone may have to expire.

@@ -1,7 +1,6 @@
 """The connector's parts, with vLLM imported but no engine running."""
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, NoReturn, cast
@@ -10,10 +9,13 @@ import pytest
 
 from kvlease.agent.loop import LeaseAgent
 from kvlease.engine.orders import WorkerReport
+from kvlease.engine.own_fences import SharedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.errors import CardUnavailable, UnsupportedEngine
+from kvlease.fence import FenceTable, RegisteredWords
 from kvlease.protocol import Fingerprint, LeaseRef, resolve
 from kvlease.testing.cards import MemoryCards
+from kvlease.testing.data_agent import FakeDataAgent
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
 
 pytestmark = [pytest.mark.engine, pytest.mark.essential]
@@ -49,10 +51,16 @@ def forbid_looking(part: Any) -> int:
     return len(names)
 
 
-def grant(producer: ProducerSide, request_id: str, blocks: int) -> LeaseRef:
+def block_pool(blocks: int) -> Any:
+    from vllm.v1.core.block_pool import BlockPool
+
+    return BlockPool(num_gpu_blocks=blocks, enable_caching=True, hash_block_size=16)
+
+
+def grant(producer: ProducerSide, request_id: str, blocks: list[Any]) -> LeaseRef:
     producer.take_on(request_id, PROMPT)
     producer.prepare(request_id)
-    ref = producer.finish(request_id, blocks)
+    ref = producer.finish(request_id, [block.block_id for block in blocks])
     assert ref is not None
     return ref
 
@@ -67,27 +75,27 @@ def test_a_step_costs_the_scheduler_the_same_with_ten_thousand_leases(agent: Lea
     """The hooks of a step touch only the leases that changed in it."""
     from kvlease.vllm.in_scheduler import SchedulerLeases
 
-    leases = SchedulerLeases(agent, CONFIG, workers=1, groups=1)
+    leases = SchedulerLeases(agent, CONFIG, workers=1, groups=1, drains=False)
+    leases.bind(pool := block_pool(30_001))
     step, producer = leases.step, leases.step.producer
-    producer.open(slots=20_000)
-    refs = [grant(producer, f"r{i}", blocks=3) for i in range(10_000)]
+    table = FenceTable(RegisteredWords(FakeDataAgent(), 20_000))
+    producer.open(20_000, SharedFences([table]))
+    refs = [grant(producer, f"r{i}", pool.get_new_blocks(3)) for i in range(9_999)]
     step.begin_step(())
     agent.turn(time.monotonic())
-    assert forbid_looking(producer) + forbid_looking(producer.slots) >= 8
+    assert forbid_looking(producer) + forbid_looking(producer.slots) + forbid_looking(producer.blocks) >= 6
     assert step.begin_step(()) is None
     step.hear((), WorkerReport())
     step.end_step()
     leases.stats.take()
     # One lease is granted and one is aborted, beside the ten thousand.
-    grant(producer, "new", blocks=1)
+    new = grant(producer, "new", pool.get_new_blocks(1))
     agent.abort(refs[7].token)
     agent.turn(time.monotonic())
-    orders = step.begin_step(())
-    assert orders is not None
-    assert [slot.request_id for slot in (*orders.fence.arm, *orders.fence.clear)] == ["new", "r7"]
-    step.hear((), WorkerReport(Counter({refs[7].slot: 1})))
-    assert producer.active_leases == 10_000
-    assert producer.held_blocks == 3 * 9_999 + 1
+    step.begin_step(())
+    assert (table.word(new.slot), table.word(refs[7].slot)) == (new.token, 0)
+    assert producer.blocks.held_leases == 9_999
+    assert producer.blocks.held_blocks == 3 * 9_998 + 1
 
 
 def test_an_engine_may_follow_another_one_in_its_process() -> None:

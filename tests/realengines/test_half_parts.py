@@ -1,5 +1,6 @@
 """The halves of the connector beside vLLM's own, made as an engine makes them but for a model and a network."""
 
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import pytest
 
 from kvlease.agent.loop import LeaseAgent
+from kvlease.engine.own_fences import SharedFences
+from kvlease.fence import FenceTable, RegisteredWords
 from kvlease.protocol import WorkerFence
 from kvlease.testing.cards import MemoryCards
+from kvlease.testing.data_agent import FakeDataAgent
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from proof.bench.core.idle_step import SHORT_PROMPT
 from proof.bench.core.stock import SilentNixl, cache_config, engine_config, furnish
@@ -33,6 +37,7 @@ def config() -> Any:
     plain.model_config = SimpleNamespace(use_mla=False, has_inner_state=False)
     plain.cache_config.mamba_cache_mode = "none"
     vars(plain.parallel_config).update(world_size=1, prefill_context_parallel_size=1)
+    plain.shutdown_timeout = 0
     vars(plain.kv_transfer_config).update(
         engine_id="engine", kv_role="kv_producer", kv_connector="NixlConnector", kv_connector_extra_config={}
     )
@@ -50,7 +55,11 @@ def scheduler(in_memory: None) -> Iterator[Any]:
         def __init__(self) -> None:
             super().__init__(config(), "engine", cache_config())
             self.leases = self._lease
-            self.leases.open([WorkerFence(0, 0, 4096, 8)])
+            self.pool = block_pool()
+            self.leases.bind(self.pool)
+            self.leases.open(
+                [WorkerFence(0, 0, 4096, 8)], SharedFences([FenceTable(RegisteredWords(FakeDataAgent(), 8))])
+            )
             self.deadlines, self.withdrawn = self._reqs_need_send, self._reqs_not_processed
 
     half = Half()
@@ -58,8 +67,18 @@ def scheduler(in_memory: None) -> Iterator[Any]:
     half.shutdown()
 
 
+def block_pool() -> Any:
+    """vLLM's pool of a plain engine, with 31 blocks beside the null block."""
+    from vllm.v1.core.block_pool import BlockPool
+
+    return BlockPool(num_gpu_blocks=32, enable_caching=True, hash_block_size=16)
+
+
 def prefilled(scheduler: Any, request_id: str, output: str | None = None) -> tuple[bool, dict[str, Any]]:
-    """The answer to a request that was prefilled for another engine: whether its blocks are held, and its params."""
+    """The answer to a request that was prefilled for another engine: whether vLLM is to hold its blocks, its params.
+
+    The request's own reference to its blocks is given back, as vLLM does when it ends.
+    """
     from vllm.v1.request import RequestStatus
 
     kind = None if output is None else SimpleNamespace(output_kind=SimpleNamespace(name=output))
@@ -74,14 +93,17 @@ def prefilled(scheduler: Any, request_id: str, output: str | None = None) -> tup
     )
     scheduler.on_new_request(request)
     scheduler.update_state_after_alloc(request, None, 0)
-    held, offer = scheduler.request_finished(request, ([1],))
+    blocks = scheduler.pool.get_new_blocks(1)
+    held, offer = scheduler.request_finished(request, ([block.block_id for block in blocks],))
+    scheduler.pool.free_blocks(blocks)
     return held, offer
 
 
-def test_a_leased_request_has_no_deadline_in_vllm(scheduler: Any) -> None:
-    """A deadline costs vLLM's worker a look at its request in every step: 160 us with ten thousand."""
+def test_a_leased_request_ends_in_vllm_and_its_blocks_are_the_leases(scheduler: Any) -> None:
+    """A request that vLLM held had the engine step without pause, and cost its worker a look in every step."""
     held, offer = prefilled(scheduler, "r")
-    assert held
+    assert not held
+    assert scheduler.pool.get_num_free_blocks() == 30
     assert offer["do_remote_prefill"]
     assert "kv_lease" in offer
     assert scheduler.deadlines == {}
@@ -89,21 +111,22 @@ def test_a_leased_request_has_no_deadline_in_vllm(scheduler: Any) -> None:
 
 def test_a_prompt_of_a_list_that_nobody_is_told_of_is_answered_as_any_without_a_lease(scheduler: Any) -> None:
     """R35: a prompt of a list whose reference nobody gets has no lease, and vLLM has its blocks back at once."""
-    first_held, first = prefilled(scheduler, "cmpl-1-0-0a1b2c3d", "FINAL_ONLY")
-    held, second = prefilled(scheduler, "cmpl-1-1-0a1b2c3d", "FINAL_ONLY")
-    assert (first_held, held) == (True, False)
+    _, first = prefilled(scheduler, "cmpl-1-0-0a1b2c3d", "FINAL_ONLY")
+    _, second = prefilled(scheduler, "cmpl-1-1-0a1b2c3d", "FINAL_ONLY")
     assert "kv_lease" in first
     assert "kv_lease" not in second
     assert (second["do_remote_prefill"], second["remote_block_ids"], second["remote_num_tokens"]) == (False, [[]], 0)
     assert second.keys() == first.keys() - {"kv_lease"}
     assert scheduler.deadlines == {}
     assert scheduler.withdrawn == {"cmpl-1-1-0a1b2c3d"}
-    assert scheduler.leases.step.producer.active_leases == 1
+    assert scheduler.leases.step.producer.blocks.held_leases == 1
+    assert scheduler.pool.get_num_free_blocks() == 30
 
 
 def test_without_a_free_slot_nothing_is_offered_and_nothing_is_held(scheduler: Any) -> None:
     answers = [prefilled(scheduler, f"r{number}") for number in range(9)]
-    assert [held for held, _ in answers] == [True] * 8 + [False]
+    assert [offer["do_remote_prefill"] for _, offer in answers] == [True] * 8 + [False]
+    assert scheduler.pool.get_num_free_blocks() == 31 - 8
     *_, (_, last) = answers
     assert last["do_remote_prefill"] is False
     assert scheduler.withdrawn == {"r8"}
@@ -163,6 +186,34 @@ def test_the_connector_keeps_nothing_on_vllms() -> None:
         assert vars(leased).keys() == vars(stock).keys()
     finally:
         leased.shutdown()
+
+
+def test_what_is_over_is_free_before_the_next_request_takes_blocks(scheduler: Any) -> None:
+    """L1: vLLM asks for matches elsewhere before it takes blocks, and whether blocks come free before it preempts."""
+    _, offer = prefilled(scheduler, "r")
+    _, other = prefilled(scheduler, "s")
+    producer = scheduler.leases.step.producer
+    assert not scheduler.has_pending_block_frees()
+    for reference in (offer, other):
+        scheduler.leases.agent.release(int(reference["kv_lease"]["token"], 16))
+    scheduler.leases.agent.turn(time.monotonic())
+    assert producer.blocks.held_leases == 2, "nothing happens in another thread than the scheduler's"
+    assert scheduler.has_pending_push_work()
+    assert scheduler.has_pending_block_frees()
+    assert (producer.blocks.held_leases, producer.blocks.lapsed_leases) == (0, 2)
+    assert scheduler.pool.get_num_free_blocks() == 31
+
+
+def test_a_reset_ends_leases_and_leaves_them_while_requests_run(scheduler: Any) -> None:
+    """S1: vLLM resets its prefix cache only where no request uses a block; then nothing may be read any more."""
+    prefilled(scheduler, "r")
+    running = scheduler.pool.get_new_blocks(2)
+    assert not scheduler.pool.reset_prefix_cache()
+    assert scheduler.leases.step.producer.blocks.held_leases == 1
+    scheduler.pool.free_blocks(running)
+    assert scheduler.pool.reset_prefix_cache()
+    assert len(scheduler.leases.step.producer.slots) == 0
+    assert scheduler.leases.step.producer.counts["ends.reset"] == 1
 
 
 def test_a_setting_that_cannot_be_is_refused_with_where_it_stands() -> None:

@@ -79,7 +79,7 @@ def test_requests_are_preempted_on_either_side(pair: Pair) -> None:
         pair.play(scene)
     assert pair.p.metrics().value(PREEMPTIONS) > preempted[0]
     assert pair.d.metrics().value(PREEMPTIONS) > preempted[1]
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()
 
 
 def test_a_producer_that_is_told_to_end_stays_for_its_leases(pair: Pair) -> None:

@@ -7,19 +7,15 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from proof.realengines.engine import Engine
 from proof.realengines.metrics import RUNNING
 from proof.realengines.prompts import draw_prompts
-from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, producer, running_pair
+from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, post, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240), pytest.mark.usefixtures("nothing_left")]
 
 STALL_LIMIT_S = 3600.0
-PATIENCE_S = 120.0
-"""The bound of a pause: wide, and still far below the time of a pause that waits for the stall limit."""
 KEEP = "pause?mode=keep&clear_cache=false"
 CLAIMS = "kvlease:claims_total"
 
@@ -33,32 +29,27 @@ def pair(model: Path, logs: Path) -> Iterator[Pair]:
     yield from running_pair(producer(model, **settings), consumer(model, **settings), logs)
 
 
-async def post(engine: Engine, path: str, status: int = 200) -> httpx.Response:
-    async with httpx.AsyncClient(timeout=PATIENCE_S, trust_env=False) as client:
-        response = await client.post(f"{engine.url}/{path}")
-    assert response.status_code == status, response.text
-    return response
-
-
 async def claimed(s: Scene, before: float) -> None:
     await s.wait(s.pair.p, lambda m: m.value(CLAIMS) > before, "asked for the lease by D")
 
 
-def test_a_paused_consumer_lets_its_leases_go_and_a_pause_of_p_ends_with_them(pair: Pair) -> None:
-    """R38: D's agent stops renewing for a paused engine, so P's pause ends without waiting for the stall limit."""
+def test_a_paused_consumer_lets_its_leases_go_and_p_pauses_without_them(pair: Pair) -> None:
+    """R38: D's agent stops renewing for a paused engine. P pauses without waiting, and D reads what is there yet."""
 
     async def scene(s: Scene) -> None:
-        claims = s.pair.p.metrics().value(CLAIMS)
+        claims, ended = s.pair.p.metrics().value(CLAIMS), pair.lease_ends()
         await post(pair.d, KEEP)
         reference = await s.router.prefill(draw_prompts(1, seed=51, shortest=500)[0])
         decode = begin(s.router.decode(reference, TOKENS))
         await claimed(s, claims)
         await post(pair.p, KEEP)
+        assert pair.lease_ends() == ended, "the pause has waited for a lease"
+        await s.wait_lease_ends(ended, expired=1)
         await post(pair.p, "resume")
         await post(pair.d, "resume")
         await s.check([reference], [await decode])
 
-    with pair.counting(ends={"expired": 1}):
+    with pair.counting(ends={"expired": 1, "released": 1}, checks={"intact": 1}):
         pair.play(scene)
 
 
@@ -76,21 +67,6 @@ def test_a_lease_lives_through_a_short_pause_of_its_consumer(pair: Pair) -> None
             await post(pair.d, "resume")
             await s.wait_renewed(1.5)
         await s.check([reference], [await decode])
-
-    with pair.counting(ends={"released": 1}, checks={"intact": 1}):
-        pair.play(scene)
-
-
-def test_a_pause_of_p_waits_for_whoever_reads(pair: Pair) -> None:
-    """R38: a paused P still clears words and frees blocks: D reads what is out, and with that the pause is complete."""
-
-    async def scene(s: Scene) -> None:
-        reference = await s.router.prefill(draw_prompts(1, seed=53, shortest=500)[0])
-        pause = begin(post(pair.p, KEEP))
-        answer = await s.router.decode(reference, TOKENS)
-        await pause
-        await post(pair.p, "resume")
-        await s.check([reference], [answer])
 
     with pair.counting(ends={"released": 1}, checks={"intact": 1}):
         pair.play(scene)
@@ -114,27 +90,38 @@ def test_a_pause_that_aborts_leaves_nothing_behind(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("running_too", ["false", "true"])
-def test_a_cache_that_is_reset_under_a_lease_gives_no_block_away(pair: Pair, running_too: str) -> None:
-    """S1: answers are right, from the lease's own blocks, though P resets while it is out, and D while it decodes."""
+def test_a_cache_that_is_reset_under_a_lease_is_not_read_any_more(pair: Pair, running_too: str) -> None:
+    """S1: P resets while a lease is out, and D while it decodes: what was computed before is used by nobody after."""
     reset = f"reset_prefix_cache?reset_running_requests={running_too}"
 
     async def scene(s: Scene) -> None:
         prompts = draw_prompts(3, seed=55, shortest=1000, longest=1200)
-        references = await s.prefill(prompts[:2])
-        # The requests' blocks are not free, so vLLM says that it could not reset, in its own way for each engine.
-        if running_too == "true":
-            await post(pair.p, reset, status=500)
-        else:
-            assert (await post(pair.p, reset)).json() == {"success": False}
-        await s.right(prompts[2])
-        first = await s.router.decode(references[0], TOKENS)
-        second = begin(s.router.decode(references[1], 200))
+        first, second = await s.prefill(prompts[:2])
+        decode = begin(s.router.decode(second, 200))
         await s.wait(pair.d, lambda m: m.value(RUNNING) >= 1, "decoding")
+        await s.wait_lease_ends(ended, released=1)
+        await post(pair.p, reset)
         await post(pair.d, reset)
-        answer = await second
+        answer = await decode
         assert answer.status == 200, answer.body
         assert answer.token_ids == await s.right(prompts[1], 200)
-        await s.check(references[:1], [first])
+        await s.check([first], [await s.router.decode(first, TOKENS)])
 
-    with pair.counting(ends={"released": 2}, checks={"intact": 2}):
+    ended = pair.lease_ends()
+    with pair.counting(ends={"released": 1, "reset": 1}):
+        pair.play(scene)
+
+
+def test_a_cache_is_not_reset_under_a_prefill(pair: Pair) -> None:
+    """R38: while requests use blocks vLLM resets nothing, and the leases live on."""
+
+    async def scene(s: Scene) -> None:
+        reference = await s.router.prefill(draw_prompts(1, seed=56, shortest=1000)[0])
+        computing = begin(s.router.compute_alone(pair.p.url, draw_prompts(1, seed=57)[0], 2000))
+        await s.wait(pair.p, lambda m: m.value(RUNNING) >= 1, "computing")
+        assert (await post(pair.p, "reset_prefix_cache")).json() == {"success": False}
+        computing.cancel()
+        await s.check([reference], [await s.router.decode(reference, TOKENS)])
+
+    with pair.counting(ends={"released": 1}, checks={"intact": 1}):
         pair.play(scene)

@@ -48,4 +48,4 @@ def test_a_router_that_drops_the_lease_is_told_of(pair: Pair) -> None:
     with pair.counting(ends={"released": 1}):
         pair.play(scene)
     pair.p.wait_for_metrics(lambda m: m.value(UNFENCED_READS) == before + 1, "told of the unfenced read")
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()

@@ -40,7 +40,7 @@ def test_stock_consumer_reads_and_releases(pair: Pair) -> None:
     with pair.counting(ends={"released": 3}):
         pair.play(scene)
     pair.p.wait_for_metrics(lambda m: m.value(UNFENCED_READS) == before + 3, "told of its unfenced reads")
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()
 
 
 def test_stock_consumer_renews_by_heartbeat(pair: Pair) -> None:
@@ -52,7 +52,7 @@ def test_stock_consumer_renews_by_heartbeat(pair: Pair) -> None:
     with pair.counting(ends={"released": 2}):
         pair.play(scene)
     pair.wait_drained()
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()
 
 
 def test_a_stock_consumer_that_reads_late_is_told_of_by_vllms_own_line(pair: Pair) -> None:

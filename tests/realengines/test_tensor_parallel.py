@@ -24,10 +24,10 @@ def pair(request: pytest.FixtureRequest, model: Path, logs: Path) -> Iterator[Pa
 def test_fresh_reads_are_right(pair: Pair) -> None:
     """R7: every worker of D checks the fence of every worker of P that it has read from."""
     pair.read_fresh(seed=21)
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()
 
 
 def test_late_read_is_never_wrong(pair: Pair) -> None:
     """S1, S2: P frees blocks only after every rank has cleared its word, so a late read is never wrong."""
     pair.read_late(seed=22)
-    pair.wait_no_slot_used()
+    pair.wait_no_lease_out()

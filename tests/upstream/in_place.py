@@ -11,13 +11,15 @@ from typing import Any, ClassVar
 from unittest.mock import MagicMock
 
 import pytest
+from vllm.v1.core.block_pool import BlockPool
 
 import kvlease.vllm
 import kvlease.vllm.connector
 import kvlease.vllm.in_scheduler
 from kvlease.agent.loop import LeaseAgent
+from kvlease.engine.own_fences import SharedFences
 from kvlease.engine.worker import LeaseWorker
-from kvlease.fence import CAPACITY, AgentErrors, FenceTable, FenceVerifier, RegisteredWords
+from kvlease.fence import CAPACITY, AgentErrors, FenceTable, FenceVerifier, RegisteredWords, SharedMemory
 from kvlease.protocol import WorkerFence, resolve
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from kvlease.vllm.connector import LeasedNixlConnector
@@ -55,7 +57,7 @@ class Scheduler(Bare, LeasedScheduler):
     parts: ClassVar = {
         "kv_cache_config": lambda _: MagicMock(transfer_groups=[MagicMock()]),
         "_lease": lambda _: SchedulerLeases(
-            LeaseAgent(CONFIG, "engine", _in_memory, SideChannelCards()), CONFIG, workers=1, groups=1
+            LeaseAgent(CONFIG, "engine", _in_memory, SideChannelCards()), CONFIG, workers=1, groups=1, drains=False
         ),
     }
 
@@ -63,7 +65,9 @@ class Scheduler(Bare, LeasedScheduler):
         super().__init__(*args, **kwargs)
         _schedulers.add(self)
         # The handshake of its workers would do this.
-        self._lease.open([WorkerFence(0, 0, 4096, SLOTS)])
+        self.bind_gpu_block_pool(BlockPool(SLOTS, enable_caching=False, hash_block_size=16))
+        table = FenceTable(RegisteredWords(MagicMock(), SLOTS))
+        self._lease.open([WorkerFence(0, 0, 4096, SLOTS)], SharedFences([table]))
 
     def set_xfer_handshake_metadata(self, metadata: Any) -> None:
         """Takes payloads that no worker made, too."""
@@ -89,7 +93,7 @@ class Scheduler(Bare, LeasedScheduler):
 class Worker(Bare, LeasedWorker):
     """A `LeasedWorker` without a KV cache, since hardly any of the tests has one."""
 
-    parts: ClassVar = {"_lease": lambda self: WorkerLeases(self, _a_fence())}
+    parts: ClassVar = {"_lease": lambda self: WorkerLeases(self, _a_fence(), SharedMemory(1))}
 
 
 def _a_fence() -> LeaseWorker:

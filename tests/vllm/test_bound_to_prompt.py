@@ -7,8 +7,12 @@ import pytest
 
 from kvlease.agent.core import AgentCore
 from kvlease.engine.consumer import ConsumerSide
+from kvlease.engine.own_fences import SharedFences
 from kvlease.engine.producer import ProducerSide
+from kvlease.fence import FenceTable, RegisteredWords
 from kvlease.protocol import Fingerprint, LeaseRef, resolve
+from kvlease.testing.data_agent import FakeDataAgent
+from kvlease.testing.pool import CountedPool
 from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
 from kvlease.vllm.requests import LeasedRequests
 from tests.agent.alone import lone_agent
@@ -121,9 +125,17 @@ def waiting(computed: Fingerprint, **fields: Any) -> Any:
     return asked(kv_transfer_params=offer, **fields)
 
 
+def producing(core: AgentCore) -> ProducerSide:
+    """A producer with two fence slots, and room for eight blocks that requests use."""
+    pool = CountedPool(8)
+    pool.take(8)
+    side = ProducerSide(CONFIG, core, pool, 1)
+    side.open(2, SharedFences([FenceTable(RegisteredWords(FakeDataAgent(), 2))]))
+    return side
+
+
 def engine(core: AgentCore) -> tuple[LeasedRequests, ProducerSide, ConsumerSide]:
-    producer, consumer = ProducerSide(CONFIG, core, 1), ConsumerSide(core)
-    producer.open(slots=2)
+    producer, consumer = producing(core), ConsumerSide(core)
     return LeasedRequests(producer, consumer, groups=1), producer, consumer
 
 
@@ -179,7 +191,7 @@ def test_blocks_that_a_sliding_window_let_go_of_are_not_held() -> None:
     requests.arrive(request)
     requests.schedule(request, 0)
     requests.grant(request, ([0, 0, 3], [4, 5]))
-    assert producer.held_blocks == 3
+    assert producer.blocks.held_blocks == 3
 
 
 def test_a_prompt_of_a_list_that_nobody_is_told_of_is_not_granted_and_its_slot_comes_back() -> None:
@@ -191,27 +203,24 @@ def test_a_prompt_of_a_list_that_nobody_is_told_of_is_not_granted_and_its_slot_c
     )
     requests.arrive(request)
     requests.schedule(request, 0)
-    (armed,) = producer.take_orders().arm
+    assert len(producer.slots) == 1
     assert requests.grant(request, ([1],)) is None
     assert producer.counts == {"ends.aborted": 1}
-    assert producer.take_orders().clear == (armed,)
-    assert producer.active_leases == 0
+    assert len(producer.slots) == producer.blocks.held_leases == 0
 
 
 def test_r12_nothing_is_kept_of_a_request_that_has_ended() -> None:
     """R12: a name that comes again after its request has ended has no prompt."""
-    side = ProducerSide(CONFIG, agent(), 1)
-    side.open(slots=2)
+    side = producing(agent())
     for aborted in (False, True):
         side.take_on("r", COMPUTED)
         if aborted:
             side.abort("r")
         else:
-            side.finish("r", 1)
+            side.finish("r", [1])
         side.prepare("r")
-        assert side.finish("r", 1) is None, "its prompt is not known"
-    assert len(side.slots) == 2, "of those that nobody is told of; their words are to be cleared"
-    assert {slot.request_id for slot in side.take_orders().clear} == {"r"}
+        assert side.finish("r", [1]) is None, "its prompt is not known"
+    assert len(side.slots) == 0
 
 
 def named(request_id: str, output: str) -> Any:

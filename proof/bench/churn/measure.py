@@ -180,9 +180,10 @@ def _notes(memory: tuple[Side, Side], nixl: tuple[Side, Side]) -> Sequence[str]:
         f"Open loop, engines with a step every 10 ms, windows of {WINDOW_S:g} s. A consumer holds each lease for 50 to "
         "200 ms; one that lets go before its claim has left sends the drop alone. Claimed were "
         f"{claimed[0]} in memory, {claimed[1]} over NIXL.",
-        "Processor time is that of the agents' threads and of the engines' calls grant, ended, take_revoked, track, "
-        "untrack, take_lost. In memory both engines share one process and its interpreter lock; over NIXL each has a "
-        "process and a core. References pass through a pipe, which is not counted.",
+        "Processor time is that of the agents' threads and of the engines' calls grant, take_news, cleared, track, "
+        "untrack, take_lost; what is over is cleared at once, as if its blocks were reused. In memory both engines "
+        "share one process and its interpreter lock; over NIXL each has a process and a core. References pass through "
+        "a pipe, which is not counted.",
         "Stock has no like of it end to end: no claim, no answer, no fence, and its notice travels with the data. What "
         "can be compared is the books alone: vLLM's own start_load_kv (with the producer's new requests), "
         "on_new_request, _get_new_notifs and update_connector_output, beside both our agents, with all their messages "

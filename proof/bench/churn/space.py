@@ -125,7 +125,7 @@ class _Nobody:
 
     def turn(self, now: float) -> None: ...
 
-    def take_revoked(self) -> list[object]:
+    def take_news(self) -> list[object]:
         return []
 
     def take_lost(self) -> list[object]:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from kvlease.engine.own_fences import SharedFences
+from kvlease.fence import FenceTable, MappedWords
 from kvlease.protocol import WorkerFence
 from proof.bench.core.leased import CONFIG, PRODUCER, HandledAgent
 from proof.bench.core.stock import (
+    BLOCK_TOKENS,
     SilentNixl,
     bare_connector,
     bare_scheduler,
@@ -23,6 +26,10 @@ from proof.bench.core.stock import (
 )
 
 BLOCKS_OF_A_REQUEST = 8
+_PASSES_S = 31.0
+"""A time in which a term is over."""
+_TURN_S = 0.05
+"""The time between two turns of an agent meanwhile; it takes a longer one for a machine that stood still."""
 SHORT_PROMPT: dict[str, Any] = {
     "prompt_token_ids": [1],
     "num_prompt_tokens": 1,
@@ -76,7 +83,7 @@ class SteppedEngine:
         self.update(self.work(self.build()))
 
     def prefill(self, ids: Sequence[str]) -> None:
-        """Finish the prefills of these requests for another engine: from now on their blocks are out."""
+        """Finishes the prefills of these requests for another engine: from now on their blocks are out."""
         from vllm.v1.request import RequestStatus
 
         for request_id in ids:
@@ -91,9 +98,13 @@ class SteppedEngine:
             )
             self.scheduler_half.on_new_request(request)
             self.scheduler_half.update_state_after_alloc(request, None, 0)
-            delayed, _ = self.scheduler_half.request_finished(request, (list(range(1, BLOCKS_OF_A_REQUEST + 1)),))
-            assert delayed
+            self._finish(request)
         self.step()
+
+    def _finish(self, request: Any) -> None:
+        """Ends a request; vLLM keeps its blocks until a worker says that they are read."""
+        delayed, _ = self.scheduler_half.request_finished(request, (list(range(1, BLOCKS_OF_A_REQUEST + 1)),))
+        assert delayed
 
 
 def travel(metadata: object) -> object:
@@ -112,18 +123,20 @@ def stock_engine(ids: Sequence[str]) -> SteppedEngine:
 
 
 class LeasedEngine(SteppedEngine):
-    """An engine of kvlease's, with what it keeps in its scheduler and in its worker.
+    """An engine of kvlease's, with what it keeps in its scheduler and in its worker, and vLLM's block pool.
 
-    Attributes: `agent`, which has no thread: the benchmark takes its turns.
+    Attributes: `agent`, which has no thread: the benchmark takes its turns. `leases`: those in the scheduler. `words`:
+    the worker's, as the scheduler has mapped them.
     """
 
     def __init__(self, slots: int) -> None:
         """`slots` is the number of leases that can be out."""
         from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorScheduler
+        from vllm.v1.core.block_pool import BlockPool
 
         from kvlease.vllm.connector import LeasedNixlConnector
         from kvlease.vllm.in_scheduler import SchedulerLeases
-        from kvlease.vllm.in_worker import WorkerLeases, open_fence
+        from kvlease.vllm.in_worker import open_leases
         from kvlease.vllm.metrics import LeaseStats
         from kvlease.vllm.scheduler import LeasedScheduler
         from kvlease.vllm.worker import LeasedWorker
@@ -137,14 +150,32 @@ class LeasedEngine(SteppedEngine):
             def __init__(self) -> None:
                 furnish(self, SilentNixl())
                 self.xfer_stats = LeaseStats()
-                self.leases = self._lease = WorkerLeases(self, open_fence(self, slots))
+                self.leases = self._lease = open_leases(self, slots)
 
         self.agent = HandledAgent("prefill", PRODUCER, {})
-        self.leases = SchedulerLeases(self.agent.core, CONFIG, workers=1, groups=1)
-        self.leases.open([WorkerFence(0, 0, 4096, slots)])
+        self.leases = SchedulerLeases(self.agent.core, CONFIG, workers=1, groups=1, drains=False)
+        # One block is vLLM's null block.
+        self.pool = BlockPool(slots * BLOCKS_OF_A_REQUEST + 1, enable_caching=True, hash_block_size=BLOCK_TOKENS)
+        self.leases.bind(self.pool)
         worker = Worker()
-        self.armed = worker.leases.step.words
+        self.words = FenceTable(MappedWords(worker.leases.memory.place, slots))
+        self.leases.open([WorkerFence(0, 0, 4096, slots)], SharedFences([self.words]))
         super().__init__(LeasedNixlConnector, Scheduler(self.leases), worker)
+
+    def _finish(self, request: Any) -> None:
+        """Ends a request, whose lease keeps its blocks."""
+        blocks = self.pool.get_new_blocks(BLOCKS_OF_A_REQUEST)
+        delayed, offer = self.scheduler_half.request_finished(request, ([block.block_id for block in blocks],))
+        assert not delayed
+        assert "kv_lease" in offer
+        self.pool.free_blocks(reversed(blocks))
+
+    def pass_term(self) -> None:
+        """Lets a term pass in which no consumer says anything: all leases lapse."""
+        for _ in range(round(_PASSES_S / _TURN_S)):
+            self.agent.turn(_TURN_S)
+        self.step()
+        assert not self.leases.step.producer.blocks.held_leases
 
 
 def leased_engine(ids: Sequence[str]) -> LeasedEngine:
@@ -154,5 +185,13 @@ def leased_engine(ids: Sequence[str]) -> LeasedEngine:
     engine.agent.turn()
     engine.step()
     assert engine.agent.core.report().leases == len(ids)
-    assert all(request_id in engine.armed for request_id in ids)
+    assert engine.leases.step.producer.blocks.held_leases == len(ids)
+    return engine
+
+
+def lapsed_engine(ids: Sequence[str]) -> LeasedEngine:
+    """An engine of kvlease's, with leases of these requests that have lapsed, and can still be read."""
+    engine = leased_engine(ids)
+    engine.pass_term()
+    assert engine.leases.step.producer.blocks.lapsed_blocks == len(ids) * BLOCKS_OF_A_REQUEST
     return engine

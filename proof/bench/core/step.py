@@ -5,29 +5,40 @@ connector while nothing is out: both are measured alternately and subtracted rou
 deadlines.
 """
 
-from proof.bench.core.idle_step import LeasedEngine, SteppedEngine, leased_engine, stock_engine, travel
+from proof.bench.core.idle_step import (
+    BLOCKS_OF_A_REQUEST,
+    LeasedEngine,
+    SteppedEngine,
+    lapsed_engine,
+    leased_engine,
+    stock_engine,
+    travel,
+)
 from proof.bench.core.stock import reaper, request_ids, require_vllm
-from proof.bench.frame.figures import Effort, FigureRow, Result
-from proof.bench.frame.growth import DECISIVE, growth_curves, growth_goals
+from proof.bench.frame.figures import Effort, FigureRow, Goal, Result
+from proof.bench.frame.growth import DECISIVE, FLAT, growth_curves, growth_goals
 from proof.bench.frame.pairs import Repeats, Work, alone, compare, paired, rounds, timing
 from proof.bench.frame.progress import say
 
 SIZES = {Effort.SHORT: (10, 1_000, 10_000), Effort.FULL: (10, 100, 1_000, 10_000, 100_000)}
 LIMIT_US = 2.0
+LAPSED_BLOCKS = 100_000
+"""The lapsed blocks that must not make a step dearer."""
 
 
 def run(effort: Effort) -> Result:
     require_vllm()
     amount = timing(effort)
     added = {leases: _measure(leases, amount) for leases in SIZES[effort]}
+    lapsed = _measure_lapsed(amount)
     say("its parts")
     engine = leased_engine(request_ids(DECISIVE))
     stock = stock_engine([])
     return Result(
         name="step",
         title="what an engine step costs more with leases out and nothing to do",
-        rows=[*added.values(), *_parts(engine, stock, amount), *_beside_the_step(engine, amount)],
-        goals=growth_goals(added, LIMIT_US, " added"),
+        rows=[*added.values(), lapsed, *_parts(engine, stock, amount), *_beside_the_step(engine, amount)],
+        goals=[*growth_goals(added, LIMIT_US, " added"), lapsed_goal(lapsed, added[DECISIVE])],
         curves=[growth_curves(added, "leases out", "µs added to a step", LIMIT_US)],
         notes=[
             "kvlease: everything that vLLM calls in the connector in a step, in scheduler and worker, less the same of "
@@ -41,13 +52,35 @@ def run(effort: Effort) -> Result:
 def _measure(leases: int, amount: Repeats) -> FigureRow:
     say(f"{leases:,} leases")
     ids = request_ids(leases)
-    leased = leased_engine(ids)
+    return _added(f"added, {leases:,} leases out", leased_engine(ids), ids, amount)
+
+
+def _measure_lapsed(amount: Repeats) -> FigureRow:
+    say(f"{LAPSED_BLOCKS:,} lapsed blocks")
+    ids = request_ids(LAPSED_BLOCKS // BLOCKS_OF_A_REQUEST)
+    return _added(f"added, {LAPSED_BLOCKS:,} lapsed blocks of {len(ids):,} leases", lapsed_engine(ids), ids, amount)
+
+
+def lapsed_goal(lapsed: FigureRow, out: FigureRow) -> Goal:
+    """The goal: lapsed blocks cost a step no more than leases that are out."""
+    assert lapsed.ours is not None
+    assert out.ours is not None
+    times = lapsed.ours.median / out.ours.median
+    return Goal(
+        f"with {LAPSED_BLOCKS:,} lapsed blocks no more than {FLAT:g} times that, and under {LIMIT_US:g} µs added",
+        f"{lapsed.ours.median:.3g} µs, {times:.2f} times",
+        times <= FLAT and lapsed.ours.median < LIMIT_US,
+    )
+
+
+def _added(what: str, leased: LeasedEngine, ids: list[str], amount: Repeats) -> FigureRow:
+    """The row of what a step costs more with this engine; beside it, stock's sweep over as many that are out."""
     idle, stock = stock_engine([]), stock_engine(ids)
     reap = reaper(stock.worker_half)
     sweep = Work(lambda: reap(set()))
     ours_us, base_us, sweep_us = rounds([Work(leased.step), Work(idle.step), sweep], amount)
     added_us = [a - b for a, b in zip(ours_us, base_us, strict=True)]
-    return paired(f"added, {leases:,} leases out", "µs", added_us, sweep_us)
+    return paired(what, "µs", added_us, sweep_us)
 
 
 def _parts(leased: SteppedEngine, stock: SteppedEngine, amount: Repeats) -> list[FigureRow]:

@@ -101,7 +101,7 @@ def notes(runs: Runs, scenario: CrashScenario) -> list[str]:
         f"{ENOUGH:.0%} of what its rate before the crash would give, but for the few prefills by which it fell short "
         "of that before the crash, too.",
         f"Sent again, each time: {', '.join(str(run.again) for crashes in runs.values() for run in crashes)} requests; "
-        "even where the other D could take over the dead one's leases within the grace (R23).",
+        "even where the other D could read what the dead one had leased, as long as P did not need the memory (R23).",
     ]
     late = [arm for arm, crashes in runs.items() if any(run.back_after_s is None for run in crashes)]
     if late:

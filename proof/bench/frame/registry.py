@@ -36,6 +36,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "short-terms": Benchmark("engines.short_terms", "the shortest lease that saturated engines keep for ten minutes"),
     "crash": Benchmark("engines.crash", "prefill throughput in the minute after the decoder's death"),
+    "ends": Benchmark(
+        "ends.measure", "real engines: leases that are over, P's memory that is back, and reads of it all the same"
+    ),
     "reality": Benchmark(
         "reality.measure",
         "one crash on real engines and in `kvlease fleet compare`: how far the simulation can be believed",

@@ -76,9 +76,9 @@ class Play:
         self.consumer.core.progress()
         self.consumer.turn(TURN_S)
         self.producer.turn(TURN_S)
-        for revoked in self.producer.core.take_revoked():
-            # The workers clear the word and free the blocks.
-            self.producer.core.cleared(revoked.token)
+        for news in self.producer.core.take_news():
+            # The blocks are given to others at once.
+            self.producer.core.cleared(news.token)
         self._carry(self.consumer, CONSUMER, self.producer)
         self._carry(self.producer, PRODUCER, self.consumer)
 

@@ -17,13 +17,16 @@ from kvlease.agent.transport import Transport
 from kvlease.errors import BadMessage, PeerGone, UnsupportedEngine
 from kvlease.logs import bounded_logger
 from kvlease.protocol import TIMING, Endpoint, LeaseConfig, LeaseRef, Peer, PeerSnapshot, Timing
-from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Revoke, Send
+from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, Message, decode, encode
-from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Said, Track, Untrack
+from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Said, Track, Untrack
 
 bounded = bounded_logger(__name__)
 
 T = TypeVar("T")
+IDLE_STEP_S = 0.5
+"""The longest pause after which an engine with leases out is woken for a step, so that it hears stock consumers, whose
+word reaches its workers alone, and tells its figures."""
 CONNECTING_S = 0.05
 """The longest time that the first messages of a connection take, where both sides poll often."""
 
@@ -34,6 +37,7 @@ class AgentReport:
 
     up: bool
     leases: int
+    """The leases that live or have lapsed."""
     consumers: int
     """The sessions in which others renew leases here."""
     producers: int
@@ -48,8 +52,8 @@ class AgentSnapshot:
     """The whole state of an agent at a moment, for the thread that takes the turns."""
 
     peer: PeerSnapshot
-    revoked: tuple[Revoke, ...]
-    """The leases that are over, and of which the engine was not yet told."""
+    news: tuple[LeaseNews, ...]
+    """The leases that are over, and that live again, of which the engine was not yet told."""
     lost: tuple[str, ...]
     """The local requests whose lease is lost, and of which the engine was not yet told."""
     said: int
@@ -93,8 +97,12 @@ class AgentCore:
         self._steps = 0
         """The number of steps begun and not ended; schedulers let steps overlap."""
         self._connecting_until = now
+        self._wake: Callable[[], None] | None = None
+        # No stock consumer's renewal may come too late to be heard in time.
+        self._idle_step_s = min(IDLE_STEP_S, config.extension_s / 4)
+        self._woken = False
         self._said: deque[Said] = deque()
-        self._revoked: deque[Revoke] = deque()
+        self._news: deque[LeaseNews] = deque()
         self._lost: deque[str] = deque()
 
     @property
@@ -112,12 +120,16 @@ class AgentCore:
         """A stock consumer's heartbeat named the lease."""
         self._say(Extend(token))
 
+    def release(self, token: int) -> None:
+        """A stock consumer has told all workers that it has read."""
+        self._say(Release(token))
+
     def abort(self, token: int) -> None:
         """The lease is not handed over after all: nobody will ever claim it."""
         self._say(Abort(token))
 
     def cleared(self, token: int) -> None:
-        """All workers have cleared the lease's word and let go of its blocks."""
+        """The lease's word is clear in every worker."""
         self._say(Cleared(token))
 
     def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
@@ -128,14 +140,31 @@ class AgentCore:
         """A local request has its data, or has ended."""
         self._say(Untrack(holder))
 
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Takes the way to wake an idle engine: `wake`, called by the thread that takes the turns, has it ask for
+        `wants_step`."""
+        self._wake = wake
+
+    def ask_for_step(self) -> None:
+        """Has the engine make a step soon, if it is idle: what changed while it made none is told in steps alone."""
+        self._woken = True
+        if self._wake is not None:
+            self._wake()
+
+    @property
+    def wants_step(self) -> bool:
+        """Tells whether the engine should make a step although it has nothing to compute."""
+        return bool(self._news) or self._woken
+
     def progress(self) -> bool:
         """The engine begins a step. Tells whether there is news for it to take, or the agent has died.
 
         It is cheap enough for every step.
         """
         self._steps += 1
+        self._woken = False
         self._progress_at = self._clock()
-        return bool(self._revoked or self._lost) or self.died_at is not None
+        return bool(self._news or self._lost) or self.died_at is not None
 
     def step_ended(self) -> None:
         """The engine has ended a step. While none is under way it is idle or paused, not stuck in a step."""
@@ -151,9 +180,14 @@ class AgentCore:
 
     # -- what the engine is told ---------------------------------------------------------------------------------
 
-    def take_revoked(self) -> list[Revoke]:
-        """Takes the leases that are over: their words are to be cleared now."""
-        return _drain(self._revoked) if self._revoked else []
+    @property
+    def has_news(self) -> bool:
+        """Tells whether `take_news` would return any."""
+        return bool(self._news)
+
+    def take_news(self) -> list[LeaseNews]:
+        """Takes the leases that are over, and those that live again, in this order."""
+        return _drain(self._news) if self._news else []
 
     def take_lost(self) -> list[str]:
         """Takes the local requests whose lease is lost."""
@@ -182,7 +216,15 @@ class AgentCore:
         effects = self.peer.turn(now, said, messages, self._cards.answers(), progress)
         if effects:
             self._carry_out(effects, now)
+        if self._wake is not None and not self._steps and not self._woken:
+            self._wake_engine(self._wake, now)
         return bool(said or arrived or effects)
+
+    def _wake_engine(self, wake: Callable[[], None], now: float) -> None:
+        """Wakes an idle engine that is to hear news, or that has leases out and made no step for a while."""
+        if self._news or (self.peer.lessor.held and now - self._progress_at > self._idle_step_s):
+            self._woken = True
+            wake()
 
     def say_bye(self) -> None:
         """Takes the last turn: tells all peers that this engine shuts down."""
@@ -196,7 +238,7 @@ class AgentCore:
 
     def snapshot(self) -> AgentSnapshot:
         """Returns all that the agent knows. Only the thread that takes the turns may call it."""
-        return AgentSnapshot(self.peer.snapshot(), tuple(self._revoked), tuple(self._lost), len(self._said))
+        return AgentSnapshot(self.peer.snapshot(), tuple(self._news), tuple(self._lost), len(self._said))
 
     def _read(self, arrived: Iterable[tuple[int, bytes]]) -> list[tuple[int, Message]]:
         """Returns the arrived messages that are well formed, and counts the others."""
@@ -219,8 +261,8 @@ class AgentCore:
         match effect:
             case Send():
                 return self._send(effect.peer, effect.message, now)
-            case Revoke():
-                self._revoked.append(effect)
+            case Lapse() | Revive():
+                self._news.append(effect)
             case Connect():
                 return self._connect(effect.peer, effect.address, now)
             case Disconnect():

@@ -3,8 +3,20 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from kvlease.fence.slots import FenceOrders
+from kvlease.fence.slots import Slot
 from kvlease.protocol import LeaseRef
+
+
+@dataclass(frozen=True, slots=True)
+class FenceOrders:
+    """The orders to every worker for its table in one step: the words to arm, and those to clear."""
+
+    arm: tuple[Slot, ...] = ()
+    clear: tuple[Slot, ...] = ()
+
+
+NO_ORDERS = FenceOrders()
+"""The orders of nearly every step; of all steps where the scheduler writes the words itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +36,12 @@ class WorkerReport:
     """The workers' report to the scheduler, in steps in which there is something to tell."""
 
     cleared: Counter[int] = field(default_factory=Counter)
-    """The slots whose words were cleared, with the number of workers that did so, on a producer."""
+    """The slots whose words were cleared by order, with the number of workers that did so, on a producer."""
     heartbeats: set[str] = field(default_factory=set)
-    """The leased requests that stock consumers sent heartbeats for, on a producer."""
+    """The requests that stock consumers sent heartbeats for, on a producer."""
+    read: Counter[str] = field(default_factory=Counter)
+    """The requests that stock consumers have read, with the number of workers that were told so, on a producer."""
 
     def __or__(self, other: "WorkerReport") -> "WorkerReport":
         """Returns the report of several workers together."""
-        return WorkerReport(self.cleared + other.cleared, self.heartbeats | other.heartbeats)
+        return WorkerReport(self.cleared + other.cleared, self.heartbeats | other.heartbeats, self.read + other.read)

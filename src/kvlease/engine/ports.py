@@ -1,10 +1,10 @@
 """The ports by which the lease's part of an engine reaches the lease agent and the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kvlease.protocol import Endpoint, LeaseRef
-from kvlease.protocol.effects import Revoke
+from kvlease.protocol.effects import LeaseNews
 
 
 class LeaseDesk(Protocol):
@@ -24,11 +24,14 @@ class LeaseDesk(Protocol):
     def extend(self, token: int) -> None:
         """A stock consumer's heartbeat named the lease."""
 
+    def release(self, token: int) -> None:
+        """A stock consumer has told all workers that it has read."""
+
     def abort(self, token: int) -> None:
         """The lease is not handed over after all: nobody will ever claim it."""
 
     def cleared(self, token: int) -> None:
-        """All workers have cleared the lease's word and let go of its blocks."""
+        """The lease's word is clear in every worker."""
 
     def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
         """A local request wants this lease kept; `siblings`: others of the same request (n > 1) may want it, too."""
@@ -42,8 +45,12 @@ class LeaseDesk(Protocol):
     def step_ended(self) -> None:
         """The engine has ended a step."""
 
-    def take_revoked(self) -> Sequence[Revoke]:
-        """Takes the leases that are over: their words are to be cleared now."""
+    @property
+    def has_news(self) -> bool:
+        """Tells whether `take_news` would return any."""
+
+    def take_news(self) -> Sequence[LeaseNews]:
+        """Takes the leases that are over, and those that live again, in this order."""
 
     def take_lost(self) -> Sequence[str]:
         """Takes the local requests whose lease is lost."""
@@ -58,5 +65,22 @@ class HostWorker(Protocol):
     def fail(self, request_id: str) -> None:
         """Reports that the load of this request has failed; the engine's own way for that decides."""
 
-    def let_go(self, request_id: str) -> None:
-        """Has the blocks of this request reported as sent. A no-op for a prefill that was aborted."""
+
+class BlockPool(Protocol):
+    """An engine's pool of KV cache blocks, which are numbered. Used by the scheduler's thread alone.
+
+    It gives blocks to whoever computes, and takes them back. It calls `on_reuse` with a block that was given back to be
+    reused last, before it gives that block to anybody (S2).
+
+    Implementations: the pool of each kind of engine; `kvlease.testing.pool.CountedPool`.
+    """
+
+    def watch(self, on_reuse: Callable[[int], None]) -> None:
+        """Has `on_reuse(block)` called, from now on, before a block that may still be read is given to anybody."""
+
+    def hold(self, blocks: Sequence[int]) -> None:
+        """Takes a reference to each of these blocks. A free one that nobody was given meanwhile is free no more."""
+
+    def give_back(self, blocks: Sequence[int], last: bool) -> None:
+        """Drops a reference to each of these blocks; one without any is free from now on, and keeps its content until
+        it is given to somebody. `last`: they may still be read, and are reused after all that are free now."""

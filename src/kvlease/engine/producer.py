@@ -1,14 +1,17 @@
-"""The lease's part of a producer's scheduler: each lease from its preparation to the last worker's report."""
+"""The lease's part of a producer's scheduler: each lease from its preparation until its word is clear."""
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kvlease.engine.ports import LeaseDesk
+from kvlease.engine.leased_blocks import LeasedBlocks
+from kvlease.engine.own_fences import OrderedFences, OwnFences
+from kvlease.engine.ports import BlockPool, LeaseDesk
 from kvlease.errors import brief
-from kvlease.fence.slots import FenceOrders, FenceSlots, Slot, draw_token
+from kvlease.fence.slots import FenceSlots, Slot, draw_token
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Cause, Fingerprint, LeaseConfig, LeaseRef, LeaseState
+from kvlease.protocol.effects import Lapse, LeaseNews
 from kvlease.protocol.messages import milliseconds
 from kvlease.protocol.states import LEASE, LeaseEvent, after
 
@@ -29,51 +32,61 @@ _DECLINED = {
 
 
 class ProducerSide:
-    """Prepares leases, grants them, has their words cleared when they are over, and counts held blocks.
+    """Prepares leases, grants them, gives their blocks back when they are over, and has their words cleared before
+    anybody is given those.
 
-    Attributes: `slots`: those of the fence, none until the workers have tables (`open`). `counts`: events since the
-    start: declined.<why>, ends.<cause>, reclaimed_blocks, unfenced_reads. `ended`: leases that ended since the start,
-    those that were never granted included. `held_blocks`: blocks of leases that were granted and not yet freed.
+    Attributes: `workers`: the number of this engine's. `slots`: those of the fence, none until the workers have tables
+    (`open`). `fences`: the words in them. `blocks`: those of the leases. `counts`: events since the start:
+    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, unfenced_reads. `ended`: leases that were
+    over since the start, those that were never granted included. `cleared`: those whose word is clear since.
     """
 
     def __init__(
         self,
         config: LeaseConfig,
         desk: LeaseDesk,
+        pool: BlockPool,
         workers: int,
         *,
         draw: Callable[[], int] = draw_token,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`draw` gives tokens (`fence.slots.draw_token`); `clock`, the agent's, gives monotonic seconds."""
+        self.workers = workers
         self.counts: Counter[str] = Counter()
         self.ended = 0
-        self.held_blocks = 0
-        self.slots = FenceSlots(0, workers, draw)
+        self.cleared = 0
+        self.slots = FenceSlots(0, draw)
+        self.fences: OwnFences = OrderedFences(workers)
+        self.blocks = LeasedBlocks(pool)
+        pool.watch(self._reused)
         self._config = config
         self._desk = desk
         self._clock = clock
         self._prompts: dict[str, Fingerprint] = {}
         """The prompts of the requests that are being computed for another engine."""
-        self._held: dict[int, int] = {}
-        """The number of blocks of each granted lease, by token."""
-        self._cause: dict[int, Cause] = {}
-        """The cause of each revoked lease's end; a lease without one was read under the engine's own mechanism."""
+        self._clearing: set[int] = set()
+        """The leases whose words the workers are to clear by order."""
+        self._read_by: Counter[str] = Counter()
+        """The number of workers that a stock consumer has told that it has read, by request, until all are."""
+        self._retired: list[str] = []
+        """The requests whose leases have ended since `take_retired`."""
         self._last_sibling: dict[str, int] = {}
         self._parent_of: dict[int, str] = {}
 
     @property
-    def active_leases(self) -> int:
-        """The number of leases that were granted and are not yet over."""
-        return len(self._held)
+    def holds_by_order(self) -> bool:
+        """Tells whether the engine must go on making steps for its leases, since workers clear their words in them."""
+        return not self.fences.at_once and bool(self.blocks.held_leases or self._clearing)
 
-    def open(self, slots: int) -> None:
+    def open(self, slots: int, fences: OwnFences) -> None:
         """The workers have fence tables of `slots` words each: leases can be prepared from now on."""
         if not self.slots.count:
-            self.slots = FenceSlots(slots, self.slots.workers, self.slots.draw)
+            self.slots = FenceSlots(slots, self.slots.draw)
+            self.fences = fences
 
     def has(self, request_id: str) -> bool:
-        """Tells whether a lease is prepared or granted for this request, and not yet over."""
+        """Tells whether a lease is prepared or granted for this request, and not ended."""
         return self.slots.of(request_id) is not None
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
@@ -88,15 +101,28 @@ class ProducerSide:
 
     def prepare(self, request_id: str) -> None:
         """Prepares a lease when the request is first scheduled: its word is armed before its blocks can be offered."""
-        if self.has(request_id):
-            # It was preempted and is scheduled again; its token has not left this engine.
-            return
+        slot = self.slots.of(request_id)
+        if slot is not None:
+            if slot.token not in self.blocks:
+                # The request was preempted and is scheduled again; its token has not left this engine.
+                return
+            # An earlier request had this name, and what it computed is still leased.
+            self.slots.forget(slot)
+            self._read_by.pop(request_id, None)
         if not self.slots.count:
             self._decline("no_producer")
         elif self._desk.died_at is not None:
             self._decline("no_agent")
-        elif self.slots.take(request_id) is None:
+        elif not self._has_free_slot():
             self._decline("no_slot")
+        else:
+            self.fences.arm(self.slots.take(request_id))
+
+    def _has_free_slot(self) -> bool:
+        """Tells whether there is a free slot; a lapsed lease has to give up its own for that."""
+        if self.slots.full and (spared := self.blocks.least_wanted) is not None:
+            self._end(spared)
+        return not self.slots.full
 
     def _decline(self, why: str) -> None:
         self.counts[f"declined.{why}"] += 1
@@ -104,23 +130,22 @@ class ProducerSide:
             "kvlease: a prefill is not offered and will be computed again by its decode engine: %s", _DECLINED[why]
         )
 
-    def finish(self, request_id: str, blocks: int, parent: str | None = None) -> LeaseRef | None:
+    def finish(self, request_id: str, blocks: Sequence[int], parent: str | None = None) -> LeaseRef | None:
         """Grants the lease of a prefill that is done, and returns its reference; None if it has no lease, so no offer.
 
-        `blocks`: their number. `parent`: of a request with n > 1, whose client gets the reference of the child that
-        finishes last; so nobody is told of the others.
+        `blocks`: those that are offered, which the request still uses. `parent`: of a request with n > 1, whose client
+        gets the reference of the child that finishes last; so nobody is told of the others.
         """
         prompt = self._prompts.pop(request_id, None)
         slot = self.slots.of(request_id)
-        if slot is None:
+        if slot is None or slot.token in self.blocks:
             return None
         if prompt is None:
             # Two requests had this name, and the first one has taken the prompt.
             self._abort(slot)
             return None
+        self.blocks.hold(slot.token, blocks)
         self._desk.grant(slot.token)
-        self._held[slot.token] = blocks
-        self.held_blocks += blocks
         if parent is not None:
             self._supersede_sibling(parent, slot.token)
         return LeaseRef(self._desk.incarnation, slot.token, slot.index, milliseconds(self._config.duration_s), prompt)
@@ -133,43 +158,110 @@ class ProducerSide:
             self._desk.abort(earlier)
 
     def abort(self, request_id: str) -> None:
-        """The request ended, and nobody will be told of it. The engine frees its blocks; the workers clear its word.
-
-        A no-op for a request that has no lease.
-        """
+        """The request ended, and nobody will be told of it. A no-op for a request that has no lease."""
         self._prompts.pop(request_id, None)
         slot = self.slots.of(request_id)
-        if slot is not None:
+        if slot is not None and slot.token not in self.blocks:
             self._abort(slot)
 
     def _abort(self, slot: Slot) -> None:
         self._count_end(_cause(LeaseState.PREPARED, LeaseEvent.ABORT))
-        self.slots.order_clear(slot.token)
+        self._clear(slot)
 
-    # -- a step begins and ends ----------------------------------------------------------------------------------
+    # -- leases are over, live again, and end --------------------------------------------------------------------
 
-    def take_orders(self) -> FenceOrders:
-        """Returns the orders to the workers for their fence tables in this step."""
-        for revoked in self._desk.take_revoked():
-            if revoked.token in self._held:
-                self._cause[revoked.token] = revoked.cause
-                self.slots.order_clear(revoked.token)
+    def hear_news(self) -> None:
+        """Takes the agent's news. It is called before the pool is asked for blocks: what nobody holds any more is free
+        then."""
+        if self._desk.has_news:
+            for news in self._desk.take_news():
+                self._hear(news)
         if self._desk.died_at is not None:
             self._take_back_all(self._desk.died_at)
-        return self.slots.take_orders()
+
+    def _hear(self, news: LeaseNews) -> None:
+        if type(news) is Lapse:
+            self._lapse(news.token, news.cause)
+        elif self.blocks.has_lapsed(news.token):
+            self.counts["late_claims.in_time"] += 1
+            self.blocks.revive(news.token)
+        else:
+            # One of its blocks was given away before the claim was heard here; the lessor hears, or has heard, of that.
+            self.counts["late_claims.too_late"] += 1
+
+    def _lapse(self, token: int, cause: Cause) -> None:
+        slot = self.slots.holding(token)
+        if slot is None or not self.blocks.holds(token) or token in self._clearing:
+            return
+        self._count_over(slot, cause)
+        if self.fences.at_once and cause is not Cause.ABORTED:
+            # A lease that was read can be spared before one that somebody may still come for.
+            self.blocks.lapse(token, last=cause is not Cause.RELEASED)
+        else:
+            self._clear(slot)
 
     def _take_back_all(self, died_at: float) -> None:
         """Ends all leases one term after the agent's death, since nobody hears their consumers any more."""
-        if self._held and self._clock() >= died_at + self._config.duration_s:
-            for token in self._held:
-                self._cause.setdefault(token, _cause(LeaseState.GRANTED, LeaseEvent.EXPIRE))
-                self.slots.order_clear(token)
+        if self.blocks.held_leases and self._clock() >= died_at + self._config.duration_s:
+            for token in self.blocks.held:
+                self._lapse(token, _cause(LeaseState.GRANTED, LeaseEvent.EXPIRE))
+
+    def _reused(self, block: int) -> None:
+        """A block is about to be given to somebody: first the words of all its leases are cleared (S2)."""
+        for token in self.blocks.of(block):
+            self._end(token)
+
+    def reset(self) -> None:
+        """The engine is about to reset its cache: what it has computed must not be read any more."""
+        for token in self.blocks.held:
+            slot = self.slots.holding(token)
+            if slot is not None and token not in self._clearing:
+                self._count_over(slot, _cause(LeaseState.GRANTED, LeaseEvent.CLEAR))
+        for token in (*self.blocks.lapsed, *self.blocks.held):
+            self._end(token)
+
+    def _end(self, token: int) -> None:
+        slot = self.slots.holding(token)
+        assert slot is not None, f"lease {token:016x} has blocks and no slot"
+        self._clear(slot)
+
+    def _clear(self, slot: Slot) -> None:
+        if self.fences.clear(slot):
+            self._retire(slot)
+        else:
+            self._clearing.add(slot.token)
+            self.slots.forget(slot)
+
+    def _retire(self, slot: Slot) -> None:
+        """The word is clear in every worker: the lease has ended."""
+        token = slot.token
+        if self.slots.of(slot.request_id) in (slot, None):
+            # Otherwise another request has the name by now.
+            self._retired.append(slot.request_id)
+            self._read_by.pop(slot.request_id, None)
+        self.cleared += 1
+        self.slots.retire(slot)
+        self._clearing.discard(token)
+        if token not in self.blocks:
+            # It was never granted.
+            return
+        self.blocks.forget(token)
+        parent = self._parent_of.pop(token, None)
+        if parent is not None and self._last_sibling.get(parent) == token:
+            del self._last_sibling[parent]
+        self._desk.cleared(token)
+
+    def take_retired(self) -> Sequence[str]:
+        """Takes the requests whose leases have ended: a worker need not listen for their stock consumers any more."""
+        retired, self._retired = self._retired, []
+        return retired
+
+    # -- what workers report -------------------------------------------------------------------------------------
 
     def hear_cleared(self, cleared: Mapping[int, int]) -> None:
-        """Workers have cleared these words: slot to number of workers."""
-        for slot in self.slots.hear_cleared(cleared):
-            if slot.token in self._held:
-                self._end(slot)
+        """Workers have cleared these words by order: slot to number of workers."""
+        for slot in self.fences.hear_cleared(cleared):
+            self._retire(slot)
 
     def hear_heartbeats(self, request_ids: Iterable[str]) -> None:
         """Workers have seen heartbeats of stock consumers for these requests."""
@@ -178,27 +270,17 @@ class ProducerSide:
             if heard is not None:
                 self._desk.extend(heard.token)
 
-    def _end(self, slot: Slot) -> None:
-        token = slot.token
-        blocks = self._held.pop(token)
-        self.held_blocks -= blocks
-        cause = self._cause.pop(token, None)
-        if cause is None:
-            self._count_unfenced()
-            cause = _cause(LeaseState.GRANTED, LeaseEvent.CLEAR)
-        self._count_end(cause)
-        if cause is not Cause.RELEASED:
-            self.counts["reclaimed_blocks"] += blocks
-        if cause in UNREAD:
-            bounded.warning(
-                "kvlease: releasing the KV blocks of request %s unread: its lease has %s",
-                brief(slot.request_id),
-                _ENDS[cause],
-            )
-        parent = self._parent_of.pop(token, None)
-        if parent is not None and self._last_sibling.get(parent) == token:
-            del self._last_sibling[parent]
-        self._desk.cleared(token)
+    def hear_read(self, read: Mapping[str, int]) -> None:
+        """Workers were told by stock consumers that these requests are read: request to number of workers."""
+        for request_id, workers in read.items():
+            slot = self.slots.of(request_id)
+            if slot is None:
+                continue
+            self._read_by[request_id] += workers
+            if self._read_by[request_id] >= self.workers:
+                del self._read_by[request_id]
+                self._count_unfenced()
+                self._desk.release(slot.token)
 
     def _count_unfenced(self) -> None:
         self.counts["unfenced_reads"] += 1
@@ -206,6 +288,17 @@ class ProducerSide:
             "kvlease: leased blocks were read without their fence: by a decode engine that does not run kvlease, or "
             "since a router does not pass kv_lease on"
         )
+
+    def _count_over(self, slot: Slot, cause: Cause) -> None:
+        self._count_end(cause)
+        if cause is not Cause.RELEASED:
+            self.counts["reclaimed_blocks"] += self.blocks.count(slot.token)
+        if cause in UNREAD:
+            bounded.warning(
+                "kvlease: the KV blocks of request %s are free for others, unread: its lease has %s",
+                brief(slot.request_id),
+                _ENDS[cause],
+            )
 
     def _count_end(self, cause: Cause) -> None:
         self.ended += 1

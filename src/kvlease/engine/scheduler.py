@@ -1,16 +1,16 @@
 """The lease's part of an engine's scheduler: all that is done with leases in a step, and its order.
 
 The host, an engine's own scheduler, calls `producer` and `consumer` as requests come, are scheduled and end;
-`begin_step` when a step is scheduled, `hear` with the report of its workers, and `end_step` last.
+`begin_step` when a step is scheduled, `hear` with the report of its workers, and `end_step` last. Before it takes
+blocks out of its pool it calls `producer.hear_news`, so that what nobody holds any more is free by then.
 """
 
 from collections.abc import Collection
 
 from kvlease.engine.consumer import ConsumerSide
-from kvlease.engine.orders import LeaseOrders, WorkerReport
+from kvlease.engine.orders import NO_ORDERS, LeaseOrders, WorkerReport
 from kvlease.engine.ports import LeaseDesk
 from kvlease.engine.producer import ProducerSide
-from kvlease.fence.slots import NO_ORDERS
 
 
 class LeaseScheduler:
@@ -32,12 +32,13 @@ class LeaseScheduler:
         `beginning`: the requests whose blocks are to be read from this step on. The host calls it when the step's
         requests have their blocks: a word is armed in the step that begins its prefill, and not later.
         """
-        if not self._desk.progress() and not beginning and not self.producer.slots.has_orders:
+        if not self._desk.progress() and not beginning and not self.producer.fences.has_orders:
             # This is so in nearly every step.
             return None
         # The consumer comes first: under a lease that is known to be lost, nothing is read (R20).
         reads, unreadable = self.consumer.begin(beginning)
-        fence = self.producer.take_orders()
+        self.producer.hear_news()
+        fence = self.producer.fences.take_orders()
         if fence is NO_ORDERS and not reads and not unreadable:
             return None
         return LeaseOrders(fence, reads, unreadable)
@@ -49,5 +50,6 @@ class LeaseScheduler:
             self.consumer.release(request_id)
         if report is not None:
             self.producer.hear_cleared(report.cleared)
+            self.producer.hear_read(report.read)
             # Sorted, since a set has another order in each process, and a replay must have the same.
             self.producer.hear_heartbeats(sorted(report.heartbeats))

@@ -5,12 +5,15 @@ run this code (decision 0011):
 
     arm      the words of the prefills that begin; only then can their tokens leave the engine, at the step's end
     load     the engine's own part; it asks `admit` before it begins to read a leased request
-    clear    the words of leases that are over; only then are their blocks let go of (S2)
+    clear    the words of leases that are over; only then does the scheduler let go of their blocks (S2)
     …        the data of reads arrives; the producer may go on and end the lease at any time
     verify   the fence of what has arrived; until then it is held back (S1)
-    end      stock readers' blocks: the word first, then the report that frees them
+    end      what was read, and by whom, is reported
+
+A scheduler that shares its workers' memory arms and clears the words itself, and orders nothing.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from enum import Enum
@@ -37,8 +40,8 @@ class LeaseWorker:
     """The lease's part of one of an engine's workers, as producer and as consumer. Used by one thread.
 
     Attributes: `order`: the order of a step's parts. Load follows arm, in which it is told which requests are leased:
-    otherwise these would be read without their lease. Clear follows load, in which the worker first learns of requests
-    and forgets those that were aborted: before it, blocks would be reported that nobody sends.
+    otherwise these would be read without their lease. Clear follows arm, since one step may order both for a word: the
+    other way round it would stay armed over blocks that others get. It comes last, since nobody waits for it.
     """
 
     order: ClassVar[tuple[StepPart, ...]] = (StepPart.ARM, StepPart.LOAD, StepPart.CLEAR)
@@ -55,7 +58,9 @@ class LeaseWorker:
         self._verifier = verifier
         self._closed = False
         self._heartbeats: set[str] = set()
-        """The producer's leased requests that stock consumers sent heartbeats for, not yet reported."""
+        """The producer's requests that stock consumers sent heartbeats for, not yet reported."""
+        self._read: Counter[str] = Counter()
+        """The producer's requests that stock consumers have read, not yet reported."""
 
     def step(self, orders: LeaseOrders, host: HostWorker) -> None:
         """Does all parts of a step at once."""
@@ -70,18 +75,13 @@ class LeaseWorker:
             case StepPart.LOAD:
                 host.load()
             case StepPart.CLEAR:
-                self._clear(orders, host)
+                self.words.clear(orders.fence)
 
     def _arm(self, orders: LeaseOrders, host: HostWorker) -> None:
         self.words.arm(orders.fence)
         self.reads.begin(orders.reads)
         for request_id in orders.unreadable:
             host.fail(request_id)
-
-    def _clear(self, orders: LeaseOrders, host: HostWorker) -> None:
-        for slot in orders.fence.clear:
-            if self.words.clear(slot.index):
-                host.let_go(slot.request_id)
 
     def admit(
         self,
@@ -118,27 +118,26 @@ class LeaseWorker:
         return verdicts, self.reads.held_back(arrived)
 
     def end(self, received: Collection[str], sent: Collection[str]) -> None:
-        """The step's report is about to leave, with `received` as read, well or not, and `sent` as read by others."""
+        """The step's report is about to leave, with `received` as read, well or not, and `sent` as read by others.
+
+        The engine must not report `sent` itself: the scheduler has ended those requests when it granted their leases.
+        """
         for request_id in received:
             self.reads.forget(request_id)
             self.fences.forget(request_id)
-        for request_id in sent:
-            # After a stock consumer's notice, the word is cleared before the report that frees the blocks.
-            self.words.clear_request(request_id)
+        self._read.update(sent)
 
-    def hear_heartbeat(self, request_id: str) -> bool:
-        """A stock consumer renews by name. Returns False for an unleased request: the engine's own mechanism has it."""
-        if request_id not in self.words:
-            return False
+    def hear_heartbeat(self, request_id: str) -> None:
+        """A stock consumer renews by name."""
         self._heartbeats.add(request_id)
-        return True
 
     def take_report(self) -> WorkerReport | None:
         """Returns the report of this step to the scheduler; None when there is nothing to tell."""
-        if not self.words.cleared and not self._heartbeats:
+        if not self.words.cleared and not self._heartbeats and not self._read:
             return None
         heartbeats, self._heartbeats = self._heartbeats, set()
-        return WorkerReport(self.words.take_cleared(), heartbeats)
+        read, self._read = self._read, Counter()
+        return WorkerReport(self.words.take_cleared(), heartbeats, read)
 
     def close(self) -> None:
         """The engine shuts down: words are cleared first, so that no reader finds them intact.

@@ -1,7 +1,7 @@
-"""The producer's side of the fence: one word per lease, which says whether the lease still lives.
+"""The producer's side of the fence: one word per lease, which says whether its blocks are still its own.
 
-`word[slot] == token` while the lease lives, 0 otherwise. A consumer that reads the token after its data has arrived
-knows that this worker had freed nothing before (docs/protocol/fence.md).
+`word[slot] == token` until the first block of the lease is given to somebody else, 0 from then on. A consumer that
+reads the token after its data has arrived knows that nobody else had its blocks before (docs/protocol/fence.md).
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class FenceAddress(NamedTuple):
 
 
 class FenceTable:
-    """The fence words of one producer worker. Used by one thread; read by anybody on the network at any time.
+    """The fence words of one producer worker. Written by one thread; read by anybody on the network at any time.
 
     Its words must be registered before the agent's metadata is taken, or consumers cannot read them.
     """
@@ -41,7 +41,7 @@ class FenceTable:
         return FenceAddress(self._words.base, len(self._words))
 
     def arm(self, slot: int, token: int) -> None:
-        """Writes `token` (non-zero u64) into `slot`: the lease lives. A no-op when the token is there already.
+        """Writes `token` (non-zero u64) into `slot`: its blocks are the lease's. A no-op when it is there already.
 
         Raises `RuntimeError` when the slot holds another token: a lease that still lives would be lost silently.
         """
@@ -53,7 +53,7 @@ class FenceTable:
         self._words[slot] = token
 
     def clear(self, slot: int) -> None:
-        """Writes 0 into `slot`: the lease has ended. It is done before the request is reported as sent. Idempotent."""
+        """Writes 0 into `slot`: the lease has ended. It is done before its blocks are given to anybody. Idempotent."""
         self._check(slot)
         self._words[slot] = 0
 

@@ -60,14 +60,22 @@ class Words(Protocol):
         """Withdraw the words from the network; a no-op the second time. They stay readable in this process."""
 
 
+def word_view(memory: mmap.mmap) -> "memoryview[int]":
+    """Returns memory, whose size is a multiple of 8 bytes, as words."""
+    return memoryview(memory).cast("Q")
+
+
 class RegisteredWords:
     """`count` words, all 0 at first, registered with `agent` for one-sided access.
 
     Attributes: `base` is the address of the first word in this process.
     """
 
-    def __init__(self, agent: DataAgent, count: int, backends: Sequence[str] = ()) -> None:
-        """`backends`: the names of the agent's backends to register with; none means all that can.
+    def __init__(
+        self, agent: DataAgent, count: int, backends: Sequence[str] = (), *, memory: mmap.mmap | None = None
+    ) -> None:
+        """`backends`: the names of the agent's backends to register with; none means all that can. `memory`: where the
+        words are to be (`shared.SharedMemory`); none means memory of their own.
 
         Raises `ValueError` when `count` is less than 1, and what NIXL raises when it cannot register the memory.
         """
@@ -77,8 +85,9 @@ class RegisteredWords:
             raise ValueError(f"at least one word is needed, not {count}")
         # The memory is shared, not private: after a fork, a store to a private page would move it to another frame, and
         # a NIC would go on reading the old one.
-        self._memory = mmap.mmap(-1, count * WORD_BYTES, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
-        self._words = memoryview(self._memory).cast("Q")
+        flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
+        self._memory = mmap.mmap(-1, count * WORD_BYTES, flags=flags) if memory is None else memory
+        self._words = word_view(self._memory)[:count]
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         assert self.base % mmap.PAGESIZE == 0
         self._agent = agent

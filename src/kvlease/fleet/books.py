@@ -15,6 +15,7 @@ class Areas:
     held: float
     stranded: float
     stranded_read: float
+    lapsed: float
 
 
 class FleetBooks:
@@ -29,7 +30,9 @@ class FleetBooks:
         self.counts: Counter[str] = Counter()
         """All other counts, under the names of the fields of `outcome`."""
         self.arrived = 0
-        self.held = self.stranded = self.stranded_read = self.waiting = 0
+        self.held = self.stranded = self.stranded_read = self.lapsed = self.waiting = 0
+        """The levels: blocks, and requests without a first token. `lapsed`: blocks that are free, and still readable
+        under a lease."""
         self.held_peak = self.stranded_peak = 0
         self.ttft = array("d")
         self.per_token = array("d")
@@ -38,7 +41,7 @@ class FleetBooks:
         self.recorder = Recorder()
         self._slo_ttft_s = slo_ttft_s
         self._held_area = self._stranded_area = self._stranded_read_area = self._waiting_area = 0.0
-        self._stranded_read_total = 0.0
+        self._stranded_read_total = self._lapsed_total = 0.0
         self._moved_at = 0.0
         self._part = self.recorder.grow(0.0)
         self._part_end = self.recorder.part_s
@@ -87,41 +90,75 @@ class FleetBooks:
     def grant(self, lease: FleetLease, now: float) -> None:
         self._move(now)
         self.counts["granted"] += 1
-        self.held += lease.blocks
-        if self.held > self.held_peak:
-            self.held_peak = self.held
+        self._hold(lease, lease.blocks)
 
     def settle(self, lease: FleetLease, read: bool, now: float) -> None:
         """Nobody wants the lease any more; `read`: it was read for a right answer."""
         if not lease.wanted:
             return
         lease.wanted = False
+        if read:
+            lease.read = True
+            if lease.wasted:
+                # Its blocks had been freed, but not yet given to others, so the answer is right.
+                lease.wasted = False
+                self.waste(-1, -lease.tokens)
         if not lease.freed:
-            lease.read = read
-            self._strand(lease, now)
-        elif read:
-            # Its blocks had been freed, but not yet given to others, so the answer is right.
-            self.waste(-1, -lease.tokens)
+            self._move(now)
+            self._strand(lease, lease.blocks)
 
-    def _strand(self, lease: FleetLease, now: float) -> None:
-        self._move(now)
-        self.stranded += lease.blocks
+    def want_again(self, lease: FleetLease, now: float) -> None:
+        """A second consumer is going to read a lease that nobody wanted any more."""
+        lease.wanted = True
+        if not lease.freed:
+            self._move(now)
+            self._strand(lease, -lease.blocks)
+
+    def _strand(self, lease: FleetLease, blocks: int) -> None:
+        self.stranded += blocks
         if lease.read:
-            self.stranded_read += lease.blocks
+            self.stranded_read += blocks
         if self.stranded > self.stranded_peak:
             self.stranded_peak = self.stranded
+
+    def _hold(self, lease: FleetLease, blocks: int) -> None:
+        self.held += blocks
+        if not lease.wanted:
+            self._strand(lease, blocks)
+        if self.held > self.held_peak:
+            self.held_peak = self.held
 
     def free(self, lease: FleetLease, cause: str, now: float) -> None:
         """The lease's blocks are free, or gone with their engine."""
         self._move(now)
         self.lease_ends[cause] += 1
-        self.held -= lease.blocks
-        if not lease.wanted:
-            self.stranded -= lease.blocks
-            if lease.read:
-                self.stranded_read -= lease.blocks
-        elif cause != "crashed":
-            self.counts["lost_while_wanted"] += 1
+        self._hold(lease, -lease.blocks)
+        lease.freed = True
+        if not lease.read and not lease.wasted:
+            lease.wasted = True
+            self.waste(1, lease.tokens)
+
+    def lose(self, lease: FleetLease) -> None:
+        """The lease cannot be read any more by anybody who knows it, or not safely; its engine lives."""
+        self.counts["lost_while_wanted"] += lease.wanted
+
+    def lapse(self, lease: FleetLease, cause: str, now: float) -> None:
+        """The lease's blocks are free, and its own until they are reused."""
+        self.free(lease, cause, now)
+        self.lapsed += lease.blocks
+
+    def reuse(self, lease: FleetLease, now: float) -> None:
+        """A lapsed lease's blocks are its own no longer."""
+        self._move(now)
+        self.lapsed -= lease.blocks
+
+    def revive(self, lease: FleetLease, now: float) -> None:
+        """A lapsed lease's blocks are held again."""
+        self._move(now)
+        self.counts["revived"] += 1
+        self.lapsed -= lease.blocks
+        lease.freed = False
+        self._hold(lease, lease.blocks)
 
     def waste(self, prefills: int, tokens: int) -> None:
         """Counts prefills, and their tokens, that were of no use."""
@@ -154,6 +191,7 @@ class FleetBooks:
             sum(self.recorder.areas["held"]) + self._held_area,
             sum(self.recorder.areas["stranded"]) + self._stranded_area,
             self._stranded_read_total + self._stranded_read_area,
+            self._lapsed_total,
         )
 
     def close(self, now: float) -> None:
@@ -163,6 +201,7 @@ class FleetBooks:
 
     def _move(self, now: float) -> None:
         """Adds the levels, which have not changed since the last call, to the areas up to now."""
+        self._lapsed_total += self.lapsed * (now - self._moved_at)
         if now < self._part_end:
             dt = now - self._moved_at
             if dt > 0.0:

@@ -42,13 +42,23 @@ class HoldingEngine(Protocol):
 
     @property
     def leases(self) -> Mapping[int, FleetLease]:
-        """The leases that are granted and not freed, by token."""
+        """The leases whose blocks are held, by token."""
+
+    @property
+    def lapsed(self) -> Mapping[int, FleetLease]:
+        """The leases whose blocks are free, and still their own."""
 
     def at_step(self, happen: Happening, subject: Any) -> None:
         """Calls `happen(subject)` when the next step ends; never if the engine dies before."""
 
     def free(self, lease: FleetLease, cause: str) -> None:
         """Ends a lease: its blocks go back to the pool. It is called at the end of a step."""
+
+    def lapse(self, lease: FleetLease, cause: str, last: bool) -> None:
+        """Gives the blocks of a lease back, which remain its own until they are reused; after all others if `last`."""
+
+    def revive(self, lease: FleetLease) -> None:
+        """Holds the blocks of a lapsed lease again."""
 
 
 class ReadingEngine(Protocol):
@@ -82,7 +92,7 @@ LeasingEngine = HoldingEngine | ReadingEngine
 
 
 class Leasing(Protocol):
-    """A policy at work. The engines tell it what happens; it calls `HoldingEngine.free` when a lease is over.
+    """A policy at work. The engines tell it what happens; it calls `HoldingEngine.free` or `lapse` when one is over.
 
     Every call happens at `agenda.now`.
     """
@@ -98,6 +108,9 @@ class Leasing(Protocol):
 
     def granted(self, lease: FleetLease) -> None:
         """A prefill is done, and its blocks are held from now on."""
+
+    def reused(self, lease: FleetLease) -> None:
+        """A block of a lapsed lease is about to be given to somebody else."""
 
     def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         """A consumer's scheduler knows a request, and will read its lease."""
@@ -125,6 +138,10 @@ class Policy(Protocol):
     @property
     def kind(self) -> str:
         """The kind: `flat`, `stock` or `kvlease`."""
+
+    @property
+    def references_last(self) -> bool:
+        """True when a reference may be used again, whatever became of its lease: no read of it is ever wrong."""
 
     @property
     def settings(self) -> Mapping[str, float]:

@@ -45,6 +45,9 @@ class Blocks:
     stranded_peak: int
     stranded_read_block_s: float
     """The part of `stranded_block_s` that was read: the time until the producer hears of the completion."""
+    lapsed_block_s: float
+    """The block-seconds that were free, and still readable under a lease that was over (kvlease)."""
+    lapsed_share: float
     blocked_s: float
     """The seconds, summed over producers, in which the next prompt waited for blocks alone."""
 
@@ -72,9 +75,13 @@ class Leases:
 
     granted: int
     ends: Mapping[str, int]
-    """The ends by cause: released, expired, orphaned, aborted, aged_out (as in `kvlease.protocol.Cause`), crashed."""
+    """The ends by cause: released, expired, orphaned, aborted, aged_out (as in `kvlease.protocol.Cause`), crashed.
+    Under kvlease they are lapses; a lease that was revived has more than one."""
     lost_while_wanted: int
-    """The leases that their producer ended while somebody still wanted them: false expiries."""
+    """The leases that their producer ended while somebody still wanted them: false expiries. Under kvlease a lease has
+    ended when it has lapsed and one of its blocks was given to others."""
+    revived: int
+    """The leases that had lapsed and were claimed again in time (kvlease)."""
     late_reads: int
     """The reads that ended after their blocks were freed."""
     late_reads_wrong: int

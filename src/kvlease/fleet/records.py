@@ -4,7 +4,6 @@ They are plain data, in which an engine is a number.
 """
 
 from enum import IntEnum
-from typing import Protocol
 
 from kvlease.fleet.settings import Side
 
@@ -19,14 +18,6 @@ class EngineLife:
         self.index = index
         """The number of the engine among those of its side."""
         self.over = False
-
-
-class Mark(Protocol):
-    """A mark of blocks that were given back while somebody may still read them."""
-
-    @property
-    def reused(self) -> bool:
-        """Tells whether any of the blocks has been given to somebody else since."""
 
 
 class RequestStage(IntEnum):
@@ -60,6 +51,7 @@ class FleetRequest:
         "output",
         "producer",
         "prompt",
+        "reference",
         "stage",
         "tainted",
         "tries",
@@ -87,12 +79,14 @@ class FleetRequest:
         """The number of the producer that it is queued on, or computed by."""
         self.consumer: int | None = None
         self.lease: FleetLease | None = None
+        self.reference: FleetLease | None = None
+        """The lease of its latest prefill, which the router still knows when no engine wants it any more."""
 
 
 class FleetLease:
     """A lease on a producer's blocks that wait to be read. It knows no request, since a second one may take it over."""
 
-    __slots__ = ("blocks", "cleared", "expires", "freed", "life", "mark", "read", "token", "tokens", "wanted")
+    __slots__ = ("blocks", "expires", "freed", "life", "read", "reused", "token", "tokens", "wanted", "wasted")
 
     def __init__(self, token: int, life: EngineLife, blocks: int, tokens: int) -> None:
         self.token = token
@@ -105,11 +99,13 @@ class FleetLease:
         self.wanted = True
         self.read = False
         """True when it was read for an answer that is right, as far as its KV cache goes."""
-        self.cleared = False
-        """True when its fence is cleared, which consumers see under kvlease only."""
+        self.wasted = False
+        """True when it was freed and has not been read for a right answer."""
         self.freed = False
-        self.mark: Mark | None = None
-        """The mark of blocks that were freed before they were read."""
+        """True while its blocks are free for others, or gone with their engine."""
+        self.reused = False
+        """True when one of its blocks has been given to somebody else, or its engine's memory is gone. Its fence is
+        cleared then, which consumers see under kvlease only."""
         self.expires = 0.0
         """The time at which it expires, for flat and stock."""
 
@@ -122,8 +118,3 @@ class FleetLease:
     def crashed(self) -> bool:
         """Tells whether its producer has died since."""
         return self.life.over
-
-    @property
-    def given_away(self) -> bool:
-        """Tells whether any of its blocks is somebody else's by now. It means nothing for a lease that crashed."""
-        return self.mark is not None and self.mark.reused

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from kvlease.fleet.context import FleetContext
-from kvlease.fleet.records import FleetRequest, RequestStage
+from kvlease.fleet.records import FleetLease, FleetRequest, RequestStage
 from kvlease.fleet.traffic.arrival import Arrival
 
 
@@ -49,11 +49,13 @@ _load_of = attrgetter("load")
 class FleetRouter:
     """Brings requests to engines, and answers to clients."""
 
-    def __init__(self, context: FleetContext) -> None:
+    def __init__(self, context: FleetContext, references_last: bool) -> None:
+        """`references_last`: a reference may be used again, whatever became of its lease."""
         self.ended = 0
         self.on_ended: Callable[[int], None] | None = None
         """Is called at the end of every request with the number of ended ones."""
         self._fleet = context.fleet
+        self._references_last = references_last
         self._agenda = context.agenda
         self._books = context.books
         self._producers: Sequence[PrefillEngine] = ()
@@ -97,6 +99,7 @@ class FleetRouter:
     def prefilled(self, request: FleetRequest) -> None:
         """Takes a request back whose KV cache waits on a producer."""
         request.stage = RequestStage.ROUTED
+        request.reference = request.lease
         if self._fleet.lost_share and self._losses.random() < self._fleet.lost_share:
             self._give_up_lease(request)
             if self._fleet.patience_s is None:
@@ -190,11 +193,22 @@ class FleetRouter:
     def consumer_died(self, victims: Sequence[FleetRequest]) -> None:
         """Tries requests again that were on a dead consumer."""
         for request in victims:
-            lease = request.lease
-            take_over = self._fleet.takeover and lease is not None and lease.wanted and not lease.crashed
-            if not take_over or request.gone:
+            lease = self._lease_to_hand_on(request)
+            if lease is None:
                 self._give_up_lease(request)
+            elif not lease.wanted:
+                self._books.want_again(lease, self._agenda.now)
+            request.lease = lease
             self._try_again(request)
+
+    def _lease_to_hand_on(self, request: FleetRequest) -> FleetLease | None:
+        """Returns the lease whose reference a second consumer gets, after the first one's death."""
+        lease = request.lease
+        if lease is None and self._references_last:
+            lease = request.reference
+        if not self._fleet.takeover or request.gone or lease is None or lease.crashed:
+            return None
+        return lease if lease.wanted or self._references_last else None
 
     def _try_again(self, request: FleetRequest) -> None:
         request.turn += 1

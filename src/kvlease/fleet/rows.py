@@ -62,6 +62,11 @@ ROWS: Sequence[Row] = (
         "all that is under leases, wanted or not",
     ),
     Row(
+        "lapsed memory, mean",
+        lambda o: percent(o.blocks.lapsed_share),
+        "free for the next prompt, and until then still readable under a lease that is over",
+    ),
+    Row(
         "waited for blocks",
         lambda o: seconds(o.blocks.blocked_s),
         "the next prompt could not begin for want of free blocks, summed over prefill engines",
@@ -71,6 +76,7 @@ ROWS: Sequence[Row] = (
         lambda o: count(o.leases.lost_while_wanted),
         "ended by their producer though somebody still wanted them: false expiries",
     ),
+    Row("leases revived", lambda o: count(o.leases.revived), "claimed again after they had lapsed, before any reuse"),
     Row(
         "late reads",
         lambda o: count(o.leases.late_reads),

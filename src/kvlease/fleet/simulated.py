@@ -13,7 +13,7 @@ class SimulatedFleet:
 
     def __init__(self, fleet: Fleet, policy: Policy, seed: int) -> None:
         self.context = FleetContext.begin(fleet, seed)
-        self.router = FleetRouter(self.context)
+        self.router = FleetRouter(self.context, policy.references_last)
         leasing = policy.open(self.context)
         self.producers = [Producer(self.context, index, leasing, self.router) for index in range(fleet.producers)]
         self.consumers = [Consumer(self.context, index, leasing, self.router) for index in range(fleet.consumers)]

@@ -75,6 +75,8 @@ def _blocks(books: FleetBooks, capacity: int, now: float) -> Blocks:
         stranded_share=_ratio(in_window.stranded, capacity * window_s),
         stranded_peak=books.stranded_peak,
         stranded_read_block_s=whole.stranded_read,
+        lapsed_block_s=whole.lapsed,
+        lapsed_share=_ratio(in_window.lapsed, capacity * window_s),
         blocked_s=books.counts["blocked_ms"] / 1000,
     )
 
@@ -99,6 +101,7 @@ def _leases(books: FleetBooks) -> Leases:
         granted=counts["granted"],
         ends=dict(sorted(books.lease_ends.items())),
         lost_while_wanted=counts["lost_while_wanted"],
+        revived=counts["revived"],
         late_reads=counts["late_reads"],
         late_reads_wrong=counts["late_reads_wrong"],
         late_reads_refused=counts["late_reads_refused"],

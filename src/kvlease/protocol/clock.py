@@ -33,12 +33,14 @@ class ForgivingClock:
         gap = now - self._last
         if gap > self._tolerance_s:
             self.forgiven_s += gap - self._tolerance_s
-        self._last = max(self._last, now)
+        if gap > 0:
+            self._last = now
         return self._last - self.forgiven_s
 
     def was_awake(self, now: float) -> None:
         """Notes that there was no pause up to `now`, however long ago the last reading was."""
-        self._last = max(self._last, now)
+        if now > self._last:
+            self._last = now
 
 
 class ExpiryQueue(Generic[K]):
@@ -116,13 +118,20 @@ class ExpiryQueue(Generic[K]):
 
         The time is as exact as floats are: at that very time nothing may be due yet, but a microsecond later it is.
         """
-        while self._ticks and self._ticks[0] not in self._buckets:
-            heapq.heappop(self._ticks)
-        return self._ticks[0] * self._tick_s if self._ticks else None
+        ticks, buckets = self._ticks, self._buckets
+        while ticks:
+            if ticks[0] in buckets:
+                return ticks[0] * self._tick_s
+            heapq.heappop(ticks)
+        return None
 
     def take_due(self, now: float) -> list[K]:
         """Removes and returns the keys whose deadline is not after `now`, earliest tick first."""
         last = math.floor(now / self._tick_s)
+        if not self._ticks or self._ticks[0] > last:
+            if last > self._next_tick:
+                self._next_tick = last
+            return []
         due: list[K] = []
         while self._ticks and self._ticks[0] <= last:
             for key in self._buckets.pop(heapq.heappop(self._ticks), ()):

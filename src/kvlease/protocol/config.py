@@ -89,7 +89,7 @@ SECONDS = (
         0.0,
         MAX_DURATION_S,
         "how long a dead consumer's leases wait for another",
-        Default(1.0, most=DURATION),
+        Default(0.0),
     ),
     Seconds(
         MAX_AGE,

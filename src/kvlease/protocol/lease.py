@@ -50,9 +50,13 @@ class Lease:
     state: LeaseState = LeaseState.PREPARED
     claims: tuple[int, ...] = ()
     """The sessions (consumer incarnations) that claim it: nearly always one, and a set would take 160 B more."""
+    unaware: tuple[int, ...] = ()
+    """The sessions whose claims ended without their doing: they may still read, and are told when the lease ends."""
+    cause: Cause | None = None
+    """The cause for which it was over last."""
 
     def happen(self, event: LeaseEvent) -> Cause | None:
-        """Moves the lease to the state that the table gives; returns the cause of its end if that is decided now."""
+        """Moves the lease to the state that the table gives; returns the cause if it is over now."""
         # `after` is not called, since that would double the cost: each lease comes through here four times.
         try:
             self.state, cause = LEASE[self.state, event]

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from kvlease.protocol.claims import ConsumerSession, ConsumerView
 from kvlease.protocol.clock import Buckets, ExpiryQueue, ForgivingClock
 from kvlease.protocol.config import LeaseConfig
-from kvlease.protocol.effects import Connect, Disconnect, Effect, Revoke, Send
+from kvlease.protocol.effects import Connect, Disconnect, Effect, Lapse, Revive, Send
 from kvlease.protocol.lease import Lease, LeaseView
 from kvlease.protocol.messages import (
     VERSION,
@@ -31,8 +31,11 @@ from kvlease.protocol.messages import (
     milliseconds,
     split,
 )
-from kvlease.protocol.states import ConsumerEvent, ConsumerState, LeaseEvent, LeaseState
+from kvlease.protocol.states import Cause, ConsumerEvent, ConsumerState, LeaseEvent, LeaseState
 from kvlease.protocol.timing import TIMING, Timing
+
+_FINAL = (Cause.ABORTED, Cause.AGED_OUT)
+"""The causes after which nobody may claim a lapsed lease again."""
 
 
 class LessorSnapshot(NamedTuple):
@@ -55,8 +58,10 @@ class Lessor:
         self.timing = timing
         self.incarnation = incarnation
         self.counts: Counter[str] = Counter()
-        """Events since the start: grants, renewals, claims, drops, ends.<cause>, late.<what>, refused.<what>."""
+        """Events since the start: grants, revivals, renewals, claims, drops, ends.<cause>, late.<what>,
+        refused.<what>."""
         self.leases: dict[int, Lease] = {}
+        """The leases that are granted and not ended, by token; those that have lapsed are among them."""
         self.sessions: dict[int, ConsumerSession] = {}
         self._clock = ForgivingClock(timing.lag_tolerance_s, now)
         self._lease_timers: ExpiryQueue[int] = ExpiryQueue(now)
@@ -65,6 +70,13 @@ class Lessor:
         self._restate_timers: ExpiryQueue[int] = ExpiryQueue(now)
         self._numbers = itertools.count(1)
         self._effects: list[Effect] = []
+        self._gone: dict[int, list[int]] = {}
+        """The tokens of which each session is to be told that they are gone, in this turn."""
+
+    @property
+    def held(self) -> int:
+        """The number of leases that somebody holds: those that have not lapsed."""
+        return len(self._lease_timers)
 
     def take_effects(self) -> list[Effect]:
         """Returns what is to be done, in this order; each effect is handed out once."""
@@ -93,25 +105,38 @@ class Lessor:
         self.counts["heartbeats"] += 1
         self._set_lease_timer(lease)
 
+    def release(self, token: int, now: float) -> None:
+        """A stock consumer has told every worker that it has read. Sessions that claim the lease, too, keep it."""
+        t = self._clock.read(now)
+        lease = self._live(token)
+        if lease is None:
+            self.counts["late.drop"] += 1
+            return
+        lease.deadline = t
+        if not lease.claims:
+            self._lapse(lease, LeaseEvent.RELEASE, t)
+
     def abort(self, token: int, now: float) -> None:
         """The lease is not handed to anybody after all (that of an earlier sibling of a request with n > 1)."""
         t = self._clock.read(now)
         lease = self.leases.get(token)
         if lease is not None and lease.state is LeaseState.GRANTED:
-            self._revoke(lease, LeaseEvent.ABORT, t)
+            self._lapse(lease, LeaseEvent.ABORT, t)
 
     def cleared(self, token: int, now: float) -> None:
-        """Every worker has cleared the word and let go of the blocks: after a `Revoke`, or because a stock consumer has
-        told each of them that it has read."""
+        """The lease's word is clear in every worker, and whoever may still want to read is told that it is gone."""
         t = self._clock.read(now)
         lease = self.leases.pop(token, None)
         if lease is None:
             self.counts["late.cleared"] += 1
             return
-        if lease.state is not LeaseState.REVOKING:
-            self._detach(lease, t)
+        unaware = lease.unaware + lease.claims
+        self._detach(lease, t)
         if (cause := lease.happen(LeaseEvent.CLEAR)) is not None:
             self.counts[f"ends.{cause}"] += 1
+        for peer in unaware:
+            if peer in self.sessions:
+                self._gone.setdefault(peer, []).append(token)
 
     def close(self, now: float) -> None:
         """The engine shuts down: says Bye to every consumer."""
@@ -209,15 +234,15 @@ class Lessor:
             return
         session.seq = renew.seq
         self.counts["renewals"] += 1
-        unknown = [token for token in renew.claims if not self._claim(session, token)]
+        unknown = [token for token in renew.claims if not self._claim(session, token, t)]
         for token in renew.drops:
             self._drop(session, token, t)
         self._extend_session(session, t)
         self._send(session, Ack(renew.seq, unknown, session.reopen), t)
 
-    def _claim(self, session: ConsumerSession, token: int) -> bool:
-        lease = self._live(token)
-        if lease is None:
+    def _claim(self, session: ConsumerSession, token: int, t: float) -> bool:
+        lease = self.leases.get(token)
+        if lease is None or not self._may_claim(lease, t):
             self.counts["late.claim"] += 1
             return False
         session.unstated.discard(token)
@@ -226,21 +251,41 @@ class Lessor:
             session.claims.add(token)
             if session.state is ConsumerState.RESTING:
                 session.happen(ConsumerEvent.CLAIM)
+            if lease.state is LeaseState.LAPSED:
+                self._revive(lease)
+            if lease.unaware:
+                lease.unaware = tuple(peer for peer in lease.unaware if peer != session.peer)
             lease.claims += (session.peer,)
             lease.happen(LeaseEvent.CLAIM)
             self._set_lease_timer(lease)
         return True
 
+    def _may_claim(self, lease: Lease, t: float) -> bool:
+        """Tells whether anybody may hold the lease again: one that has lapsed may be, but not beyond its maximum age
+        (R25)."""
+        if lease.state is not LeaseState.LAPSED:
+            return True
+        # The cause is asked as well as the age, which the lease's timer may reach a float's rounding early.
+        return lease.cause not in _FINAL and lease.granted_at + self.config.max_age_s > t
+
+    def _revive(self, lease: Lease) -> None:
+        # Its blocks may be given away at this very moment: then the engine says `cleared`, and all claimants are told.
+        self.counts["revivals"] += 1
+        self._effects.append(Revive(lease.token))
+
     def _drop(self, session: ConsumerSession, token: int, t: float) -> None:
         """The consumer does not need the lease any more. The token is the permission, even if no claim ever came."""
         self.counts["drops"] += 1
-        lease = self._live(token)
-        if lease is None:
+        lease = self.leases.get(token)
+        if lease is not None and lease.unaware:
+            # It lets go of the lease itself, so it need not hear of the end: that would have it state all claims again.
+            lease.unaware = tuple(peer for peer in lease.unaware if peer != session.peer)
+        if lease is None or lease.state is LeaseState.LAPSED:
             self.counts["late.drop"] += 1
             return
         self._unclaim(session, lease, t)
         if not lease.claims:
-            self._revoke(lease, LeaseEvent.RELEASE, t)
+            self._lapse(lease, LeaseEvent.RELEASE, t)
 
     def _on_bye(self, peer: int, bye: Bye, t: float) -> None:
         session = self.sessions.get(peer)
@@ -263,9 +308,12 @@ class Lessor:
         """
         if not self.leases and not self.sessions:
             return None
-        queues = (self._lease_timers, self._session_timers, self._probe_timers, self._restate_timers)
-        dues = [due for timers in queues if (due := timers.next_due()) is not None]
-        return min(dues) + self._clock.forgiven_s if dues else None
+        least = None
+        for timers in (self._lease_timers, self._session_timers, self._probe_timers, self._restate_timers):
+            due = timers.next_due()
+            if due is not None and (least is None or due < least):
+                least = due
+        return None if least is None else least + self._clock.forgiven_s
 
     def was_awake(self, now: float) -> None:
         """Notes that there was no pause up to `now`, as an owner of many lessors may know without calling each."""
@@ -274,6 +322,8 @@ class Lessor:
     def advance(self, now: float) -> None:
         """Ends what is over and probes consumers that were sent nothing. Call it after all arrived messages."""
         t = self._clock.read(now)
+        if self._gone:
+            self._tell_gone(t)
         if not self.leases and not self.sessions:
             return
         for peer in self._restate_timers.take_due(t):
@@ -285,12 +335,23 @@ class Lessor:
         for peer in self._probe_timers.take_due(t):
             self._send(self.sessions[peer], Probe(), t)
 
+    def _tell_gone(self, t: float) -> None:
+        """Tells consumers which of their leases have ended. If that is lost, they learn of it when they state all
+        claims again (R20)."""
+        told, self._gone = self._gone, {}
+        for peer, tokens in told.items():
+            session = self.sessions.get(peer)
+            if session is None:
+                continue
+            session.reopen = True
+            for part in split(tokens):
+                self._send(session, Gone(part), t)
+
     def _drop_unstated(self, session: ConsumerSession, t: float) -> None:
         for token in session.unstated & session.claims:
             lease = self.leases[token]
             self._unclaim(session, lease, t)
-            if not lease.claims:
-                self._lapse(lease, t)
+            self._expire_unclaimed(lease, t)
         session.unstated = set()
 
     def _session_due(self, session: ConsumerSession, t: float) -> None:
@@ -299,7 +360,7 @@ class Lessor:
             self._look_at(session, session.deadline)
             return
         if session.state is ConsumerState.ACTIVE:
-            self._lapse_claims(session, t)
+            self._void_claims(session, t)
             return
         if session.state is ConsumerState.DEAD:
             self._orphan(session, t)
@@ -313,41 +374,41 @@ class Lessor:
             lease = self.leases[token]
             self._unclaim(session, lease, t)
             if not lease.claims:
-                self._revoke(lease, LeaseEvent.ORPHAN, t)
+                self._lapse(lease, LeaseEvent.ORPHAN, t)
 
-    def _lapse_claims(self, session: ConsumerSession, t: float) -> None:
-        """Voids the claims of a consumer that stopped renewing. Its session stays, to tell it so if it wakes."""
-        self.counts["lapses"] += 1
-        gone = []
+    def _void_claims(self, session: ConsumerSession, t: float) -> None:
+        """Voids the claims of a consumer that stopped renewing. Its session stays: if it wakes, it states its claims
+        again, and those whose blocks are still there live again."""
+        self.counts["silences"] += 1
         for token in list(session.claims):
             lease = self.leases[token]
             self._unclaim(session, lease, t)
-            if not lease.claims and self._lapse(lease, t):
-                gone.append(token)
+            self._note_unaware(lease, session.peer)
+            self._expire_unclaimed(lease, t)
         session.reopen = True
-        for part in split(gone):
-            self._send(session, Gone(part), t)
 
-    def _lapse(self, lease: Lease, t: float) -> bool:
-        """Ends a lease whose last claim is void, unless the term of its grant still runs. Tells whether it is over."""
+    def _note_unaware(self, lease: Lease, *peers: int) -> None:
+        """Notes consumers that are to be told of the lease's end. Those whose sessions are over need not be (R12)."""
+        lease.unaware = (*(peer for peer in lease.unaware if peer in self.sessions), *peers)
+
+    def _expire_unclaimed(self, lease: Lease, t: float) -> None:
+        """Ends a lease whose last claim is void, unless the term of its grant still runs."""
+        if lease.claims:
+            return
         if lease.deadline > t:
             lease.happen(LeaseEvent.UNCLAIM)
             self._set_lease_timer(lease)
-            return False
-        self._revoke(lease, LeaseEvent.EXPIRE, t)
-        return True
+        else:
+            self._lapse(lease, LeaseEvent.EXPIRE, t)
 
     def _lease_due(self, lease: Lease, t: float) -> None:
         # A claimed lease's timer is its age: comparing the floats again could fail by their rounding.
         if not lease.claims and lease.granted_at + self.config.max_age_s > t:
-            self._revoke(lease, LeaseEvent.EXPIRE, t)
+            self._lapse(lease, LeaseEvent.EXPIRE, t)
             return
-        claimed_by = lease.claims
-        self._revoke(lease, LeaseEvent.AGE, t)
-        for peer in claimed_by:
-            # If Gone is lost, the consumer learns of it when it states all claims again (R20).
-            self.sessions[peer].reopen = True
-            self._send(self.sessions[peer], Gone([lease.token]), t)
+        # Those that claim it are not told yet: what they read is right until its blocks are given to others.
+        self._note_unaware(lease, *lease.claims)
+        self._lapse(lease, LeaseEvent.AGE, t)
 
     # -- who asks ------------------------------------------------------------------------------------------------
 
@@ -370,9 +431,9 @@ class Lessor:
     # -- how it is kept ------------------------------------------------------------------------------------------
 
     def _live(self, token: int) -> Lease | None:
-        """Returns the lease while it can be renewed and dropped, else None."""
+        """Returns the lease while somebody holds it, else None."""
         lease = self.leases.get(token)
-        return None if lease is None or lease.state is LeaseState.REVOKING else lease
+        return None if lease is None or lease.state is LeaseState.LAPSED else lease
 
     def _set_lease_timer(self, lease: Lease) -> None:
         oldest = lease.granted_at + self.config.max_age_s
@@ -407,14 +468,13 @@ class Lessor:
         for peer in lease.claims:
             self._unclaim(self.sessions[peer], lease, t)
 
-    def _revoke(self, lease: Lease, event: LeaseEvent, t: float) -> None:
-        """Revokes the lease: it cannot be renewed any more, and its blocks are free once every worker has cleared its
-        word (S2)."""
+    def _lapse(self, lease: Lease, event: LeaseEvent, t: float) -> None:
+        """Ends the hold of the lease: its blocks can be given to others, once its word is clear (S2)."""
         self._detach(lease, t)
-        cause = lease.happen(event)
+        cause = lease.cause = lease.happen(event)
         assert cause is not None
         self.counts[f"ends.{cause}"] += 1
-        self._effects.append(Revoke(lease.token, cause))
+        self._effects.append(Lapse(lease.token, cause))
 
     def _end_session(self, session: ConsumerSession, event: ConsumerEvent, t: float) -> None:
         for token in list(session.claims):

@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from kvlease.protocol.card import Endpoint, LeaseCard
 from kvlease.protocol.config import LeaseConfig
-from kvlease.protocol.effects import Connect, Disconnect, Effect, Revoke
+from kvlease.protocol.effects import Connect, Disconnect, Effect
 from kvlease.protocol.lessee import Lessee, LesseeSnapshot
 from kvlease.protocol.lessor import Lessor, LessorSnapshot
 from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome
-from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Said, Track, Untrack
+from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Said, Track, Untrack
 from kvlease.protocol.timing import TIMING, Timing
+
+_OF_LINKS = (Connect, Disconnect)
 
 
 class PeerSnapshot(NamedTuple):
@@ -89,15 +91,17 @@ class Peer:
 
     def next_due(self) -> float | None:
         """Returns the time at which a turn has something to do, unless something arrives before; None for never."""
-        dues = (self.lessor.next_due(), self.lessee.next_due())
-        return min((due for due in dues if due is not None), default=None)
+        one, other = self.lessor.next_due(), self.lessee.next_due()
+        if one is None:
+            return other
+        return one if other is None or one < other else other
 
     def snapshot(self) -> PeerSnapshot:
         """Returns all that is known."""
         return PeerSnapshot(self.lessor.snapshot(), self.lessee.snapshot(), frozenset(self._links))
 
     def _hear(self, said: Iterable[Said], now: float) -> None:
-        # Each lease has four events, and isinstance, which `match` uses, is slow for msgspec's classes.
+        # Each lease has five events, and isinstance, which `match` uses, is slow for msgspec's classes.
         for event in said:
             if type(event) is Grant:
                 self.lessor.grant(event.token, now)
@@ -109,6 +113,8 @@ class Peer:
                 self.lessee.untrack(event.holder, now)
             elif type(event) is Extend:
                 self.lessor.extend(event.token, now)
+            elif type(event) is Release:
+                self.lessor.release(event.token, now)
             else:
                 assert type(event) is Abort
                 self.lessor.abort(event.token, now)
@@ -125,11 +131,13 @@ class Peer:
 
     def _take_effects(self) -> list[Effect]:
         lessors, lessees = self.lessor.take_effects(), self.lessee.take_effects()
-        # Nearly all are revocations, one a lease, which use no link.
-        effects = [effect for effect in lessors if type(effect) is Revoke or self._account_for("lessor", effect)]
-        if lessees:
-            effects += [effect for effect in lessees if self._account_for("lessee", effect)]
-        return effects
+        return self._to_carry_out("lessor", lessors) + self._to_carry_out("lessee", lessees)
+
+    def _to_carry_out(self, half: str, effects: list[Effect]) -> list[Effect]:
+        # Nearly all are messages and ends, which open and close no link; most turns have none at all.
+        if not effects:
+            return effects
+        return [effect for effect in effects if type(effect) not in _OF_LINKS or self._account_for(half, effect)]
 
     def _account_for(self, half: str, effect: Effect) -> bool:
         """Notes which halves use a link. Returns False for an effect that is not to be carried out: a link is closed

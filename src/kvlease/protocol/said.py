@@ -1,6 +1,7 @@
 """The events that an engine reports to its agent, in the order in which they happened: the input of `Peer.turn`.
 
-A producer says Grant, Extend, Abort and Cleared; a consumer says Track and Untrack. Progress is given in each turn.
+A producer says Grant, Extend, Release, Abort and Cleared; a consumer says Track and Untrack. Progress is given in each
+turn.
 """
 
 import msgspec
@@ -21,6 +22,12 @@ class Extend(msgspec.Struct, frozen=True):
     token: int
 
 
+class Release(msgspec.Struct, frozen=True):
+    """A stock consumer has told every worker that it has read."""
+
+    token: int
+
+
 class Abort(msgspec.Struct, frozen=True):
     """The lease is not handed over after all: nobody will ever claim it."""
 
@@ -28,7 +35,7 @@ class Abort(msgspec.Struct, frozen=True):
 
 
 class Cleared(msgspec.Struct, frozen=True):
-    """Every worker has cleared the lease's word and let go of its blocks."""
+    """The lease's word is clear in every worker: nobody can read it any more."""
 
     token: int
 
@@ -57,4 +64,4 @@ class Progress(msgspec.Struct, frozen=True):
     stepping: bool
 
 
-Said = Grant | Extend | Abort | Cleared | Track | Untrack
+Said = Grant | Extend | Release | Abort | Cleared | Track | Untrack

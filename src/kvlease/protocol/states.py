@@ -25,10 +25,11 @@ class LeaseState(enum.StrEnum):
     """Its reference has left the producer, and nobody claims it."""
     CLAIMED = "claimed"
     """The session of at least one consumer holds it."""
-    REVOKING = "revoking"
-    """It is over: nobody can renew it, and every worker clears its word."""
+    LAPSED = "lapsed"
+    """Nobody holds it. Its blocks are free for others, and its word is armed until the first of them is given away:
+    until then a late read is right, and a claim brings the lease back."""
     ENDED = "ended"
-    """Its word is clear and its blocks are free."""
+    """Its word is clear."""
 
 
 class LeaseEvent(enum.StrEnum):
@@ -39,7 +40,7 @@ class LeaseEvent(enum.StrEnum):
     ABORT = "abort"
     """Nobody will ever be told of it."""
     CLAIM = "claim"
-    """A consumer's session begins to hold it."""
+    """A consumer's session begins to hold it; one that had lapsed lives again."""
     UNCLAIM = "unclaim"
     """Its last claim is void, and the term of its grant still runs."""
     RELEASE = "release"
@@ -51,12 +52,12 @@ class LeaseEvent(enum.StrEnum):
     AGE = "age"
     """It has reached its maximum age."""
     CLEAR = "clear"
-    """Every worker has cleared its word and let go of its blocks: on an order, or because a stock consumer has told
-    each of them that it has read."""
+    """Its word is clear in every worker: one of its blocks is about to be given to somebody else, its slot was needed,
+    or the engine has reset its cache."""
 
 
 class Cause(enum.StrEnum):
-    """The cause of a lease's end; the label of `kvlease:lease_ends_total`."""
+    """The cause for which a lease was over; the label of `kvlease:lease_ends_total`."""
 
     RELEASED = "released"
     """Its last consumer let go of it: the data was read, or the request ended."""
@@ -69,27 +70,31 @@ class Cause(enum.StrEnum):
     list."""
     AGED_OUT = "aged_out"
     """It reached its maximum age, renewed or not (R25)."""
+    RESET = "reset"
+    """Its engine ended it while it lived: its cache was reset, as for new weights. In the lessor's own count also a
+    lease that was claimed again when its blocks had just gone."""
 
 
 LEASE: Mapping[tuple[LeaseState, LeaseEvent], tuple[LeaseState, Cause | None]] = {
     (LeaseState.PREPARED, LeaseEvent.GRANT): (LeaseState.GRANTED, None),
-    (LeaseState.PREPARED, LeaseEvent.ABORT): (LeaseState.REVOKING, Cause.ABORTED),
+    (LeaseState.PREPARED, LeaseEvent.ABORT): (LeaseState.ENDED, Cause.ABORTED),
     (LeaseState.GRANTED, LeaseEvent.CLAIM): (LeaseState.CLAIMED, None),
-    (LeaseState.GRANTED, LeaseEvent.ABORT): (LeaseState.REVOKING, Cause.ABORTED),
-    (LeaseState.GRANTED, LeaseEvent.RELEASE): (LeaseState.REVOKING, Cause.RELEASED),
-    (LeaseState.GRANTED, LeaseEvent.EXPIRE): (LeaseState.REVOKING, Cause.EXPIRED),
-    (LeaseState.GRANTED, LeaseEvent.AGE): (LeaseState.REVOKING, Cause.AGED_OUT),
-    (LeaseState.GRANTED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RELEASED),
+    (LeaseState.GRANTED, LeaseEvent.ABORT): (LeaseState.LAPSED, Cause.ABORTED),
+    (LeaseState.GRANTED, LeaseEvent.RELEASE): (LeaseState.LAPSED, Cause.RELEASED),
+    (LeaseState.GRANTED, LeaseEvent.EXPIRE): (LeaseState.LAPSED, Cause.EXPIRED),
+    (LeaseState.GRANTED, LeaseEvent.AGE): (LeaseState.LAPSED, Cause.AGED_OUT),
+    (LeaseState.GRANTED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RESET),
     (LeaseState.CLAIMED, LeaseEvent.CLAIM): (LeaseState.CLAIMED, None),
     (LeaseState.CLAIMED, LeaseEvent.UNCLAIM): (LeaseState.GRANTED, None),
-    (LeaseState.CLAIMED, LeaseEvent.RELEASE): (LeaseState.REVOKING, Cause.RELEASED),
-    (LeaseState.CLAIMED, LeaseEvent.EXPIRE): (LeaseState.REVOKING, Cause.EXPIRED),
-    (LeaseState.CLAIMED, LeaseEvent.ORPHAN): (LeaseState.REVOKING, Cause.ORPHANED),
-    (LeaseState.CLAIMED, LeaseEvent.AGE): (LeaseState.REVOKING, Cause.AGED_OUT),
-    (LeaseState.CLAIMED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RELEASED),
-    (LeaseState.REVOKING, LeaseEvent.CLEAR): (LeaseState.ENDED, None),
+    (LeaseState.CLAIMED, LeaseEvent.RELEASE): (LeaseState.LAPSED, Cause.RELEASED),
+    (LeaseState.CLAIMED, LeaseEvent.EXPIRE): (LeaseState.LAPSED, Cause.EXPIRED),
+    (LeaseState.CLAIMED, LeaseEvent.ORPHAN): (LeaseState.LAPSED, Cause.ORPHANED),
+    (LeaseState.CLAIMED, LeaseEvent.AGE): (LeaseState.LAPSED, Cause.AGED_OUT),
+    (LeaseState.CLAIMED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RESET),
+    (LeaseState.LAPSED, LeaseEvent.CLAIM): (LeaseState.CLAIMED, None),
+    (LeaseState.LAPSED, LeaseEvent.CLEAR): (LeaseState.ENDED, None),
 }
-"""The next state of a lease, and the cause of its end where that is decided."""
+"""The next state of a lease, and the cause where it is over."""
 
 
 class ConsumerState(enum.StrEnum):

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from kvlease.protocol import TIMING, Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, Lessee, Lessor, Timing, resolve
-from kvlease.protocol.effects import Effect, Revoke, Send
+from kvlease.protocol.effects import Effect, Lapse, Revive, Send
 from kvlease.protocol.messages import VERSION, Ack, Bye, FromConsumer, FromProducer, Hello, Message, Renew, Welcome
 
 P, P2 = 0xA1, 0xA2
@@ -18,7 +18,13 @@ def sent(effects: list[Effect], kind: type[M]) -> list[M]:
 
 
 def ends(effects: list[Effect]) -> dict[int, Cause]:
-    return {e.token: e.cause for e in effects if isinstance(e, Revoke)}
+    """The leases that are over by these effects, and why."""
+    return {e.token: e.cause for e in effects if isinstance(e, Lapse)}
+
+
+def revived(effects: list[Effect]) -> list[int]:
+    """The leases that live again by these effects."""
+    return [e.token for e in effects if isinstance(e, Revive)]
 
 
 class LessorBench:
@@ -81,9 +87,14 @@ class LessorBench:
         return effects
 
     def end(self, *tokens: int) -> None:
-        """Tells the lessor that every worker has cleared the words of these leases."""
+        """Tells the lessor that the words of these leases are clear in every worker."""
         for token in tokens:
             self.lessor.cleared(token, self.now)
+
+    def turn(self) -> list[Effect]:
+        """Does what is due now, and returns the effects."""
+        self.lessor.advance(self.now)
+        return self.lessor.take_effects()
 
 
 class LesseeBench:

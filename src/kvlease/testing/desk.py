@@ -3,7 +3,7 @@
 from typing import Any
 
 from kvlease.protocol import Endpoint, LeaseRef
-from kvlease.protocol.effects import Revoke
+from kvlease.protocol.effects import LeaseNews
 
 
 class ListedDesk:
@@ -16,7 +16,7 @@ class ListedDesk:
         self.incarnation = incarnation
         self.died_at: float | None = None
         self.said: list[tuple[Any, ...]] = []
-        self.revoked: list[Revoke] = []
+        self.news: list[LeaseNews] = []
         self.lost: list[str] = []
 
     def grant(self, token: int) -> None:
@@ -24,6 +24,9 @@ class ListedDesk:
 
     def extend(self, token: int) -> None:
         self.said.append(("extend", token))
+
+    def release(self, token: int) -> None:
+        self.said.append(("release", token))
 
     def abort(self, token: int) -> None:
         self.said.append(("abort", token))
@@ -38,13 +41,17 @@ class ListedDesk:
         self.said.append(("untrack", holder))
 
     def progress(self) -> bool:
-        return bool(self.revoked or self.lost)
+        return bool(self.news or self.lost)
 
     def step_ended(self) -> None: ...
 
-    def take_revoked(self) -> list[Revoke]:
-        revoked, self.revoked = self.revoked, []
-        return revoked
+    @property
+    def has_news(self) -> bool:
+        return bool(self.news)
+
+    def take_news(self) -> list[LeaseNews]:
+        news, self.news = self.news, []
+        return news
 
     def take_lost(self) -> list[str]:
         lost, self.lost = self.lost, []

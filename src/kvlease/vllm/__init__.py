@@ -4,6 +4,7 @@ connector, plugin        what vLLM makes, and the names under which it finds it
 scheduler, in_scheduler  vLLM's hooks in a scheduler, and what they call
 worker, in_worker        vLLM's hooks in a worker, and what they call
 metadata                 what travels between the two
+pool, idle               its block pool, and an engine that waits for requests
 requests, prompts        requests and prompts, in the terms of `kvlease.engine`
 params, settings         what clients and operators may write, and what is refused
 side_channel, envelope   lease cards over vLLM's handshake listener

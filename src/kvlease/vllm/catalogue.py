@@ -6,9 +6,13 @@ The tables in docs/operate/observe.md are made from it, by `make docs`.
 COUNTERS: dict[str, tuple[str, str]] = {
     "grants": ("", "Leases granted."),
     "claims": ("", "Claims received: a consumer's session began to hold a lease."),
-    "lease_ends": ("cause", "Leases ended, by cause; all but released were taken back from their consumers."),
-    "crash_reclaims": ("", "Leases taken back since their consumer's process was dead."),
-    "reclaimed_blocks": ("", "KV cache blocks taken back from consumers, for whatever cause but released."),
+    "lease_ends": (
+        "cause",
+        "Leases that were over, by cause: their blocks became free, and stayed readable until they were reused.",
+    ),
+    "late_claims": ("outcome", "Claims of leases that were over, by what came of it; in time is a prefill saved."),
+    "crash_reclaims": ("", "Leases that were over since their consumer's process was dead."),
+    "reclaimed_blocks": ("", "KV cache blocks of leases that were over for whatever cause but released."),
     "renewals": ("direction", "Renewals, each for all leases of a session: received as producer, sent as consumer."),
     "fence_checks": ("verdict", "Reads checked against the fence; intact ones alone are used. Revoked: a late read."),
     "unfenced_reads": (
@@ -28,10 +32,12 @@ COUNTERS: dict[str, tuple[str, str]] = {
 """The counters by name: (label, meaning). Each has one label, or "" for none."""
 
 GAUGES: dict[str, tuple[str, str]] = {
-    "active_leases": ("", "Leases granted and not yet ended; 0 on a producer is the signal that it is drained."),
-    "held_blocks": ("", "KV cache blocks held for consumers."),
+    "active_leases": ("", "Leases granted and not over; 0 on a producer is the signal that it is drained."),
+    "held_blocks": ("", "KV cache blocks held for consumers, out of the engine's pool."),
+    "lapsed_leases": ("", "Leases that are over and can still be read: their blocks are free, and not yet reused."),
+    "lapsed_blocks": ("", "KV cache blocks of lapsed leases; they are free, and cost nothing."),
     "sessions": ("role", "Open sessions: with consumers, and with producers."),
-    "fence_slots_used": ("", "Slots of the fence in use."),
+    "fence_slots_used": ("", "Slots of the fence in use; lapsed leases keep theirs until somebody needs it."),
     "agent_up": ("", "1 while the lease agent runs."),
 }
 
@@ -47,6 +53,10 @@ VALUES: dict[str, dict[str, str]] = {
         "length": "the prompt is longer or shorter than what was computed",
         "content": "other tokens, adapter or salt",
         "media": "other images, audio or embeddings; see `kv_lease_compare_media`",
+    },
+    "late_claims": {
+        "in_time": "its blocks were still there; they are held again",
+        "too_late": "one of its blocks had been reused",
     },
     "declined_offers": {
         "no_slot": "all slots of the fence are in use",
@@ -77,7 +87,7 @@ VALUES: dict[str, dict[str, str]] = {
     "late": {
         "stale": "a message that is no newer than what is known: a copy, or overtaken",
         "no_session": "a message of a session that is over",
-        "claim": "a claim on a lease that is over; its consumer is told",
+        "claim": "a claim on a lease that has ended; its consumer is told",
         "drop": "a drop of a lease that is over",
         "token": "news of a lease that nobody wants here any more",
         "heartbeat": "a stock consumer's heartbeat for a lease that is over",

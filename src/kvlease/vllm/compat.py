@@ -21,6 +21,8 @@ from vllm.distributed.kv_transfer.kv_connector.v1.nixl.pull_scheduler import Nix
 from vllm.distributed.kv_transfer.kv_connector.v1.nixl.pull_worker import NixlPullConnectorWorker
 from vllm.distributed.kv_transfer.kv_connector.v1.nixl.stats import NixlKVConnectorStats, NixlPromMetrics
 from vllm.utils.network_utils import make_zmq_path
+from vllm.v1.engine import EngineCoreRequestType
+from vllm.v1.engine.core import EngineCoreProc, EngineShutdownState
 
 from kvlease.errors import UnsupportedEngine
 
@@ -29,6 +31,9 @@ TESTED = ("0.30", "0.31", "0.32", "0.33")
 TRY_ANYWAY = "KVLEASE_ANY_VLLM"
 
 __all__ = [
+    "EngineCoreProc",
+    "EngineCoreRequestType",
+    "EngineShutdownState",
     "GET_META_MSG",
     "KVConnectorHandshakeMetadata",
     "KVConnectorRole",

@@ -13,12 +13,15 @@ from kvlease.vllm.compat import (
 )
 from kvlease.vllm.metrics import LeasePromMetrics, LeaseStats
 from kvlease.vllm.plugin import REPLACES, refuse_unset_layout, register, replaces_stock
+from kvlease.vllm.pool import has_one_pool
 from kvlease.vllm.scheduler import LeasedScheduler
 from kvlease.vllm.settings import lease_config, refuse_unguaranteed
 from kvlease.vllm.worker import LeasedWorker
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
+    from vllm.v1.core.block_pool import BlockPool
+    from vllm.v1.core.kv_cache_manager import KVCacheManager
     from vllm.v1.kv_cache_interface import KVCacheConfig
 
 logger = logging.getLogger(__name__)
@@ -59,6 +62,27 @@ class LeasedNixlConnector(NixlPullConnector):
         """Returns False: when an engine sleeps, fences outlive the blocks that they stand for. vLLM asks since 0.33."""
         del kv_transfer_config
         return False
+
+    def bind_kv_cache_manager(self, kv_cache_manager: "KVCacheManager") -> None:
+        if has_one_pool(kv_cache_manager):
+            super().bind_kv_cache_manager(kv_cache_manager)
+        else:
+            logger.warning(
+                "kvlease: this engine's KV cache groups have pools of their own (HiSparse): it offers no prefills"
+            )
+
+    def bind_gpu_block_pool(self, gpu_block_pool: "BlockPool") -> None:
+        if self.connector_scheduler is not None:
+            self.connector_scheduler.bind_gpu_block_pool(gpu_block_pool)
+
+    def has_pending_block_frees(self) -> bool:
+        assert self.connector_scheduler is not None
+        return self.connector_scheduler.has_pending_block_frees()
+
+    def reset_cache(self) -> bool | None:
+        assert self.connector_scheduler is not None
+        self.connector_scheduler.reset_cache()
+        return True
 
     def get_handshake_metadata(self) -> KVConnectorHandshakeMetadata | None:
         assert self.connector_worker is not None

@@ -1,26 +1,34 @@
 """All of kvlease in the process of an engine's scheduler; the hooks in `kvlease.vllm.scheduler` call it."""
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.nixl import NixlTransport
 from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.known_fences import Rank
+from kvlease.engine.own_fences import OrderedFences, OwnFences, SharedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
+from kvlease.fence import FenceTable, MappedWords, NotShared
 from kvlease.protocol import LeaseCard, LeaseConfig, WorkerFence
 from kvlease.protocol.messages import VERSION
 from kvlease.vllm.compat import KVConnectorHandshakeMetadata, NixlHandshakePayload, nixl_package
 from kvlease.vllm.envelope import CARD_RANK
+from kvlease.vllm.idle import IdleEngine
 from kvlease.vllm.metadata import LeasedHandshakePayload
 from kvlease.vllm.metrics import SchedulerStatsFeed
+from kvlease.vllm.pool import VllmPool
 from kvlease.vllm.requests import LeasedRequests
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
+    from vllm.v1.core.block_pool import BlockPool
+
+logger = logging.getLogger(__name__)
 
 
 def open_agent(vllm_config: "VllmConfig", config: LeaseConfig, engine_id: str) -> LeaseAgent:
@@ -37,15 +45,53 @@ class SchedulerLeases:
     a step. `stats`: the figures for vLLM's /metrics. `counts`: events that this half counts itself, `refused.<kind>`.
     """
 
-    def __init__(self, agent: LeaseAgent, config: LeaseConfig, workers: int, groups: int | None) -> None:
+    def __init__(self, agent: LeaseAgent, config: LeaseConfig, workers: int, groups: int | None, drains: bool) -> None:
         """`workers`: those of this engine. `groups`: its KV cache groups; None for an engine that reads from other
-        groupings as well."""
-        producer, consumer = ProducerSide(config, agent, workers), ConsumerSide(agent, config.compare_media)
+        groupings as well. `drains`: at its end it waits for requests under way (`--shutdown-timeout`)."""
+        self._blocks = VllmPool()
+        producer = ProducerSide(config, agent, self._blocks, workers)
+        consumer = ConsumerSide(agent, config.compare_media)
+        self._idle = IdleEngine()
+        if self._idle.can_wake:
+            agent.wake_by(self._idle.wake)
+        self._drains = drains
         self.agent = agent
         self.step = LeaseScheduler(agent, producer, consumer)
         self.requests = LeasedRequests(producer, consumer, groups)
         self.counts: Counter[str] = self.requests.counts
         self.stats = SchedulerStatsFeed(agent, producer, consumer, self.counts)
+
+    def bind(self, pool: "BlockPool") -> None:
+        """vLLM hands its block pool over."""
+        self._blocks.bind(pool, self._reset)
+
+    def _reset(self, in_use: int) -> None:
+        """vLLM is about to reset its prefix cache. If requests use blocks it will not, and the leases live on."""
+        if in_use == self.step.producer.blocks.distinct_held:
+            self.reset()
+
+    def reset(self) -> None:
+        """Ends all leases: what was computed must not be read any more."""
+        self.step.producer.reset()
+        self.agent.ask_for_step()
+
+    @property
+    def wants_step(self) -> bool:
+        """Tells whether the engine is to make a step although it has nothing to compute."""
+        producer = self.step.producer
+        if self.agent.wants_step or producer.holds_by_order:
+            return True
+        # An engine that drains at its end is to hear until all is read; one that cannot be woken hears only in steps.
+        waits = self._drains if self._idle.shuts_down else not self._idle.can_wake
+        return waits and producer.blocks.held_leases > 0
+
+    def frees_blocks(self) -> bool:
+        """Gives back what is held and over. Tells whether more blocks are free since."""
+        if not self._blocks.is_bound:
+            return False
+        free = self._blocks.free
+        self.step.producer.hear_news()
+        return self._blocks.free > free
 
     def serve(self, metadata: Mapping[Rank, KVConnectorHandshakeMetadata]) -> dict[Rank, NixlHandshakePayload]:
         """Returns what a stock engine serves, by worker rank, and the lease card if the workers have fences.
@@ -54,17 +100,36 @@ class SchedulerLeases:
         """
         served: dict[Rank, NixlHandshakePayload] = {}
         fences: list[WorkerFence] = []
+        payloads: list[LeasedHandshakePayload] = []
         for rank, payload in metadata.items():
             assert isinstance(payload, LeasedHandshakePayload)
             served[rank] = payload.as_stock()
             if payload.fence_slots:
+                payloads.append(payload)
                 fences.append(WorkerFence(*rank, payload.fence_base, payload.fence_slots))
-        if fences:
-            served[CARD_RANK] = wrap_card(self.open(fences))
+        if fences and self._blocks.is_bound:
+            served[CARD_RANK] = wrap_card(self.open(fences, _own_fences(payloads, self.step.producer.workers)))
         return served
 
-    def open(self, fences: list[WorkerFence]) -> LeaseCard:
-        """The workers have these fence tables: leases can be granted from now on. Returns the card that says so."""
-        self.step.producer.open(min(fence.slots for fence in fences))
+    def open(self, fences: list[WorkerFence], own: OwnFences) -> LeaseCard:
+        """The workers have these fence tables: leases can be granted from now on. Returns the card that says so.
+
+        `own`: the words in the tables.
+        """
+        self.step.producer.open(min(fence.slots for fence in fences), own)
         by_rank = sorted(fences, key=lambda fence: (fence.pp_rank, fence.tp_rank))
         return LeaseCard([VERSION], self.agent.incarnation, self.agent.address, by_rank)
+
+
+def _own_fences(payloads: Sequence[LeasedHandshakePayload], workers: int) -> OwnFences:
+    """Returns the workers' words, which this process writes itself where it shares memory with all of them."""
+    tables = []
+    for payload in payloads:
+        try:
+            if payload.fence_place is None:
+                raise NotShared("a worker tells of no memory")
+            tables.append(FenceTable(MappedWords(payload.fence_place, payload.fence_slots)))
+        except NotShared as e:
+            logger.info("kvlease: workers clear the fence's words by order, since they are not on this host: %s", e)
+            return OrderedFences(workers)
+    return SharedFences(tables)

@@ -1,8 +1,8 @@
 """vLLM's worker, its reads and its notices, as a host of the lease's part of an engine.
 
-The hooks in `kvlease.vllm.worker` call it. A leased read carries no completion notice: its producer frees the blocks
-when the consumer's agent drops the lease, after every worker of the consumer has verified what it read. So no notice
-can overtake the fence read, and siblings, ranks and replicas need no counting on the data path
+The hooks in `kvlease.vllm.worker` call it. A leased read carries no completion notice: its producer gives the blocks
+back when the consumer's agent drops the lease, after every worker of the consumer has verified what it read. So no
+notice can overtake the fence read, and siblings, ranks and replicas need no counting on the data path
 (docs/decisions/0002).
 """
 
@@ -16,7 +16,7 @@ from kvlease.agent.nixl import errors_of
 from kvlease.engine.known_fences import Admission, Source
 from kvlease.engine.worker import LeaseWorker
 from kvlease.errors import brief
-from kvlease.fence import CAPACITY, FenceTable, FenceVerifier, RegisteredWords, Verdict
+from kvlease.fence import CAPACITY, FenceTable, FenceVerifier, RegisteredWords, SharedMemory, Verdict
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseCard
 from kvlease.vllm.compat import NixlPullConnectorWorker, ReqMeta, nixl_package
@@ -27,15 +27,16 @@ from kvlease.vllm.side_channel import fetch_card
 bounded = bounded_logger(__name__)
 
 
-def open_fence(worker: Any, slots: int) -> LeaseWorker:
-    """Makes the lease's part of `worker`, vLLM's `NixlPullConnectorWorker`, in memory that its NIXL agent registers.
+def open_leases(worker: Any, slots: int) -> "WorkerLeases":
+    """Makes the leases of `worker`, vLLM's `NixlPullConnectorWorker`, with a fence that its NIXL agent registers.
 
     `slots`: the words of its fence table, 8 B each; every engine has one, since any engine of vLLM's may prefill.
     """
     agent, backends = worker.nixl_wrapper, worker.nixl_backends
-    table = FenceTable(RegisteredWords(agent, slots, backends))
+    memory = SharedMemory(slots)
+    table = FenceTable(RegisteredWords(agent, slots, backends, memory=memory.map))
     verifier = FenceVerifier(agent, RegisteredWords(agent, CAPACITY, backends), errors=errors_of(nixl_package()))
-    return LeaseWorker(table, verifier, partial(_fetch_card, worker))
+    return WorkerLeases(worker, LeaseWorker(table, verifier, partial(_fetch_card, worker)), memory)
 
 
 def _fetch_card(worker: Any, endpoint: Endpoint) -> Future[LeaseCard]:
@@ -47,15 +48,14 @@ def _fetch_card(worker: Any, endpoint: Endpoint) -> Future[LeaseCard]:
 class WorkerLeases:
     """The leases of one engine, in one of its workers. Used by the worker's thread.
 
-    Attributes: `step`: the lease's part of a step.
+    Attributes: `step`: the lease's part of a step. `memory`: that of the fence's words, which the scheduler maps.
     """
 
-    def __init__(self, worker: Any, step: LeaseWorker) -> None:
+    def __init__(self, worker: Any, step: LeaseWorker, memory: SharedMemory) -> None:
         """`worker`: vLLM's, a `NixlPullConnectorWorker`."""
         self.step = step
+        self.memory = memory
         self._worker = worker
-        self._released: set[str] = set()
-        """The producer's leased requests whose words were cleared, not yet reported as sent."""
         self._addresses: dict[str, Endpoint] = {}
         """The side channel at which vLLM shakes hands with each engine, or has done so."""
         self._outlived: set[str] = set()
@@ -67,23 +67,20 @@ class WorkerLeases:
         """Does a step in which something is to be done about leases."""
         self.step.step(metadata.kv_lease, _Step(self, self._worker, metadata))
 
-    def let_go(self, request_id: str) -> None:
-        """Has a request's blocks reported as sent. A no-op for an aborted prefill, which vLLM has forgotten."""
-        worker = self._worker
-        if request_id in worker._reqs_to_process:
-            worker._reqs_to_process.remove(request_id)
-            worker.consumer_notification_counts_by_req.pop(request_id, None)
-            worker.expected_consumer_notifications_by_req.pop(request_id, None)
-            self._released.add(request_id)
-
     def fail(self, request_id: str) -> None:
         """Reports a failed load to vLLM, whose `kv_load_failure_policy` decides: compute, or answer with an error."""
         self._worker._recv_failures.add(request_id)
 
     def hear_heartbeats(self, payload: str) -> str:
-        """Takes stock consumers' heartbeats for leased requests, which the lessor extends; returns the others,
+        """Takes stock consumers' heartbeats for what is prefilled here, which the lessor extends; returns the others,
         vLLM's."""
-        return ",".join(named for named in payload.split(",") if not self.step.hear_heartbeat(named))
+        others = []
+        for named in payload.split(","):
+            if named in self._worker._reqs_to_process:
+                self.step.hear_heartbeat(named)
+            else:
+                others.append(named)
+        return ",".join(others)
 
     def verify(self, arrived: set[str]) -> tuple[set[str], set[str]]:
         """Splits off, from requests whose data is here, those not to be used, and those whose fence is being read."""
@@ -93,14 +90,18 @@ class WorkerLeases:
         return {name for name, verdict in verdicts.items() if verdict is not Verdict.INTACT}, held_back
 
     def end(self, received: Collection[str], sent: set[str]) -> None:
-        """Ends a step: vLLM reports `received`, read well or not, and `sent`, to which ours are added."""
+        """Ends a step: vLLM reports `received`, read well or not, but not `sent`, which stock consumers have read: a
+        request ends when its lease is granted, and vLLM's scheduler does not know it any more."""
         if received or sent:
             self.step.end(received, sent)
-        if self._released:
-            sent |= self._released
-            self._released = set()
+            sent.clear()
         if self._outlived:
             self._let_go_of_outlived()
+
+    def close(self) -> None:
+        """The engine shuts down. The words are cleared first: a reader must not find them intact meanwhile."""
+        self.step.close()
+        self.memory.close()
 
     # -- a read --------------------------------------------------------------------------------------------------
 
@@ -220,6 +221,3 @@ class _Step:
     def fail(self, request_id: str) -> None:
         self.worker._recving_metadata[request_id] = self.metadata.reqs_to_recv.pop(request_id)
         self.leases.fail(request_id)
-
-    def let_go(self, request_id: str) -> None:
-        self.leases.let_go(request_id)

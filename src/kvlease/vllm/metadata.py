@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from kvlease.engine.orders import LeaseOrders, WorkerReport
+from kvlease.fence import SharedPlace
 from kvlease.vllm.compat import KVConnectorWorkerMetadata, NixlConnectorMetadata, NixlHandshakePayload
 
 
@@ -28,6 +29,8 @@ class LeasedHandshakePayload(NixlHandshakePayload):
     """The virtual address of the first word."""
     fence_slots: int = 0
     """The number of words; 0 if this worker has no table."""
+    fence_place: SharedPlace | None = None
+    """The place at which a scheduler on the same host finds them."""
 
     def as_stock(self) -> NixlHandshakePayload:
         """Returns the entry that the side channel serves for this worker: the same bytes as a stock engine's."""

@@ -112,9 +112,9 @@ class SchedulerStatsFeed:
         It is never too soon when the last lease has gone: an engine that has nothing left to do makes no further step
         in which it could tell.
         """
-        happened = self._producer.ended + self._consumer.released
+        happened = self._producer.ended + self._producer.cleared + self._consumer.released
         if time.monotonic() < self._next_at and (
-            happened == self._told_of or self._producer.active_leases or self._consumer.waiting
+            happened == self._told_of or self._producer.blocks.held_leases or self._consumer.waiting
         ):
             return None
         self._next_at = time.monotonic() + PERIOD_S
@@ -152,6 +152,7 @@ class SchedulerStatsFeed:
         totals["transport_failures", "connect"] = report.agent.get("connects_failed", 0)
         _collect(totals, "lease_ends", "ends.", self._producer.counts)
         _collect(totals, "declined_offers", "declined.", self._producer.counts)
+        _collect(totals, "late_claims", "late_claims.", self._producer.counts)
         for differs, requests in self._consumer.other_prompts.items():
             totals["other_prompts", differs] = requests
         # A copy is read, since another thread counts there.
@@ -163,8 +164,10 @@ class SchedulerStatsFeed:
     def _read_gauges(self) -> dict[Key, float]:
         report = self._agent.report()
         return {
-            ("active_leases", ""): self._producer.active_leases,
-            ("held_blocks", ""): self._producer.held_blocks,
+            ("active_leases", ""): self._producer.blocks.held_leases,
+            ("held_blocks", ""): self._producer.blocks.held_blocks,
+            ("lapsed_leases", ""): self._producer.blocks.lapsed_leases,
+            ("lapsed_blocks", ""): self._producer.blocks.lapsed_blocks,
             ("sessions", "consumers"): report.consumers,
             ("sessions", "producers"): report.producers,
             ("fence_slots_used", ""): len(self._producer.slots),

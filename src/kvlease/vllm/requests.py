@@ -5,6 +5,7 @@ with the request.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from kvlease.engine.consumer import ConsumerSide
@@ -102,16 +103,16 @@ class LeasedRequests:
             self._consumer.release(request.request_id)
             params["do_remote_prefill"] = False
 
-    def grant(self, request: "Request", block_ids: "tuple[list[int], ...]") -> LeaseRef | None:
+    def grant(self, request: "Request", offered: "Sequence[Sequence[int]]") -> LeaseRef | None:
         """Returns the reference of a prefill that is done; None where it has no lease, or nobody is told of it.
 
-        `block_ids`: the block ids of each KV cache group.
+        `offered`: the ids of the blocks that are to be read, by KV cache group.
         """
         if not is_answered(request):
             self._producer.abort(request.request_id)
             return None
         # Block 0 stands for blocks that a sliding window has let go of.
-        blocks = sum(1 for group in block_ids for block in group if block)
+        blocks = [block for group in offered for block in group if block]
         return self._producer.finish(request.request_id, blocks, parent_of(request))
 
     def abort(self, request: "Request") -> None:

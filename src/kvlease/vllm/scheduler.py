@@ -16,6 +16,7 @@ from kvlease.vllm.settings import lease_config
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
+    from vllm.v1.core.block_pool import BlockPool
     from vllm.v1.core.kv_cache_manager import KVCacheBlocks
     from vllm.v1.core.sched.output import SchedulerOutput
     from vllm.v1.kv_cache_interface import KVCacheConfig
@@ -35,10 +36,15 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         # With MLA, vLLM's worker reads from engines with other KV cache groups as well (vllm 57077, 57389).
         groups = None if vllm_config.model_config.use_mla else len(kv_cache_config.transfer_groups)
         agent = open_agent(vllm_config, config, engine_id)
-        self._lease = SchedulerLeases(agent, config, vllm_config.parallel_config.world_size, groups)
+        workers, drains = vllm_config.parallel_config.world_size, vllm_config.shutdown_timeout > 0
+        self._lease = SchedulerLeases(agent, config, workers, groups, drains)
         agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
+
+    def bind_gpu_block_pool(self, pool: "BlockPool") -> None:
+        """vLLM hands its block pool over, after both halves of its scheduler are made."""
+        self._lease.bind(pool)
 
     def set_xfer_handshake_metadata(self, metadata: dict[tuple[int, int], KVConnectorHandshakeMetadata]) -> None:
         super().set_xfer_handshake_metadata(self._lease.serve(metadata))
@@ -65,6 +71,12 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if self._lease.requests.arrive(request):
             super().on_new_request(request)
 
+    def get_num_new_matched_tokens(self, request: "Request", num_computed_tokens: int) -> tuple[int, bool]:
+        # vLLM asks this before it takes blocks for the request: what nobody holds any more is to be free by then.
+        self._lease.step.producer.hear_news()
+        matched: tuple[int, bool] = super().get_num_new_matched_tokens(request, num_computed_tokens)
+        return matched
+
     def update_state_after_alloc(self, request: "Request", blocks: "KVCacheBlocks", num_external_tokens: int) -> None:
         super().update_state_after_alloc(request, blocks, num_external_tokens)
         if self._lease.requests.schedule(request, num_external_tokens):
@@ -80,13 +92,12 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         if not delay_free or offer is None:
             self._lease.requests.abort(request)
             return delay_free, offer
-        # The lessor decides when these blocks are freed. If they had a deadline in vLLM as well, however far away, its
-        # worker would look at every one of them in every step.
+        # The request ends here, and its lease keeps the blocks: vLLM is to expect no word of them.
         del self._reqs_need_send[request.request_id]
-        ref = self._lease.requests.grant(request, block_ids)
+        ref = self._lease.requests.grant(request, offer["remote_block_ids"])
         if ref is not None:
-            return True, offer | {"kv_lease": ref.to_params()}
-        # Without a lease nothing is offered, since it would have no fence: vLLM frees the blocks now.
+            return False, offer | {"kv_lease": ref.to_params()}
+        # Without a lease nothing is offered, since it would have no fence.
         self._reqs_not_processed.add(request.request_id)
         return False, without_blocks(offer)
 
@@ -94,8 +105,22 @@ class LeasedScheduler(NixlPullConnectorScheduler):
 
     def build_connector_meta(self, scheduler_output: "SchedulerOutput") -> NixlConnectorMetadata:
         orders = self._lease.step.begin_step(tuple(self._reqs_need_recv) if self._reqs_need_recv else ())
+        if retired := self._lease.step.producer.take_retired():
+            # Workers listen for a stock consumer's word of these requests no more.
+            self._reqs_not_processed.update(retired)
         stock: NixlConnectorMetadata = super().build_connector_meta(scheduler_output)
         return stock if orders is None else LeasedMetadata.around(stock, orders)
+
+    def has_pending_push_work(self) -> bool:
+        return self._lease.wants_step or bool(super().has_pending_push_work())
+
+    def has_pending_block_frees(self) -> bool:
+        """Gives back what is held and over. Tells whether it was anything: then nothing need be preempted."""
+        return self._lease.frees_blocks()
+
+    def reset_cache(self) -> None:
+        """vLLM has reset its caches: what was computed before must not be read any more."""
+        self._lease.reset()
 
     def step_ended(self) -> LeaseStats | None:
         """Ends a step; called once in each. Returns new figures about leases, if there are any to tell."""

@@ -31,6 +31,9 @@ ANY_PROM = f"{V1}.metrics:KVConnectorPromMetrics"
 REQUEST = "vllm.v1.request:Request"
 CACHE = "vllm.v1.kv_cache_interface:KVCacheConfig"
 UTILS = "vllm.distributed.kv_transfer.kv_connector.utils"
+POOL = "vllm.v1.core.block_pool:BlockPool"
+BLOCK = "vllm.v1.core.kv_cache_utils:KVCacheBlock"
+ENGINE = "vllm.v1.engine.core:EngineCoreProc"
 FACTORY = "vllm.distributed.kv_transfer.kv_connector.factory:KVConnectorFactory"
 
 
@@ -51,6 +54,11 @@ PLACES: tuple[Used, ...] = (
     Used(f"{BASE}.get_transfer_results", "self finished_req_ids"),
     Used(f"{BASE}.get_kv_connector_stats", "self"),
     Used(f"{BASE}.build_prom_metrics", "cls vllm_config metric_types labelnames per_engine_labelvalues"),
+    Used(f"{BASE}.bind_kv_cache_manager", "self kv_cache_manager"),
+    Used(f"{BASE}.bind_gpu_block_pool", "self gpu_block_pool"),
+    Used(f"{BASE}.has_pending_push_work", "self"),
+    Used(f"{BASE}.has_pending_block_frees", "self"),
+    Used(f"{BASE}.reset_cache", "self"),
     Used(f"{NIXL}.metadata:GET_META_MSG"),
     Used(f"{NIXL}.metadata:ReqMeta.remote"),
     Used(f"{NIXL}.metadata:RemoteMeta.engine_id"),
@@ -76,6 +84,7 @@ PLACES: tuple[Used, ...] = (
     Used(f"{CONNECTOR}.get_handshake_metadata", "self"),
     Used(f"{CONNECTOR}.build_kv_connector_stats", "cls data"),
     Used(f"{CONNECTOR}.set_xfer_handshake_metadata_pp_aware", "self metadata"),
+    Used(f"{CONNECTOR}.has_pending_push_work", "self"),
     Used(f"{SCHEDULER}.__init__", "self vllm_config engine_id kv_cache_config"),
     Used(f"{SCHEDULER}.set_xfer_handshake_metadata", "self metadata"),
     Used(f"{SCHEDULER}._nixl_handshake_listener", "encoded_data ready_event stop_event host port"),
@@ -83,6 +92,8 @@ PLACES: tuple[Used, ...] = (
     Used(f"{SCHEDULER}.build_connector_meta", "self scheduler_output"),
     Used(f"{SCHEDULER}.update_connector_output", "self connector_output"),
     Used(f"{SCHEDULER}.shutdown", "self"),
+    Used(f"{SCHEDULER}.has_pending_push_work", "self"),
+    Used(f"{PULL_SCHEDULER}.get_num_new_matched_tokens", "self request num_computed_tokens"),
     Used(f"{PULL_SCHEDULER}.update_state_after_alloc", "self request blocks num_external_tokens"),
     Used(f"{PULL_SCHEDULER}.request_finished", "self request block_ids"),
     Used(f"{WORKER}.__init__", "self vllm_config engine_id kv_cache_config"),
@@ -103,6 +114,14 @@ PLACES: tuple[Used, ...] = (
     Used("vllm.v1.outputs:KVConnectorOutput.failed_recving"),
     Used(f"{CACHE}.transfer_groups"),
     Used(f"{CACHE}.num_blocks"),
+    Used(f"{POOL}.touch", "self blocks"),
+    Used(f"{POOL}.free_blocks", "self ordered_blocks"),
+    Used(f"{POOL}.unpin_blocks", "self blocks on_reuse"),
+    Used(f"{POOL}.get_num_free_blocks", "self"),
+    Used(f"{POOL}.reset_prefix_cache", "self"),
+    Used(f"{BLOCK}.block_id"),
+    Used("vllm.v1.engine:EngineCoreRequestType.WAKEUP"),
+    Used("vllm.v1.engine.core:EngineShutdownState.RUNNING"),
     Used("vllm.lora.request:LoRARequest.lora_name"),
     Used("vllm.multimodal.inputs:MultiModalFeatureSpec.identifier"),
     Used("vllm.multimodal.inputs:MultiModalFeatureSpec.data"),
@@ -116,6 +135,7 @@ PLACES: tuple[Used, ...] = (
     Used("vllm.config.vllm:VllmConfig.kv_transfer_config"),
     Used("vllm.config.vllm:VllmConfig.model_config"),
     Used("vllm.config.vllm:VllmConfig.parallel_config"),
+    Used("vllm.config.vllm:VllmConfig.shutdown_timeout"),
     Used("vllm.config.kv_transfer:KVTransferConfig.kv_connector"),
     Used("vllm.config.kv_transfer:KVTransferConfig.kv_connector_extra_config"),
     Used("vllm.config.model:ModelConfig.has_inner_state"),
@@ -132,10 +152,15 @@ ATTRIBUTES: dict[str, str] = {
     SCHEDULER: "_kv_lease_duration _heartbeat_interval _reqs_need_recv _reqs_need_send _reqs_not_processed "
     "kv_cache_config",
     WORKER: "nixl_wrapper nixl_backends xfer_handshake_metadata _recving_metadata _reqs_to_process "
-    "consumer_notification_counts_by_req expected_consumer_notifications_by_req _lease_extension xfer_stats "
+    "_lease_extension xfer_stats "
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
     "_handshake_lock _handshake_futures transfer_topo block_size _physical_blocks_per_logical_kv_block "
     "kv_cache_config vllm_config",
+    POOL: "blocks num_gpu_blocks",
+    "vllm.v1.core.kv_cache_manager:KVCacheManager": "block_pool coordinator",
+    "vllm.v1.core.kv_cache_coordinator:KVCacheCoordinator": "single_type_managers",
+    "vllm.v1.core.single_type_kv_cache_manager:SingleTypeKVCacheManager": "block_pool",
+    ENGINE: "input_queue shutdown_state",
     ANY_PROM: "_counter_cls _gauge_cls per_engine_labelvalues",
     REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
     "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt abort_immediately",

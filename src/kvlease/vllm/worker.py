@@ -9,7 +9,7 @@ from kvlease.vllm.compat import (
     NixlPullConnectorWorker,
     ReqMeta,
 )
-from kvlease.vllm.in_worker import WorkerLeases, open_fence
+from kvlease.vllm.in_worker import WorkerLeases, open_leases
 from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, LeasedWorkerReport
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.notices import arrived, take_notices
@@ -37,21 +37,22 @@ class LeasedWorker(NixlPullConnectorWorker):
     def register_kv_caches(self, kv_caches: "dict[str, torch.Tensor]") -> None:
         # This comes first, so that the agent's metadata, taken at the end of vLLM's own hook, covers the table.
         config, _ = lease_config(self.vllm_config)
-        self._lease = WorkerLeases(self, open_fence(self, config.fence_slots or self.kv_cache_config.num_blocks))
+        self._lease = open_leases(self, config.fence_slots or self.kv_cache_config.num_blocks)
         super().register_kv_caches(kv_caches)
 
     def handshake_metadata(self) -> LeasedHandshakePayload:
         """vLLM's handshake of this worker, with the place of its fence table."""
         stock: NixlHandshakePayload = self.xfer_handshake_metadata
         base, slots = self._lease.step.table.address
-        return LeasedHandshakePayload(stock.compatibility_hash, stock.agent_metadata_bytes, base, slots)
+        return LeasedHandshakePayload(
+            stock.compatibility_hash, stock.agent_metadata_bytes, base, slots, self._lease.memory.place
+        )
 
     def shutdown(self) -> None:
-        # The words are cleared first: a reader must not find them intact while this engine shuts down.
         # vLLM also shuts down a worker that failed before it had a KV cache.
         lease: WorkerLeases | None = getattr(self, "_lease", None)
         if lease is not None:
-            lease.step.close()
+            lease.close()
         super().shutdown()
 
     # -- a step --------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import psutil
 import pytest
 
 from proof.chaos import leftovers
-from proof.chaos.leftovers import left_behind, shared_memory
+from proof.chaos.leftovers import left_behind, named_gauges, shared_memory
 from proof.chaos.scene import MARK
+from proof.realengines.metrics import Metrics
 
 
 @pytest.fixture
@@ -23,6 +24,13 @@ def no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def test_nothing_is_left_where_nothing_was_made(no_memory: set[str]) -> None:
     assert left_behind({}, [], "a mark of nobody", no_memory, ["kvlease-1-1-p"]).names() == []
+
+
+def test_only_lapsed_leases_may_keep_a_slot() -> None:
+    lapsed = "kvlease:fence_slots_used 3\nkvlease:lapsed_leases 3\nkvlease:held_blocks 0\n"
+    assert not any(named_gauges("p", Metrics.parse(lapsed)).values())
+    leaked = named_gauges("p", Metrics.parse(lapsed.replace(" 3", " 4", 1)))
+    assert {name for name, value in leaked.items() if value} == {"p: kvlease:fence_slots_used but for lapsed leases"}
 
 
 def test_a_process_that_bears_the_mark_is_found_whatever_group_it_is_in(no_memory: set[str]) -> None:

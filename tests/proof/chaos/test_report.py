@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+from proof.chaos.outcome import SAVED
 from proof.chaos.play import describe
 from proof.chaos.report import document, table
 from proof.chaos.sentences import of_round
@@ -17,10 +18,19 @@ def row(text: str, figure: str) -> str:
 
 def test_the_table_shows_what_was_promised_of_kvlease_and_kept() -> None:
     text = shown(table([kept_run(), with_answer(kept_run("stock"), "plain", "wrong")]))
-    assert "20 requests, 2 faults, seed 1" in text
+    assert "20 requests, 2 faults, seed 1, memory full" in text
     cells = re.split(r" {2,}", row(text, "wrong answers").strip())
     assert cells == ["wrong answers", "0", "1", "0", "kept"]
     assert "0.5 s" in row(text, "blocks free at the latest")
+
+
+def test_late_reads_that_were_saved_are_counted() -> None:
+    run = replace(kept_run(), memory="half", counts={SAVED: 7})
+    text = shown(table([run]))
+    assert "memory half" in text
+    assert "7" in row(text, "late reads saved")
+    written = document([run])["runs"][0]
+    assert (written["memory"], written["saved"]) == ("half", 7)
 
 
 def test_a_broken_promise_is_marked() -> None:

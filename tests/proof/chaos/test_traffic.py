@@ -13,7 +13,7 @@ from rich.console import Console
 from kvlease.console.progress import Story
 from proof.chaos.outcome import RequestOutcome
 from proof.chaos.scene import Scene
-from proof.chaos.schedule import Client, Request
+from proof.chaos.schedule import Client, Memory, Request
 from proof.chaos.traffic import ChaosTraffic
 from proof.realengines.engine import Engine
 from proof.realengines.spec import EngineSpec, Role
@@ -51,6 +51,7 @@ def play(
     tmp_path: Path,
     answer: Answering,
     scene: Callable[[ChaosTraffic], Coroutine[Any, Any, list[RequestOutcome]]],
+    memory: Memory = "full",
 ) -> tuple[list[RequestOutcome], list[str]]:
     """Returns what clients got, and which engines they asked, after P has told the right answers."""
 
@@ -62,7 +63,7 @@ def play(
         async with httpx.AsyncClient(transport=httpx.MockTransport(engines)) as client:
             decoders = [engine("d1", "kv_consumer"), engine("d2", "kv_consumer")]
             story = Story(Console(quiet=True))
-            traffic = ChaosTraffic(Scene(engine("p", "kv_producer"), decoders, None, client, story), PROMPTS)
+            traffic = ChaosTraffic(Scene(engine("p", "kv_producer"), decoders, None, client, story), PROMPTS, memory)
             await traffic.learn_right_answers()
             engines.asked.clear()
             engines.answer = answer
@@ -212,3 +213,23 @@ def test_all_who_have_begun_can_abort_at_once(tmp_path: Path) -> None:
 
     outcomes, _ = play(tmp_path, slow, scene)
     assert [outcome.verdict for outcome in outcomes] == ["aborted", "right"]
+
+
+@pytest.mark.parametrize(("memory", "blocks"), [("full", 299), ("half", 149)])
+def test_p_uses_all_of_its_free_blocks_or_half_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: Memory, blocks: int
+) -> None:
+    """A prompt of this length takes two blocks, with its answer three."""
+    prompts = [f"{number:40}" for number in range(200)]
+    monkeypatch.setattr("tests.proof.chaos.test_traffic.PROMPTS", prompts)
+
+    async def none_held(_: Scene) -> int:
+        return 0
+
+    monkeypatch.setattr(Scene, "held_blocks", none_held)
+
+    async def scene(traffic: ChaosTraffic) -> list[RequestOutcome]:
+        assert len(await traffic.use_free_blocks()) == -(-blocks // 3)
+        return []
+
+    play(tmp_path, healthy, scene, memory)

@@ -4,7 +4,7 @@ import pytest
 
 from proof.demo.outcome import Counts, read_counts, tally
 from proof.demo.stage import fill
-from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, Metrics, Sample
+from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, STOCK_READS, Metrics, Sample
 from proof.realengines.router import Answer
 
 RIGHT = [(1, 2), (3, 4), (5, 6)]
@@ -27,25 +27,29 @@ def test_a_missing_answer_is_noticed() -> None:
         tally([Answer(200, ((1, 2),), "")], RIGHT)
 
 
-def test_stock_counts_expired_requests() -> None:
+def test_stock_counts_expired_requests_and_transfers() -> None:
     producer = Metrics((Sample(STOCK_EXPIRED, {"engine": "0"}, 6.0),))
-    assert read_counts("stock", producer, NOTHING) == Counts(leases_lost=6)
+    decoder = Metrics((Sample(STOCK_READS, {"engine": "0"}, 4.0),))
+    assert read_counts("stock", producer, decoder) == Counts(leases_lost=6, read=4)
 
 
 def test_kvlease_counts_as_lost_what_was_taken_and_not_what_was_released() -> None:
     ends = {"released": 5, "aborted": 1, "expired": 2, "orphaned": 3, "aged_out": 4}
     producer = Metrics(tuple(Sample(LEASE_ENDS, {"cause": cause}, value) for cause, value in ends.items()))
-    decoder = Metrics((Sample(FENCE_CHECKS, {"verdict": "intact"}, 5.0),))
+    checks = {"intact": 5, "revoked": 1}
+    transfers = Sample(STOCK_READS, {"engine": "0"}, 6.0)
+    decoder = Metrics((transfers, *(Sample(FENCE_CHECKS, {"verdict": v}, n) for v, n in checks.items())))
     counts = read_counts("kvlease", producer, decoder)
     assert counts.leases_lost == 9
     assert counts.lease_ends == ends
-    assert counts.fence_checks == {"intact": 5}
+    assert counts.fence_checks == checks
+    assert counts.read == 5, "what was refused is not read"
 
 
 def test_counts_since_an_earlier_reading_leave_out_what_did_not_change() -> None:
-    now = Counts(7, {"intact": 12, "revoked": 2}, {"released": 12})
-    earlier = Counts(1, {"intact": 6, "revoked": 2}, {})
-    assert now.since(earlier) == Counts(6, {"intact": 6}, {"released": 12})
+    now = Counts(7, 12, {"intact": 12, "revoked": 2}, {"released": 12})
+    earlier = Counts(1, 6, {"intact": 6, "revoked": 2}, {})
+    assert now.since(earlier) == Counts(6, 6, {"intact": 6}, {"released": 12})
 
 
 @pytest.mark.parametrize("free", [0, 1, 2, 50, 94, 95, 96, 188, 200, 479])

@@ -20,8 +20,8 @@ def good(scenario: ScenarioName) -> ActOutcome:
     return outcome(
         scenario,
         answers=ALL_RIGHT,
-        counts=Counts(),
-        freed_after_s={"grace 1 s": 1.3, "grace 0 s": 0.3},
+        counts=Counts(read=6),
+        freed_after_s=0.3,
     )
 
 
@@ -37,10 +37,10 @@ def test_nothing_is_broken_when_everything_is_right() -> None:
     assert broken(*map(good, SCENARIOS)) == []
 
 
-@pytest.mark.parametrize("scenario", ["stall", "long-step", "queue"])
+@pytest.mark.parametrize("scenario", ["stall", "stall-free", "long-step", "queue", "crash"])
 @pytest.mark.parametrize("answers", [ALL_WRONG, Answers(right=5, wrong=0, failed=1, statuses={200: 5, 500: 1})])
 def test_one_wrong_or_failed_answer_breaks_a_promise(scenario: ScenarioName, answers: Answers) -> None:
-    assert len(broken(outcome(scenario, answers=answers, counts=Counts()))) == 1
+    assert len(broken(outcome(scenario, answers=answers, counts=Counts(read=6), freed_after_s=0.3))) == 1
 
 
 @pytest.mark.parametrize("scenario", ["long-step", "queue"])
@@ -52,14 +52,26 @@ def test_leases_may_be_lost_in_a_stall_as_long_as_no_answer_is_wrong() -> None:
     assert broken(outcome("stall", answers=ALL_RIGHT, counts=Counts(leases_lost=6))) == []
 
 
-@pytest.mark.parametrize(("with_grace_s", "without_s", "count"), [(2.49, 0.99, 0), (2.5, 0.5, 1), (2.5, 1.0, 2)])
-def test_the_crash_has_a_limit_for_each_grace(with_grace_s: float, without_s: float, count: int) -> None:
-    freed = {"grace 1 s": with_grace_s, "grace 0 s": without_s}
-    assert len(broken(outcome("crash", freed_after_s=freed))) == count
+def test_all_leases_may_be_computed_again_where_their_memory_was_reused() -> None:
+    assert broken(outcome("stall", answers=ALL_RIGHT, counts=Counts(read=0))) == []
+
+
+@pytest.mark.parametrize("scenario", ["stall-free", "crash"])
+def test_one_prefill_that_is_computed_again_while_nobody_needed_its_memory_breaks_a_promise(
+    scenario: ScenarioName,
+) -> None:
+    found = outcome(scenario, answers=ALL_RIGHT, counts=Counts(read=5), freed_after_s=0.3)
+    assert len(broken(found)) == 1
+
+
+@pytest.mark.parametrize(("freed_after_s", "count"), [(1.99, 0), (2.0, 1)])
+def test_the_crash_has_a_limit(freed_after_s: float, count: int) -> None:
+    found = outcome("crash", answers=ALL_RIGHT, counts=Counts(read=6), freed_after_s=freed_after_s)
+    assert len(broken(found)) == count
 
 
 def test_a_figure_that_was_not_taken_is_a_promise_not_kept() -> None:
-    assert len(broken(outcome("crash"))) == 2
+    assert len(broken(outcome("crash"))) == 3
 
 
 def test_stock_promises_nothing() -> None:
@@ -72,8 +84,8 @@ def test_scenarios_that_were_not_played_are_not_judged() -> None:
     assert {verdict.promise.scenario for verdict in judge([good("queue")])} == {"queue"}
 
 
-def test_both_crash_figures_of_stock_are_its_only_one() -> None:
-    stock = outcome("crash", "stock", freed_after_s={"stock": 24.8})
+def test_stock_has_no_second_use_after_the_crash() -> None:
+    stock = outcome("crash", "stock", freed_after_s=24.8)
     verdicts = judge([stock, good("crash")])
     assert verdicts == [Judgement(p, stock, good("crash")) for p in PROMISES if p.scenario == "crash"]
-    assert [verdict.promise.measure(stock) for verdict in verdicts] == [24.8, 24.8]
+    assert [verdict.promise.measure(stock) for verdict in verdicts] == [24.8, None, None]

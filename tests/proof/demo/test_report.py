@@ -7,7 +7,7 @@ import pytest
 
 from kvlease.console.files import write
 from kvlease.console.origin import ENGINE, commit, versions
-from proof.demo.outcome import ActOutcome, Answers, Counts, Event, HeldSeries
+from proof.demo.outcome import ActOutcome, Answers, Counts, Event
 from proof.demo.plot import draw
 from proof.demo.promises import judge
 from proof.demo.report import document, sentences, table
@@ -20,7 +20,7 @@ STOCK = ActOutcome(
     6.0,
     answers=Answers(right=0, wrong=6, failed=0, statuses={200: 6}),
     counts=Counts(leases_lost=6),
-    held=[HeldSeries("stock", CURVE)],
+    held=CURVE,
     events=[Event(0.0, "D stopped"), Event(7.2, "D goes on", decides=True)],
 )
 LEASED = ActOutcome(
@@ -28,16 +28,22 @@ LEASED = ActOutcome(
     "kvlease",
     6.0,
     answers=Answers(right=6, wrong=0, failed=0, statuses={200: 6}),
-    counts=Counts(6, {"revoked": 6}, {"expired": 6}),
-    held=[HeldSeries("kvlease", CURVE)],
+    counts=Counts(6, 0, {"revoked": 6}, {"expired": 6}),
+    held=CURVE,
 )
-CRASH = ActOutcome("crash", "stock", 30.0, freed_after_s={"stock": 24.81}, held=[HeldSeries("stock", CURVE)])
+CRASH = ActOutcome("crash", "stock", 30.0, freed_after_s=24.81, held=CURVE)
+FREE = ActOutcome(
+    "stall-free",
+    "kvlease",
+    6.0,
+    answers=Answers(right=6, wrong=0, failed=0, statuses={200: 6}),
+    counts=Counts(6, 5, {"intact": 5, "revoked": 1}),
+    held=CURVE,
+)
 
 
 def test_the_table_shows_stock_beside_kvlease_and_whether_the_promise_was_kept() -> None:
-    (row,) = [
-        line for line in shown(table(judge([STOCK, LEASED]))).splitlines() if "wrong answers after the stall" in line
-    ]
+    (row,) = [line for line in shown(table(judge([STOCK, LEASED]))).splitlines() if "P's memory reused" in line]
     assert "6 of 6, HTTP 200" in row
     assert "0 of 6" in row
     assert "none" in row
@@ -47,6 +53,12 @@ def test_the_table_shows_stock_beside_kvlease_and_whether_the_promise_was_kept()
 def test_a_broken_promise_is_plain_to_see() -> None:
     wrong = ActOutcome("stall", "kvlease", 6.0, answers=STOCK.answers)
     assert "BROKEN" in shown(table(judge([wrong])))
+
+
+def test_prefills_that_were_computed_again_are_told_of_all() -> None:
+    (row,) = [line for line in shown(table(judge([FREE]))).splitlines() if "computed again" in line]
+    assert "1 of 6" in row
+    assert "BROKEN" in row
 
 
 def test_what_was_not_played_is_a_dash_and_seconds_have_their_unit() -> None:
@@ -75,10 +87,10 @@ def test_the_file_holds_every_figure_and_the_versions(tmp_path: Path) -> None:
     }
     assert content["scenarios"][0]["answers"]["wrong"] == 6
     assert content["scenarios"][1]["counts"]["fence_checks"] == {"revoked": 6}
-    assert content["scenarios"][0]["held"][0]["points"][1] == [-1.0, 300]
+    assert content["scenarios"][0]["held"][1] == [-1.0, 300]
 
 
-@pytest.mark.parametrize("outcomes", [[STOCK], [STOCK, LEASED, CRASH]])
+@pytest.mark.parametrize("outcomes", [[STOCK], [FREE], [STOCK, LEASED, FREE, CRASH]])
 def test_the_plot_is_a_png(outcomes: list[ActOutcome], tmp_path: Path) -> None:
     path = tmp_path / "new" / "demo.png"
     draw(outcomes, path)

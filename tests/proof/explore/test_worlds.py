@@ -5,14 +5,16 @@ from unittest.mock import patch
 import pytest
 
 from kvlease.fence.table import FenceTable
+from kvlease.protocol.effects import Lapse
 from proof.explore import actions
+from proof.explore.actions import FAULTS
 from proof.explore.canonical import form
 from proof.explore.draft import CONSUMERS, DraftState
 from proof.explore.scale import Bounds
 from proof.explore.search import Limits, Search, way
 from proof.explore.state import State
 from proof.explore.world import ExploredWorld
-from proof.explore.worlds import SETS, WORLDS
+from proof.explore.worlds import GIVEN, LATE, SETS, WORLDS
 from tests.proof.explore.walks import states_of
 
 SMALL = Bounds(ticks=1, faults=0, sizes=(2,))
@@ -22,7 +24,7 @@ def test_a_tiny_world_keeps_every_promise() -> None:
     found = Search(WORLDS["tiny"].bounds).run()
     assert found.violation is None
     assert found.complete
-    assert found.liveness_checks == found.states > 500
+    assert found.liveness_checks == found.states > 300
     assert found.transitions > found.states
 
 
@@ -46,11 +48,38 @@ def test_a_world_keeps_every_promise(name: str) -> None:
     assert found.complete
 
 
+@pytest.mark.sim
+@pytest.mark.parametrize("name", [name for name, world in WORLDS.items() if world.shows])
+def test_a_world_shows_what_it_is_there_for(name: str) -> None:
+    """A world in which something never happens says nothing about it."""
+    world = WORLDS[name]
+    limits = Limits(states=60_000, shown=world.shows)
+    found = Search(world.bounds, liveness_every=0, limits=limits).run()
+    assert found.missing(world.shows) == []
+
+
+def test_every_fault_and_every_turn_of_a_lapsed_lease_is_shown() -> None:
+    shown = {name for world in WORLDS.values() for name in world.shows}
+    assert {*LATE, GIVEN, "hear", "reset", "part", "a lapsed lease's slot taken", "a leased block shared"} <= shown
+    kinds = {kind for name in SETS["full"] for kind in WORLDS[name].bounds.kinds or FAULTS}
+    assert kinds == set(FAULTS)
+
+
+def test_what_never_happens_is_missed() -> None:
+    found = Search(SMALL, liveness_every=0).run()
+    assert found.missing(("hand", "a read intact")) == []
+    assert found.missing(("hand", "reset", "revived too late")) == ["reset", "revived too late"]
+
+
 def at_rest(world: ExploredWorld, state: State) -> tuple[object, ...] | None:
-    """The observable parts of a state in which no step and no read is half done; None for other states."""
+    """The observable parts of a state in which no step and no read is half done, and no lapse waits to be heard; None
+    for other states."""
     draft = world.draft(state)
     step = world.views.stepping(state.engine)
     requests = [world.views.requests(engine) for engine in state.consumers[1::2]]
+    news = world.views.part(state.agent).core.snapshot().news
+    if any(isinstance(effect, Lapse) for effect in news):
+        return None
     if step.next or any(r.begun or r.stage == "fencing" for those in requests for r in those):
         return None
     agents = [form(world.parts.part(number)) for number in (state.agent, *state.consumers[::2])]

@@ -7,6 +7,7 @@ import pytest
 from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.producer import ProducerSide
 from kvlease.protocol import resolve
+from kvlease.testing.pool import CountedPool
 from kvlease.vllm.notices import is_notice
 from kvlease.vllm.params import unusable
 from kvlease.vllm.requests import LeasedRequests
@@ -45,7 +46,7 @@ BORNE: dict[str, tuple[Any, ...]] = {
 
 def vetted(**params: Any) -> dict[str, Any]:
     agent = lone_agent(CONFIG)
-    requests = LeasedRequests(ProducerSide(CONFIG, agent, 1), ConsumerSide(agent), GROUPS)
+    requests = LeasedRequests(ProducerSide(CONFIG, agent, CountedPool(0), 1), ConsumerSide(agent), GROUPS)
     left = RIGHT | params
     assert requests.arrive(as_vllm(SomeRequest("r", left))), "without a lease, it is vLLM's own mechanism's"
     refused = params.get("do_remote_prefill", True) and not left["do_remote_prefill"]

@@ -9,6 +9,7 @@ from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.producer import ProducerSide
 from kvlease.errors import BadReference
 from kvlease.protocol import LeaseRef, resolve
+from kvlease.testing.pool import CountedPool
 from kvlease.vllm.params import side_channel
 from kvlease.vllm.requests import LeasedRequests
 from proof.hostile.references import DEEP, OFFER, PROMPT, REMARKABLE, SomeRequest, as_vllm, nested, reference_holds
@@ -39,7 +40,7 @@ class Decode(NamedTuple):
 def decode_engine() -> Decode:
     agent = lone_agent(CONFIG, lambda: 1.0)
     side = ConsumerSide(agent)
-    return Decode(agent, side, LeasedRequests(ProducerSide(CONFIG, agent, 1), side, groups=1))
+    return Decode(agent, side, LeasedRequests(ProducerSide(CONFIG, agent, CountedPool(0), 1), side, groups=1))
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=lambda value: type(value).__name__)

@@ -26,14 +26,17 @@ def dropped_by_d1() -> Settled:
     return settled
 
 
-def test_s3_a_lease_is_revoked_once_and_stays_so() -> None:
+def test_s3_a_lease_may_lapse_and_live_again_but_not_once_it_has_ended() -> None:
     settled = Settled()
-    settled.revoked(TOKEN, Cause.EXPIRED)
+    settled.lapsed(TOKEN, Cause.EXPIRED)
+    settled.check(held())
+    settled.lapsed(TOKEN, Cause.RELEASED)
+    settled.has_ended(TOKEN)
     settled.check(held(live=False))
     with pytest.raises(Violation, match="came back"):
         settled.check(held())
-    with pytest.raises(Violation, match="revoked twice"):
-        settled.revoked(TOKEN, Cause.ORPHANED)
+    with pytest.raises(Violation, match="has ended, and lapsed after that"):
+        settled.lapsed(TOKEN, Cause.ORPHANED)
 
 
 def test_s4_a_drop_that_was_acknowledged_stays_dropped() -> None:
@@ -65,13 +68,14 @@ def test_s4_a_drop_is_not_settled_by_a_session_that_ended_or_is_not_open() -> No
 
 
 def test_l2_held_is_the_producers_word() -> None:
-    check_beliefs({(P, TOKEN)}, D1, held((D1, 1)), {})
-    check_beliefs({(P, TOKEN)}, D1, held(live=False), {TOKEN: Cause.AGED_OUT})
-    check_beliefs({(P + 1, TOKEN)}, D1, held(live=False), {})
+    check_beliefs({(P, TOKEN)}, D1, held((D1, 1)), {}, set())
+    check_beliefs({(P, TOKEN)}, D1, held(live=False), {TOKEN: Cause.AGED_OUT}, set())
+    check_beliefs({(P + 1, TOKEN)}, D1, held(live=False), {}, set())
+    check_beliefs({(P, TOKEN)}, D1, held(live=False), {TOKEN: Cause.EXPIRED}, {TOKEN})
     with pytest.raises(Violation, match="L2"):
-        check_beliefs({(P, TOKEN)}, D1, held((D2, 1)), {})
+        check_beliefs({(P, TOKEN)}, D1, held((D2, 1)), {}, set())
     with pytest.raises(Violation, match="L2"):
-        check_beliefs({(P, TOKEN)}, D1, held(live=False), {TOKEN: Cause.EXPIRED})
+        check_beliefs({(P, TOKEN)}, D1, held(live=False), {TOKEN: Cause.EXPIRED}, set())
 
 
 def test_r20_nobody_is_told_that_a_living_lease_is_lost() -> None:

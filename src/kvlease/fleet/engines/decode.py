@@ -156,7 +156,7 @@ class Consumer:
 
     def _judge(self, request: FleetRequest, lease: FleetLease) -> None:
         request.late = lease.freed
-        request.tainted = lease.given_away
+        request.tainted = lease.reused
         counts = self._books.counts
         counts["late_reads"] += request.late
         counts["late_reads_wrong"] += request.tainted

@@ -1,102 +1,75 @@
-"""The KV cache blocks of a producer: the number of free ones, and whether freed ones have been given to others since.
+"""The KV cache blocks of a producer that are free, in the order in which they are given out.
 
-No block is told from another here. vLLM 0.32 gives out free blocks in one of two orders (`BlockPool.free_blocks`): with
-prefix caching the oldest first, except that a part-filled last block comes to the front; without, the newest first.
-Counts alone answer both in O(1). (That exception is left out: it makes late reads wrong even sooner than here.)
+No block is told from another here, but runs of them are: each lease whose blocks were given back has its run, until the
+first of them is given to somebody else. vLLM 0.32 puts free blocks in one of two places (`BlockPool.free_blocks`): with
+prefix caching at the end, except that a part-filled last block comes to the front; without, at the front. (That
+exception is left out: it makes late reads wrong even sooner than here.) `BlockPool.unpin_blocks` puts them at the end.
 """
 
-from typing import Protocol
+from collections import OrderedDict
+from collections.abc import Hashable
+from itertools import count
+from typing import Generic, TypeVar
 
-from kvlease.fleet.records import Mark
 from kvlease.fleet.settings import Reuse
 
+L = TypeVar("L", bound=Hashable)
 
-class Pool(Protocol):
-    """The blocks of one producer."""
 
-    @property
-    def free(self) -> int:
+class FreeBlocks(Generic[L]):
+    """The free blocks of one producer, for leases of any kind. All of it costs O(1), counted over the whole run."""
+
+    __slots__ = ("_numbers", "_reuse", "_runs", "free")
+
+    def __init__(self, capacity: int, reuse: Reuse) -> None:
+        self.free = capacity
         """The number of free blocks."""
+        self._reuse = reuse
+        self._numbers = count()
+        self._runs: OrderedDict[L | int, int] = OrderedDict()
+        """The runs of free blocks, the next to be given out first: the lease whose blocks they are, or a number where
+        they are nobody's; and how many there are."""
+        self._put(capacity, at_end=True)
 
-    def take(self, blocks: int) -> None:
-        """Takes free blocks, of which there must be enough."""
-
-    def give_back(self, blocks: int, watched: bool) -> Mark | None:
-        """Gives blocks back; returns a mark if they are to be watched."""
-
-
-class OldestFirst:
-    """A pool as a queue: blocks come to its end, and are taken from its front."""
-
-    __slots__ = ("free", "taken")
-
-    def __init__(self, capacity: int) -> None:
-        self.free = capacity
-        self.taken = 0
-        """The number of blocks taken since the start."""
-
-    def take(self, blocks: int) -> None:
+    def take(self, blocks: int) -> list[L]:
+        """Takes free blocks, of which there must be enough. Returns the leases that were whole until now."""
         assert blocks <= self.free, f"{blocks} blocks of {self.free}"
         self.free -= blocks
-        self.taken += blocks
+        broken: list[L] = []
+        while blocks:
+            owner, run = self._runs.popitem(last=False)
+            if not isinstance(owner, int):
+                broken.append(owner)
+            if run > blocks:
+                self._put(run - blocks, at_end=False)
+            blocks -= min(run, blocks)
+        return broken
 
-    def give_back(self, blocks: int, watched: bool) -> Mark | None:
-        mark = _QueueMark(self) if watched else None
+    def give_back(self, blocks: int, lease: L | None, last: bool) -> None:
+        """Gives blocks back: to be reused after all others if `last`, else where vLLM puts them.
+
+        They are still those of `lease`; None: nobody's.
+        """
         self.free += blocks
-        return mark
+        at_end = last or self._reuse == "oldest"
+        if lease is None:
+            self._put(blocks, at_end)
+        else:
+            self._runs[lease] = blocks
+            self._runs.move_to_end(lease, at_end)
 
+    def take_again(self, lease: L) -> None:
+        """Takes all blocks of a lease that is whole, wherever they are."""
+        self.free -= self._runs.pop(lease)
 
-class _QueueMark:
-    """The mark of blocks that are put at the end of a queue."""
-
-    __slots__ = ("_at", "_queue")
-
-    def __init__(self, queue: OldestFirst) -> None:
-        self._queue = queue
-        # When this many were taken in all, everything ahead of these blocks was, and they are next.
-        self._at = queue.taken + queue.free
-
-    @property
-    def reused(self) -> bool:
-        return self._queue.taken > self._at
-
-
-class NewestFirst:
-    """A pool as a stack: blocks come to its top, and are taken from there."""
-
-    __slots__ = ("_marks", "free")
-
-    def __init__(self, capacity: int) -> None:
-        self.free = capacity
-        self._marks: list[_StackMark] = []
-        """The marks of blocks that were not reused, the deepest first."""
-
-    def take(self, blocks: int) -> None:
-        assert blocks <= self.free, f"{blocks} blocks of {self.free}"
-        self.free -= blocks
-        while self._marks and self._marks[-1].top > self.free:
-            self._marks.pop().reused = True
-
-    def give_back(self, blocks: int, watched: bool) -> Mark | None:
-        self.free += blocks
-        if not watched:
-            return None
-        mark = _StackMark(self.free)
-        self._marks.append(mark)
-        return mark
-
-
-class _StackMark:
-    """The mark of blocks that are put on top of a stack."""
-
-    __slots__ = ("reused", "top")
-
-    def __init__(self, top: int) -> None:
-        self.top = top
-        """The height of the stack with them."""
-        self.reused = False
-
-
-def open_pool(capacity: int, reuse: Reuse) -> Pool:
-    """Returns a pool whose blocks are all free."""
-    return OldestFirst(capacity) if reuse == "oldest" else NewestFirst(capacity)
+    def _put(self, blocks: int, at_end: bool) -> None:
+        """Puts blocks that are nobody's at one end, in one run with those that are there."""
+        if not blocks:
+            return
+        neighbour = next(reversed(self._runs) if at_end else iter(self._runs), None)
+        if isinstance(neighbour, int):
+            self._runs[neighbour] += blocks
+        else:
+            number = next(self._numbers)
+            self._runs[number] = blocks
+            self._runs.move_to_end(number, at_end)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 from kvlease.fleet.context import FleetContext
-from kvlease.fleet.engines.memory import Pool, open_pool
+from kvlease.fleet.engines.memory import FreeBlocks
 from kvlease.fleet.leasing import Leasing
 from kvlease.fleet.records import EngineLife, FleetLease, FleetRequest, RequestStage
 from kvlease.simulation.agenda import Happening
@@ -38,7 +38,9 @@ class Producer:
         """The tokens of the prompts that are queued or being computed."""
         self.stalled_until = 0.0
         self.leases: dict[int, FleetLease] = {}
-        """The leases that are granted and not freed, by token."""
+        """The leases whose blocks are held, by token."""
+        self.lapsed: dict[int, FleetLease] = {}
+        """The leases whose blocks are free, and still their own."""
         self._fleet = context.fleet
         self._agenda = context.agenda
         self._books = context.books
@@ -52,8 +54,8 @@ class Producer:
         self._blocked_since: float | None = None
         self._tokens_of_leases = context.chance.of(f"tokens of producer {index}")
 
-    def _empty_pool(self) -> Pool:
-        return open_pool(self._fleet.producer_blocks, self._fleet.reuse)
+    def _empty_pool(self) -> FreeBlocks[FleetLease]:
+        return FreeBlocks(self._fleet.producer_blocks, self._fleet.reuse)
 
     def submit(self, request: FleetRequest) -> None:
         """Takes a request whose prompt is to be computed."""
@@ -85,11 +87,19 @@ class Producer:
             return
         self._unblock()
         self._queue.popleft()
-        self.pool.take(blocks)
+        self._take(blocks)
         self._current = request
         self._began_at = max(now, self.stalled_until)
         self._ends_at = self._began_at + fleet.prefill_fixed_s + request.prompt / fleet.prefill_tokens_per_s
         self._agenda.at(self._ends_at, self._computed, self.life)
+
+    def _take(self, blocks: int) -> None:
+        for lease in self.pool.take(blocks):
+            lease.reused = True
+            if self.lapsed.pop(lease.token, None) is not None:
+                self._books.reuse(lease, self._agenda.now)
+                self._books.lose(lease)
+                self._leasing.reused(lease)
 
     def _unblock(self) -> None:
         if self._blocked_since is not None:
@@ -114,7 +124,7 @@ class Producer:
         request.computed = True
         blocks = self._fleet.blocks_of(request.prompt)
         if request.gone:
-            self.pool.give_back(blocks, watched=False)
+            self.pool.give_back(blocks, None, last=False)
             self._books.waste(1, request.prompt)
         else:
             self._grant(request, blocks)
@@ -160,12 +170,26 @@ class Producer:
         """Ends a lease: its blocks go back to the pool. It is called at the end of a step."""
         del self.leases[lease.token]
         self._books.free(lease, cause, self._agenda.now)
-        if not lease.read:
-            self._books.waste(1, lease.tokens)
-        lease.freed = True
-        lease.mark = self.pool.give_back(lease.blocks, watched=lease.wanted)
+        self._books.lose(lease)
+        self.pool.give_back(lease.blocks, lease if lease.wanted else None, last=False)
         if self._current is None:
             self._next()
+
+    def lapse(self, lease: FleetLease, cause: str, last: bool) -> None:
+        """Gives the blocks of a lease back, which remain its own until they are reused; after all others if `last`."""
+        del self.leases[lease.token]
+        self.lapsed[lease.token] = lease
+        self._books.lapse(lease, cause, self._agenda.now)
+        self.pool.give_back(lease.blocks, lease, last)
+        if self._current is None:
+            self._next()
+
+    def revive(self, lease: FleetLease) -> None:
+        """Holds the blocks of a lapsed lease again."""
+        del self.lapsed[lease.token]
+        self.leases[lease.token] = lease
+        self._books.revive(lease, self._agenda.now)
+        self.pool.take_again(lease)
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -198,10 +222,11 @@ class Producer:
         self.load = 0
         for lease in self.leases.values():
             self._books.free(lease, "crashed", self._agenda.now)
-            if not lease.read:
-                self._books.waste(1, lease.tokens)
-            lease.freed = True
-        self.leases = {}
+            lease.reused = True
+        for lease in self.lapsed.values():
+            self._books.reuse(lease, self._agenda.now)
+            lease.reused = True
+        self.leases, self.lapsed = {}, {}
         self.pool = self._empty_pool()
         self._leasing.died(self)
         self._observer.producer_died(victims)

@@ -9,11 +9,10 @@ from typing import Any
 
 from kvlease.fleet.leasing import HoldingEngine, ReadingEngine
 from kvlease.fleet.policies.network import Post
-from kvlease.fleet.records import FleetLease
-from kvlease.protocol import Endpoint, LeaseCard, LeaseConfig, Peer, WorkerFence
-from kvlease.protocol.effects import Effect, Fetch, Lose, Revoke, Send
+from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, Peer, WorkerFence
+from kvlease.protocol.effects import Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
 from kvlease.protocol.messages import VERSION, Message
-from kvlease.protocol.said import Cleared, Progress, Said, Untrack
+from kvlease.protocol.said import Progress, Said, Untrack
 
 ADDRESS = bytes(450)
 """An address as long as a NIXL agent's metadata without registered memory."""
@@ -151,6 +150,8 @@ class ProducerAgent(FleetAgent):
         super().__init__(post, "", config)
         self._producer = producer
         self._stood_still = False
+        self._news: list[LeaseNews] = []
+        """The news for the engine's next step, in the order in which the lessor said them."""
         workers = [WorkerFence(0, rank, 1 << 40, FENCE_SLOTS) for rank in range(post.fleet.tensor_parallel)]
         self.card = LeaseCard([VERSION], self.incarnation, ADDRESS, workers)
         self.card_bytes = len(self.card.encode())
@@ -171,17 +172,21 @@ class ProducerAgent(FleetAgent):
             self._peer.lessor.was_awake(now)
 
     def _do(self, effect: Effect) -> None:
-        if type(effect) is Revoke and (lease := self._producer.leases.get(effect.token)) is not None:
-            self._producer.at_step(self._clear, (lease, effect.cause.value))
+        if type(effect) is Lapse or type(effect) is Revive:
+            if not self._news:
+                self._producer.at_step(self._hear, None)
+            self._news.append(effect)
 
-    def _clear(self, over: tuple[FleetLease, str]) -> None:
-        """Has every worker clear the word in the step that begins, and report it when that step ends."""
-        over[0].cleared = True
-        self._producer.at_step(self._free, over)
-
-    def _free(self, over: tuple[FleetLease, str]) -> None:
-        self._producer.free(*over)
-        self.say(Cleared(over[0].token))
+    def _hear(self, _: object) -> None:
+        """Has the engine do what `kvlease.engine.producer` does in its steps."""
+        producer = self._producer
+        news, self._news = self._news, []
+        for each in news:
+            # One that was claimed again when its blocks had just gone is not here any more.
+            if type(each) is Lapse and (held := producer.leases.get(each.token)) is not None:
+                producer.lapse(held, each.cause.value, last=each.cause is not Cause.RELEASED)
+            elif type(each) is Revive and (lapsed := producer.lapsed.get(each.token)) is not None:
+                producer.revive(lapsed)
 
 
 class ConsumerAgent(FleetAgent):

@@ -31,6 +31,10 @@ class Flat:
         return "flat"
 
     @property
+    def references_last(self) -> bool:
+        return False
+
+    @property
     def settings(self) -> Mapping[str, float]:
         return {"term_s": self.term_s}
 

@@ -1,7 +1,8 @@
 """The policy of kvlease: the product's protocol code, a lessor on every producer and a lessee on every consumer.
 
 The rest is modelled: the wire, the pauses between the agents' turns, the engines' steps, and the fence, which here is a
-flag that a step of the producer sets (`FleetLease.cleared`).
+flag that is set as one of the lease's blocks is given to somebody else (`FleetLease.reused`). There are as many fence
+slots as leases.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from kvlease.fleet.policies.network import Post
 from kvlease.fleet.records import FleetLease, FleetRequest
 from kvlease.protocol import Fingerprint, LeaseConfig, LeaseRef, resolve
 from kvlease.protocol.messages import milliseconds
-from kvlease.protocol.said import Grant, Track, Untrack
+from kvlease.protocol.said import Cleared, Grant, Track, Untrack
 
 FENCE_BYTES = 8
 _ANY_PROMPT = Fingerprint(1, 0)
@@ -44,6 +45,10 @@ class Kvlease:
     @property
     def kind(self) -> str:
         return "kvlease"
+
+    @property
+    def references_last(self) -> bool:
+        return True
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -99,6 +104,9 @@ class FencedLeasing:
     def granted(self, lease: FleetLease) -> None:
         self._lessors[lease.producer].say(Grant(lease.token))
 
+    def reused(self, lease: FleetLease) -> None:
+        self._lessors[lease.producer].say(Cleared(lease.token))
+
     def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         # The reference has the incarnation that granted the lease, which may be dead by now.
         ref = LeaseRef(self._post.incarnation(lease.life), lease.token, 0, self._term_ms, _ANY_PROMPT)
@@ -118,7 +126,7 @@ class FencedLeasing:
     def verdict(self, lease: FleetLease) -> ReadVerdict:
         if lease.crashed:
             return ReadVerdict.FAILED
-        return ReadVerdict.REFUSED if lease.cleared else ReadVerdict.ACCEPTED
+        return ReadVerdict.REFUSED if lease.reused else ReadVerdict.ACCEPTED
 
 
 def _holder(request: FleetRequest) -> str:

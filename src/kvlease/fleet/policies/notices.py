@@ -69,6 +69,9 @@ class NoticeLeasing:
         else:
             self._producers[lease.producer].free(lease, Cause.EXPIRED.value)
 
+    def reused(self, lease: FleetLease) -> None:  # noqa: ARG002
+        raise AssertionError("no lease lapses under this policy: it ends")
+
     def _noticed(self, lease: FleetLease) -> None:
         if not lease.freed:
             self._producers[lease.producer].free(lease, Cause.RELEASED.value)

@@ -38,6 +38,10 @@ class Stock:
         return "stock"
 
     @property
+    def references_last(self) -> bool:
+        return False
+
+    @property
     def settings(self) -> Mapping[str, float]:
         return {"term_s": self.duration_s, "extension_s": self.extension_s, "interval_s": self.interval_s}
 

@@ -1,0 +1,151 @@
+"""The blocks of leases in a producer's block pool: held while the lease lives, lapsed once it is over.
+
+A lapsed lease's blocks are free like any others. They are its own until the pool is about to give one of them away;
+until then it can be read, and revived.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from kvlease.engine.ports import BlockPool
+
+
+class LeasedBlocks:
+    """The blocks of every lease that is granted and not ended, by token.
+
+    Attributes: `held_blocks` and `lapsed_blocks`: the blocks of held and of lapsed leases; one that several leases
+    share, since their prompts begin alike, counts for each of them.
+    """
+
+    def __init__(self, pool: BlockPool) -> None:
+        self.held_blocks = 0
+        self.lapsed_blocks = 0
+        self._pool = pool
+        self._held: dict[int, Sequence[int]] = {}
+        self._lapsed: OrderedDict[int, Sequence[int]] = OrderedDict()
+        """The lapsed leases, the least wanted at the front, from where a plain dict takes ever longer."""
+        self._owners = _Owners()
+
+    @property
+    def held(self) -> Sequence[int]:
+        """The leases that hold their blocks."""
+        return list(self._held)
+
+    @property
+    def lapsed(self) -> Sequence[int]:
+        """The leases whose blocks are free and still their own."""
+        return list(self._lapsed)
+
+    @property
+    def held_leases(self) -> int:
+        """The number of leases that hold their blocks."""
+        return len(self._held)
+
+    @property
+    def lapsed_leases(self) -> int:
+        """The number of leases whose blocks are free and still their own."""
+        return len(self._lapsed)
+
+    @property
+    def distinct_held(self) -> int:
+        """The number of blocks that leases hold, each counted once. It looks at all of them."""
+        return len({block for blocks in self._held.values() for block in blocks})
+
+    @property
+    def least_wanted(self) -> int | None:
+        """The lapsed lease that can be spared best: one that was read, or else the one that lapsed first."""
+        return next(iter(self._lapsed), None)
+
+    def __contains__(self, token: int) -> bool:
+        """Tells whether the lease is granted and not ended."""
+        return token in self._held or token in self._lapsed
+
+    def holds(self, token: int) -> bool:
+        """Tells whether the lease holds its blocks."""
+        return token in self._held
+
+    def has_lapsed(self, token: int) -> bool:
+        """Tells whether the lease's blocks are free and still its own."""
+        return token in self._lapsed
+
+    def count(self, token: int) -> int:
+        """Returns the number of blocks that a held lease has."""
+        return len(self._held[token])
+
+    def of(self, block: int) -> tuple[int, ...]:
+        """Returns the leases that a block belongs to."""
+        return self._owners.of(block)
+
+    def hold(self, token: int, blocks: Sequence[int]) -> None:
+        """Takes a reference to the blocks, which somebody uses now, for a new lease."""
+        self._pool.hold(blocks)
+        self._held[token] = blocks
+        self.held_blocks += len(blocks)
+        for block in blocks:
+            self._owners.add(block, token)
+
+    def lapse(self, token: int, last: bool) -> None:
+        """Gives the blocks of a held lease back; if `last`, it is one of the last that may be spared.
+
+        What was read is not reused sooner than what was not, or a second reader would never find it.
+        """
+        blocks = self._lapsed[token] = self._held.pop(token)
+        self.held_blocks -= len(blocks)
+        self.lapsed_blocks += len(blocks)
+        if not last:
+            self._lapsed.move_to_end(token, last=False)
+        self._pool.give_back(blocks, last=True)
+
+    def revive(self, token: int) -> None:
+        """Takes the blocks of a lapsed lease out of the pool again."""
+        blocks = self._held[token] = self._lapsed.pop(token)
+        self.lapsed_blocks -= len(blocks)
+        self.held_blocks += len(blocks)
+        self._pool.hold(blocks)
+
+    def forget(self, token: int) -> None:
+        """The lease's word is clear: gives its blocks back if it holds them, which are nobody's from now on."""
+        blocks = self._lapsed.pop(token, None)
+        if blocks is not None:
+            self.lapsed_blocks -= len(blocks)
+        else:
+            blocks = self._held.pop(token)
+            self.held_blocks -= len(blocks)
+            self._pool.give_back(blocks, last=False)
+        for block in blocks:
+            self._owners.remove(block, token)
+
+
+class _Owners:
+    """The leases that each block belongs to: nearly always one, but a block of a common prefix may have thousands.
+
+    So adding and removing one costs the same at any number of them.
+    """
+
+    def __init__(self) -> None:
+        self._sole: dict[int, int] = {}
+        """The lease of each block that has only one."""
+        self._shared: dict[int, dict[int, None]] = {}
+        """The leases of each other block, in the order of their grants."""
+
+    def of(self, block: int) -> tuple[int, ...]:
+        sole = self._sole.get(block)
+        return tuple(self._shared.get(block, ())) if sole is None else (sole,)
+
+    def add(self, block: int, token: int) -> None:
+        shared = self._shared.get(block)
+        if shared is not None:
+            shared[token] = None
+        elif (sole := self._sole.pop(block, None)) is not None:
+            self._shared[block] = {sole: None, token: None}
+        else:
+            self._sole[block] = token
+
+    def remove(self, block: int, token: int) -> None:
+        shared = self._shared.get(block)
+        if shared is None:
+            del self._sole[block]
+            return
+        del shared[token]
+        if len(shared) == 1:
+            (self._sole[block],) = self._shared.pop(block)

@@ -1,0 +1,17 @@
+"""A connector whose workers are on another host than their scheduler, as far as that can tell."""
+
+import dataclasses
+from typing import Any
+
+from kvlease.vllm.connector import LeasedNixlConnector
+
+ELSEWHERE = {"kv_connector": "ElsewhereConnector", "kv_connector_module_path": "tests.realengines.elsewhere"}
+"""The settings for it in vLLM's configuration of the transfer."""
+
+
+class ElsewhereConnector(LeasedNixlConnector):
+    """kvlease's connector; its workers tell of no memory that a scheduler could map."""
+
+    def get_handshake_metadata(self) -> Any:
+        metadata: Any = super().get_handshake_metadata()
+        return dataclasses.replace(metadata, fence_place=None)
