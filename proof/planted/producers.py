@@ -112,7 +112,7 @@ def dead_consumer_keeps_the_term() -> Iterator[Replacement]:
     yield Lessor, "_orphan", orphan
 
 
-@planted("L1", within_runs=500, stands_for="R18; SGLang's NIXL backend: P has no timeout, and nobody asks")
+@planted("L1", within_runs=1500, stands_for="R18; SGLang's NIXL backend: P has no timeout, and nobody asks")
 def no_probe() -> Iterator[Replacement]:
     """A producer that has nothing to say says nothing, and so never learns of a death."""
     original = honest(Lessor, "_send")

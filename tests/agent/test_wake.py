@@ -151,3 +151,10 @@ def test_an_engine_that_cannot_be_woken_wants_the_step_that_it_asked_for() -> No
     assert agent.wants_step
     agent.progress()
     assert not agent.wants_step
+
+
+def test_a_death_of_the_agent_is_told_at_once(engine: Engine) -> None:
+    """R17: an idle engine shows nothing new, and that its agent is dead has to be seen."""
+    engine.agent.die()
+    assert engine.woken_at == [engine.clock.now]
+    assert engine.agent.wants_step

@@ -106,3 +106,15 @@ def test_r24_a_siblings_end_makes_nobody_forget_the_last_one() -> None:
     p.lapse(LeaseRef(7, p.said("abort")[0], 0, 6000, PROMPT), Cause.ABORTED)
     p.prefill("2_a", 1, parent="a")
     assert p.said("abort")[1:] == [second.token]
+
+
+def test_a_name_that_comes_again_in_the_step_that_ends_its_old_lease_is_listened_for() -> None:
+    """R9: the blocks that a request is given may have been those of an earlier one of its name, whose lease ends here;
+    a worker that forgot the name now would not hear the new one's stock consumer."""
+    p = Producer(blocks=4)
+    ref, _ = p.prefill("x", 4)
+    p.lapse(ref)
+    p.side.take_on("x", PROMPT)
+    p.pool.take(4)
+    p.side.prepare("x")
+    assert "x" not in p.side.take_retired()

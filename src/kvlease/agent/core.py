@@ -235,6 +235,7 @@ class AgentCore:
         """The thread that takes the turns dies of an unforeseen error: there are no more turns."""
         self.died_at = self._clock()
         self._said.clear()
+        self.ask_for_step()
 
     def snapshot(self) -> AgentSnapshot:
         """Returns all that the agent knows. Only the thread that takes the turns may call it."""

@@ -69,7 +69,7 @@ class ProducerSide:
         """The leases whose words the workers are to clear by order."""
         self._read_by: Counter[str] = Counter()
         """The number of workers that a stock consumer has told that it has read, by request, until all are."""
-        self._retired: list[str] = []
+        self._retired: dict[str, None] = {}
         """The requests whose leases have ended since `take_retired`."""
         self._last_sibling: dict[str, int] = {}
         self._parent_of: dict[int, str] = {}
@@ -101,6 +101,8 @@ class ProducerSide:
 
     def prepare(self, request_id: str) -> None:
         """Prepares a lease when the request is first scheduled: its word is armed before its blocks can be offered."""
+        # The blocks that it was given may have ended the lease of an earlier request with this name, in this very step.
+        self._retired.pop(request_id, None)
         slot = self.slots.of(request_id)
         if slot is not None:
             if slot.token not in self.blocks:
@@ -237,7 +239,7 @@ class ProducerSide:
         token = slot.token
         if self.slots.of(slot.request_id) in (slot, None):
             # Otherwise another request has the name by now.
-            self._retired.append(slot.request_id)
+            self._retired[slot.request_id] = None
             self._read_by.pop(slot.request_id, None)
         self.cleared += 1
         self.slots.retire(slot)
@@ -253,8 +255,8 @@ class ProducerSide:
 
     def take_retired(self) -> Sequence[str]:
         """Takes the requests whose leases have ended: a worker need not listen for their stock consumers any more."""
-        retired, self._retired = self._retired, []
-        return retired
+        retired, self._retired = self._retired, {}
+        return list(retired)
 
     # -- what workers report -------------------------------------------------------------------------------------
 
