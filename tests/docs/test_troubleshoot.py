@@ -19,7 +19,6 @@ LISTED = [key for key, _, _ in ROW.findall(PAGE.read_text().partition("\n## An e
 OTHERS = {
     "module … has no attribute …; connectors here are …",
     "the fence's words are little-endian; this machine is not",
-    "kvlease: workers clear the fence's words by order, since they are not on this host: …",
 }
 """Messages on the page that are not among those that are found: errors of Python's own kinds, and no warnings."""
 

@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 
 from kvlease.fence import FenceTable, MappedWords, NotShared, RegisteredWords, SharedMemory, SharedPlace
+from kvlease.fence.words import word_view
 from kvlease.testing.data_agent import FakeDataAgent
 from tests.fence.neighbour import neighbour
 
 TOKEN = 0xFEDC_BA98_7654_3210
 DESCRIPTORS = Path("/proc/self/fd")
+
+
+def place_of(memory: SharedMemory) -> SharedPlace:
+    assert memory.place is not None
+    return memory.place
 
 
 @contextmanager
@@ -61,14 +67,14 @@ def test_the_words_that_the_network_reads_are_the_shared_ones() -> None:
     base, slots = table.address
     assert agent.registered == [((base, 64, 0, ""),)], "the number behind them is not the network's"
     assert (base % mmap.PAGESIZE, slots) == (0, 8)
-    FenceTable(MappedWords(memory.place, 8)).arm(3, TOKEN)
+    FenceTable(MappedWords(place_of(memory), 8)).arm(3, TOKEN)
     assert ctypes.string_at(table.address.word(3), 8) == bytes.fromhex("1032547698badcfe")
     memory.close()
 
 
 def test_the_mapped_words_are_no_more_than_the_table() -> None:
     memory = SharedMemory(2)
-    words = MappedWords(memory.place, 2)
+    words = MappedWords(place_of(memory), 2)
     assert (len(words), words[0], words[1]) == (2, 0, 0)
     with pytest.raises(IndexError):
         words[2] = 1
@@ -79,9 +85,9 @@ def test_the_mapped_words_are_no_more_than_the_table() -> None:
 
 def test_two_engines_of_one_host_have_memory_of_their_own() -> None:
     one, other = SharedMemory(2), SharedMemory(2)
-    MappedWords(one.place, 2)[0] = TOKEN
-    assert MappedWords(other.place, 2)[0] == 0
-    assert one.place.nonce != other.place.nonce
+    MappedWords(place_of(one), 2)[0] = TOKEN
+    assert MappedWords(place_of(other), 2)[0] == 0
+    assert place_of(one).nonce != place_of(other).nonce
     one.close()
     other.close()
 
@@ -103,13 +109,13 @@ def memory() -> Iterator[SharedMemory]:
 
 def test_a_process_that_is_not_here_shares_nothing(memory: SharedMemory) -> None:
     highest = int(Path("/proc/sys/kernel/pid_max").read_text())
-    refused(memory.place._replace(pid=highest + 1), 4, r"/proc/\d+/fd/\d+ cannot be opened: ")
+    refused(place_of(memory)._replace(pid=highest + 1), 4, r"/proc/\d+/fd/\d+ cannot be opened: ")
 
 
 def test_a_process_that_is_another_one_here_shares_nothing(memory: SharedMemory) -> None:
     with neighbour(count=4) as other:
-        refused(other.place._replace(nonce=memory.place.nonce), 4, "belongs to another engine")
-        refused(memory.place._replace(pid=other.place.pid, descriptor=1 << 20), 4, "cannot be opened")
+        refused(other.place._replace(nonce=place_of(memory).nonce), 4, "belongs to another engine")
+        refused(place_of(memory)._replace(pid=other.place.pid, descriptor=1 << 20), 4, "cannot be opened")
 
 
 def test_a_descriptor_of_something_else_is_not_even_opened(memory: SharedMemory, tmp_path: Path) -> None:
@@ -117,28 +123,28 @@ def test_a_descriptor_of_something_else_is_not_even_opened(memory: SharedMemory,
     other = os.memfd_create("another")
     with (tmp_path / "file").open("wb+") as file:
         for descriptor in (*pipe, other, file.fileno()):
-            refused(memory.place._replace(descriptor=descriptor), 4, "is something else here")
+            refused(place_of(memory)._replace(descriptor=descriptor), 4, "is something else here")
     for descriptor in (*pipe, other):
         os.close(descriptor)
 
 
 def test_memory_of_another_engine_is_told_by_its_number(memory: SharedMemory) -> None:
-    refused(memory.place._replace(nonce=memory.place.nonce ^ 1), 4, "belongs to another engine")
-    refused(memory.place, 3, "belongs to another engine")
+    refused(place_of(memory)._replace(nonce=place_of(memory).nonce ^ 1), 4, "belongs to another engine")
+    refused(place_of(memory), 3, "belongs to another engine")
 
 
 def test_memory_that_is_too_small_is_not_mapped(memory: SharedMemory) -> None:
-    refused(memory.place, 1 << 20, "cannot be mapped: ")
+    refused(place_of(memory), 1 << 20, "cannot be mapped: ")
 
 
 def test_closed_memory_is_nobodys_even_if_its_descriptor_is_used_again() -> None:
     memory = SharedMemory(4)
     memory.close()
     memory.close()
-    refused(memory.place, 4, "cannot be opened")
+    refused(place_of(memory), 4, "cannot be opened")
     another = SharedMemory(4)
-    assert another.place.descriptor == memory.place.descriptor
-    refused(memory.place, 4, "belongs to another engine")
+    assert place_of(another).descriptor == place_of(memory).descriptor
+    refused(place_of(memory), 4, "belongs to another engine")
     another.close()
 
 
@@ -148,7 +154,7 @@ def test_closed_memory_is_nobodys_even_if_its_descriptor_is_used_again() -> None
 def test_r12_nothing_is_left_behind() -> None:
     with none_left_open():
         memory = SharedMemory(4)
-        mapped = MappedWords(memory.place, 4)
+        mapped = MappedWords(place_of(memory), 4)
         mapped[0] = TOKEN
         memory.close()
         del memory, mapped
@@ -156,4 +162,17 @@ def test_r12_nothing_is_left_behind() -> None:
 
 
 def test_a_process_that_is_started_does_not_inherit_the_memory(memory: SharedMemory) -> None:
-    assert not os.get_inheritable(memory.place.descriptor)
+    assert not os.get_inheritable(place_of(memory).descriptor)
+
+
+def test_where_the_system_refuses_such_memory_nobody_shares_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hardened kernel or a sandbox has no memfd; workers write their words by order then, and the engine starts."""
+
+    def refuse(_: str) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    memory = SharedMemory(2)
+    assert memory.place is None
+    assert list(word_view(memory.map)) == [0, 0, 0]
+    memory.close()

@@ -87,7 +87,7 @@ def prefilled(scheduler: Any, request_id: str, output: str | None = None) -> tup
         kv_transfer_params={"do_remote_decode": True},
         abort_immediately=False,
         status=RequestStatus.FINISHED_LENGTH_CAPPED,
-        num_computed_tokens=16,
+        num_computed_tokens=1,
         sampling_params=kind,
         **SHORT_PROMPT,
     )
@@ -148,10 +148,10 @@ def test_a_scheduler_half_keeps_one_attribute_on_vllms() -> None:
         leased.shutdown()
 
 
-def test_a_worker_half_keeps_one_attribute_on_vllms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """kvlease keeps a single attribute on vLLM's worker half from the start of an engine to the end of a step."""
+@pytest.fixture
+def worker_kinds(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """vLLM's worker half and kvlease's, which are made without a model and a network."""
     from vllm.distributed.kv_transfer.kv_connector.v1.nixl import NixlPullConnectorWorker
-    from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import NixlConnectorMetadata
 
     from kvlease.vllm.worker import LeasedWorker
 
@@ -162,7 +162,29 @@ def test_a_worker_half_keeps_one_attribute_on_vllms(monkeypatch: pytest.MonkeyPa
     base = NixlPullConnectorWorker.__mro__[1]
     monkeypatch.setattr(base, "__init__", made)
     monkeypatch.setattr(base, "register_kv_caches", lambda *_: None)
-    stock, leased = (kind(config(), "engine", cache_config()) for kind in (NixlPullConnectorWorker, LeasedWorker))
+    return NixlPullConnectorWorker, LeasedWorker
+
+
+def test_what_some_of_a_stock_consumers_ranks_have_said_is_forgotten_with_the_request(worker_kinds: Any) -> None:
+    """R12: a stock D that dies between two ranks' notices leaves no count behind, nor does a client that sends one."""
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import NixlConnectorMetadata
+
+    worker = worker_kinds[1](config(), "engine", cache_config())
+    worker.register_kv_caches({})
+    worker.consumer_notification_counts_by_req["r"] = 1
+    worker.expected_consumer_notifications_by_req["r"] = 2
+    metadata = NixlConnectorMetadata()
+    metadata.reqs_not_processed = {"r"}
+    worker.start_load_kv(metadata)
+    assert not worker.consumer_notification_counts_by_req
+    assert not worker.expected_consumer_notifications_by_req
+
+
+def test_a_worker_half_keeps_one_attribute_on_vllms(worker_kinds: Any) -> None:
+    """kvlease keeps a single attribute on vLLM's worker half from the start of an engine to the end of a step."""
+    from vllm.distributed.kv_transfer.kv_connector.v1.nixl.metadata import NixlConnectorMetadata
+
+    stock, leased = (kind(config(), "engine", cache_config()) for kind in worker_kinds)
     assert vars(leased).keys() == vars(stock).keys()
     for worker in (stock, leased):
         worker.register_kv_caches({})

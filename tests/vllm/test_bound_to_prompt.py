@@ -101,6 +101,7 @@ def asked(**fields: Any) -> Any:
         "sampling_params": None,
         "prompt_token_ids": [5, 6, 7],
         "num_prompt_tokens": 3,
+        "num_computed_tokens": 2,
         "lora_request": None,
         "cache_salt": None,
         "mm_features": [],
@@ -315,3 +316,24 @@ def test_the_same_picture_elsewhere_is_another_prompt_and_the_same_adapter_elsew
     assert fingerprint_of(asked(mm_features=[picture("a")])) != fingerprint_of(asked(mm_features=[picture("a", 2)]))
     here, there = adapter("sql", "/mnt/a"), adapter("sql", "/mnt/b")
     assert fingerprint_of(asked(lora_request=here)) == fingerprint_of(asked(lora_request=there))
+
+
+@pytest.mark.parametrize(("computed", "offered"), [(3, True), (4, False)])
+def test_a_prefill_that_went_on_beyond_its_prompt_is_not_offered(computed: int, offered: bool) -> None:
+    """S1: vLLM's decode engines pair blocks from the end, so one more than the prompt has would shift them all."""
+    requests, producer, _ = engine(agent())
+    request = asked(kv_transfer_params={"do_remote_decode": True}, num_computed_tokens=computed)
+    requests.arrive(request)
+    requests.schedule(request, 0)
+    assert (requests.grant(request, ([1],)) is not None) is offered
+    assert requests.counts["refused.long_prefill"] == (not offered)
+    assert len(producer.slots) == offered
+
+
+def test_a_block_that_is_offered_twice_is_held_once() -> None:
+    requests, producer, _ = engine(agent())
+    request = asked(kv_transfer_params={"do_remote_decode": True})
+    requests.arrive(request)
+    requests.schedule(request, 0)
+    requests.grant(request, ([1, 2], [2]))
+    assert producer.blocks.held_blocks == 2

@@ -92,7 +92,7 @@ class SteppedEngine:
                 kv_transfer_params={"do_remote_decode": True},
                 abort_immediately=False,
                 status=RequestStatus.FINISHED_LENGTH_CAPPED,
-                num_computed_tokens=BLOCKS_OF_A_REQUEST * 16,
+                num_computed_tokens=1,
                 sampling_params=None,
                 **SHORT_PROMPT,
             )

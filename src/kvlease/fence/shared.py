@@ -33,11 +33,18 @@ class NotShared(Exception):
 class SharedMemory:
     """Memory for `count` words, all 0 at first, that other processes of this host can map.
 
-    Attributes: `map`: the memory. `place`: where another process finds it, until `close`.
+    Attributes: `map`: the memory. `place`: where another process finds it, until `close`; None where the system refuses
+    memory that can be shared so (`vm.memfd_noexec=2`, a sandbox), and workers write their words by order.
     """
 
     def __init__(self, count: int) -> None:
-        self._descriptor: int | None = os.memfd_create(_NAME)
+        self.place: SharedPlace | None = None
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = os.memfd_create(_NAME)
+        except OSError:
+            self.map = mmap.mmap(-1, _bytes(count), flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+            return
         os.ftruncate(self._descriptor, _bytes(count))
         self.map = mmap.mmap(self._descriptor, _bytes(count), flags=mmap.MAP_SHARED)
         self.place = SharedPlace(os.getpid(), self._descriptor, secrets.randbits(64))
@@ -53,8 +60,8 @@ class SharedMemory:
 class MappedWords:
     """The `count` words at `place`, which another process has made and registered (`Words`)."""
 
-    def __init__(self, place: SharedPlace, count: int) -> None:
-        """Raises `NotShared` where this process cannot map them."""
+    def __init__(self, place: SharedPlace | None, count: int) -> None:
+        """Raises `NotShared` where this process cannot map them, or there is no place."""
         self.base = 0
         self._words = word_view(_map(place, count))[:count]
 
@@ -74,7 +81,9 @@ class MappedWords:
         """Nothing is done: the process that registered them withdraws them."""
 
 
-def _map(place: SharedPlace, count: int) -> mmap.mmap:
+def _map(place: SharedPlace | None, count: int) -> mmap.mmap:
+    if place is None:
+        raise NotShared("their process could not make memory that others can map")
     path = f"/proc/{place.pid}/fd/{place.descriptor}"
     try:
         # Whatever else is behind a number that means something else here must not even be opened.

@@ -71,6 +71,7 @@ VALUES: dict[str, dict[str, str]] = {
     "refused": {
         "bad_reference": "a `kv_lease` that cannot be read, or params that vLLM could not bear",
         "bad_params": "numbers in `kv_transfer_params` that vLLM could not work with",
+        "long_prefill": "a prefill with `max_tokens` above 1, which is not offered",
         "block_size": "a prefill of an engine whose blocks have another size than this one's",
         "bad_notice": "a NIXL notice that is none of vLLM's",
         "handshake": "a question to the side channel that is none",

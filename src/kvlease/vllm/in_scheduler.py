@@ -126,10 +126,12 @@ def _own_fences(payloads: Sequence[LeasedHandshakePayload], workers: int) -> Own
     tables = []
     for payload in payloads:
         try:
-            if payload.fence_place is None:
-                raise NotShared("a worker tells of no memory")
             tables.append(FenceTable(MappedWords(payload.fence_place, payload.fence_slots)))
         except NotShared as e:
-            logger.info("kvlease: workers clear the fence's words by order, since they are not on this host: %s", e)
+            logger.warning(
+                "kvlease: workers clear the fence's words by order, in memory that this process cannot map, so nothing "
+                "is read late: %s",
+                e,
+            )
             return OrderedFences(workers)
     return SharedFences(tables)

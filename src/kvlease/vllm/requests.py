@@ -108,12 +108,28 @@ class LeasedRequests:
 
         `offered`: the ids of the blocks that are to be read, by KV cache group.
         """
-        if not is_answered(request):
+        if not is_answered(request) or self._went_on(request):
             self._producer.abort(request.request_id)
             return None
-        # Block 0 stands for blocks that a sliding window has let go of.
-        blocks = [block for group in offered for block in group if block]
+        # Block 0 stands for blocks that a sliding window has let go of. None is counted twice.
+        blocks = list(dict.fromkeys(block for group in offered for block in group if block))
         return self._producer.finish(request.request_id, blocks, parent_of(request))
+
+    def _went_on(self, request: "Request") -> bool:
+        """Tells whether more than the prompt was computed, as with `max_tokens` above 1; then nothing is offered.
+
+        vLLM's decode engines pair blocks from the end: with one more than the prompt has, each would be taken for its
+        neighbour, and no fence could tell.
+        """
+        went_on: bool = request.num_computed_tokens > request.num_prompt_tokens
+        if went_on:
+            self.counts["refused.long_prefill"] += 1
+            bounded.warning(
+                "kvlease: request %s went on beyond its prompt, so its prefill is not offered; a router has to prefill "
+                "with max_tokens 1",
+                brief(request.request_id),
+            )
+        return went_on
 
     def abort(self, request: "Request") -> None:
         """Nobody will be told of what was computed for this request; a no-op where it has no lease."""

@@ -91,7 +91,8 @@ class LeasedScheduler(NixlPullConnectorScheduler):
             return delay_free, offer
         if not delay_free or offer is None:
             self._lease.requests.abort(request)
-            return delay_free, offer
+            # An offer without blocks has no lease, and would be read as a stock one.
+            return delay_free, offer and without_blocks(offer)
         # The request ends here, and its lease keeps the blocks: vLLM is to expect no word of them.
         del self._reqs_need_send[request.request_id]
         ref = self._lease.requests.grant(request, offer["remote_block_ids"])

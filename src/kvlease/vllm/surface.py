@@ -148,14 +148,14 @@ PLACES: tuple[Used, ...] = (
 )
 ATTRIBUTES: dict[str, str] = {
     CONNECTOR: "connector_scheduler connector_worker engine_id",
-    METADATA: "reqs_to_recv",
+    METADATA: "reqs_to_recv reqs_not_processed",
     SCHEDULER: "_kv_lease_duration _heartbeat_interval _reqs_need_recv _reqs_need_send _reqs_not_processed "
     "kv_cache_config",
     WORKER: "nixl_wrapper nixl_backends xfer_handshake_metadata _recving_metadata _reqs_to_process "
     "_lease_extension xfer_stats "
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
     "_handshake_lock _handshake_futures transfer_topo block_size _physical_blocks_per_logical_kv_block "
-    "kv_cache_config vllm_config",
+    "kv_cache_config vllm_config consumer_notification_counts_by_req expected_consumer_notifications_by_req",
     POOL: "blocks num_gpu_blocks",
     "vllm.v1.core.kv_cache_manager:KVCacheManager": "block_pool coordinator",
     "vllm.v1.core.kv_cache_coordinator:KVCacheCoordinator": "single_type_managers",
@@ -163,7 +163,7 @@ ATTRIBUTES: dict[str, str] = {
     ENGINE: "input_queue shutdown_state",
     ANY_PROM: "_counter_cls _gauge_cls per_engine_labelvalues",
     REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
-    "prompt_is_token_ids num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
+    "prompt_is_token_ids num_computed_tokens num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
 }
 """The attributes that kvlease uses and a class's `__init__` sets, by class."""
 

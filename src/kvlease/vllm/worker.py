@@ -63,6 +63,10 @@ class LeasedWorker(NixlPullConnectorWorker):
             self._lease.begin(metadata)
         else:
             super().start_load_kv(metadata)
+        for request_id in metadata.reqs_not_processed:
+            # vLLM forgets what some of a request's readers said when that request expires: it never does with a lease.
+            self.consumer_notification_counts_by_req.pop(request_id, None)
+            self.expected_consumer_notifications_by_req.pop(request_id, None)
 
     def _read_blocks_for_req(self, req_id: str, meta: ReqMeta) -> None:
         self._lease.read(req_id, meta)
