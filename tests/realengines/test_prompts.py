@@ -138,3 +138,17 @@ def test_one_reference_is_used_many_times(pair: Pair) -> None:
 
     with pair.counting(ends={"released": 1}):
         pair.play(scene)
+
+
+@pytest.mark.essential
+def test_a_prefill_that_went_on_beyond_its_prompt_is_not_offered(pair: Pair) -> None:
+    """S1: with the blocks of P's own answer among those that are offered, vLLM's D takes each for its neighbour."""
+    (prompt,) = texts(1, seed=190, tokens=96)
+
+    async def scene(s: Scene) -> None:
+        params = await s.hand_off(prompt, max_tokens=64)
+        assert "kv_lease" not in params
+        assert (await s.use(prompt, params)).token_ids == await s.right(prompt)
+
+    with pair.counting(ends={"aborted": 1}, checks={}):
+        pair.play(scene)
