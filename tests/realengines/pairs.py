@@ -247,11 +247,17 @@ class Scene:
         await self.wait(self.pair.p, lambda m: _renewals(m) >= goal, f"renewed for {terms:g} terms")
 
     async def reuse_blocks(self) -> None:
-        """Makes P write each of its free blocks for other prompts, of which its prefix cache has nothing."""
-        prompts = draw_prompts(4 * self.pair.p.spec.data_parallel_size, seed=99, shortest=2990)
-        work = [self.router.compute_alone(self.pair.p.url, prompt, TOKENS) for prompt in prompts]
-        for answer in await gather(work):
-            assert answer.status == 200, answer.body
+        """Makes P write each of its free blocks for other prompts, of which its prefix cache has nothing.
+
+        Without prefix caching vLLM takes the blocks first that were freed last, and those of lapsed leases only when
+        many prompts need all memory at once.
+        """
+        for prompts, tokens in ((4, TOKENS), (16, 100)):
+            drawn = draw_prompts(prompts * self.pair.p.spec.data_parallel_size, seed=95 + prompts, shortest=2990)
+            for answer in await gather(self.router.compute_alone(self.pair.p.url, prompt, tokens) for prompt in drawn):
+                assert answer.status == 200, answer.body
+            if not self.pair.p.metrics().value("kvlease:lapsed_leases"):
+                return
 
     @asynccontextmanager
     async def busy(self, engine: Engine, seats: int = 2) -> AsyncIterator[None]:

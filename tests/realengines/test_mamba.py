@@ -21,7 +21,10 @@ SETTINGS: dict[str, Any] = {
 def pair(logs: Path) -> Iterator[Pair]:
     model = build_model("mamba")
     yield from running_pair(
-        producer(model, name="P-mamba", **SETTINGS), consumer(model, name="D-mamba", **SETTINGS), logs
+        # P has as few blocks as one request may need: else it would never need those of a lease that has lapsed.
+        producer(model, name="P-mamba", max_model_len=3200, num_blocks=101, **SETTINGS),
+        consumer(model, name="D-mamba", **SETTINGS),
+        logs,
     )
 
 
