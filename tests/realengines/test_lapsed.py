@@ -60,7 +60,6 @@ def test_late_reads_are_intact_while_nobody_needs_the_memory(pair: Pair) -> None
         pair.play(scene)
 
 
-@pytest.mark.essential
 def test_a_reference_can_be_used_again_after_it_was_read(pair: Pair) -> None:
     """R23: a router may send a reference once more whatever became of it, since an end takes nothing away."""
 
@@ -140,7 +139,6 @@ def test_prompts_that_begin_alike_share_blocks_and_are_all_told_of_their_reuse(p
     pair.play(scene)
 
 
-@pytest.mark.essential
 def test_what_a_pause_keeps_is_read_afterwards(pair: Pair) -> None:
     """R38: P pauses with a lease out, whether it is over by then or not, and D reads while P is paused."""
 
@@ -181,7 +179,6 @@ def elsewhere(model: Path, logs: Path) -> Iterator[Pair]:
     )
 
 
-@pytest.mark.essential
 def test_workers_on_another_host_clear_by_order(elsewhere: Pair) -> None:
     """S2: where the scheduler cannot write the words, leases end by a round through the workers, and late is late."""
     pair = elsewhere
