@@ -10,7 +10,7 @@ import secrets
 from contextlib import suppress
 from typing import NamedTuple
 
-from kvlease.fence.words import WORD_BYTES, word_view
+from kvlease.fence.words import WORD_BYTES, WordsInMemory, word_view
 
 _NAME = "kvlease-fence"
 
@@ -57,22 +57,13 @@ class SharedMemory:
             os.close(descriptor)
 
 
-class MappedWords:
+class MappedWords(WordsInMemory):
     """The `count` words at `place`, which another process has made and registered (`Words`)."""
 
     def __init__(self, place: SharedPlace | None, count: int) -> None:
         """Raises `NotShared` where this process cannot map them, or there is no place."""
         self.base = 0
-        self._words = word_view(_map(place, count))[:count]
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def __getitem__(self, index: int) -> int:
-        return self._words[index]
-
-    def __setitem__(self, index: int, value: int) -> None:
-        self._words[index] = value
+        super().__init__(_map(place, count), count)
 
     def address(self, index: int) -> int:
         raise NotImplementedError(f"word {index} has its address in the process that registered it")

@@ -65,7 +65,24 @@ def word_view(memory: mmap.mmap) -> "memoryview[int]":
     return memoryview(memory).cast("Q")
 
 
-class RegisteredWords:
+class WordsInMemory:
+    """Words in memory of this process: the base of all that are `Words` and no list."""
+
+    def __init__(self, memory: mmap.mmap, count: int) -> None:
+        """Takes the first `count` words of `memory`."""
+        self._words = word_view(memory)[:count]
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def __getitem__(self, index: int) -> int:
+        return self._words[index]
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._words[index] = value
+
+
+class RegisteredWords(WordsInMemory):
     """`count` words, all 0 at first, registered with `agent` for one-sided access.
 
     Attributes: `base` is the address of the first word in this process.
@@ -87,22 +104,13 @@ class RegisteredWords:
         # a NIC would go on reading the old one.
         flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS
         self._memory = mmap.mmap(-1, count * WORD_BYTES, flags=flags) if memory is None else memory
-        self._words = word_view(self._memory)[:count]
+        super().__init__(self._memory, count)
         self.base = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         assert self.base % mmap.PAGESIZE == 0
         self._agent = agent
         self._registration = agent.register_memory(
             agent.get_reg_descs([(self.base, count * WORD_BYTES, 0, "")], "DRAM"), backends=list(backends)
         )
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def __getitem__(self, index: int) -> int:
-        return self._words[index]
-
-    def __setitem__(self, index: int, value: int) -> None:
-        self._words[index] = value
 
     def address(self, index: int) -> int:
         """The address of word `index` in this process."""
