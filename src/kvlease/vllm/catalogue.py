@@ -56,7 +56,7 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "late_claims": {
         "in_time": "its blocks were still there; they are held again",
-        "too_late": "one of its blocks had been reused",
+        "too_late": 'one of its blocks was reused while it was on its way; later ones are `late{kind="claim"}`',
     },
     "declined_offers": {
         "no_slot": "all slots of the fence are in use",
