@@ -61,6 +61,7 @@ engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM
 matrix: $(VENV)/.engine frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
 	$(BIN)/pytest -m wide -v
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
+	$(BIN)/pytest -q tests/contract
 
 frameworks: $(VENV)/.frameworks ## what Dynamo and Ray Serve LLM make of a connector's name, from their wheels (83 MB; seconds)
 	$(BIN)/pytest -q tests/frameworks

@@ -5,9 +5,6 @@ from typing import Any
 
 from kvlease.vllm.connector import LeasedNixlConnector
 
-ELSEWHERE = {"kv_connector": "ElsewhereConnector", "kv_connector_module_path": "tests.realengines.elsewhere"}
-"""The settings for it in vLLM's configuration of the transfer."""
-
 
 class ElsewhereConnector(LeasedNixlConnector):
     """kvlease's connector; its workers tell of no memory that a scheduler could map."""

@@ -8,12 +8,12 @@ import pytest
 
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Reference
-from tests.realengines.elsewhere import ELSEWHERE
 from tests.realengines.pairs import TOKENS, Pair, Scene, begin, consumer, post, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
 
 SHORT_TERM_S = 2.0
+ELSEWHERE = {"kv_connector": "ElsewhereConnector", "kv_connector_module_path": "tests.realengines.elsewhere"}
 LAPSED = "kvlease:lapsed_leases"
 IN_TIME = "kvlease:late_claims_total"
 
