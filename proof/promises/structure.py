@@ -25,6 +25,8 @@ def check_lessor(half: LessorSnapshot) -> None:
         )
         for peer in lease.claims:
             _must(token in sessions[peer].claims, f"{token:x} names session {peer:x}, which does not name it")
+    claimed = sum(bool(lease.claims) for lease in leases.values())
+    _must(claimed == half.claimed, f"{claimed} leases are claimed, and {half.claimed} counted")
     for peer, session in sessions.items():
         for token in session.claims:
             _must(peer in leases[token].claims, f"session {peer:x} names {token:x}, which does not name it")

@@ -9,7 +9,9 @@ from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
 
 
-def lone_agent(config: LeaseConfig, clock: Callable[[], float] = time.monotonic) -> AgentCore:
-    """An agent that takes its turns by hand, on a network on which nobody else is."""
-    network = MemoryNetwork()
-    return AgentCore(config, "engine", lambda own: MemoryTransport(network, own), MemoryCards({}), clock=clock)
+def lone_agent(
+    config: LeaseConfig, clock: Callable[[], float] = time.monotonic, network: MemoryNetwork | None = None
+) -> AgentCore:
+    """An agent that takes its turns by hand, on a network on which nobody else is yet."""
+    on = network or MemoryNetwork()
+    return AgentCore(config, "engine", lambda own: MemoryTransport(on, own), MemoryCards({}), clock=clock)

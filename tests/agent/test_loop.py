@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from kvlease.agent import loop
 from kvlease.agent.loop import LeaseAgent
 from kvlease.errors import UnsupportedEngine
 from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
@@ -235,6 +236,21 @@ def test_the_thread_runs_the_loop_and_says_bye() -> None:
     wait_until(lambda: p.report().consumers == 0)
     assert p.take_news() == [Lapse(7, Cause.RELEASED)]
     p.close()
+
+
+def test_an_engine_that_reads_and_lets_go_is_heard_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P's memory waits for that word, and not for D's next turn."""
+    for pause in ("POLL_S", "READING_POLL_S"):
+        monkeypatch.setattr(loop, pause, 3600.0)
+    agent = LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(MemoryNetwork(), own), MemoryCards({}))
+    turns: list[float] = []
+    monkeypatch.setattr(agent, "turn", turns.append)
+    agent.start()
+    agent.track("r", ref(7), SIDE_CHANNEL)
+    wait_until(lambda: len(turns) == 1)
+    agent.untrack("r")
+    wait_until(lambda: len(turns) == 2)
+    agent.close()
 
 
 def _bug(now: float) -> None:

@@ -2,14 +2,18 @@
 
 import pytest
 
-from kvlease.agent.core import IDLE_STEP_S, AgentCore
-from kvlease.protocol import Cause, resolve
+from kvlease.agent.core import IDLE_STEP_S, SILENT_STEP_S, AgentCore
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
 from kvlease.protocol.effects import Lapse
+from kvlease.protocol.messages import VERSION, milliseconds
+from kvlease.testing.cards import MemoryCards
 from kvlease.testing.clock import ManualClock
+from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from tests.agent.alone import lone_agent
 
 CONFIG = resolve({"kv_lease_duration": 6})
 TURN_S = 0.01
+PLACE: Endpoint = ("p.example", 5600)
 
 
 class Engine:
@@ -17,7 +21,9 @@ class Engine:
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.agent: AgentCore = lone_agent(CONFIG, self.clock)
+        self.network = MemoryNetwork()
+        self.agent: AgentCore = lone_agent(CONFIG, self.clock, self.network)
+        self.consumers: list[AgentCore] = []
         self.woken_at: list[float] = []
         self.agent.wake_by(lambda: self.woken_at.append(self.clock.now))
 
@@ -25,14 +31,26 @@ class Engine:
         """Lets the agent take turns. `steps`: the engine does what it is woken for."""
         for _ in range(round(duration_s / TURN_S)):
             self.clock.now += TURN_S
-            self.agent.turn(self.clock.now)
+            for agent in (self.agent, *self.consumers):
+                agent.turn(self.clock.now)
             if steps and self.agent.wants_step:
                 self.step()
 
     def step(self) -> None:
         self.agent.progress()
         self.agent.take_news()
+        self.agent.report()
         self.agent.step_ended()
+
+    def claimed_by_another(self, token: int) -> None:
+        """A consumer in a long step claims a lease, and renews it from now on."""
+        own = self.agent
+        cards = MemoryCards({PLACE: LeaseCard([VERSION], own.incarnation, own.address, [])})
+        consumer = AgentCore(CONFIG, "decode", lambda it: MemoryTransport(self.network, it), cards, clock=self.clock)
+        consumer.progress()
+        ref = LeaseRef(own.incarnation, token, 0, milliseconds(CONFIG.duration_s), Fingerprint(1, 0))
+        consumer.track("request", ref, PLACE)
+        self.consumers.append(consumer)
 
 
 @pytest.fixture
@@ -53,6 +71,25 @@ def test_an_engine_with_leases_out_is_woken_now_and_then(engine: Engine) -> None
     gaps = [after - before for before, after in zip([begun, *engine.woken_at], engine.woken_at, strict=False)]
     assert max(gaps) <= IDLE_STEP_S + 1.5 * TURN_S
     assert min(gaps) > IDLE_STEP_S
+
+
+def test_an_engine_whose_leases_are_all_claimed_is_woken_for_the_claims_and_seldom_after(engine: Engine) -> None:
+    """Consumers with sessions reach the agent, and a step is dear where vLLM's workers poll after it."""
+    engine.agent.grant(7)
+    engine.claimed_by_another(7)
+    engine.run(1 + SILENT_STEP_S, steps=True)
+    assert engine.agent.peer.lessor.counts["renewals"] > SILENT_STEP_S / CONFIG.duration_s
+    first, second = engine.woken_at
+    assert SILENT_STEP_S < second - first < SILENT_STEP_S + 2 * TURN_S
+
+
+def test_one_unclaimed_lease_among_claimed_ones_keeps_its_engine_listening(engine: Engine) -> None:
+    engine.agent.grant(7)
+    engine.agent.grant(8)
+    engine.claimed_by_another(7)
+    engine.run(2, steps=True)
+    assert engine.agent.peer.lessor.claimed == 1
+    assert len(engine.woken_at) >= 3
 
 
 def test_an_engine_is_woken_once_until_it_makes_a_step(engine: Engine) -> None:

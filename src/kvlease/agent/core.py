@@ -25,10 +25,14 @@ bounded = bounded_logger(__name__)
 
 T = TypeVar("T")
 IDLE_STEP_S = 0.5
-"""The longest pause after which an engine with leases out is woken for a step, so that it hears stock consumers, whose
-word reaches its workers alone, and tells its figures."""
+"""The longest pause after which an engine is woken for a step while leases are out that no session claims, so that it
+hears stock consumers, whose word reaches its workers alone; and while it has claims to tell of."""
+SILENT_STEP_S = 30.0
+"""The same pause where sessions claim all leases that are out, so that its figures are not older than that."""
 CONNECTING_S = 0.05
 """The longest time that the first messages of a connection take, where both sides poll often."""
+READING_S = 0.1
+"""The time after a claim in which most reads end, where nothing waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ class AgentCore:
         self._steps = 0
         """The number of steps begun and not ended; schedulers let steps overlap."""
         self._connecting_until = now
+        self._reading_until = now
+        self._told_claims = 0
+        """The number of claims that the engine has been told of."""
         self._wake: Callable[[], None] | None = None
         # No stock consumer's renewal may come too late to be heard in time.
         self._idle_step_s = min(IDLE_STEP_S, config.extension_s / 4)
@@ -135,6 +142,7 @@ class AgentCore:
     def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
         """A local request wants this lease kept; `siblings`: others of the same request (n > 1) may want it, too."""
         self._say(Track(holder, ref, endpoint, siblings))
+        self._reading_until = self._clock() + READING_S
 
     def untrack(self, holder: str) -> None:
         """A local request has its data, or has ended."""
@@ -195,12 +203,14 @@ class AgentCore:
 
     def report(self) -> AgentReport:
         """Returns counters and gauges: copies, each of them atomic, that may be a message apart."""
+        lessor = dict(self.peer.lessor.counts)
+        self._told_claims = lessor.get("claims", 0)
         return AgentReport(
             up=self.died_at is None,
             leases=len(self.peer.lessor.leases),
             consumers=len(self.peer.lessor.sessions),
             producers=len(self.peer.lessee.sessions),
-            lessor=dict(self.peer.lessor.counts),
+            lessor=lessor,
             lessee=dict(self.peer.lessee.counts),
             agent=dict(self._counts) | {"refused.sender": self._transport.foreign},
         )
@@ -213,7 +223,11 @@ class AgentCore:
         arrived = self._transport.receive()
         messages = self._read(arrived) if arrived else ()
         progress = Progress(self._progress_at, self._steps > 0)
+        lessor = self.peer.lessor
+        claims = lessor.counts["claims"]
         effects = self.peer.turn(now, said, messages, self._cards.answers(), progress)
+        if lessor.counts["claims"] != claims:
+            self._reading_until = now + READING_S
         if effects:
             self._carry_out(effects, now)
         if self._wake is not None and not self._steps and not self._woken:
@@ -222,9 +236,15 @@ class AgentCore:
 
     def _wake_engine(self, wake: Callable[[], None], now: float) -> None:
         """Wakes an idle engine that is to hear news, or that has leases out and made no step for a while."""
-        if self._news or (self.peer.lessor.held and now - self._progress_at > self._idle_step_s):
+        if self._news or (self.peer.lessor.held and now - self._progress_at > self._longest_pause_s()):
             self._woken = True
             wake()
+
+    def _longest_pause_s(self) -> float:
+        # A step of an idle engine is dear where its workers are processes of their own and poll for a while after it.
+        lessor = self.peer.lessor
+        silent = lessor.held == lessor.claimed and lessor.counts["claims"] == self._told_claims
+        return SILENT_STEP_S if silent else self._idle_step_s
 
     def say_bye(self) -> None:
         """Takes the last turn: tells all peers that this engine shuts down."""

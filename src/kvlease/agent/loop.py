@@ -8,7 +8,7 @@ from collections.abc import Callable
 from kvlease.agent.cards import CardSource
 from kvlease.agent.core import AgentCore
 from kvlease.agent.transport import Transport
-from kvlease.protocol import LeaseConfig
+from kvlease.protocol import Endpoint, LeaseConfig, LeaseRef
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,8 @@ POLL_S = 0.01
 """The pause between two turns. Some transports make progress only when polled; deadlines are coarser."""
 CONNECTING_POLL_S = 0.001
 """The same pause after a connection was begun: its first messages take many turns on both sides."""
+READING_POLL_S = 0.002
+"""The same pause after a claim, on both sides: what is read is soon let go of, and its blocks are not to wait."""
 CLOSE_S = 2.0
 """The longest time that an engine's shutdown waits for the thread to say Bye."""
 
@@ -34,7 +36,8 @@ class LeaseAgent(AgentCore):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(config, engine_id, open_transport, cards, incarnation=incarnation, clock=clock)
-        self._closing = threading.Event()
+        self._closing = False
+        self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kvlease-agent", daemon=True)
 
     @property
@@ -49,18 +52,34 @@ class LeaseAgent(AgentCore):
 
     def close(self) -> None:
         """Say Bye to all peers and stop the thread; a no-op when it has ended already."""
-        self._closing.set()
+        self._closing = True
+        self._called.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
 
+    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:
+        # A turn is taken at once: a lease cannot be let go of before its claim was answered.
+        super().track(holder, ref, endpoint, siblings)
+        self._called.set()
+
+    def untrack(self, holder: str) -> None:
+        # A turn is taken at once: the producer's memory waits for it.
+        super().untrack(holder)
+        self._called.set()
+
     def _pause_s(self) -> float:
-        # The end of a pause costs some 25 us of processor time, more than most turns: so nobody wakes the thread, and a
-        # turn takes all that has come in the meantime.
-        return CONNECTING_POLL_S if self._clock() < self._connecting_until else POLL_S
+        # The end of a pause costs some 25 us of processor time, more than most turns: so a turn takes all that has come
+        # in the meantime, and there are more of them only where somebody waits.
+        now = self._clock()
+        if now < self._connecting_until:
+            return CONNECTING_POLL_S
+        return READING_POLL_S if now < self._reading_until else POLL_S
 
     def _run(self) -> None:
         try:
-            while not self._closing.wait(self._pause_s()):
+            while not self._closing:
+                self._called.wait(self._pause_s())
+                self._called.clear()
                 self.turn(self._clock())
             self.say_bye()
         except Exception:

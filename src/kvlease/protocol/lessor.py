@@ -46,6 +46,8 @@ class LessorSnapshot(NamedTuple):
     sessions: tuple[ConsumerView, ...]
     timers: Mapping[str, Buckets]
     """The timers by what they end: leases, sessions, probes (pauses in which nothing was said), restatements."""
+    claimed: int
+    """The number of leases that a session claims."""
     effects: int
     """The number of effects that were not taken yet."""
 
@@ -63,6 +65,8 @@ class Lessor:
         self.leases: dict[int, Lease] = {}
         """The leases that are granted and not ended, by token; those that have lapsed are among them."""
         self.sessions: dict[int, ConsumerSession] = {}
+        self.claimed = 0
+        """The number of leases that a session claims."""
         self._clock = ForgivingClock(timing.lag_tolerance_s, now)
         self._lease_timers: ExpiryQueue[int] = ExpiryQueue(now)
         self._session_timers: ExpiryQueue[int] = ExpiryQueue(now)
@@ -255,6 +259,7 @@ class Lessor:
                 self._revive(lease)
             if lease.unaware:
                 lease.unaware = tuple(peer for peer in lease.unaware if peer != session.peer)
+            self.claimed += not lease.claims
             lease.claims += (session.peer,)
             lease.happen(LeaseEvent.CLAIM)
             self._set_lease_timer(lease)
@@ -425,6 +430,7 @@ class Lessor:
             tuple(lease.snapshot() for lease in self.leases.values()),
             tuple(session.snapshot() for session in self.sessions.values()),
             {name: queue.snapshot() for name, queue in timers.items()},
+            self.claimed,
             len(self._effects),
         )
 
@@ -456,7 +462,9 @@ class Lessor:
     def _unclaim(self, session: ConsumerSession, lease: Lease, t: float) -> None:
         session.claims.discard(lease.token)
         session.unstated.discard(lease.token)
-        lease.claims = tuple(peer for peer in lease.claims if peer != session.peer)
+        if lease.claims:
+            lease.claims = tuple(peer for peer in lease.claims if peer != session.peer)
+            self.claimed -= not lease.claims
         if session.state is ConsumerState.ACTIVE and not session.claims:
             session.happen(ConsumerEvent.UNCLAIM)
             # A session at rest is not probed: its consumer's death would free nothing, and a fleet has many of them.
