@@ -4,6 +4,7 @@ scheduler     the sequence in a scheduler
 worker        the sequence in a worker
 producer      leases that are granted, in a scheduler
 leased_blocks their blocks in its pool
+unread        the lapsed leases that nobody has read, which the pool is to reuse later than others
 own_fences    their words, as it has them armed and cleared
 consumer      requests that read under leases, in a scheduler
 armed         the words that a worker arms and clears by order

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from kvlease.engine.ports import BlockPool
+from kvlease.engine.unread import UnreadLeases
 
 
 class LeasedBlocks:
@@ -24,6 +25,7 @@ class LeasedBlocks:
         self._held: dict[int, Sequence[int]] = {}
         self._lapsed: OrderedDict[int, Sequence[int]] = OrderedDict()
         """The lapsed leases, the least wanted at the front, from where a plain dict takes ever longer."""
+        self._unread = UnreadLeases()
         self._owners = _Owners()
 
     @property
@@ -77,28 +79,41 @@ class LeasedBlocks:
         return self._owners.of(block)
 
     def hold(self, token: int, blocks: Sequence[int]) -> None:
-        """Takes a reference to the blocks, which somebody uses now, for a new lease."""
+        """Takes a reference to the blocks, which somebody uses now, for a new lease.
+
+        At most one lapsed lease is moved in the pool for it, so that no step grows with their number.
+        """
         self._pool.hold(blocks)
         self._held[token] = blocks
         self.held_blocks += len(blocks)
         for block in blocks:
             self._owners.add(block, token)
+        if (near := self._unread.take(len(blocks))) is not None:
+            self._move_back(*near)
+
+    def _move_back(self, token: int, chances: int) -> None:
+        self._pool.hold(self._lapsed[token])
+        self._pool.give_back(self._lapsed[token], last=True)
+        self._unread.add(token, self._pool.free, chances)
 
     def lapse(self, token: int, last: bool) -> None:
-        """Gives the blocks of a held lease back; if `last`, it is one of the last that may be spared.
+        """Gives the blocks of a held lease back; if `last`, nobody has read it, and it is one of the last to be spared.
 
-        What was read is not reused sooner than what was not, or a second reader would never find it.
+        What was read goes behind all free blocks as well, or a second reader would never find it, but once alone.
         """
         blocks = self._lapsed[token] = self._held.pop(token)
         self.held_blocks -= len(blocks)
         self.lapsed_blocks += len(blocks)
-        if not last:
-            self._lapsed.move_to_end(token, last=False)
         self._pool.give_back(blocks, last=True)
+        if last:
+            self._unread.add(token, self._pool.free)
+        else:
+            self._lapsed.move_to_end(token, last=False)
 
     def revive(self, token: int) -> None:
         """Takes the blocks of a lapsed lease out of the pool again."""
         blocks = self._held[token] = self._lapsed.pop(token)
+        self._unread.discard(token)
         self.lapsed_blocks -= len(blocks)
         self.held_blocks += len(blocks)
         self._pool.hold(blocks)
@@ -107,6 +122,7 @@ class LeasedBlocks:
         """The lease's word is clear: gives its blocks back if it holds them, which are nobody's from now on."""
         blocks = self._lapsed.pop(token, None)
         if blocks is not None:
+            self._unread.discard(token)
             self.lapsed_blocks -= len(blocks)
         else:
             blocks = self._held.pop(token)

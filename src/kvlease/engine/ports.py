@@ -75,6 +75,10 @@ class BlockPool(Protocol):
     Implementations: the pool of each kind of engine; `kvlease.testing.pool.CountedPool`.
     """
 
+    @property
+    def free(self) -> int:
+        """The number of free blocks."""
+
     def watch(self, on_reuse: Callable[[int], None]) -> None:
         """Has `on_reuse(block)` called, from now on, before a block that may still be read is given to anybody."""
 
