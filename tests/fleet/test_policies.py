@@ -50,8 +50,8 @@ def test_without_faults_every_answer_is_right_and_nothing_is_wasted(policy: Poli
     assert outcome.prefills.wasted == outcome.prefills.repeated == outcome.prefills.recomputed == 0
     assert outcome.leases.ends == {"released": 20}
     assert outcome.blocks.stranded_block_s == pytest.approx(outcome.blocks.stranded_read_block_s)
-    # The terms are: the way, the prefill, the way, the read and a step, the first token's step.
-    assert outcome.ttft.p50 == pytest.approx(0.002 + 0.1 + 0.002 + 0.001 + 0.01 + 0.01, abs=0.002)
+    # The terms are: the way, the prefill, the way, the read and two steps, the first token's step.
+    assert outcome.ttft.p50 == pytest.approx(0.002 + 0.1 + 0.002 + 0.001 + 0.02 + 0.01, abs=0.002)
     assert outcome.per_token.p50 == pytest.approx(0.01)
 
 
@@ -217,3 +217,32 @@ def test_renewals_that_came_while_a_producer_stood_still_count() -> None:
     outcome = run(Kvlease(), [OCCUPANT, *WAITING], FleetFaults(stalls=(stall,)))
     assert outcome.leases.lost_while_wanted == 0
     assert outcome.requests.right == 6
+
+
+@pytest.mark.parametrize(("policy", "steps"), [(Stock(30), 2), (Kvlease(), 1)], ids=["stock", "kvlease"])
+def test_blocks_that_were_read_are_held_until_a_step_ends(policy: Policy, steps: int) -> None:
+    """P computes a prompt a second, each in one step. Stock's workers hear as a step begins, and report as it ends."""
+    fleet = replace(FLEET, prefill_fixed_s=0.0, prefill_tokens_per_s=float(PROMPT), consumer_seats=9)
+    outcome = run(policy, [Arrival(0.0, PROMPT, 10)] * 11, fleet=fleet)
+    assert outcome.leases.ends == {"released": 11}
+    # Nothing is computed any more when the last one is read: P's steps are short.
+    held_s = outcome.blocks.held_block_s / BLOCKS
+    assert held_s == pytest.approx(10 * steps - (steps - 1), abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("slow", "gains_s"),
+    [
+        # D's engine waits for its agent's next turn on average for half the time between two, and so does P's agent.
+        ({"agent_wake_s": 1.0}, 0.05 / 2),
+        ({"agent_expecting_poll_s": 0.05, "agent_connecting_poll_s": 0.05}, 0.05 / 2),
+    ],
+    ids=["the engine's word does not wake the agent", "P does not expect the release"],
+)
+def test_a_release_is_heard_soon(slow: dict[str, float], gains_s: float) -> None:
+    """A read takes 0.08 s, so that the claim comes first."""
+    quick = replace(FLEET, agent_poll_s=0.05, read_bytes_per_s=PROMPT * FLEET.kv_bytes_per_token / 0.08)
+    arrivals = [Arrival(1.03 * number, PROMPT, 1) for number in range(40)]
+    fleets = (quick, replace(quick, **slow))  # type: ignore[arg-type]
+    stranded = [run(Kvlease(), arrivals, fleet=fleet).blocks.stranded_block_s for fleet in fleets]
+    assert stranded[1] - stranded[0] == pytest.approx(gains_s * len(arrivals) * BLOCKS, rel=0.4)

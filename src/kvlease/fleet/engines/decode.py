@@ -1,8 +1,10 @@
 """The model of a consumer, which reads the blocks that producers hold for it, one request at a time, and decodes.
 
 It serves in the order of arrival: a request begins to read when there is a seat for it, and room for its prompt and its
-whole output. A read waits for two step boundaries, to begin and to be seen to end, which is one step on average. A
-prompt that cannot be read is computed at once, and decoding stops meanwhile.
+whole output. Workers begin reads, and look which have ended, once they have launched a step on their device (vLLM 0.32:
+`_get_kv_connector_output`), and the scheduler hears of it as that step ends. So a read waits half a step on average to
+begin, as long to be seen to end, and then for one step. A prompt that cannot be read is computed at once, and decoding
+stops meanwhile.
 """
 
 from collections import deque
@@ -141,10 +143,11 @@ class Consumer:
         request.stage = RequestStage.READING
         begin = max(self._agenda.now, self._link_free_at)
         self._link_free_at = begin + request.prompt * fleet.kv_bytes_per_token / fleet.read_bytes_per_s
-        self._agenda.at(self._link_free_at + 2 * fleet.latency_s + self.step_s, self._data_in, (request, request.turn))
+        arrives_at = self._link_free_at + 2 * fleet.latency_s + 0.5 * self.step_s
+        self._agenda.at(arrives_at, self._data_in, (request, request.turn))
 
     def _data_in(self, turn: Turn) -> None:
-        """The last byte is here, whether or not the engine has noticed."""
+        """The last byte is here; the engine does not know it yet."""
         request, lease = turn[0], turn[0].lease
         if request.turn != turn[1] or lease is None:
             return
@@ -152,7 +155,8 @@ class Consumer:
             self._judge(request, lease)
             if self._leasing.data_in(lease):
                 self._books.settle(lease, not request.tainted, self._agenda.now)
-        self._noticed((request, request.turn, lease.crashed))
+        heard_at = self._agenda.now + 1.5 * self.step_s
+        self._agenda.at(heard_at, self._heard, (request, request.turn, lease.crashed))
 
     def _judge(self, request: FleetRequest, lease: FleetLease) -> None:
         request.late = lease.freed
@@ -161,13 +165,13 @@ class Consumer:
         counts["late_reads"] += request.late
         counts["late_reads_wrong"] += request.tainted
 
-    def _noticed(self, seen: tuple[FleetRequest, int, bool]) -> None:
-        """The engine sees that a read is over; the last item says whether that has failed."""
-        request, turn, failed = seen
+    def _heard(self, report: tuple[FleetRequest, int, bool]) -> None:
+        """The scheduler hears that a read is over; the last item says whether that has failed."""
+        request, turn, failed = report
         if request.turn != turn:
             return
         if self.stands_still:
-            self._agenda.at(self.stalled_until, self._noticed, seen)
+            self._agenda.at(self.stalled_until, self._heard, report)
             return
         assert request.lease is not None
         verdict = ReadVerdict.FAILED if failed else self._leasing.verdict(request.lease)

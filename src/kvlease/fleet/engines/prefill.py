@@ -162,7 +162,9 @@ class Producer:
             return now + fleet.producer_idle_step_s
         step_s = fleet.prefill_chunk_tokens / fleet.prefill_tokens_per_s
         passed = int((now - self._began_at) / step_s)
-        return min(self._began_at + (passed + 1) * step_s, self._ends_at)
+        end = self._began_at + (passed + 1) * step_s
+        # By rounding, the step that has just ended may seem to run still.
+        return min(end if end > now else end + step_s, self._ends_at)
 
     # -- leases ------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """The lease agents of the fleet: the real protocol, driven by events instead of by polling.
 
-A real agent takes a turn every 10 ms (`agent/loop.py`). Here it takes its turns at such times, too, but only when
+A real agent takes a turn every 10 ms, and for a while after a claim or the begin of a connection more often; an
+engine's word of a release wakes it (`agent/loop.py`). Here it takes its turns at such times, too, but only when
 something has arrived or a deadline has passed before.
 """
 
@@ -10,13 +11,17 @@ from typing import Any
 from kvlease.fleet.leasing import HoldingEngine, ReadingEngine
 from kvlease.fleet.policies.network import Post
 from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, Peer, WorkerFence
-from kvlease.protocol.effects import Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
-from kvlease.protocol.messages import VERSION, Message
+from kvlease.protocol.effects import Connect, Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
+from kvlease.protocol.messages import VERSION, Message, Renew
 from kvlease.protocol.said import Progress, Said, Untrack
 
 ADDRESS = bytes(450)
 """An address as long as a NIXL agent's metadata without registered memory."""
 FENCE_SLOTS = 1 << 16
+CONNECTING_S = 0.05
+"""The time for which an agent takes its turns more often after a connection was begun (`agent/core.py`)."""
+EXPECTING_S = 0.1
+"""The same after a claim (`agent/loop.py`)."""
 
 
 class FleetAgent:
@@ -29,6 +34,7 @@ class FleetAgent:
         self._post = post
         self._agenda = post.agenda
         self._poll_s = post.fleet.agent_poll_s
+        self._connecting_until = self._expecting_until = 0.0
         self._phase = post.draw_phase()
         self._peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
         self._turn_at = inf
@@ -54,7 +60,10 @@ class FleetAgent:
 
     def say(self, event: Said) -> None:
         """Takes what its engine says."""
-        self._wait(self._agenda.now, self._said, event)
+        now = self._agenda.now
+        self._wait(now, self._said, event)
+        if type(event) is Untrack:
+            self._turn_by(max(now + self._post.fleet.agent_wake_s, self.stopped_until))
 
     def arrive(self, at: float, sender: int, message: Message) -> None:
         """Takes a message that arrives at a time."""
@@ -81,10 +90,19 @@ class FleetAgent:
             due = now
         if due < self.stopped_until:
             due = self.stopped_until
-        at = (floor(due / self._poll_s - self._phase) + 1 + self._phase) * self._poll_s
+        poll_s = self._poll_s
+        if due < self._connecting_until:
+            poll_s = self._post.fleet.agent_connecting_poll_s
+        elif due < self._expecting_until:
+            poll_s = self._post.fleet.agent_expecting_poll_s
+        at = (floor(due / poll_s - self._phase) + 1 + self._phase) * poll_s
         if at <= now:
             # By rounding, that turn would be the present one.
-            at += self._poll_s
+            at += poll_s
+        self._turn_by(at)
+
+    def _turn_by(self, at: float) -> None:
+        """Plans a turn at a time, unless there is one before."""
         if at < self._turn_at:
             self._turn_at = at
             self._be_called()
@@ -119,6 +137,8 @@ class FleetAgent:
                 self._wait(at, heard, what)
         progress = self._look(now)
         effects = self._peer.turn(now, self._said, self._arrived, self._cards, progress)
+        if any(type(message) is Renew and message.claims for _, message in self._arrived):
+            self._expecting_until = now + EXPECTING_S
         self._said.clear()
         self._arrived.clear()
         self._cards.clear()
@@ -129,7 +149,9 @@ class FleetAgent:
 
     def _carry_out(self, effects: list[Effect], now: float) -> None:
         for effect in effects:
-            if type(effect) is not Send:
+            if type(effect) is Connect:
+                self._connecting_until = now + CONNECTING_S
+            elif type(effect) is not Send:
                 self._do(effect)
             elif not self._post.send(self, effect.peer, effect.message):
                 self._carry_out(self._peer.lost(effect.peer, now), now)

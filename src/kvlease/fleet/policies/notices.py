@@ -1,8 +1,10 @@
 """The common part of flat terms and of vLLM's lease: notices of completion, and reads that nobody checks.
 
 It follows vLLM 0.32 (`pull_worker` and `base_worker` of its `nixl`): the notice comes with the data read, one from each
-worker of the consumer; a request that ends on the consumer unread sends it with an empty read. Once a step, the
-producer hears notices and looks for expired leases. The data of any read is taken for what was asked for.
+worker of the consumer; a request that ends on the consumer unread sends it with an empty read. The producer's workers
+hear notices, and look for expired leases, once they have launched a step on their device
+(`_get_kv_connector_output`); its scheduler hears of both, and frees the blocks, as that step ends. The data of any read
+is taken for what was asked for.
 """
 
 from collections import deque
@@ -49,14 +51,14 @@ class NoticeLeasing:
             agenda.at(terms[0][0], self._look, None)
 
     def _due(self, lease: FleetLease) -> None:
-        """Frees a lease with the next step if its deadline has passed, or looks again when it has."""
+        """Has the workers look at a lease whose deadline has passed, or looks again when it has."""
         if lease.freed:
             return
         agenda, producer = self._agenda, self._producers[lease.producer]
         if lease.expires > agenda.now:
             agenda.at(lease.expires, self._due, lease)
         elif producer.stalled_until > agenda.now:
-            # The step that ends the stall hears what arrived meanwhile before it looks at deadlines.
+            # The step that follows the stall hears what arrived meanwhile before it looks at deadlines.
             agenda.at(producer.stalled_until + 1e-6, self._due, lease)
         else:
             producer.at_step(self._expire, lease)
@@ -67,14 +69,23 @@ class NoticeLeasing:
         if lease.expires > self._agenda.now:
             self._due(lease)
         else:
-            self._producers[lease.producer].free(lease, Cause.EXPIRED.value)
+            self._report(lease, Cause.EXPIRED)
 
     def reused(self, lease: FleetLease) -> None:  # noqa: ARG002
         raise AssertionError("no lease lapses under this policy: it ends")
 
     def _noticed(self, lease: FleetLease) -> None:
         if not lease.freed:
-            self._producers[lease.producer].free(lease, Cause.RELEASED.value)
+            self._report(lease, Cause.RELEASED)
+
+    def _report(self, lease: FleetLease, cause: Cause) -> None:
+        """The workers' step begins: as it ends, the scheduler hears that a lease is over."""
+        self._producers[lease.producer].at_step(self._free, (lease, cause))
+
+    def _free(self, over: tuple[FleetLease, Cause]) -> None:
+        lease, cause = over
+        if not lease.freed:
+            self._producers[lease.producer].free(lease, cause.value)
 
     # -- on the consumer ---------------------------------------------------------------------------------------------
 
