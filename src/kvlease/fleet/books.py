@@ -201,18 +201,20 @@ class FleetBooks:
 
     def _move(self, now: float) -> None:
         """Adds the levels, which have not changed since the last call, to the areas up to now."""
-        self._lapsed_total += self.lapsed * (now - self._moved_at)
+        dt = now - self._moved_at
+        if not dt:
+            # Much happens at one moment.
+            return
+        self._lapsed_total += self.lapsed * dt
         if now < self._part_end:
-            dt = now - self._moved_at
-            if dt > 0.0:
-                self._held_area += self.held * dt
-                self._stranded_area += self.stranded * dt
-                self._stranded_read_area += self.stranded_read * dt
-                self._waiting_area += self.waiting * dt
-                self._moved_at = now
+            self._held_area += self.held * dt
+            self._stranded_area += self.stranded * dt
+            self._stranded_read_area += self.stranded_read * dt
+            self._waiting_area += self.waiting * dt
+            self._moved_at = now
             return
         self._settle()
-        self._stranded_read_total += self.stranded_read * (now - self._moved_at)
+        self._stranded_read_total += self.stranded_read * dt
         self.recorder.spread(self._moved_at, now, (self.held, self.stranded, self.waiting))
         self._part = self.recorder.grow(now)
         self._part_end = (self._part + 1) * self.recorder.part_s

@@ -127,18 +127,14 @@ class ExpiryQueue(Generic[K]):
 
     def take_due(self, now: float) -> list[K]:
         """Removes and returns the keys whose deadline is not after `now`, earliest tick first."""
-        last = math.floor(now / self._tick_s)
-        if not self._ticks or self._ticks[0] > last:
-            if last > self._next_tick:
-                self._next_tick = last
-            return []
-        due: list[K] = []
-        while self._ticks and self._ticks[0] <= last:
-            for key in self._buckets.pop(heapq.heappop(self._ticks), ()):
+        last, ticks, due = math.floor(now / self._tick_s), self._ticks, []
+        while ticks and ticks[0] <= last:
+            for key in self._buckets.pop(heapq.heappop(ticks), ()):
                 del self._tick_of[key]
                 due.append(key)
         # The tick of `now` stays open: what is set for it from here on is due at the next call.
-        self._next_tick = max(self._next_tick, last)
+        if last > self._next_tick:
+            self._next_tick = last
         return due
 
     def _note(self, tick: int) -> None:

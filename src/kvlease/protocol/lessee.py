@@ -137,9 +137,10 @@ class Lessee:
         """
         if not self._engine.hear(at, stepping):
             return
-        for producer in self._withheld & self.sessions.keys():
-            self._timers.hasten(producer)
-        self._withheld.clear()
+        if self._withheld:
+            for producer in self._withheld & self.sessions.keys():
+                self._timers.hasten(producer)
+            self._withheld.clear()
 
     def standing(self, holder: str, now: float) -> Standing | None:
         """Returns what is known of this request's lease; None when it is not tracked."""
@@ -255,8 +256,10 @@ class Lessee:
         """Returns the time at which `advance` has something to do, unless something arrives before; None for never."""
         if not self.sessions:
             return None
-        dues = [due for timers in (self._timers, self._lingering) if (due := timers.next_due()) is not None]
-        return min(dues) if dues else None
+        due, lingering = self._timers.next_due(), self._lingering.next_due()
+        if due is None:
+            return lingering
+        return due if lingering is None or due < lingering else lingering
 
     def advance(self, now: float) -> None:
         """Sends what is due. It is called after all arrived messages were received."""

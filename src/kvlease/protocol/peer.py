@@ -131,12 +131,12 @@ class Peer:
 
     def _take_effects(self) -> list[Effect]:
         lessors, lessees = self.lessor.take_effects(), self.lessee.take_effects()
-        return self._to_carry_out("lessor", lessors) + self._to_carry_out("lessee", lessees)
+        # Most turns have none at all.
+        to_carry_out = self._to_carry_out("lessor", lessors) if lessors else []
+        return to_carry_out + self._to_carry_out("lessee", lessees) if lessees else to_carry_out
 
     def _to_carry_out(self, half: str, effects: list[Effect]) -> list[Effect]:
-        # Nearly all are messages and ends, which open and close no link; most turns have none at all.
-        if not effects:
-            return effects
+        # Nearly all are messages and ends, which open and close no link.
         return [effect for effect in effects if type(effect) not in _OF_LINKS or self._account_for(half, effect)]
 
     def _account_for(self, half: str, effect: Effect) -> bool:

@@ -34,6 +34,8 @@ class FleetAgent:
         self._post = post
         self._agenda = post.agenda
         self._poll_s = post.fleet.agent_poll_s
+        self._connecting_poll_s = post.fleet.agent_connecting_poll_s
+        self._expecting_poll_s = post.fleet.agent_expecting_poll_s
         self._connecting_until = self._expecting_until = 0.0
         self._phase = post.draw_phase()
         self._peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
@@ -60,10 +62,7 @@ class FleetAgent:
 
     def say(self, event: Said) -> None:
         """Takes what its engine says."""
-        now = self._agenda.now
-        self._wait(now, self._said, event)
-        if type(event) is Untrack:
-            self._turn_by(max(now + self._post.fleet.agent_wake_s, self.stopped_until))
+        self._wait(self._agenda.now, self._said, event)
 
     def arrive(self, at: float, sender: int, message: Message) -> None:
         """Takes a message that arrives at a time."""
@@ -76,40 +75,36 @@ class FleetAgent:
     def _wait(self, at: float, heard: list[Any], what: Any) -> None:
         if self.died_at is None:
             self._waiting.append((at, heard, what))
-            self._plan(at)
+            if at < self._turn_at:
+                self._plan(at)
 
-    # -- turns ---------------------------------------------------------------------------------------------------
+    # -- turns: most of a simulation's time is spent here --------------------------------------------------------
 
     def _plan(self, due: float) -> None:
         """Plans a turn at `due` or soon after, unless there is one before."""
-        if due >= self._turn_at:
-            return
         now = self._agenda.now
         # Comparisons, since `max` would take longer than all the rest.
         if due < now:
             due = now
         if due < self.stopped_until:
             due = self.stopped_until
-        poll_s = self._poll_s
         if due < self._connecting_until:
-            poll_s = self._post.fleet.agent_connecting_poll_s
+            poll_s = self._connecting_poll_s
         elif due < self._expecting_until:
-            poll_s = self._post.fleet.agent_expecting_poll_s
+            poll_s = self._expecting_poll_s
+        else:
+            poll_s = self._poll_s
         at = (floor(due / poll_s - self._phase) + 1 + self._phase) * poll_s
         if at <= now:
             # By rounding, that turn would be the present one.
             at += poll_s
-        self._turn_by(at)
+        if at < self._turn_at:
+            self._turn_by(at)
 
     def _turn_by(self, at: float) -> None:
-        """Plans a turn at a time, unless there is one before."""
-        if at < self._turn_at:
-            self._turn_at = at
-            self._be_called()
-
-    def _be_called(self) -> None:
-        """Sees to it that the agenda calls at the time of the next turn, or before it."""
-        calls, at = self._calls, self._turn_at
+        """Plans a turn at a time; none is planned before."""
+        self._turn_at = at
+        calls = self._calls
         if not calls or calls[-1] > at:
             calls.append(at)
             self._agenda.at(at, self._called)
@@ -118,43 +113,47 @@ class FleetAgent:
         self._calls.pop()
         if self.died_at is not None:
             return
-        now = self._agenda.now
-        if now >= self._turn_at:
-            self._turn_at = inf
-            self._turn(now)
-        elif self._turn_at < inf:
-            self._be_called()
-
-    def _turn(self, now: float) -> None:
+        now, at = self._agenda.now, self._turn_at
+        if now < at:
+            if at < inf:
+                self._turn_by(at)
+            return
+        self._turn_at = inf
         if self.stopped_until > now:
             self._plan(now)
-            return
+        else:
+            self._turn(now)
+
+    def _turn(self, now: float) -> None:
         waiting, self._waiting = self._waiting, []
-        for at, heard, what in waiting:
-            if at <= now:
-                heard.append(what)
+        for each in waiting:
+            if each[0] <= now:
+                each[1].append(each[2])
             else:
-                self._wait(at, heard, what)
+                self._waiting.append(each)
         progress = self._look(now)
         effects = self._peer.turn(now, self._said, self._arrived, self._cards, progress)
-        if any(type(message) is Renew and message.claims for _, message in self._arrived):
-            self._expecting_until = now + EXPECTING_S
         self._said.clear()
         self._arrived.clear()
         self._cards.clear()
-        self._carry_out(effects, now)
+        if effects:
+            self._carry_out(effects, now)
+        for each in self._waiting:
+            if each[0] < self._turn_at:
+                self._plan(each[0])
         due = self._peer.next_due()
-        if due is not None:
+        if due is not None and due < self._turn_at:
             self._plan(due)
 
     def _carry_out(self, effects: list[Effect], now: float) -> None:
         for effect in effects:
-            if type(effect) is Connect:
+            if type(effect) is Send:
+                if not self._post.send(self, effect.peer, effect.message):
+                    self._carry_out(self._peer.lost(effect.peer, now), now)
+            elif type(effect) is Connect:
                 self._connecting_until = now + CONNECTING_S
-            elif type(effect) is not Send:
+            else:
                 self._do(effect)
-            elif not self._post.send(self, effect.peer, effect.message):
-                self._carry_out(self._peer.lost(effect.peer, now), now)
 
     def _look(self, now: float) -> Progress | None:
         """Begins a turn. Returns the engine's progress."""
@@ -187,6 +186,9 @@ class ProducerAgent(FleetAgent):
 
     def _look(self, now: float) -> None:
         """Begins a turn; only a time for which the agent stood still is a gap (R26). It renews nothing."""
+        for _, message in self._arrived:
+            if type(message) is Renew and message.claims:
+                self._expecting_until = now + EXPECTING_S
         if self._stood_still:
             self._stood_still = self.stopped_until > now
         else:
@@ -219,7 +221,16 @@ class ConsumerAgent(FleetAgent):
         self.lost: set[str] = set()
         """The requests whose lease is lost."""
         self._consumer = consumer
+        self._wake_s = post.fleet.agent_wake_s
         post.join(self)
+
+    def say(self, event: Said) -> None:
+        """Takes what its engine says; it is woken by the word that a lease is not needed any more."""
+        super().say(event)
+        if type(event) is Untrack and self.died_at is None:
+            at = max(self._agenda.now + self._wake_s, self.stopped_until)
+            if at < self._turn_at:
+                self._turn_by(at)
 
     def _look(self, now: float) -> Progress:
         if self.lost:

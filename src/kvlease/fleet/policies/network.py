@@ -54,6 +54,7 @@ class Post:
         self.fleet = context.fleet
         self.agenda = context.agenda
         self._books = context.books
+        self._latency_s = context.fleet.latency_s
         self._phases = context.chance.of("agents")
         self._incarnations = context.chance.of("incarnations")
         self._parties: dict[int, Party] = {}
@@ -84,12 +85,11 @@ class Post:
 
     def send(self, sender: Party, peer: int, message: Message) -> bool:
         """Sends a message. Returns False when the transport says that the peer is gone."""
-        now, fleet = self.agenda.now, self.fleet
-        receiver = self._parties[peer]
-        if receiver.died_at is not None and now >= receiver.died_at + fleet.death_seen_s:
+        now, receiver = self.agenda.now, self._parties[peer]
+        if receiver.died_at is not None and now >= receiver.died_at + self.fleet.death_seen_s:
             return False
         self._books.send(_KINDS[type(message)], len(encode(message)), 1, now)
-        receiver.arrive(now + fleet.latency_s, sender.incarnation, message)
+        receiver.arrive(now + self._latency_s, sender.incarnation, message)
         return True
 
     def fetch(self, endpoint: Endpoint, asker: Asker) -> None:
