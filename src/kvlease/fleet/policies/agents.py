@@ -6,7 +6,7 @@ something has arrived or a deadline has passed before.
 """
 
 from math import floor, inf
-from typing import Any
+from typing import Any, Protocol
 
 from kvlease.fleet.leasing import HoldingEngine, ReadingEngine
 from kvlease.fleet.policies.network import Post
@@ -24,21 +24,32 @@ EXPECTING_S = 0.1
 """The same after a claim (`agent/loop.py`)."""
 
 
-class FleetAgent:
-    """The base of both kinds of agents, which live, stand still, and take turns."""
+class AgentsEngine(Protocol):
+    """The engine of an agent, as its agent uses it."""
 
-    def __init__(self, post: Post, engine_id: str, config: LeaseConfig) -> None:
+    def progress(self, now: float) -> Progress | None:
+        """Is called as a turn begins. Returns the engine's latest step; None where its steps are of no interest."""
+
+    def do(self, effect: Effect) -> None:
+        """Has an effect other than a message, if it means anything here: there are no connections in this model."""
+
+
+class FleetAgent:
+    """A lease agent, which lives, stands still, and takes turns. (Two subclasses would make each look-up slower.)"""
+
+    def __init__(self, post: Post, engine_id: str, config: LeaseConfig, engine: AgentsEngine) -> None:
         self.incarnation = post.draw_incarnation()
         self.died_at: float | None = None
         self.stopped_until = 0.0
         self._post = post
         self._agenda = post.agenda
+        self._engine = engine
         self._poll_s = post.fleet.agent_poll_s
         self._connecting_poll_s = post.fleet.agent_connecting_poll_s
         self._expecting_poll_s = post.fleet.agent_expecting_poll_s
         self._connecting_until = self._expecting_until = 0.0
         self._phase = post.draw_phase()
-        self._peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
+        self.peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
         self._turn_at = inf
         """The time of the next turn."""
         self._calls: list[float] = []
@@ -49,6 +60,7 @@ class FleetAgent:
         self._said: list[Said] = []
         self._arrived: list[tuple[int, Message]] = []
         self._cards: list[tuple[Endpoint, LeaseCard | None]] = []
+        post.join(self)
 
     def die(self) -> None:
         self.died_at = self._agenda.now
@@ -63,6 +75,13 @@ class FleetAgent:
     def say(self, event: Said) -> None:
         """Takes what its engine says."""
         self._wait(self._agenda.now, self._said, event)
+
+    def wake(self) -> None:
+        """Has a turn taken for what its engine has just said."""
+        if self.died_at is None:
+            at = max(self._agenda.now + self._post.fleet.agent_wake_s, self.stopped_until)
+            if at < self._turn_at:
+                self._turn_by(at)
 
     def arrive(self, at: float, sender: int, message: Message) -> None:
         """Takes a message that arrives at a time."""
@@ -131,8 +150,11 @@ class FleetAgent:
                 each[1].append(each[2])
             else:
                 self._waiting.append(each)
-        progress = self._look(now)
-        effects = self._peer.turn(now, self._said, self._arrived, self._cards, progress)
+        for _, message in self._arrived:
+            if type(message) is Renew and message.claims:
+                self._expecting_until = now + EXPECTING_S
+        progress = self._engine.progress(now)
+        effects = self.peer.turn(now, self._said, self._arrived, self._cards, progress)
         self._said.clear()
         self._arrived.clear()
         self._cards.clear()
@@ -141,7 +163,7 @@ class FleetAgent:
         for each in self._waiting:
             if each[0] < self._turn_at:
                 self._plan(each[0])
-        due = self._peer.next_due()
+        due = self.peer.next_due()
         if due is not None and due < self._turn_at:
             self._plan(due)
 
@@ -149,53 +171,41 @@ class FleetAgent:
         for effect in effects:
             if type(effect) is Send:
                 if not self._post.send(self, effect.peer, effect.message):
-                    self._carry_out(self._peer.lost(effect.peer, now), now)
+                    self._carry_out(self.peer.lost(effect.peer, now), now)
             elif type(effect) is Connect:
                 self._connecting_until = now + CONNECTING_S
             else:
-                self._do(effect)
-
-    def _look(self, now: float) -> Progress | None:
-        """Begins a turn. Returns the engine's progress."""
-        raise NotImplementedError
-
-    def _do(self, effect: Effect) -> None:
-        """Has an effect other than a message, if it means anything here: there are no connections in this model."""
-        raise NotImplementedError
+                self._engine.do(effect)
 
 
-class ProducerAgent(FleetAgent):
+class ProducerAgent:
     """The agent of an engine that prefills, and the effects that it has there."""
 
     def __init__(self, post: Post, producer: HoldingEngine, config: LeaseConfig) -> None:
-        super().__init__(post, "", config)
+        self.agent = FleetAgent(post, "", config, self)
+        self._agenda = post.agenda
         self._producer = producer
         self._stood_still = False
         self._news: list[LeaseNews] = []
         """The news for the engine's next step, in the order in which the lessor said them."""
         workers = [WorkerFence(0, rank, 1 << 40, FENCE_SLOTS) for rank in range(post.fleet.tensor_parallel)]
-        self.card = LeaseCard([VERSION], self.incarnation, ADDRESS, workers)
-        self.card_bytes = len(self.card.encode())
-        post.join(self)
-        post.serve(self, producer.life)
+        post.serve(self.agent, producer.life, LeaseCard([VERSION], self.agent.incarnation, ADDRESS, workers))
 
     def stop(self, until: float) -> None:
-        self._look(self._agenda.now)
+        """Makes the agent stand still with its process until a time."""
+        self.progress(self._agenda.now)
         self._stood_still = True
-        super().stop(until)
+        self.agent.stop(until)
 
-    def _look(self, now: float) -> None:
+    def progress(self, now: float) -> None:
         """Begins a turn; only a time for which the agent stood still is a gap (R26). It renews nothing."""
-        for _, message in self._arrived:
-            if type(message) is Renew and message.claims:
-                self._expecting_until = now + EXPECTING_S
         if self._stood_still:
-            self._stood_still = self.stopped_until > now
+            self._stood_still = self.agent.stopped_until > now
         else:
             # The real agent would have taken a turn every 10 ms up to now.
-            self._peer.lessor.was_awake(now)
+            self.agent.peer.lessor.was_awake(now)
 
-    def _do(self, effect: Effect) -> None:
+    def do(self, effect: Effect) -> None:
         if type(effect) is Lapse or type(effect) is Revive:
             if not self._news:
                 self._producer.at_step(self._hear, None)
@@ -213,33 +223,32 @@ class ProducerAgent(FleetAgent):
                 producer.revive(lapsed)
 
 
-class ConsumerAgent(FleetAgent):
+class ConsumerAgent:
     """The agent of an engine that decodes, and the effects that it has there."""
 
     def __init__(self, post: Post, consumer: ReadingEngine, config: LeaseConfig) -> None:
-        super().__init__(post, f"consumer-{consumer.index:06d}-" + "0" * 20, config)
+        self.agent = FleetAgent(post, f"consumer-{consumer.index:06d}-" + "0" * 20, config, self)
         self.lost: set[str] = set()
         """The requests whose lease is lost."""
+        self._post = post
         self._consumer = consumer
-        self._wake_s = post.fleet.agent_wake_s
-        post.join(self)
 
-    def say(self, event: Said) -> None:
-        """Takes what its engine says; it is woken by the word that a lease is not needed any more."""
-        super().say(event)
-        if type(event) is Untrack and self.died_at is None:
-            at = max(self._agenda.now + self._wake_s, self.stopped_until)
-            if at < self._turn_at:
-                self._turn_by(at)
+    def stop(self, until: float) -> None:
+        """Makes the agent stand still with its process until a time."""
+        self.agent.stop(until)
 
-    def _look(self, now: float) -> Progress:
-        if self.lost:
-            self.lost.difference_update(word.holder for word in self._said if type(word) is Untrack)
+    def untrack(self, holder: str) -> None:
+        """The engine does not need a lease any more."""
+        self.agent.say(Untrack(holder))
+        self.agent.wake()
+        self.lost.discard(holder)
+
+    def progress(self, now: float) -> Progress:
         # An engine that does not stand still makes steps all the time.
         return Progress(self._consumer.stalled_since if self._consumer.stands_still else now, True)
 
-    def _do(self, effect: Effect) -> None:
+    def do(self, effect: Effect) -> None:
         if type(effect) is Fetch:
-            self._post.fetch(effect.endpoint, self)
+            self._post.fetch(effect.endpoint, self.agent)
         elif type(effect) is Lose:
             self.lost.add(effect.holder)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 from kvlease.fleet.context import FleetContext
 from kvlease.fleet.leasing import Leasing, LeasingEngine, ReadingEngine, ReadVerdict
-from kvlease.fleet.policies.agents import ConsumerAgent, FleetAgent, ProducerAgent
+from kvlease.fleet.policies.agents import ConsumerAgent, ProducerAgent
 from kvlease.fleet.policies.network import Post
 from kvlease.fleet.records import FleetLease, FleetRequest
 from kvlease.protocol import Fingerprint, LeaseConfig, LeaseRef, resolve
 from kvlease.protocol.messages import milliseconds
-from kvlease.protocol.said import Cleared, Grant, Track, Untrack
+from kvlease.protocol.said import Cleared, Grant, Track
 
 FENCE_BYTES = 8
 _ANY_PROMPT = Fingerprint(1, 0)
@@ -94,26 +94,26 @@ class FencedLeasing:
             self._agent(engine).stop(until)
 
     def died(self, engine: LeasingEngine) -> None:
-        self._agent(engine).die()
+        self._agent(engine).agent.die()
 
-    def _agent(self, engine: LeasingEngine) -> FleetAgent:
+    def _agent(self, engine: LeasingEngine) -> ProducerAgent | ConsumerAgent:
         return self._lessors[engine.index] if engine.side == "producer" else self._lessees[engine.index]
 
     # -- leases ------------------------------------------------------------------------------------------------------
 
     def granted(self, lease: FleetLease) -> None:
-        self._lessors[lease.producer].say(Grant(lease.token))
+        self._lessors[lease.producer].agent.say(Grant(lease.token))
 
     def reused(self, lease: FleetLease) -> None:
-        self._lessors[lease.producer].say(Cleared(lease.token))
+        self._lessors[lease.producer].agent.say(Cleared(lease.token))
 
     def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         # The reference has the incarnation that granted the lease, which may be dead by now.
         ref = LeaseRef(self._post.incarnation(lease.life), lease.token, 0, self._term_ms, _ANY_PROMPT)
-        self._lessees[consumer.index].say(Track(_holder(request), ref, ("producer", lease.producer)))
+        self._lessees[consumer.index].agent.say(Track(_holder(request), ref, ("producer", lease.producer)))
 
     def unwanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:  # noqa: ARG002
-        self._lessees[consumer.index].say(Untrack(_holder(request)))
+        self._lessees[consumer.index].untrack(_holder(request))
 
     def data_in(self, lease: FleetLease) -> bool:  # noqa: ARG002
         workers = self._fleet.tensor_parallel

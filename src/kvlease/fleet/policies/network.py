@@ -25,16 +25,10 @@ class Party(Protocol):
 
 
 class Server(Party, Protocol):
-    """An agent of a producer, whose side channel has its card."""
+    """An agent of a producer."""
 
     @property
     def stopped_until(self) -> float: ...
-
-    @property
-    def card(self) -> LeaseCard: ...
-
-    @property
-    def card_bytes(self) -> int: ...
 
 
 class Asker(Party, Protocol):
@@ -59,8 +53,8 @@ class Post:
         self._incarnations = context.chance.of("incarnations")
         self._parties: dict[int, Party] = {}
         """The agents by incarnation, the dead ones included."""
-        self._servers: dict[int, Server] = {}
-        """The producers' agents by the number of their producer."""
+        self._servers: dict[int, tuple[Server, LeaseCard, int]] = {}
+        """The side channel of each producer: its agent, the card that is there, and the card's size."""
         self._lives: dict[EngineLife, int] = {}
 
     def draw_incarnation(self) -> int:
@@ -70,9 +64,9 @@ class Post:
         """Makes an agent reachable from now on."""
         self._parties[party.incarnation] = party
 
-    def serve(self, server: Server, life: EngineLife) -> None:
+    def serve(self, server: Server, life: EngineLife, card: LeaseCard) -> None:
         """Puts the agent's card onto the side channel of its producer from now on."""
-        self._servers[life.index] = server
+        self._servers[life.index] = server, card, len(card.encode())
         self._lives[life] = server.incarnation
 
     def incarnation(self, life: EngineLife) -> int:
@@ -95,10 +89,10 @@ class Post:
     def fetch(self, endpoint: Endpoint, asker: Asker) -> None:
         """Asks the side channel of a producer for its card."""
         now, fleet = self.agenda.now, self.fleet
-        server = self._servers[endpoint[1]]
+        server, card, card_bytes = self._servers[endpoint[1]]
         served_at = max(now, server.stopped_until) + fleet.card_s
         if server.died_at is not None or served_at > now + max(fleet.card_timeout_s, fleet.card_s):
             asker.answer(now + fleet.card_timeout_s, endpoint, None)
         else:
-            self._books.send("card", server.card_bytes, 2, now)
-            asker.answer(served_at, endpoint, server.card)
+            self._books.send("card", card_bytes, 2, now)
+            asker.answer(served_at, endpoint, card)
