@@ -235,7 +235,7 @@ def test_blocks_that_were_read_are_held_until_a_step_ends(policy: Policy, steps:
     [
         # D's engine waits for its agent's next turn on average for half the time between two, and so does P's agent.
         ({"agent_wake_s": 1.0}, 0.05 / 2),
-        ({"agent_expecting_poll_s": 0.05, "agent_connecting_poll_s": 0.05}, 0.05 / 2),
+        ({"agent_reading_poll_s": 0.05, "agent_connecting_poll_s": 0.05}, 0.05 / 2),
     ],
     ids=["the engine's word does not wake the agent", "P does not expect the release"],
 )

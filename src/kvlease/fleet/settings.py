@@ -59,12 +59,12 @@ class Fleet:
     """The time from the death of a process until sends to it fail (measured on NIXL: 40 to 70 ms)."""
     agent_poll_s: float = 0.01
     """The time between two turns of a lease agent (kvlease; `agent/loop.py`)."""
-    agent_expecting_poll_s: float = 0.002
-    """The same for 0.1 s after a claim: what was claimed will soon have been read."""
+    agent_reading_poll_s: float = 0.002
+    """The same for 0.1 s after a claim, on both sides: what was claimed just now is soon read."""
     agent_connecting_poll_s: float = 0.001
     """The same for 0.05 s after a connection was begun: its first messages take many turns."""
     agent_wake_s: float = 0.001
-    """The time until a lease agent takes a turn for its engine's word that a lease is not needed any more."""
+    """The time until a lease agent takes a turn for its engine's word that a lease is wanted, or not any more."""
     card_s: float = 0.02
     """The time to fetch a lease card from a living producer (kvlease; measured: 20 to 70 ms, connections included)."""
     card_timeout_s: float = 2.0
@@ -106,7 +106,7 @@ class Fleet:
             _at_least(self, name, 0)
         for name in ("card_timeout_s", "retries", "retry_pause_s", "abort_after_s", "producer_idle_step_s"):
             _at_least(self, name, 0)
-        for name in ("agent_poll_s", "agent_expecting_poll_s", "agent_connecting_poll_s", "agent_wake_s"):
+        for name in ("agent_poll_s", "agent_reading_poll_s", "agent_connecting_poll_s", "agent_wake_s"):
             _above_zero(self, name)
         for name in ("abort_share", "lost_share"):
             _share(self, name)

@@ -1,8 +1,8 @@
 """The lease agents of the fleet: the real protocol, driven by events instead of by polling.
 
 A real agent takes a turn every 10 ms, and for a while after a claim or the begin of a connection more often; an
-engine's word of a release wakes it (`agent/loop.py`). Here it takes its turns at such times, too, but only when
-something has arrived or a deadline has passed before.
+engine's word that it wants a lease, or does not need it any more, wakes it (`agent/loop.py`). Here it takes its turns
+at such times, too, but only when something has arrived or a deadline has passed before.
 """
 
 from math import floor, inf
@@ -10,18 +10,18 @@ from typing import Any, Protocol
 
 from kvlease.fleet.leasing import HoldingEngine, ReadingEngine
 from kvlease.fleet.policies.network import Post
-from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, Peer, WorkerFence
+from kvlease.protocol import Cause, Endpoint, LeaseCard, LeaseConfig, LeaseRef, Peer, WorkerFence
 from kvlease.protocol.effects import Connect, Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
 from kvlease.protocol.messages import VERSION, Message, Renew
-from kvlease.protocol.said import Progress, Said, Untrack
+from kvlease.protocol.said import Progress, Said, Track, Untrack
 
 ADDRESS = bytes(450)
 """An address as long as a NIXL agent's metadata without registered memory."""
 FENCE_SLOTS = 1 << 16
 CONNECTING_S = 0.05
 """The time for which an agent takes its turns more often after a connection was begun (`agent/core.py`)."""
-EXPECTING_S = 0.1
-"""The same after a claim (`agent/loop.py`)."""
+READING_S = 0.1
+"""The same after a claim, on both sides (`agent/core.py`)."""
 
 
 class AgentsEngine(Protocol):
@@ -46,8 +46,8 @@ class FleetAgent:
         self._engine = engine
         self._poll_s = post.fleet.agent_poll_s
         self._connecting_poll_s = post.fleet.agent_connecting_poll_s
-        self._expecting_poll_s = post.fleet.agent_expecting_poll_s
-        self._connecting_until = self._expecting_until = 0.0
+        self._reading_poll_s = post.fleet.agent_reading_poll_s
+        self._connecting_until = self._reading_until = 0.0
         self._phase = post.draw_phase()
         self.peer = Peer(config, engine_id, self.incarnation, ADDRESS, self._agenda.now)
         self._turn_at = inf
@@ -83,6 +83,10 @@ class FleetAgent:
             if at < self._turn_at:
                 self._turn_by(at)
 
+    def expect_reads(self) -> None:
+        """Takes turns more often for a while: what was claimed just now is soon read."""
+        self._reading_until = self._agenda.now + READING_S
+
     def arrive(self, at: float, sender: int, message: Message) -> None:
         """Takes a message that arrives at a time."""
         self._wait(at, self._arrived, (sender, message))
@@ -109,8 +113,8 @@ class FleetAgent:
             due = self.stopped_until
         if due < self._connecting_until:
             poll_s = self._connecting_poll_s
-        elif due < self._expecting_until:
-            poll_s = self._expecting_poll_s
+        elif due < self._reading_until:
+            poll_s = self._reading_poll_s
         else:
             poll_s = self._poll_s
         at = (floor(due / poll_s - self._phase) + 1 + self._phase) * poll_s
@@ -152,7 +156,7 @@ class FleetAgent:
                 self._waiting.append(each)
         for _, message in self._arrived:
             if type(message) is Renew and message.claims:
-                self._expecting_until = now + EXPECTING_S
+                self.expect_reads()
         progress = self._engine.progress(now)
         effects = self.peer.turn(now, self._said, self._arrived, self._cards, progress)
         self._said.clear()
@@ -236,6 +240,12 @@ class ConsumerAgent:
     def stop(self, until: float) -> None:
         """Makes the agent stand still with its process until a time."""
         self.agent.stop(until)
+
+    def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint) -> None:
+        """The engine wants a lease."""
+        self.agent.say(Track(holder, ref, endpoint))
+        self.agent.expect_reads()
+        self.agent.wake()
 
     def untrack(self, holder: str) -> None:
         """The engine does not need a lease any more."""

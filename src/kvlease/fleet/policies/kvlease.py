@@ -15,7 +15,7 @@ from kvlease.fleet.policies.network import Post
 from kvlease.fleet.records import FleetLease, FleetRequest
 from kvlease.protocol import Fingerprint, LeaseConfig, LeaseRef, resolve
 from kvlease.protocol.messages import milliseconds
-from kvlease.protocol.said import Cleared, Grant, Track
+from kvlease.protocol.said import Cleared, Grant
 
 FENCE_BYTES = 8
 _ANY_PROMPT = Fingerprint(1, 0)
@@ -110,7 +110,7 @@ class FencedLeasing:
     def wanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:
         # The reference has the incarnation that granted the lease, which may be dead by now.
         ref = LeaseRef(self._post.incarnation(lease.life), lease.token, 0, self._term_ms, _ANY_PROMPT)
-        self._lessees[consumer.index].agent.say(Track(_holder(request), ref, ("producer", lease.producer)))
+        self._lessees[consumer.index].track(_holder(request), ref, ("producer", lease.producer))
 
     def unwanted(self, request: FleetRequest, lease: FleetLease, consumer: ReadingEngine) -> None:  # noqa: ARG002
         self._lessees[consumer.index].untrack(_holder(request))
