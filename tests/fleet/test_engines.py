@@ -1,8 +1,12 @@
 """An engine of the fleet by itself, between a policy and an observer that only take notes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import pytest
+
+from kvlease.engine.unread import CHANCES
 from kvlease.fleet.context import FleetContext
 from kvlease.fleet.engines.decode import Consumer
 from kvlease.fleet.engines.prefill import Producer
@@ -114,6 +118,23 @@ def test_a_lapsed_lease_is_whole_until_its_blocks_are_needed() -> None:
     assert context.books.counts["lost_while_wanted"] == 1
 
 
+@pytest.mark.parametrize(("chances", "outlives"), [(0, False), (8, True), (2, False)])
+def test_a_lease_that_expired_unread_outlives_those_that_were_read(chances: int, outlives: bool) -> None:
+    """Six prompts take all blocks once; the first one's lease expires, the rest is read."""
+    fleet = replace(FLEET, producer_blocks=400, unread_chances=chances)
+    context, notes = FleetContext.begin(fleet, 1), Notes()
+    producer = Producer(context, 0, notes, notes)
+    producer.start()
+    for number in range(20):
+        producer.submit(FleetRequest(number, 0.0, prompt=1000, output=1))
+        context.agenda.run()
+        (lease,) = producer.leases.values()
+        if number == 0:
+            unread = lease
+        producer.lapse(lease, "released" if number else "expired", last=not number)
+    assert unread.reused is not outlives
+
+
 def test_a_consumer_reads_decodes_and_lets_go() -> None:
     context, notes = FleetContext.begin(FLEET, 1), Notes()
     consumer = Consumer(context, 0, notes, notes)
@@ -136,3 +157,7 @@ def test_a_policy_hears_of_a_stall_and_of_how_much_stands_still() -> None:
         engine.stall(6.0, process=True)
     stalls = [(5.0, False), (6.0, True)]
     assert notes.heard == [("stalled", side, *stall) for side in ("producer", "consumer") for stall in stalls]
+
+
+def test_a_simulated_producer_gives_unread_leases_as_many_chances_as_the_product() -> None:
+    assert FLEET.unread_chances == CHANCES

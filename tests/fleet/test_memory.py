@@ -10,7 +10,8 @@ from kvlease.fleet.engines.memory import FreeBlocks
 from kvlease.fleet.settings import Reuse
 
 CAPACITY = 12
-MOVES = st.tuples(st.sampled_from(["take", "give back", "lapse", "free", "revive"]), st.integers(1, 6), st.booleans())
+KINDS = ("take", "give back", "lapse", "free", "revive", "move")
+MOVES = st.tuples(st.sampled_from(KINDS), st.integers(1, 6), st.booleans())
 
 
 class Named:
@@ -36,6 +37,10 @@ class Named:
         else:
             self.free.extendleft(blocks)
 
+    def move(self, lease: str) -> None:
+        self.free = deque(block for block in self.free if block not in self.lapsed[lease])
+        self.free.extend(self.lapsed[lease])
+
     def revive(self, lease: str) -> None:
         blocks = self.lapsed.pop(lease)
         self.free = deque(block for block in self.free if block not in blocks)
@@ -53,6 +58,10 @@ def test_free_blocks_are_those_of_a_list_of_named_blocks(reuse: Reuse, moves: li
             lease = sorted(named.lapsed)[size % len(named.lapsed)]
             named.revive(lease)
             pool.take_again(lease)
+        elif move == "move" and named.lapsed:
+            lease = sorted(named.lapsed)[size % len(named.lapsed)]
+            named.move(lease)
+            pool.move_to_end(lease)
         elif move in ("give back", "lapse", "free") and named.held:
             blocks = named.held.pop(size % len(named.held))
             named.give_back(blocks, last)

@@ -29,6 +29,9 @@ class Fleet:
     producer_blocks: int = 25_000
     """The KV cache of one producer: 400,000 tokens."""
     reuse: Reuse = "oldest"
+    unread_chances: int = 8
+    """The number of times that a lease that lapsed unread is moved behind all free blocks (kvlease;
+    `engine/unread.py`)."""
     prefill_fixed_s: float = 0.010
     """The fixed time of every prefill: scheduling, sampling, the way through the API server."""
     prefill_tokens_per_s: float = 16_000.0
@@ -106,6 +109,7 @@ class Fleet:
             _at_least(self, name, 0)
         for name in ("card_timeout_s", "retries", "retry_pause_s", "abort_after_s", "producer_idle_step_s"):
             _at_least(self, name, 0)
+        _at_least(self, "unread_chances", 0)
         for name in ("agent_poll_s", "agent_reading_poll_s", "agent_connecting_poll_s", "agent_wake_s"):
             _above_zero(self, name)
         for name in ("abort_share", "lost_share"):

@@ -62,6 +62,10 @@ class FreeBlocks(Generic[L]):
         """Takes all blocks of a lease that is whole, wherever they are."""
         self.free -= self._runs.pop(lease)
 
+    def move_to_end(self, lease: L) -> None:
+        """Has the blocks of a lease that is whole reused after all others."""
+        self._runs.move_to_end(lease)
+
     def _put(self, blocks: int, at_end: bool) -> None:
         """Puts blocks that are nobody's at one end, in one run with those that are there."""
         if not blocks:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from kvlease.fleet.context import FleetContext
 from kvlease.fleet.engines.memory import FreeBlocks
+from kvlease.fleet.engines.unread import FleetUnread
 from kvlease.fleet.leasing import Leasing
 from kvlease.fleet.records import EngineLife, FleetLease, FleetRequest, RequestStage
 from kvlease.simulation.agenda import Happening
@@ -47,6 +48,7 @@ class Producer:
         self._leasing = leasing
         self._observer = observer
         self.pool = self._empty_pool()
+        self._unread = FleetUnread(self._fleet.unread_chances)
         self._queue: deque[FleetRequest] = deque()
         self._current: FleetRequest | None = None
         self._began_at = 0.0
@@ -94,8 +96,10 @@ class Producer:
         self._agenda.at(self._ends_at, self._computed, self.life)
 
     def _take(self, blocks: int) -> None:
+        self._unread.take(blocks, self.pool)
         for lease in self.pool.take(blocks):
             lease.reused = True
+            self._unread.drop(lease)
             if self.lapsed.pop(lease.token, None) is not None:
                 self._books.reuse(lease, self._agenda.now)
                 self._books.lose(lease)
@@ -183,12 +187,15 @@ class Producer:
         self.lapsed[lease.token] = lease
         self._books.lapse(lease, cause, self._agenda.now)
         self.pool.give_back(lease.blocks, lease, last)
+        if last:
+            self._unread.add(lease, self.pool.free)
         if self._current is None:
             self._next()
 
     def revive(self, lease: FleetLease) -> None:
         """Holds the blocks of a lapsed lease again."""
         del self.lapsed[lease.token]
+        self._unread.drop(lease)
         self.leases[lease.token] = lease
         self._books.revive(lease, self._agenda.now)
         self.pool.take_again(lease)
@@ -230,6 +237,7 @@ class Producer:
             lease.reused = True
         self.leases, self.lapsed = {}, {}
         self.pool = self._empty_pool()
+        self._unread = FleetUnread(self._fleet.unread_chances)
         self._leasing.died(self)
         self._observer.producer_died(victims)
 
