@@ -17,8 +17,8 @@ class FleetUnread:
         self._taken = 0
         """The number of blocks that were taken since the start."""
         self._turns: OrderedDict[FleetLease, tuple[int, int]] = OrderedDict()
-        """For each lease, how many blocks will have been taken when half of those before it are gone, and the number of
-        chances that it has."""
+        """The turn of each lease: how many blocks will have been taken when half of those before it are gone, and the
+        number of chances that it has."""
 
     def add(self, lease: FleetLease, free: int) -> None:
         """Takes a lease that has lapsed unread, whose blocks are now the last of those that are free."""
