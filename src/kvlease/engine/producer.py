@@ -255,6 +255,9 @@ class ProducerSide:
 
     def take_retired(self) -> Sequence[str]:
         """Takes the requests whose leases have ended: a worker need not listen for their stock consumers any more."""
+        if not self._retired:
+            # This is so in nearly every step.
+            return []
         retired, self._retired = self._retired, {}
         return list(retired)
 
