@@ -112,13 +112,16 @@ class SchedulerStatsFeed:
         It is never too soon when the last lease has gone: an engine that has nothing left to do makes no further step
         in which it could tell.
         """
-        happened = self._producer.ended + self._producer.cleared + self._consumer.released
-        if time.monotonic() < self._next_at and (
-            happened == self._told_of or self._producer.blocks.held_leases or self._consumer.waiting
+        producer, consumer, now = self._producer, self._consumer, time.monotonic()
+        # The order of these, and that nothing is called for them, is for the steps that tell nothing: nearly all.
+        if now < self._next_at and (
+            producer.blocks.held_leases
+            or consumer.waiting
+            or producer.ended + producer.cleared + consumer.released == self._told_of
         ):
             return None
-        self._next_at = time.monotonic() + PERIOD_S
-        self._told_of = happened
+        self._next_at = now + PERIOD_S
+        self._told_of = producer.ended + producer.cleared + consumer.released
         stats = LeaseStats()
         totals = self._totals()
         for (name, label), total in (totals - self._told).items():
