@@ -10,7 +10,7 @@ _COLOURS = {"stock": "#c0392b", "kvlease": "#1f6fb2"}
 _PANELS: dict[ScenarioName, tuple[str, str]] = {
     "crash": ("Decoder crash", "seconds after D was killed"),
     "stall": ("Decoder stall", "seconds after D was stopped"),
-    "stall-free": ("Decoder stall, P has memory to spare", "seconds after D was stopped"),
+    "stall-free": ("Stall, P has memory to spare", "seconds after D was stopped"),
     "long-step": ("Long step", "seconds after D's step began"),
     "queue": ("Long queue", "seconds after all requests were queued"),
 }
