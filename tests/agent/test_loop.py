@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from kvlease.agent import loop
+from kvlease.agent.core import CONNECTING_S, READING_S
 from kvlease.agent.loop import LeaseAgent
 from kvlease.errors import UnsupportedEngine
 from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
@@ -251,6 +252,43 @@ def test_an_engine_that_reads_and_lets_go_is_heard_at_once(monkeypatch: pytest.M
     agent.untrack("r")
     wait_until(lambda: len(turns) == 2)
     agent.close()
+    assert not agent.is_alive
+
+
+def test_what_is_said_while_a_turn_is_taken_is_heard_in_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for pause in ("POLL_S", "READING_POLL_S"):
+        monkeypatch.setattr(loop, pause, 3600.0)
+    agent = LeaseAgent(CONFIG, "engine", lambda own: MemoryTransport(MemoryNetwork(), own), MemoryCards({}))
+    turns: list[float] = []
+
+    def turn(now: float) -> bool:
+        turns.append(now)
+        if len(turns) == 1:
+            agent.untrack("another")
+        return True
+
+    monkeypatch.setattr(agent, "turn", turn)
+    agent.start()
+    agent.untrack("r")
+    wait_until(lambda: len(turns) == 2)
+    agent.close()
+
+
+def test_both_sides_look_often_after_a_claim() -> None:
+    """Read blocks wait for a word on its way through two agents."""
+    world = World()
+    p, d = world.producer(), world.agent(D)
+    p.grant(7)
+    world.run(1)
+    assert (p.pause_s(), d.pause_s()) == (loop.POLL_S, loop.POLL_S)
+    d.track("r", ref(7), SIDE_CHANNEL)
+    assert d.pause_s() == loop.READING_POLL_S
+    while not p.report().lessor.get("claims"):
+        world.run(0.02)
+    world.run(CONNECTING_S)
+    assert p.pause_s() == loop.READING_POLL_S
+    world.run(2 * READING_S)
+    assert (p.pause_s(), d.pause_s()) == (loop.POLL_S, loop.POLL_S)
 
 
 def _bug(now: float) -> None:

@@ -92,6 +92,15 @@ def test_one_unclaimed_lease_among_claimed_ones_keeps_its_engine_listening(engin
     assert len(engine.woken_at) >= 3
 
 
+def test_an_engine_that_has_heard_stock_consumers_goes_on_listening(engine: Engine) -> None:
+    """One may keep a lease that a session claims, and its heartbeats reach the workers alone."""
+    engine.agent.grant(7)
+    engine.claimed_by_another(7)
+    engine.agent.extend(7)
+    engine.run(3, steps=True)
+    assert len(engine.woken_at) >= 5
+
+
 def test_an_engine_is_woken_once_until_it_makes_a_step(engine: Engine) -> None:
     engine.agent.grant(7)
     engine.run(2)

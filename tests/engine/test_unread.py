@@ -9,9 +9,10 @@ CYCLE = BLOCKS // A_PROMPT
 
 
 class Prompts:
-    """A pool whose blocks are cached, so that they are reused in turn, and prompts that come one after the other."""
+    """A pool, and prompts that come one after the other. `cached`: its blocks are cached, and so reused in turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cached: bool = True) -> None:
+        self.cached = cached
         self.pool = CountedPool(BLOCKS)
         self.leased = LeasedBlocks(self.pool)
         self.ended: list[int] = []
@@ -28,7 +29,8 @@ class Prompts:
         """A prompt is computed and leased, and its lease lapses at once."""
         token, self._next = self._next, self._next + 1
         blocks = self.pool.take(A_PROMPT)
-        self.pool.cache(blocks)
+        if self.cached:
+            self.pool.cache(blocks)
         self.leased.hold(token, blocks)
         self.pool.give_back(blocks)
         self.leased.lapse(token, last=not read)
@@ -53,6 +55,33 @@ def test_what_was_not_read_has_some_chances_more_and_ends() -> None:
     lasted = prompts.until_it_ends(prompts.come(read=False))
     # Each time half of the others have gone before it.
     assert CHANCES * CYCLE // 2 + CYCLE - CHANCES <= lasted <= CHANCES * (CYCLE // 2 + 1) + CYCLE
+
+
+def test_blocks_that_were_found_in_the_cache_cost_no_chance() -> None:
+    prompts = Prompts()
+    token = prompts.come(read=False)
+    first = prompts.pool.take(A_PROMPT)
+    prompts.leased.hold(1000, first)
+    for number in range(100 * CHANCES * CYCLE):
+        prompts.leased.hold(1001 + number, first)
+    assert prompts.ended == []
+    prompts.leased.forget(1000)
+    assert prompts.until_it_ends(token) >= CHANCES * CYCLE // 2
+
+
+def test_without_a_cache_a_lease_is_moved_behind_the_others_as_well() -> None:
+    """There the blocks that were freed last are taken first, so a lapsed lease lasts until all are needed at once."""
+    prompts = Prompts(cached=False)
+    token = prompts.come(read=False)
+    lapsed = set(prompts.pool.queue[-A_PROMPT:])
+    for _ in range(3 * CHANCES * CYCLE):
+        blocks = prompts.pool.take(A_PROMPT)
+        prompts.leased.hold(-1, blocks)
+        prompts.leased.forget(-1)
+        prompts.pool.give_back(blocks)
+        assert set(prompts.pool.queue[-A_PROMPT:]) == lapsed
+    prompts.pool.take(prompts.pool.free)
+    assert prompts.ended == [token]
 
 
 def test_a_lease_that_lives_again_has_all_its_chances_when_it_lapses_unread_once_more() -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from kvlease.agent import core, loop
 from kvlease.engine.unread import CHANCES
 from kvlease.fleet.context import FleetContext
 from kvlease.fleet.engines.decode import Consumer
 from kvlease.fleet.engines.prefill import Producer
 from kvlease.fleet.leasing import ReadVerdict
+from kvlease.fleet.policies import agents
 from kvlease.fleet.records import EngineLife, FleetLease, FleetRequest, RequestStage
 from kvlease.fleet.settings import Fleet
 
@@ -159,5 +161,8 @@ def test_a_policy_hears_of_a_stall_and_of_how_much_stands_still() -> None:
     assert notes.heard == [("stalled", side, *stall) for side in ("producer", "consumer") for stall in stalls]
 
 
-def test_a_simulated_producer_gives_unread_leases_as_many_chances_as_the_product() -> None:
+def test_simulated_engines_give_as_many_chances_and_look_as_often_as_the_product() -> None:
     assert FLEET.unread_chances == CHANCES
+    assert (FLEET.agent_poll_s, FLEET.agent_reading_poll_s) == (loop.POLL_S, loop.READING_POLL_S)
+    assert FLEET.agent_connecting_poll_s == loop.CONNECTING_POLL_S
+    assert (agents.READING_S, agents.CONNECTING_S) == (core.READING_S, core.CONNECTING_S)

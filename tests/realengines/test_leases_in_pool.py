@@ -127,7 +127,7 @@ class PoolOfLeases(RuleBasedStateMachine):
     # -- leases --------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.offered)
-    @rule(of=any_of, news=st.sampled_from([Cause.EXPIRED, Cause.RELEASED, Cause.ABORTED, None]))
+    @rule(of=any_of, news=st.sampled_from([Cause.EXPIRED, Cause.EXPIRED, Cause.RELEASED, Cause.ABORTED, None]))
     def hear_soon(self, of: int, news: Cause | None) -> None:
         """The agent has news of a lease, of which the engine hears in a later step: it is over, or lives again."""
         token = list(self.offered)[of % len(self.offered)]

@@ -202,7 +202,8 @@ class AgentCore:
         return _drain(self._lost) if self._lost else []
 
     def report(self) -> AgentReport:
-        """Returns counters and gauges: copies, each of them atomic, that may be a message apart."""
+        """Returns counters and gauges, for the engine to tell: copies, each of them atomic, that may be a message
+        apart."""
         lessor = dict(self.peer.lessor.counts)
         self._told_claims = lessor.get("claims", 0)
         return AgentReport(
@@ -243,7 +244,9 @@ class AgentCore:
     def _longest_pause_s(self) -> float:
         # A step of an idle engine is dear where its workers are processes of their own and poll for a while after it.
         lessor = self.peer.lessor
-        silent = lessor.held == lessor.claimed and lessor.counts["claims"] == self._told_claims
+        untold = lessor.counts["claims"] != self._told_claims
+        # Where stock consumers have been heard, one may read what a session claims, too.
+        silent = lessor.held == lessor.claimed and not untold and not lessor.counts["heartbeats"]
         return SILENT_STEP_S if silent else self._idle_step_s
 
     def say_bye(self) -> None:

@@ -86,9 +86,9 @@ class LeasedBlocks:
         self._pool.hold(blocks)
         self._held[token] = blocks
         self.held_blocks += len(blocks)
-        for block in blocks:
-            self._owners.add(block, token)
-        if (near := self._unread.take(len(blocks))) is not None:
+        # Blocks of other leases were found in the cache, and not taken from the free ones.
+        taken = sum([self._owners.add(block, token) for block in blocks])
+        if (near := self._unread.take(taken)) is not None:
             self._move_back(*near)
 
     def _move_back(self, token: int, chances: int) -> None:
@@ -148,7 +148,8 @@ class _Owners:
         sole = self._sole.get(block)
         return tuple(self._shared.get(block, ())) if sole is None else (sole,)
 
-    def add(self, block: int, token: int) -> None:
+    def add(self, block: int, token: int) -> bool:
+        """Tells whether the block was no other lease's."""
         shared = self._shared.get(block)
         if shared is not None:
             shared[token] = None
@@ -156,6 +157,8 @@ class _Owners:
             self._shared[block] = {sole: None, token: None}
         else:
             self._sole[block] = token
+            return True
+        return False
 
     def remove(self, block: int, token: int) -> None:
         shared = self._shared.get(block)

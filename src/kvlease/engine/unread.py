@@ -19,7 +19,8 @@ class UnreadLeases:
 
     def __init__(self) -> None:
         self._taken = 0
-        """The number of blocks that leases were granted for while there were any here."""
+        """The number of blocks that leases have taken since there are any here. It says nothing of before, so that the
+        explorer finds equal states equal."""
         self._turns: OrderedDict[int, _Turn] = OrderedDict()
 
     def add(self, token: int, free: int, chances: int = CHANCES) -> None:

@@ -17,6 +17,7 @@ from kvlease.vllm.compat import NixlKVConnectorStats, NixlPromMetrics
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
 
+    from kvlease.agent.core import AgentReport
     from kvlease.agent.loop import LeaseAgent
     from kvlease.engine.consumer import ConsumerSide
     from kvlease.engine.producer import ProducerSide
@@ -123,7 +124,8 @@ class SchedulerStatsFeed:
         self._next_at = now + PERIOD_S
         self._told_of = producer.ended + producer.cleared + consumer.released
         stats = LeaseStats()
-        totals = self._totals()
+        report = self._agent.report()
+        totals = self._totals(report)
         for (name, label), total in (totals - self._told).items():
             stats.count(name, label, total)
             if name == "lease_ends" and label in UNREAD:
@@ -131,15 +133,14 @@ class SchedulerStatsFeed:
                 for _ in range(total):
                     stats.record_kv_expired_req()
         self._told = totals
-        gauges = self._read_gauges()
+        gauges = self._read_gauges(report)
         if gauges != self._gauges:
             self._gauges = gauges
             for (name, label), value in gauges.items():
                 stats.set_gauge(name, label, value)
         return None if stats.is_empty() else stats
 
-    def _totals(self) -> Counter[Key]:
-        report = self._agent.report()
+    def _totals(self, report: "AgentReport") -> Counter[Key]:
         lessor, lessee = report.lessor, report.lessee
         totals: Counter[Key] = Counter()
         totals["grants", ""] = lessor.get("grants", 0)
@@ -164,8 +165,7 @@ class SchedulerStatsFeed:
             _collect(totals, "late", "late.", counts)
         return totals
 
-    def _read_gauges(self) -> dict[Key, float]:
-        report = self._agent.report()
+    def _read_gauges(self, report: "AgentReport") -> dict[Key, float]:
         return {
             ("active_leases", ""): self._producer.blocks.held_leases,
             ("held_blocks", ""): self._producer.blocks.held_blocks,

@@ -1,6 +1,7 @@
 """The lapsed leases of a producer that nobody has read, which are given further chances before their blocks are reused.
 
-It is what the product does (`kvlease.engine.unread`), with the model's pool and leases.
+It is what the product does (`kvlease.engine.unread`), with the model's pool and leases; but the product counts blocks
+when their prefill is leased, and the model when they are taken.
 """
 
 from collections import OrderedDict
