@@ -59,7 +59,7 @@ class LeaseAgent(AgentCore):
         """Say Bye to all peers and stop the thread; a no-op when it has ended already."""
         self._closing = True
         self._called.set()
-        if self._thread.is_alive():
+        if self.is_alive:
             self._thread.join(CLOSE_S)
 
     def track(self, holder: str, ref: LeaseRef, endpoint: Endpoint, siblings: bool = False) -> None:

@@ -99,7 +99,7 @@ class LeasedBlocks:
     def lapse(self, token: int, last: bool) -> None:
         """Gives the blocks of a held lease back; if `last`, nobody has read it, and it is one of the last to be spared.
 
-        What was read goes behind all free blocks as well, or a second reader would never find it, but once alone.
+        What was read goes behind all free blocks as well, or a second reader would never find it; it is moved no more.
         """
         blocks = self._lapsed[token] = self._held.pop(token)
         self.held_blocks -= len(blocks)

@@ -2,8 +2,8 @@
 
 A pool gives its free blocks away in the order in which they came back. So what has lapsed can be read for as long as it
 takes to go through all of them: seconds, where much is computed, and a consumer that stands still comes back later. A
-lease whose turn comes near is moved behind all others, some times. Each time costs the pool as many other free blocks
-of the age that they have for whoever finds them in its cache, and those of most leases are read within their term.
+lease whose turn comes near is moved behind all others, some times. Each move makes as many other free blocks go sooner,
+which somebody might have found in the pool's cache: hence the bound.
 """
 
 from collections import OrderedDict
