@@ -106,21 +106,13 @@ class CardPromise:
         return self.card
 
 
-class ListedWords:
+class ListedWords(list[int]):
     """`Words` that can be copied: a list. Its addresses begin at 0 and mean nothing elsewhere."""
 
+    base = 0
+
     def __init__(self, count: int) -> None:
-        self.base = 0
-        self._words = [0] * count
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def __getitem__(self, index: int) -> int:
-        return self._words[index]
-
-    def __setitem__(self, index: int, value: int) -> None:
-        self._words[index] = value
+        super().__init__([0] * count)
 
     def address(self, index: int) -> int:
         return self.base + index * WORD_BYTES
