@@ -10,7 +10,20 @@ from zipfile import ZipFile
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = {"protocol", "fence", "agent", "engine", "vllm", "testing", "console", "simulation", "fleet", "cli"}
+ROOMS = {
+    "protocol",
+    "fence",
+    "agent",
+    "engine",
+    "vllm",
+    "testing",
+    "console",
+    "simulation",
+    "fleet",
+    "metrics",
+    "admin",
+    "cli",
+}
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
 FLEET = {"rich", "matplotlib", "jinja2"}
 

@@ -10,13 +10,17 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
 
     fence          the words by which a reader knows that what it read was the lease's
     fleet          many engines in simulation: `kvlease fleet`
+    metrics        every figure that an engine tells, and what it means
 
     agent          the thread that runs the protocol, and its network
     engine         what an engine does for leases, in which order
     testing        fakes for tests
-    cli            the command `kvlease`
+
+    admin          what an operator may ask of an engine, and how
 
     vllm           the connector
+
+    cli            the command `kvlease`
 
 Importing `kvlease` needs neither vLLM nor NIXL nor torch.
 """

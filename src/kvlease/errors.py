@@ -6,6 +6,7 @@ KvLeaseError
 ├── BadReference       a `kv_lease` that no producer of ours could have written
 ├── BadMessage         bytes from a peer that are not a message of this protocol
 ├── CardUnavailable    nobody serves a lease card where one was asked for
+├── AgentGone          an engine's lease agent has ended, and answers nothing
 ├── PeerGone           the transport says that a peer's process is dead or unreachable
 └── ImpossibleEvent    a bug of kvlease's: its tables of states do not know what has happened
 """
@@ -40,6 +41,10 @@ class BadMessage(KvLeaseError, ValueError):
 
 class CardUnavailable(KvLeaseError):
     """Nobody serves a lease card at this endpoint, or what is served is not a lease card."""
+
+
+class AgentGone(KvLeaseError):
+    """The lease agent of this engine has ended, and answers nothing any more."""
 
 
 class PeerGone(KvLeaseError, ConnectionError):

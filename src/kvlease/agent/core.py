@@ -9,15 +9,17 @@ import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from kvlease.agent.cards import CardSource
 from kvlease.agent.transport import Transport
-from kvlease.errors import BadMessage, PeerGone, UnsupportedEngine
+from kvlease.errors import AgentGone, BadMessage, PeerGone, UnsupportedEngine
 from kvlease.logs import bounded_logger
 from kvlease.protocol import TIMING, Endpoint, LeaseConfig, LeaseRef, Peer, PeerSnapshot, Timing
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
+from kvlease.protocol.facts import Tell
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, Message, decode, encode
 from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Said, Track, Untrack
 
@@ -83,7 +85,9 @@ class AgentCore:
         incarnation: int | None = None,
         timing: Timing = TIMING,
         clock: Callable[[], float] = time.monotonic,
+        tell: Tell | None = None,
     ) -> None:
+        """`tell` hears the protocol's facts, in the thread that takes the turns."""
         self.incarnation = secrets.randbits(64) if incarnation is None else incarnation
         self.died_at: float | None = None
         now = clock()
@@ -95,7 +99,7 @@ class AgentCore:
                 "it names too many network devices. Name fewer, for example with UCX_NET_DEVICES=mlx5_0:1"
             )
         self._cards = cards
-        self.peer = Peer(config, engine_id, self.incarnation, self._transport.address, now, timing)
+        self.peer = Peer(config, engine_id, self.incarnation, self._transport.address, now, timing, tell)
         self._counts: Counter[str] = Counter()
         self._progress_at = now
         self._steps = 0
@@ -111,6 +115,8 @@ class AgentCore:
         self._said: deque[Said] = deque()
         self._news: deque[LeaseNews] = deque()
         self._lost: deque[str] = deque()
+        self._ended = False
+        self._asked: deque[tuple[Callable[[Peer], Any], Future[Any]]] = deque()
 
     @property
     def address(self) -> bytes:
@@ -216,6 +222,35 @@ class AgentCore:
             agent=dict(self._counts) | {"refused.sender": self._transport.foreign},
         )
 
+    # -- whoever wants to know -----------------------------------------------------------------------------------
+
+    def ask(self, question: Callable[[Peer], T]) -> Future[T]:
+        """Has the thread that takes the turns call `question` with the protocol, and returns what will be its result.
+
+        Any thread may call it, and any number of them. The future raises what `question` does, and `AgentGone` where
+        there are no more turns. `question` changes nothing, and is quick: renewals wait for it.
+        """
+        answer: Future[T] = Future()
+        self._asked.append((question, answer))
+        if self._ended or self.died_at is not None:
+            self._refuse_asked()
+        return answer
+
+    def _answer_asked(self) -> None:
+        for question, answer in _drain(self._asked):
+            if not answer.set_running_or_notify_cancel():
+                continue
+            try:
+                answer.set_result(question(self.peer))
+            except Exception as e:  # noqa: BLE001 - it is raised again where the question was asked
+                answer.set_exception(e)
+
+    def _refuse_asked(self) -> None:
+        """There are no more turns: nobody is to wait for an answer."""
+        for _, answer in _drain(self._asked):
+            if answer.set_running_or_notify_cancel():
+                answer.set_exception(AgentGone("the lease agent of this engine has ended, or is about to"))
+
     # -- a turn --------------------------------------------------------------------------------------------------
 
     def turn(self, now: float) -> bool:
@@ -231,6 +266,8 @@ class AgentCore:
             self._reading_until = now + READING_S
         if effects:
             self._carry_out(effects, now)
+        if self._asked:
+            self._answer_asked()
         if self._wake is not None and not self._steps and not self._woken:
             self._wake_engine(self._wake, now)
         return bool(said or arrived or effects)
@@ -253,11 +290,14 @@ class AgentCore:
         """Takes the last turn: tells all peers that this engine shuts down."""
         now = self._clock()
         self._carry_out(self.peer.close(now), now)
+        self._ended = True
+        self._refuse_asked()
 
     def die(self) -> None:
         """The thread that takes the turns dies of an unforeseen error: there are no more turns."""
         self.died_at = self._clock()
         self._said.clear()
+        self._refuse_asked()
         self.ask_for_step()
 
     def snapshot(self) -> AgentSnapshot:
@@ -269,10 +309,13 @@ class AgentCore:
         messages: list[tuple[int, Message]] = []
         for peer, payload in arrived:
             try:
-                messages.append((peer, decode(payload)))
+                message = decode(payload)
             except BadMessage as e:
                 self._counts[f"refused.{e.kind}"] += 1
                 bounded.warning("kvlease: dropped a malformed message of agent %016x: %s", peer, e)
+            else:
+                messages.append((peer, message))
+                self._count_message("received", message, payload)
         return messages
 
     def _carry_out(self, effects: Sequence[Effect], now: float) -> None:
@@ -298,13 +341,20 @@ class AgentCore:
         return ()
 
     def _send(self, peer: int, message: Message, now: float) -> Sequence[Effect]:
+        payload = encode(message)
         try:
-            self._transport.send(peer, encode(message))
+            self._transport.send(peer, payload)
         except PeerGone as e:
             self._counts["sends_failed"] += 1
             bounded.warning("kvlease: agent %016x is gone: %s", peer, e)
             return self.peer.lost(peer, now)
+        self._count_message("sent", message, payload)
         return ()
+
+    def _count_message(self, done: str, message: Message, payload: bytes) -> None:
+        kind = type(message).__name__.lower()
+        self._counts[f"{done}.{kind}"] += 1
+        self._counts[f"bytes_{done}.{kind}"] += len(payload)
 
     def _connect(self, peer: int, address: bytes, now: float) -> Sequence[Effect]:
         # A link that exists is kept: the first messages of a connection take many turns on both sides, and a Hello that

@@ -4,13 +4,18 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
 
 from kvlease.agent.cards import CardSource
 from kvlease.agent.core import AgentCore
 from kvlease.agent.transport import Transport
-from kvlease.protocol import Endpoint, LeaseConfig, LeaseRef
+from kvlease.protocol import Endpoint, LeaseConfig, LeaseRef, Peer
+from kvlease.protocol.facts import Tell
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 POLL_S = 0.01
 """The pause between two turns. Some transports make progress only when polled; deadlines are coarser."""
@@ -34,8 +39,9 @@ class LeaseAgent(AgentCore):
         *,
         incarnation: int | None = None,
         clock: Callable[[], float] = time.monotonic,
+        tell: Tell | None = None,
     ) -> None:
-        super().__init__(config, engine_id, open_transport, cards, incarnation=incarnation, clock=clock)
+        super().__init__(config, engine_id, open_transport, cards, incarnation=incarnation, clock=clock, tell=tell)
         self._closing = False
         self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kvlease-agent", daemon=True)
@@ -71,6 +77,11 @@ class LeaseAgent(AgentCore):
         # A turn is taken at once: the producer's memory waits for it.
         super().untrack(holder)
         self._call()
+
+    def ask(self, question: Callable[[Peer], T]) -> Future[T]:
+        answer = super().ask(question)
+        self._call()
+        return answer
 
     def _call(self) -> None:
         # Calling costs ten times as much as looking whether the thread was called already.

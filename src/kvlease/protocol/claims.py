@@ -28,6 +28,8 @@ class ConsumerSession:
     number: int
     """The session's number, given only once: a session that is opened anew has another one, and no claims."""
     state: ConsumerState = ConsumerState.CLOSED
+    engine_id: str = ""
+    """The consumer's engine, by its own word; nothing depends on it."""
     seq: int = -1
     """The seq of the last message applied. A repetition carries a new one, so a seq that is not greater changes nothing
     (S4)."""

@@ -54,6 +54,8 @@ class Lease:
     """The sessions whose claims ended without their doing: they may still read, and are told when the lease ends."""
     cause: Cause | None = None
     """The cause for which it was over last."""
+    claimed_at: float | None = None
+    """The time of its first claim."""
 
     def happen(self, event: LeaseEvent) -> Cause | None:
         """Moves the lease to the state that the table gives; returns the cause if it is over now."""

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from kvlease.protocol.card import Endpoint, LeaseCard
 from kvlease.protocol.clock import Buckets, ExpiryQueue
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lose, Send
+from kvlease.protocol.facts import LeaseHeld, LeaseLetGo, LeaseLost, LeaseWanted, ProducerChanged, RenewalAnswered, Tell
 from kvlease.protocol.lease import LeaseRef
 from kvlease.protocol.messages import (
     MAX_ENGINE_ID_CHARS,
@@ -60,6 +61,7 @@ class Lessee:
         stall_limit_s: float,
         now: float,
         timing: Timing = TIMING,
+        tell: Tell | None = None,
     ) -> None:
         self.incarnation = incarnation
         self.timing = timing
@@ -77,6 +79,7 @@ class Lessee:
         self._lingering: ExpiryQueue[tuple[int, int]] = ExpiryQueue(now)
         self._seq = 0
         self._effects: list[Effect] = []
+        self._tell = tell
 
     def take_effects(self) -> list[Effect]:
         """Returns what is to be done, in this order; each effect is handed out once."""
@@ -96,7 +99,7 @@ class Lessee:
         session = self.sessions.get(ref.incarnation)
         if session is None:
             session = self.sessions[ref.incarnation] = ProducerSession(ref.incarnation, endpoint)
-            session.happen(ProducerEvent.WANT)
+            self._happen(session, ProducerEvent.WANT)
         tracked = session.leases.get(ref.token)
         if tracked is None:
             tracked = session.leases[ref.token] = WantedLease(endpoint)
@@ -114,6 +117,8 @@ class Lessee:
             self._engine.take_on(now)
         self._lease_of[holder] = (ref.incarnation, ref.token)
         self.counts["tracked"] += 1
+        if self._tell is not None:
+            self._tell(LeaseWanted(holder, ref.token, ref.incarnation))
 
     def untrack(self, holder: str, now: float) -> None:
         """The request has its data, or does not need it any more; a no-op for a request that is not tracked."""
@@ -198,7 +203,7 @@ class Lessee:
                 self._lose_at(session, endpoint)
                 self._seek(session, ProducerEvent.NO_CARD, now)
             else:
-                session.happen(ProducerEvent.CARD)
+                self._happen(session, ProducerEvent.CARD)
                 self._effects.append(Connect(session.producer, card.address))
                 self._greet(session, now)
 
@@ -215,7 +220,7 @@ class Lessee:
         if session.state is not ProducerState.GREETING or welcome.hello_seq not in session.sent_at:
             self.counts["late.stale"] += 1
             return
-        session.happen(ProducerEvent.WELCOME)
+        self._happen(session, ProducerEvent.WELCOME)
         session.tries = 0
         session.places.clear()
         session.number = welcome.session
@@ -232,6 +237,8 @@ class Lessee:
             self.counts["late.stale"] += 1
             return
         session.tries = 0
+        if self._tell is not None:
+            self._tell(RenewalAnswered(session.producer, now - sent_at))
         session.held_until = max(session.held_until, sent_at + session.extension_s)
         session.sent_at = {seq: at for seq, at in session.sent_at.items() if seq > ack.seq}
         for token in ack.unknown:
@@ -240,11 +247,13 @@ class Lessee:
             for token in session.window.claims:
                 if (tracked := session.leases.get(token)) is not None:
                     tracked.acknowledged = True
+                    if self._tell is not None:
+                        self._tell(LeaseHeld(token, session.producer))
             session.window = None
         if ack.reopen:
             for tracked in session.leases.values():
                 tracked.acknowledged = False
-            session.happen(ProducerEvent.REOPEN)
+            self._happen(session, ProducerEvent.REOPEN)
             self._greet(session, now)
         elif session.window is None:
             pause_s = session.interval_s if session.leases else self.timing.idle_s
@@ -305,7 +314,7 @@ class Lessee:
         if session.idle:
             self._leave(session)
         elif session.tries >= self.timing.tries:
-            session.happen(ProducerEvent.SILENCE)
+            self._happen(session, ProducerEvent.SILENCE)
             session.tries = 0
             self._greet(session, now)
         elif session.leases and self._engine.stands_still(now):
@@ -339,6 +348,11 @@ class Lessee:
 
     # -- how it is kept ------------------------------------------------------------------------------------------
 
+    def _happen(self, session: ProducerSession, event: ProducerEvent) -> None:
+        session.happen(event)
+        if self._tell is not None:
+            self._tell(ProducerChanged(session.producer, session.endpoint, event))
+
     def _stamp(self, session: ProducerSession, now: float) -> int:
         """Returns the next seq, notes it as sent now, and sets the timer for a copy in case there is no answer."""
         seq = self._next_seq()
@@ -364,6 +378,8 @@ class Lessee:
 
     def _let_go(self, key: tuple[int, int]) -> None:
         session = self.sessions[key[0]]
+        if self._tell is not None:
+            self._tell(LeaseLetGo(key[1], session.producer))
         del session.leases[key[1]]
         session.pending[key[1]] = False
         if len(session.pending) > len(session.leases) + self.timing.max_drops:
@@ -377,6 +393,8 @@ class Lessee:
         self.counts["lost"] += 1
         for holder in self._forget(session, token):
             self._lost.add(holder)
+            if self._tell is not None:
+                self._tell(LeaseLost(holder, token))
             self._effects.append(Lose(holder))
 
     def _forget(self, session: ProducerSession, token: int) -> list[str]:
@@ -399,7 +417,7 @@ class Lessee:
 
     def _seek(self, session: ProducerSession, event: ProducerEvent, now: float) -> None:
         """Looks for the producer again: at once where it was found last, then with growing pauses in each place."""
-        session.happen(event)
+        self._happen(session, event)
         session.tries = 0
         session.sent_at.clear()
         self._timers.set(session.producer, session.look_again(now, self.timing))
@@ -413,6 +431,6 @@ class Lessee:
     def _end(self, session: ProducerSession, event: ProducerEvent) -> None:
         if session.state is not ProducerState.SEEKING:
             self._effects.append(Disconnect(session.producer))
-        session.happen(event)
+        self._happen(session, event)
         self._timers.discard(session.producer)
         del self.sessions[session.producer]

@@ -17,6 +17,16 @@ from kvlease.protocol.claims import ConsumerSession, ConsumerView
 from kvlease.protocol.clock import Buckets, ExpiryQueue, ForgivingClock
 from kvlease.protocol.config import LeaseConfig
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Lapse, Revive, Send
+from kvlease.protocol.facts import (
+    ConsumerChanged,
+    ConsumerSilent,
+    LeaseClaimed,
+    LeaseEnded,
+    LeaseGranted,
+    LeaseLapsed,
+    SessionRenewed,
+    Tell,
+)
 from kvlease.protocol.lease import Lease, LeaseView
 from kvlease.protocol.messages import (
     VERSION,
@@ -55,7 +65,14 @@ class LessorSnapshot(NamedTuple):
 class Lessor:
     """Grants leases, hears of their consumers, and says which are over. Not thread-safe: one thread owns it."""
 
-    def __init__(self, config: LeaseConfig, incarnation: int, now: float, timing: Timing = TIMING) -> None:
+    def __init__(
+        self,
+        config: LeaseConfig,
+        incarnation: int,
+        now: float,
+        timing: Timing = TIMING,
+        tell: Tell | None = None,
+    ) -> None:
         self.config = config
         self.timing = timing
         self.incarnation = incarnation
@@ -74,6 +91,7 @@ class Lessor:
         self._restate_timers: ExpiryQueue[int] = ExpiryQueue(now)
         self._numbers = itertools.count(1)
         self._effects: list[Effect] = []
+        self._tell = tell
         self._gone: dict[int, list[int]] = {}
         """The tokens of which each session is to be told that they are gone, in this turn."""
 
@@ -97,6 +115,8 @@ class Lessor:
         lease.happen(LeaseEvent.GRANT)
         self.counts["grants"] += 1
         self._set_lease_timer(lease)
+        if self._tell is not None:
+            self._tell(LeaseGranted(token))
 
     def extend(self, token: int, now: float) -> None:
         """A stock consumer's heartbeat named this lease: it has no session, so the lease itself is extended (R9)."""
@@ -138,6 +158,8 @@ class Lessor:
         self._detach(lease, t)
         if (cause := lease.happen(LeaseEvent.CLEAR)) is not None:
             self.counts[f"ends.{cause}"] += 1
+        if self._tell is not None:
+            self._tell(LeaseEnded(token, cause))
         for peer in unaware:
             if peer in self.sessions:
                 self._gone.setdefault(peer, []).append(token)
@@ -169,6 +191,7 @@ class Lessor:
         if session is None or session.state is ConsumerState.DEAD:
             return
         session.happen(ConsumerEvent.LOST)
+        self._tell_of(session, ConsumerEvent.LOST)
         self.counts["deaths"] += 1
         self._probe_timers.discard(peer)
         # It states nothing again: its claims end with the session, and not with the term of their grant (0003).
@@ -195,7 +218,9 @@ class Lessor:
         elif hello.seq <= session.seq:
             self.counts["late.stale"] += 1
             return
+        session.engine_id = hello.engine_id
         self._open(session, hello.seq, t)
+        self._tell_of(session, ConsumerEvent.HELLO)
         self._effects.append(Connect(peer, hello.address))
         self._extend_session(session, t)
         self._send(session, self._welcome(session), t)
@@ -238,6 +263,8 @@ class Lessor:
             return
         session.seq = renew.seq
         self.counts["renewals"] += 1
+        if self._tell is not None and session.claims:
+            self._tell(SessionRenewed(peer, session.deadline - t, len(session.claims)))
         unknown = [token for token in renew.claims if not self._claim(session, token, t)]
         for token in renew.drops:
             self._drop(session, token, t)
@@ -257,6 +284,8 @@ class Lessor:
                 session.happen(ConsumerEvent.CLAIM)
             if lease.state is LeaseState.LAPSED:
                 self._revive(lease)
+            if self._tell is not None:
+                self._tell_of_claim(lease, session, t)
             if lease.unaware:
                 lease.unaware = tuple(peer for peer in lease.unaware if peer != session.peer)
             self.claimed += not lease.claims
@@ -272,6 +301,13 @@ class Lessor:
             return True
         # The cause is asked as well as the age, which the lease's timer may reach a float's rounding early.
         return lease.cause not in _FINAL and lease.granted_at + self.config.max_age_s > t
+
+    def _tell_of_claim(self, lease: Lease, session: ConsumerSession, t: float) -> None:
+        assert self._tell is not None
+        first, revived = lease.claimed_at is None, lease.state is LeaseState.LAPSED
+        if first:
+            lease.claimed_at = t
+        self._tell(LeaseClaimed(lease.token, session.peer, t - lease.granted_at, first, revived))
 
     def _revive(self, lease: Lease) -> None:
         # Its blocks may be given away at this very moment: then the engine says `cleared`, and all claimants are told.
@@ -385,6 +421,8 @@ class Lessor:
         """Voids the claims of a consumer that stopped renewing. Its session stays: if it wakes, it states its claims
         again, and those whose blocks are still there live again."""
         self.counts["silences"] += 1
+        if self._tell is not None:
+            self._tell(ConsumerSilent(session.peer, len(session.claims)))
         for token in list(session.claims):
             lease = self.leases[token]
             self._unclaim(session, lease, t)
@@ -482,9 +520,17 @@ class Lessor:
         cause = lease.cause = lease.happen(event)
         assert cause is not None
         self.counts[f"ends.{cause}"] += 1
+        if self._tell is not None:
+            claimed_s = None if lease.claimed_at is None else t - lease.claimed_at
+            self._tell(LeaseLapsed(lease.token, cause, t - lease.granted_at, claimed_s))
         self._effects.append(Lapse(lease.token, cause))
 
+    def _tell_of(self, session: ConsumerSession, event: ConsumerEvent) -> None:
+        if self._tell is not None:
+            self._tell(ConsumerChanged(session.peer, session.engine_id, event, len(session.claims)))
+
     def _end_session(self, session: ConsumerSession, event: ConsumerEvent, t: float) -> None:
+        self._tell_of(session, event)
         for token in list(session.claims):
             self._unclaim(session, self.leases[token], t)
         session.happen(event)

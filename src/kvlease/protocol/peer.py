@@ -10,6 +10,7 @@ from typing import NamedTuple
 from kvlease.protocol.card import Endpoint, LeaseCard
 from kvlease.protocol.config import LeaseConfig
 from kvlease.protocol.effects import Connect, Disconnect, Effect
+from kvlease.protocol.facts import Tell
 from kvlease.protocol.lessee import Lessee, LesseeSnapshot
 from kvlease.protocol.lessor import Lessor, LessorSnapshot
 from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome
@@ -42,11 +43,12 @@ class Peer:
         address: bytes,
         now: float,
         timing: Timing = TIMING,
+        tell: Tell | None = None,
     ) -> None:
-        """`address`: where the transport is reached by other agents; `now`: monotonic seconds."""
+        """`address`: where the transport is reached by other agents; `now`: monotonic seconds. `tell` hears facts."""
         self.incarnation = incarnation
-        self.lessor = Lessor(config, incarnation, now, timing)
-        self.lessee = Lessee(engine_id, incarnation, address, config.stall_limit_s, now, timing)
+        self.lessor = Lessor(config, incarnation, now, timing, tell)
+        self.lessee = Lessee(engine_id, incarnation, address, config.stall_limit_s, now, timing, tell)
         self._links: dict[int, set[str]] = {}
         """The halves (of this peer) that use each link: both may talk to the same engine."""
 
