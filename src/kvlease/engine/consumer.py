@@ -7,6 +7,7 @@ from kvlease.engine.ports import LeaseDesk
 from kvlease.errors import brief
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
+from kvlease.protocol.engine_facts import HandOff, HandOffEnded, ReferenceRefused, TellEngine
 
 bounded = bounded_logger(__name__)
 
@@ -19,13 +20,15 @@ class ConsumerSide:
     `released`: leased requests that were loaded, or ended before.
     """
 
-    def __init__(self, desk: LeaseDesk, compares_media: bool = True) -> None:
-        """`compares_media`: False where decode engines are given stand-ins for images (`LeaseConfig.compare_media`)."""
+    def __init__(self, desk: LeaseDesk, compares_media: bool = True, tell: TellEngine | None = None) -> None:
+        """`compares_media`: False where decode engines are given stand-ins for images (`LeaseConfig.compare_media`).
+        `tell` hears facts."""
         self.bad_references = 0
         self.other_prompts: Counter[str] = Counter()
         self.released = 0
         self._desk = desk
         self._compares_media = compares_media
+        self._tell = tell
         self._refs: dict[str, LeaseRef | None] = {}
         """The lease of each leased request that is not loaded yet; None for a request that must not be read."""
         self._lost: set[str] = set()
@@ -58,7 +61,7 @@ class ConsumerSide:
         """
         differs = self._difference(prompt, ref.prompt)
         if differs is not None:
-            return self._turn_away(request_id, prompt, ref.prompt, differs)
+            return self._turn_away(request_id, prompt, ref, differs)
         self.keep(request_id, ref, endpoint, siblings)
         return True
 
@@ -75,6 +78,8 @@ class ConsumerSide:
             return
         self.bad_references += 1
         bounded.warning("kvlease: request %s: %s; its prefill will not be read", brief(request_id), why)
+        if self._tell is not None:
+            self._tell(ReferenceRefused(request_id, "bad_reference", why))
         self._refs[request_id] = None
 
     def _difference(self, own: Fingerprint, computed: Fingerprint) -> str | None:
@@ -85,7 +90,7 @@ class ConsumerSide:
             return "content"
         return "media" if self._compares_media and own.media != computed.media else None
 
-    def _turn_away(self, request_id: str, own: Fingerprint, computed: Fingerprint, differs: str) -> bool:
+    def _turn_away(self, request_id: str, own: Fingerprint, ref: LeaseRef, differs: str) -> bool:
         """Decides on a request for which another prompt was computed; returns what `take_on` is to return.
 
         The lease is left alone, since the request that it was made for may still come. A prompt of tokens alone can be
@@ -95,6 +100,7 @@ class ConsumerSide:
         """
         if request_id in self._refs:
             return True
+        computed = ref.prompt
         self.other_prompts[differs] += 1
         computable = not own.media and not computed.media
         outcome = "it is computed here" if computable else "its prefill will not be read"
@@ -105,16 +111,22 @@ class ConsumerSide:
             "differ in %s); %s",
             brief(request_id), computed.tokens, own.tokens, differs, outcome,
         )  # fmt: skip
+        if self._tell is not None:
+            detail = f"{computed.tokens} tokens were computed, the request has {own.tokens}"
+            self._tell(ReferenceRefused(request_id, differs, detail, ref.token))
         if not computable:
             self._refs[request_id] = None
         return not computable
 
-    def release(self, request_id: str) -> None:
+    def release(self, request_id: str, end: HandOff = HandOff.OVER) -> None:
         """The request has its data, or nobody wants it any more; a no-op for a request that is not leased."""
         if request_id not in self._refs:
             return
-        if self._refs.pop(request_id) is not None:
+        ref = self._refs.pop(request_id)
+        if ref is not None:
             self._desk.untrack(request_id)
+        if self._tell is not None:
+            self._tell(HandOffEnded(request_id, ref and ref.token, end))
         self._lost.discard(request_id)
         self.released += 1
 

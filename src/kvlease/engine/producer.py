@@ -12,6 +12,7 @@ from kvlease.fence.slots import FenceSlots, Slot, draw_token
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Cause, Fingerprint, LeaseConfig, LeaseRef, LeaseState
 from kvlease.protocol.effects import Lapse, LeaseNews
+from kvlease.protocol.engine_facts import ClaimTooLate, PrefillDeclined, PrefillOffered, TellEngine, UnfencedRead
 from kvlease.protocol.messages import milliseconds
 from kvlease.protocol.states import LEASE, LeaseEvent, after
 
@@ -50,8 +51,10 @@ class ProducerSide:
         *,
         draw: Callable[[], int] = draw_token,
         clock: Callable[[], float] = time.monotonic,
+        tell: TellEngine | None = None,
     ) -> None:
-        """`draw` gives tokens (`fence.slots.draw_token`); `clock`, the agent's, gives monotonic seconds."""
+        """`draw` gives tokens (`fence.slots.draw_token`); `clock`, the agent's, gives monotonic seconds. `tell` hears
+        facts."""
         self.workers = workers
         self.counts: Counter[str] = Counter()
         self.ended = 0
@@ -63,6 +66,7 @@ class ProducerSide:
         self._config = config
         self._desk = desk
         self._clock = clock
+        self._tell = tell
         self._prompts: dict[str, Fingerprint] = {}
         """The prompts of the requests that are being computed for another engine."""
         self._clearing: set[int] = set()
@@ -112,11 +116,11 @@ class ProducerSide:
             self.slots.forget(slot)
             self._read_by.pop(request_id, None)
         if not self.slots.count:
-            self._decline("no_producer")
+            self._decline(request_id, "no_producer")
         elif self._desk.died_at is not None:
-            self._decline("no_agent")
+            self._decline(request_id, "no_agent")
         elif not self._has_free_slot():
-            self._decline("no_slot")
+            self._decline(request_id, "no_slot")
         else:
             self.fences.arm(self.slots.take(request_id))
 
@@ -126,8 +130,10 @@ class ProducerSide:
             self._end(spared)
         return not self.slots.full
 
-    def _decline(self, why: str) -> None:
+    def _decline(self, request_id: str, why: str) -> None:
         self.counts[f"declined.{why}"] += 1
+        if self._tell is not None:
+            self._tell(PrefillDeclined(request_id, why))
         bounded.warning(
             "kvlease: a prefill is not offered and will be computed again by its decode engine: %s", _DECLINED[why]
         )
@@ -148,6 +154,10 @@ class ProducerSide:
             return None
         self.blocks.hold(slot.token, blocks)
         self._desk.grant(slot.token)
+        if self._tell is not None:
+            self._tell(
+                PrefillOffered(slot.token, request_id, prompt.tokens, len(blocks), self._config.duration_s)
+            )
         if parent is not None:
             self._supersede_sibling(parent, slot.token)
         return LeaseRef(self._desk.incarnation, slot.token, slot.index, milliseconds(self._config.duration_s), prompt)
@@ -190,6 +200,8 @@ class ProducerSide:
         else:
             # One of its blocks was given away before the claim was heard here; the lessor hears, or has heard, of that.
             self.counts["late_claims.too_late"] += 1
+            if self._tell is not None:
+                self._tell(ClaimTooLate(news.token))
 
     def _lapse(self, token: int, cause: Cause) -> None:
         slot = self.slots.holding(token)
@@ -285,6 +297,8 @@ class ProducerSide:
             if self._read_by[request_id] >= self.workers:
                 del self._read_by[request_id]
                 self._count_unfenced()
+                if self._tell is not None:
+                    self._tell(UnfencedRead(slot.token, request_id))
                 self._desk.release(slot.token)
 
     def _count_unfenced(self) -> None:

@@ -11,6 +11,7 @@ from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.orders import NO_ORDERS, LeaseOrders, WorkerReport
 from kvlease.engine.ports import LeaseDesk
 from kvlease.engine.producer import ProducerSide
+from kvlease.protocol.engine_facts import HandOff
 
 
 class LeaseScheduler:
@@ -43,11 +44,12 @@ class LeaseScheduler:
             return None
         return LeaseOrders(fence, reads, unreadable)
 
-    def hear(self, received: Collection[str], report: WorkerReport | None) -> None:
-        """All workers have ended a step. `received`: requests whose reads have ended on all of them, well or not."""
+    def hear(self, received: Collection[str], report: WorkerReport | None, failed: Collection[str] = ()) -> None:
+        """All workers have ended a step. `received`: requests whose reads have ended on all of them, well or not;
+        `failed`: those whose reads have not ended well."""
         for request_id in received:
             # Not before: by now every worker has verified what it read, so the blocks may go.
-            self.consumer.release(request_id)
+            self.consumer.release(request_id, HandOff.FAILED if request_id in failed else HandOff.USED)
         if report is not None:
             self.producer.hear_cleared(report.cleared)
             self.producer.hear_read(report.read)

@@ -26,6 +26,7 @@ from kvlease.engine.ports import HostWorker
 from kvlease.engine.reads import LeasedReads
 from kvlease.fence import FenceTable, FenceVerifier, FenceWord, Verdict
 from kvlease.protocol import Endpoint, LeaseCard
+from kvlease.protocol.engine_facts import DataArrived, FenceChecked, ReadBegun, ReadDenied, TellEngine
 
 
 class StepPart(Enum):
@@ -47,15 +48,20 @@ class LeaseWorker:
     order: ClassVar[tuple[StepPart, ...]] = (StepPart.ARM, StepPart.LOAD, StepPart.CLEAR)
 
     def __init__(
-        self, table: FenceTable, verifier: FenceVerifier, fetch: Callable[[Endpoint], Future[LeaseCard]]
+        self,
+        table: FenceTable,
+        verifier: FenceVerifier,
+        fetch: Callable[[Endpoint], Future[LeaseCard]],
+        tell: TellEngine | None = None,
     ) -> None:
         """`table`: this worker's fence words. `fetch` begins to fetch a card and does not wait; its future may raise
-        `CardUnavailable`."""
+        `CardUnavailable`. `tell` hears facts."""
         self.table = table
         self.words = ArmedWords(table)
         self.reads = LeasedReads(verifier)
         self.fences = KnownFences(fetch)
         self._verifier = verifier
+        self._tell = tell
         self._closed = False
         self._heartbeats: set[str] = set()
         """The producer's requests that stock consumers sent heartbeats for, not yet reported."""
@@ -107,6 +113,9 @@ class LeaseWorker:
             self.reads.admit(request_id, words)
             read()
             self.reads.stage(request_id)
+        if self._tell is not None and admission is not Admission.WAIT:
+            begun = admission is Admission.READ
+            self._tell((ReadBegun if begun else ReadDenied)(request_id, ref.token))
         return admission
 
     def verify(self, arrived: Collection[str]) -> tuple[dict[str, Verdict], set[str]]:
@@ -114,8 +123,21 @@ class LeaseWorker:
 
         Each verdict is returned once. Data of a request that waits must be neither used nor reported.
         """
+        if self._tell is not None:
+            self._tell_arrived(arrived, self._tell)
         verdicts = self.reads.verify(arrived)
+        if self._tell is not None:
+            for request_id, verdict in verdicts.items():
+                ref = self.reads.ref(request_id)
+                if ref is not None:
+                    self._tell(FenceChecked(request_id, ref.token, verdict.name.lower()))
         return verdicts, self.reads.held_back(arrived)
+
+    def _tell_arrived(self, arrived: Collection[str], tell: TellEngine) -> None:
+        for request_id in sorted(arrived):
+            ref = self.reads.ref(request_id)
+            if ref is not None and request_id not in self.reads.checking:
+                tell(DataArrived(request_id, ref.token))
 
     def end(self, received: Collection[str], sent: Collection[str]) -> None:
         """The step's report is about to leave, with `received` as read, well or not, and `sent` as read by others.

@@ -5,7 +5,7 @@ to be done comes out as effects. The simulator, the tests and the engines run th
     lessor    the producer's half            lessee    the consumer's half
     claims    its records of consumers       tracking  its records of producers, watch: of its own engine
     said      what an engine tells it        effects   what it asks its owner to do
-    facts     what it tells whoever watches
+    facts, engine_facts  what it, and an engine, tell whoever watches
     states    the tables that drive it
     lease     a lease, and its reference     prompt    what a lease is good for
     messages  what crosses the wire          card      what the side channel serves
