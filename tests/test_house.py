@@ -19,7 +19,7 @@ FLOORS = (
     "kvlease.errors kvlease.logs",
     "kvlease.protocol kvlease.simulation kvlease.console",
     "kvlease.fence kvlease.fleet kvlease.metrics",
-    "kvlease.agent kvlease.engine kvlease.testing",
+    "kvlease.agent kvlease.engine kvlease.events kvlease.testing",
     "kvlease.admin",
     "kvlease.vllm",
     "kvlease.cli",

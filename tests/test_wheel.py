@@ -22,6 +22,7 @@ ROOMS = {
     "fleet",
     "metrics",
     "admin",
+    "events",
     "cli",
 }
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
