@@ -14,6 +14,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
 
     agent          the thread that runs the protocol, and its network
     engine         what an engine does for leases, in which order
+    events         the life of each lease as lines and spans: `kvlease explain`
     testing        fakes for tests
 
     admin          what an operator may ask of an engine, and how

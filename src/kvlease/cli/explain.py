@@ -28,7 +28,10 @@ def add_explain(commands: Any) -> None:
         described(
             "the request was found", "it was not found", "not used", bad_arguments="bad arguments, or no such files"
         ),
-        ("kvlease explain cmpl-7f3a --events /var/log/kvlease", "kvlease explain my-id --events p.jsonl d.jsonl --json"),
+        (
+            "kvlease explain cmpl-7f3a --events /var/log/kvlease",
+            "kvlease explain my-id --events p.jsonl d.jsonl --json",
+        ),
         errors=Exit.BAD_ARGUMENTS,
     ).add_to(commands)
     explain.add_argument("request", metavar="REQUEST_ID", help="as the client knows it")

@@ -155,9 +155,7 @@ class ProducerSide:
         self.blocks.hold(slot.token, blocks)
         self._desk.grant(slot.token)
         if self._tell is not None:
-            self._tell(
-                PrefillOffered(slot.token, request_id, prompt.tokens, len(blocks), self._config.duration_s)
-            )
+            self._tell(PrefillOffered(slot.token, request_id, prompt.tokens, len(blocks), self._config.duration_s))
         if parent is not None:
             self._supersede_sibling(parent, slot.token)
         return LeaseRef(self._desk.incarnation, slot.token, slot.index, milliseconds(self._config.duration_s), prompt)

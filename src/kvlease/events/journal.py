@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from kvlease.events.lines import LineMaker, Writer
-from kvlease.events.recorder import Heard, FactRecorder
+from kvlease.events.recorder import Heard
 from kvlease.events.schema import EventLine
 from kvlease.events.settings import EventSettings, check_folder
 from kvlease.logs import bounded_logger
@@ -96,10 +96,3 @@ class _Files(RotatingFileHandler):
                 stream.close()
             except OSError:
                 return
-
-
-def open_recorder(settings: EventSettings, writer: Writer) -> FactRecorder:
-    """Returns a recorder, started, that writes a journal. Raises `ConfigError` for a directory that is of no use."""
-    recorder = FactRecorder([Journal(settings, writer)])
-    recorder.start()
-    return recorder

@@ -5,7 +5,7 @@ lease was designed with (R2). An error names the setting, but not the file that 
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kvlease.errors import ConfigError
@@ -113,12 +113,13 @@ COMPARE_MEDIA = "kv_lease_compare_media"
 KEYS = (*(setting.key for setting in SECONDS), FENCE_SLOTS, COMPARE_MEDIA)
 
 
-def resolve(settings: Mapping[str, object]) -> LeaseConfig:
-    """Returns the configuration that these settings make. Keys without the prefix `kv_lease_` are ignored.
+def resolve(settings: Mapping[str, object], others: Sequence[str] = ()) -> LeaseConfig:
+    """Returns the configuration that these settings make. Keys without the prefix `kv_lease_` are ignored, and those of
+    `others`, which are settings of something else.
 
     Raises `ConfigError`, which names the key, its value, what is allowed, and an example as JSON.
     """
-    _refuse_unknown(settings)
+    _refuse_unknown(settings, (*KEYS, *others))
     given = {s.key: _number(s, settings[s.key]) for s in SECONDS if s.key in settings}
     seconds = _with_defaults(given)
     config = LeaseConfig(
@@ -147,11 +148,11 @@ def _with_defaults(given: Mapping[str, float]) -> dict[str, float]:
 _DEFAULTS = _with_defaults({})
 
 
-def _refuse_unknown(settings: Mapping[str, object]) -> None:
+def _refuse_unknown(settings: Mapping[str, object], known: Sequence[str]) -> None:
     for key in settings:
-        if key.startswith(PREFIX) and key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(KEYS)}"
+        if key.startswith(PREFIX) and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
             raise ConfigError(f"{key} is not a setting of kvlease; {hint}")
 
 

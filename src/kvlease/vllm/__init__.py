@@ -10,6 +10,7 @@ params, settings         what clients and operators may write, and what is refus
 side_channel, envelope   lease cards over vLLM's handshake listener
 listener, notices        that listener and vLLM's notices, made to bear strangers
 metrics, catalogue       counters and gauges, and what each means
+watching                 whoever hears of each lease: events, spans
 surface, compat          all that is needed of vLLM, and where it is
 """
 

@@ -12,8 +12,10 @@ from kvlease.engine.known_fences import Rank
 from kvlease.engine.own_fences import OrderedFences, OwnFences, SharedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
+from kvlease.events.recorder import FactRecorder
 from kvlease.fence import FenceTable, MappedWords, NotShared
 from kvlease.protocol import LeaseCard, LeaseConfig, WorkerFence
+from kvlease.protocol.facts import Tell
 from kvlease.protocol.messages import VERSION
 from kvlease.vllm.compat import KVConnectorHandshakeMetadata, NixlHandshakePayload, nixl_package
 from kvlease.vllm.envelope import CARD_RANK
@@ -31,11 +33,24 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def open_agent(vllm_config: "VllmConfig", config: LeaseConfig, engine_id: str) -> LeaseAgent:
-    """Makes the lease agent of an engine, which is still to be started."""
+def open_agent(
+    vllm_config: "VllmConfig",
+    config: LeaseConfig,
+    engine_id: str,
+    incarnation: int | None = None,
+    tell: Tell | None = None,
+) -> LeaseAgent:
+    """Makes the lease agent of an engine, which is still to be started. `tell` hears facts."""
     backends = vllm_config.kv_transfer_config.get_from_extra_config("backends", ["UCX"])
     package = nixl_package()
-    return LeaseAgent(config, engine_id, lambda own: NixlTransport(own, backends, package), SideChannelCards())
+    return LeaseAgent(
+        config,
+        engine_id,
+        lambda own: NixlTransport(own, backends, package),
+        SideChannelCards(),
+        incarnation=incarnation,
+        tell=tell,
+    )
 
 
 class SchedulerLeases:
@@ -45,19 +60,29 @@ class SchedulerLeases:
     a step. `stats`: the figures for vLLM's /metrics. `counts`: events that this half counts itself, `refused.<kind>`.
     """
 
-    def __init__(self, agent: LeaseAgent, config: LeaseConfig, workers: int, groups: int | None, drains: bool) -> None:
+    def __init__(
+        self,
+        agent: LeaseAgent,
+        config: LeaseConfig,
+        workers: int,
+        groups: int | None,
+        drains: bool,
+        watch: FactRecorder | None = None,
+    ) -> None:
         """`workers`: those of this engine. `groups`: its KV cache groups; None for an engine that reads from other
-        groupings as well. `drains`: at its end it waits for requests under way (`--shutdown-timeout`)."""
+        groupings as well. `drains`: at its end it waits for requests under way (`--shutdown-timeout`). `watch` hears
+        facts."""
+        tell = None if watch is None else watch.hear
         self._blocks = VllmPool()
-        producer = ProducerSide(config, agent, self._blocks, workers)
-        consumer = ConsumerSide(agent, config.compare_media)
+        producer = ProducerSide(config, agent, self._blocks, workers, tell=tell)
+        consumer = ConsumerSide(agent, config.compare_media, tell)
         self._idle = IdleEngine()
         if self._idle.can_wake:
             agent.wake_by(self._idle.wake)
         self._drains = drains
         self.agent = agent
         self.step = LeaseScheduler(agent, producer, consumer)
-        self.requests = LeasedRequests(producer, consumer, groups)
+        self.requests = LeasedRequests(producer, consumer, groups, tell)
         self.counts: Counter[str] = self.requests.counts
         self.stats = SchedulerStatsFeed(agent, producer, consumer, self.counts)
 

@@ -19,6 +19,7 @@ from kvlease.errors import brief
 from kvlease.fence import CAPACITY, FenceTable, FenceVerifier, RegisteredWords, SharedMemory, Verdict
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseCard
+from kvlease.protocol.engine_facts import TellEngine
 from kvlease.vllm.compat import NixlPullConnectorWorker, ReqMeta, nixl_package
 from kvlease.vllm.metadata import LeasedMetadata
 from kvlease.vllm.notices import without_notices
@@ -27,16 +28,17 @@ from kvlease.vllm.side_channel import fetch_card
 bounded = bounded_logger(__name__)
 
 
-def open_leases(worker: Any, slots: int) -> "WorkerLeases":
+def open_leases(worker: Any, slots: int, tell: TellEngine | None = None) -> "WorkerLeases":
     """Makes the leases of `worker`, vLLM's `NixlPullConnectorWorker`, with a fence that its NIXL agent registers.
 
     `slots`: the words of its fence table, 8 B each; every engine has one, since any engine of vLLM's may prefill.
+    `tell` hears facts.
     """
     agent, backends = worker.nixl_wrapper, worker.nixl_backends
     memory = SharedMemory(slots)
     table = FenceTable(RegisteredWords(agent, slots, backends, memory=memory.map))
     verifier = FenceVerifier(agent, RegisteredWords(agent, CAPACITY, backends), errors=errors_of(nixl_package()))
-    return WorkerLeases(worker, LeaseWorker(table, verifier, partial(_fetch_card, worker)), memory)
+    return WorkerLeases(worker, LeaseWorker(table, verifier, partial(_fetch_card, worker), tell), memory)
 
 
 def _fetch_card(worker: Any, endpoint: Endpoint) -> Future[LeaseCard]:

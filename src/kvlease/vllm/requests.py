@@ -13,6 +13,7 @@ from kvlease.engine.producer import ProducerSide
 from kvlease.errors import BadReference, brief
 from kvlease.logs import bounded_logger
 from kvlease.protocol import LeaseRef
+from kvlease.protocol.engine_facts import HandOff, ReferenceMissing, ReferenceRefused, RequestTraced, TellEngine
 from kvlease.vllm.params import side_channel, unusable
 from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
 
@@ -28,12 +29,16 @@ class LeasedRequests:
     Attributes: `counts`: `refused.bad_reference`, requests since the start whose params would have ended vLLM.
     """
 
-    def __init__(self, producer: ProducerSide, consumer: ConsumerSide, groups: int | None) -> None:
-        """`groups`: KV cache groups of this engine; None for an engine that reads from other groupings as well."""
+    def __init__(
+        self, producer: ProducerSide, consumer: ConsumerSide, groups: int | None, tell: TellEngine | None = None
+    ) -> None:
+        """`groups`: KV cache groups of this engine; None for an engine that reads from other groupings as well. `tell`
+        hears facts."""
         self.counts: Counter[str] = Counter()
         self._producer = producer
         self._consumer = consumer
         self._groups = groups
+        self._tell = tell
 
     def arrive(self, request: "Request") -> bool:
         """Takes a new request, before vLLM reads its params. Tells whether vLLM's own mechanism is to see it, too.
@@ -47,8 +52,13 @@ class LeasedRequests:
         self._vet(request.request_id, params)
         if params.get("do_remote_decode"):
             self._producer.take_on(request.request_id, fingerprint_of(request))
-        if not params.get("do_remote_prefill") or "kv_lease" not in params:
+        if not params.get("do_remote_prefill"):
             return True
+        if "kv_lease" not in params:
+            if self._tell is not None:
+                self._tell(ReferenceMissing(request.request_id))
+            return True
+        self._trace(request)
         if self._take_on(request, params):
             return False
         # Another prompt was computed elsewhere, so this one is computed here.
@@ -63,7 +73,14 @@ class LeasedRequests:
         if params.get("do_remote_prefill") and (why := unusable(params, self._groups)) is not None:
             self.counts["refused.bad_reference"] += 1
             bounded.warning("kvlease: request %s: %s; it is computed here", brief(request_id), why)
+            if self._tell is not None:
+                self._tell(ReferenceRefused(request_id, "bad_reference", why))
             params["do_remote_prefill"] = False
+
+    def _trace(self, request: "Request") -> None:
+        # vLLM hands headers over only where it exports traces.
+        if self._tell is not None and request.trace_headers:
+            self._tell(RequestTraced(request.request_id, dict(request.trace_headers)))
 
     def _take_on(self, request: "Request", params: dict[str, object]) -> bool:
         """Takes a request with a reference. Returns False if that is another prompt's: the request is computed here."""
@@ -90,7 +107,7 @@ class LeasedRequests:
             self._producer.prepare(request_id)
         if external_tokens or not self._consumer.has(request_id):
             return False
-        self._consumer.release(request_id)
+        self._consumer.release(request_id, HandOff.LOCAL)
         return True
 
     def end_unread(self, request: "Request") -> None:
@@ -111,6 +128,7 @@ class LeasedRequests:
         if not is_answered(request) or self._went_on(request):
             self._producer.abort(request.request_id)
             return None
+        self._trace(request)
         # Block 0 stands for blocks that a sliding window has let go of. None is counted twice.
         blocks = list(dict.fromkeys(block for group in offered for block in group if block))
         return self._producer.finish(request.request_id, blocks, parent_of(request))

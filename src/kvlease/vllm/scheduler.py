@@ -3,6 +3,7 @@
 Nothing here waits for the lease agent, and no cost grows with the number of leases.
 """
 
+import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from kvlease.vllm.metadata import LeasedMetadata, LeasedWorkerReport
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.params import without_blocks
 from kvlease.vllm.settings import lease_config
+from kvlease.vllm.watching import watch_scheduler
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -35,9 +37,12 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._heartbeat_interval = config.renew_interval_s
         # With MLA, vLLM's worker reads from engines with other KV cache groups as well (vllm 57077, 57389).
         groups = None if vllm_config.model_config.use_mla else len(kv_cache_config.transfer_groups)
-        agent = open_agent(vllm_config, config, engine_id)
+        incarnation = secrets.randbits(64)
+        self._lease_watch = watch_scheduler(vllm_config, engine_id, incarnation)
+        tell = None if self._lease_watch is None else self._lease_watch.hear
+        agent = open_agent(vllm_config, config, engine_id, incarnation, tell)
         workers, drains = vllm_config.parallel_config.world_size, vllm_config.shutdown_timeout > 0
-        self._lease = SchedulerLeases(agent, config, workers, groups, drains)
+        self._lease = SchedulerLeases(agent, config, workers, groups, drains, self._lease_watch)
         agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -62,6 +67,8 @@ class LeasedScheduler(NixlPullConnectorScheduler):
 
     def shutdown(self) -> None:
         self._lease.agent.close()
+        if self._lease_watch is not None:
+            self._lease_watch.close()
         super().shutdown()
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
@@ -133,4 +140,6 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         report = connector_output.kv_connector_worker_meta
         assert report is None or isinstance(report, LeasedWorkerReport)
         if connector_output.finished_recving or report:
-            self._lease.step.hear(connector_output.finished_recving or (), report and report.report)
+            self._lease.step.hear(
+                connector_output.finished_recving or (), report and report.report, connector_output.failed_recving
+            )

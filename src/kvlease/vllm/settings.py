@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from kvlease.errors import ConfigError, UnsupportedEngine
+from kvlease.events.settings import KEYS as EVENT_KEYS
+from kvlease.events.settings import EventSettings, event_settings
 from kvlease.protocol import LeaseConfig, resolve
 from kvlease.protocol.config import DEFAULT_DURATION_S, MAX_DURATION_S, MIN_DURATION_S
 
@@ -24,6 +26,11 @@ def lease_config(vllm_config: "VllmConfig") -> tuple[LeaseConfig, list[str]]:
     return settings_of(vllm_config.kv_transfer_config.kv_connector_extra_config, os.environ)
 
 
+def event_settings_of(vllm_config: "VllmConfig") -> EventSettings | None:
+    """Returns the settings of events; None where none are asked for. Raises `ConfigError`."""
+    return event_settings(vllm_config.kv_transfer_config.kv_connector_extra_config)
+
+
 def settings_of(extra_config: Mapping[str, object], environment: Mapping[str, str]) -> tuple[LeaseConfig, list[str]]:
     """Returns the settings of leases in vLLM's `kv_connector_extra_config`, and the warnings to log about them.
 
@@ -37,7 +44,8 @@ def settings_of(extra_config: Mapping[str, object], environment: Mapping[str, st
             f'days before leases; write "{_DURATION}": {DEFAULT_DURATION_S:g} into {_PLACE}.'
         )
     try:
-        return resolve(settings), warnings
+        event_settings(settings)
+        return resolve(settings, EVENT_KEYS), warnings
     except ConfigError as e:
         raise ConfigError(f"in {_PLACE}, {e}") from e
 

@@ -141,6 +141,9 @@ PLACES: tuple[Used, ...] = (
     Used("vllm.config.model:ModelConfig.has_inner_state"),
     Used("vllm.config.model:ModelConfig.use_mla"),
     Used("vllm.config.parallel:ParallelConfig.world_size"),
+    Used("vllm.config.parallel:ParallelConfig.data_parallel_rank"),
+    Used("vllm.config.vllm:VllmConfig.observability_config"),
+    Used("vllm.config.observability:ObservabilityConfig.otlp_traces_endpoint"),
     Used("vllm.distributed.nixl_utils:NixlWrapper"),
     Used("vllm.config.kv_transfer:KVTransferConfig.get_from_extra_config", "self key default"),
     Used(f"{FACTORY}._registry"),
@@ -155,7 +158,7 @@ ATTRIBUTES: dict[str, str] = {
     "_lease_extension xfer_stats "
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
     "_handshake_lock _handshake_futures transfer_topo block_size _physical_blocks_per_logical_kv_block "
-    "kv_cache_config vllm_config consumer_notification_counts_by_req expected_consumer_notifications_by_req",
+    "kv_cache_config vllm_config tp_rank consumer_notification_counts_by_req expected_consumer_notifications_by_req",
     POOL: "blocks num_gpu_blocks",
     "vllm.v1.core.kv_cache_manager:KVCacheManager": "block_pool coordinator",
     "vllm.v1.core.kv_cache_coordinator:KVCacheCoordinator": "single_type_managers",
@@ -163,7 +166,8 @@ ATTRIBUTES: dict[str, str] = {
     ENGINE: "input_queue shutdown_state",
     ANY_PROM: "_counter_cls _gauge_cls per_engine_labelvalues",
     REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
-    "prompt_is_token_ids num_computed_tokens num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
+    "prompt_is_token_ids num_computed_tokens num_prompt_tokens lora_request mm_features cache_salt abort_immediately "
+    "trace_headers",
 }
 """The attributes that kvlease uses and a class's `__init__` sets, by class."""
 

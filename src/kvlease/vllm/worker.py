@@ -14,6 +14,7 @@ from kvlease.vllm.metadata import LeasedHandshakePayload, LeasedMetadata, Leased
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.notices import arrived, take_notices
 from kvlease.vllm.settings import lease_config
+from kvlease.vllm.watching import watch_worker
 
 if TYPE_CHECKING:
     import torch
@@ -31,13 +32,18 @@ class LeasedWorker(NixlPullConnectorWorker):
         super().__init__(vllm_config, engine_id, kv_cache_config)
         self._lease_extension = lease_config(vllm_config)[0].extension_s
         self.xfer_stats = LeaseStats()
+        self._lease_watch = watch_worker(vllm_config, engine_id, self.tp_rank)
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
 
     def register_kv_caches(self, kv_caches: "dict[str, torch.Tensor]") -> None:
         # This comes first, so that the agent's metadata, taken at the end of vLLM's own hook, covers the table.
         config, _ = lease_config(self.vllm_config)
-        self._lease = open_leases(self, config.fence_slots or self.kv_cache_config.num_blocks)
+        self._lease = open_leases(
+            self,
+            config.fence_slots or self.kv_cache_config.num_blocks,
+            None if self._lease_watch is None else self._lease_watch.hear,
+        )
         super().register_kv_caches(kv_caches)
 
     def handshake_metadata(self) -> LeasedHandshakePayload:
@@ -53,6 +59,8 @@ class LeasedWorker(NixlPullConnectorWorker):
         lease: WorkerLeases | None = getattr(self, "_lease", None)
         if lease is not None:
             lease.close()
+        if self._lease_watch is not None:
+            self._lease_watch.close()
         super().shutdown()
 
     # -- a step --------------------------------------------------------------------------------------------------
