@@ -126,7 +126,7 @@ class ConsumerSide:
         if ref is not None:
             self._desk.untrack(request_id)
         if self._tell is not None:
-            self._tell(HandOffEnded(request_id, ref and ref.token, end))
+            self._tell(HandOffEnded(request_id, None if ref is None else ref.token, end))
         self._lost.discard(request_id)
         self.released += 1
 

@@ -59,8 +59,8 @@ def _all_about(paths: Sequence[Path], hashes: Collection[str], leases: Collectio
 def _belongs(line: EventLine, own: Sequence[EventLine]) -> bool:
     """Tells whether a line about a session or an engine belongs to the story of these."""
     of_engine = [each.ts for each in own if each.engine == line.engine]
-    if not of_engine or not min(of_engine) <= line.ts <= max(of_engine) + _AFTER_S:
-        return line.event is EventKind.STARTED and _died_meanwhile(line, own)
+    if not of_engine or not min(of_engine) < line.ts <= max(of_engine) + _AFTER_S:
+        return line.event is EventKind.STARTED and _began_anew(line, own)
     if line.event in _OF_CONSUMERS:
         return line.consumer in {each.consumer for each in own if each.event is EventKind.CLAIMED}
     if line.event is EventKind.PRODUCER_CHANGED:
@@ -68,7 +68,7 @@ def _belongs(line: EventLine, own: Sequence[EventLine]) -> bool:
     return line.event in _OF_ENGINES
 
 
-def _died_meanwhile(line: EventLine, own: Sequence[EventLine]) -> bool:
+def _began_anew(line: EventLine, own: Sequence[EventLine]) -> bool:
     """Tells whether an engine of these lines starts anew while the story still goes on elsewhere."""
     here = [each.ts for each in own if each.engine == line.engine]
     return bool(here) and max(here) < line.ts <= max(each.ts for each in own)

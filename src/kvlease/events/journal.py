@@ -90,7 +90,7 @@ class _Files(RotatingFileHandler):
         del record
         self._error = sys.exc_info()[1]
         # What is in the buffers would be tried again and again, and they would grow.
-        stream, self.stream = self.stream, None  # type: ignore[assignment]
+        stream, self.stream = self.stream, None
         if stream is not None:
             try:
                 stream.close()

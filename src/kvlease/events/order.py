@@ -16,7 +16,13 @@ _RANKS = {
     EventKind.WANTED: 1,
     EventKind.CLAIMED: 2,
     EventKind.HELD: 3,
+    EventKind.HAND_OFF_ENDED: 5,
+    EventKind.LET_GO: 6,
+    EventKind.LAPSED: 7,
+    EventKind.ENDED: 8,
 }
+"""The order of what happens at the same moment."""
+_OTHERS = 4
 
 
 class ClockOffset(NamedTuple):
@@ -63,4 +69,4 @@ def in_order(lines: Sequence[EventLine], offsets: Sequence[ClockOffset]) -> list
     """Returns lines by time on the producer's clock, each with it."""
     ahead = {offset.engine: offset.seconds for offset in offsets}
     timed = [(line.ts - ahead.get(line.engine, 0.0), line) for line in lines]
-    return sorted(timed, key=lambda each: (each[0], _RANKS.get(each[1].event, 9)))
+    return sorted(timed, key=lambda each: (each[0], _RANKS.get(each[1].event, _OTHERS)))

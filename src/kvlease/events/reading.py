@@ -90,5 +90,5 @@ def lines_of(path: Path, survey: Survey, wanted: Iterable[str] = ()) -> Iterator
 
 def _opened(path: Path) -> BinaryIO:
     if path.suffix == ".gz":
-        return io.BufferedReader(gzip.open(path))  # type: ignore[arg-type]
+        return io.BufferedReader(gzip.open(path))
     return path.open("rb")

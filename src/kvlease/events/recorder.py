@@ -83,7 +83,7 @@ class FactRecorder:
         for sink in self._sinks:
             try:
                 sink.take(heard, dropped)
-            except Exception:
+            except Exception:  # noqa: BLE001 - it is logged
                 # Whoever only watches must not end what is watched.
                 bounded.exception("kvlease: %d events were lost by an error in writing them down", len(heard))
 

@@ -84,7 +84,7 @@ def story_of(lines: Sequence[EventLine]) -> RequestStory:
         Happening(at, round(at - start, 6), line.engine, line.role, line.event, sentence(line), line.lease, line)
         for at, line in ordered
     ]
-    leases = list(dict.fromkeys(each.lease for each in happenings if each.lease is not None))
+    leases: list[str | None] = list(dict.fromkeys(each.lease for each in happenings if each.lease is not None))
     chapters = [_chapter(lease, happenings, len(leases) < 2) for lease in leases or [None]]
     told = next((chapter for chapter in reversed(chapters) if chapter.ending in _GOOD), chapters[-1])
     return RequestStory(chapters, clocks, producers, consumers, told.ending, told.verdict, told.advice)
