@@ -1,7 +1,8 @@
 """The clocks of several hosts, put in order by what must have come first.
 
-A lease is granted before anybody wants it, wanted before it is claimed, and claimed before its consumer hears so. Each
-of these pairs bounds the difference of two clocks from one side, as the two ways of an exchange do in NTP (RFC 5905).
+A lease is granted before anybody wants it, wanted before it is claimed, claimed before its consumer hears so, let go of
+before it is over as released, and ended before a consumer hears that it is lost. Each of these pairs bounds the
+difference of two clocks from one side, as the two ways of an exchange do in NTP (RFC 5905).
 """
 
 import math
@@ -20,6 +21,7 @@ _RANKS = {
     EventKind.LET_GO: 6,
     EventKind.LAPSED: 7,
     EventKind.ENDED: 8,
+    EventKind.LOST: 9,
 }
 """The order of what happens at the same moment."""
 _OTHERS = 4
@@ -45,12 +47,19 @@ def clock_offset(lines: Sequence[EventLine], producer: str, consumer: str) -> Cl
         mine = [line for line in lines if line.lease == lease]
         granted = _first(mine, producer, EventKind.GRANTED)
         wanted, held = (_first(mine, consumer, kind) for kind in (EventKind.WANTED, EventKind.HELD))
+        ended = _last(mine, producer, EventKind.ENDED)
+        lost = _first(mine, consumer, EventKind.LOST)
+        let_go, lapsed = _last(mine, consumer, EventKind.LET_GO), _last(mine, producer, EventKind.LAPSED)
         by = None if wanted is None else wanted.incarnation
         claimed = _first([line for line in mine if by in (None, line.consumer)], producer, EventKind.CLAIMED)
         if granted is not None and wanted is not None:
             high = min(high, wanted.ts - granted.ts)
         if claimed is not None and held is not None:
             high = min(high, held.ts - claimed.ts)
+        if ended is not None and lost is not None:
+            high = min(high, lost.ts - ended.ts)
+        if let_go is not None and lapsed is not None and lapsed.cause == "released":
+            low = max(low, let_go.ts - lapsed.ts)
         if claimed is not None and wanted is not None:
             low = max(low, wanted.ts - claimed.ts)
     if low <= 0.0 <= high or (math.isinf(low) and math.isinf(high)):
@@ -63,6 +72,11 @@ def clock_offset(lines: Sequence[EventLine], producer: str, consumer: str) -> Cl
 def _first(lines: Sequence[EventLine], engine: str, kind: EventKind) -> EventLine | None:
     of_kind = [line for line in lines if line.engine == engine and line.event is kind]
     return min(of_kind, key=lambda line: line.ts, default=None)
+
+
+def _last(lines: Sequence[EventLine], engine: str, kind: EventKind) -> EventLine | None:
+    of_kind = [line for line in lines if line.engine == engine and line.event is kind]
+    return max(of_kind, key=lambda line: line.ts, default=None)
 
 
 def in_order(lines: Sequence[EventLine], offsets: Sequence[ClockOffset]) -> list[tuple[float, EventLine]]:

@@ -1,6 +1,6 @@
 """What has happened, in words: one sentence for each kind of event."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from kvlease.events.schema import EventKind, EventLine
 
@@ -37,9 +37,15 @@ _SESSIONS = {
 }
 
 
-def sentence(line: EventLine) -> str:
-    """Returns what a line says, in a few words."""
-    return _WORDS[line.event](line)
+def sentence(line: EventLine, engines: Mapping[str, str]) -> str:
+    """Returns what a line says, in a few words. `engines`: their names by incarnation, where they are known."""
+    words = _WORDS[line.event](line)
+    for incarnation in (line.consumer, line.producer):
+        if incarnation is not None:
+            # The peer's own word is good enough for a name where its files are missing.
+            known = engines.get(incarnation) or (line.peer if incarnation == line.consumer else None)
+            words = words.replace(incarnation, known or incarnation[:8])
+    return words
 
 
 def seconds(value: float) -> str:
@@ -64,7 +70,7 @@ def _granted(line: EventLine) -> str:
 def _claimed(line: EventLine) -> str:
     again = "again " if line.first is False and not line.revived else ""
     revived = "; it had lapsed, and lives again" if line.revived else ""
-    return f"claimed {again}by consumer {_short(line.consumer)}{_after(line.age_s, 'after the grant')}{revived}"
+    return f"claimed {again}by {line.consumer}{_after(line.age_s, 'after the grant')}{revived}"
 
 
 def _lapsed(line: EventLine) -> str:
@@ -76,17 +82,8 @@ def _after(value: float | None, what: str) -> str:
     return "" if value is None else f", {seconds(value)} {what}"
 
 
-def _short(incarnation: str | None) -> str:
-    return "unknown" if incarnation is None else incarnation[:8]
-
-
-def _at_consumer(line: EventLine) -> str:
-    name = f" ({line.peer})" if line.peer else ""
-    return f"consumer {_short(line.consumer)}{name}"
-
-
 def _void(line: EventLine) -> str:
-    return "" if not line.claims else f", which claimed {line.claims}"
+    return "" if not line.claims else f", with {line.claims} claim{'s' if line.claims > 1 else ''}"
 
 
 def _in_worker(line: EventLine, what: str) -> str:
@@ -104,11 +101,11 @@ _WORDS: dict[EventKind, Callable[[EventLine], str]] = {
     EventKind.UNFENCED_READ: lambda _: "read by a consumer without leases",
     EventKind.LAPSED: _lapsed,
     EventKind.ENDED: lambda _: "its blocks go to others: it can be read no more",
-    EventKind.CONSUMER_OPENED: lambda line: f"{_at_consumer(line)} says hello",
-    EventKind.CONSUMER_DEAD: lambda line: f"{_at_consumer(line)} is dead{_void(line)}",
-    EventKind.CONSUMER_SILENT: lambda line: f"{_at_consumer(line)} has fallen silent{_void(line)}",
-    EventKind.CONSUMER_CLOSED: lambda line: f"the session of {_at_consumer(line)} is over",
-    EventKind.WANTED: lambda line: f"a request wants the lease of producer {_short(line.producer)}",
+    EventKind.CONSUMER_OPENED: lambda line: f"{line.consumer} says hello",
+    EventKind.CONSUMER_DEAD: lambda line: f"{line.consumer} is dead{_void(line)}",
+    EventKind.CONSUMER_SILENT: lambda line: f"{line.consumer} has fallen silent{_void(line)}",
+    EventKind.CONSUMER_CLOSED: lambda line: f"the session of {line.consumer} is over",
+    EventKind.WANTED: lambda line: f"a request wants the lease of {line.producer}",
     EventKind.HELD: lambda _: "the producer holds the lease for this engine",
     EventKind.READ_BEGUN: lambda line: _in_worker(line, "reads the blocks"),
     EventKind.READ_DENIED: lambda line: _in_worker(line, "does not read: it knows no fence for the blocks"),

@@ -80,8 +80,9 @@ def story_of(lines: Sequence[EventLine]) -> RequestStory:
     clocks = [clock_offset(lines, first, other) for other in consumers if first is not None and other not in producers]
     ordered = in_order(lines, clocks)
     start = ordered[0][0]
+    names = {line.incarnation: line.engine for line in lines if line.incarnation is not None}
     happenings = [
-        Happening(at, round(at - start, 6), line.engine, line.role, line.event, sentence(line), line.lease, line)
+        Happening(at, round(at - start, 6), line.engine, line.role, line.event, sentence(line, names), line.lease, line)
         for at, line in ordered
     ]
     leases: list[str | None] = list(dict.fromkeys(each.lease for each in happenings if each.lease is not None))
