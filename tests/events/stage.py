@@ -179,7 +179,7 @@ class Stage:
         return [self.folder / engine.name for engine in engines or (self.p, self.d)]
 
     def story(self, given: str, *engines: StageEngine) -> RequestStory:
-        """What the files of these engines, or of all, tell of a request."""
+        """Returns the story that the files of these engines, or of all, tell of a request."""
         found = find(files_in(self.places(*engines)), given)
         assert found.lines, "there is no event of it"
         assert found.survey.skipped == 0

@@ -59,7 +59,7 @@ def test_a_file_tells_of_its_engine_from_its_start_to_its_end(tmp_path: Path) ->
 
 
 def test_files_together_stay_below_their_bound(tmp_path: Path) -> None:
-    """Of the two journals that a process may have, each gets half."""
+    """A process may have two journals, and each gets half."""
     journal = Journal(EventSettings(tmp_path, megabytes=1), WRITER)
     for start in range(0, 6000, 200):
         journal.take([(1.79e9 + n, offered(n)) for n in range(start, start + 200)], 0)

@@ -200,7 +200,7 @@ def test_the_prefill_engines_files_alone(stage: Stage) -> None:
 
 @pytest.mark.parametrize("ahead_s", [3.0, -7.5])
 def test_clocks_that_differ(tmp_path: Path, ahead_s: float) -> None:
-    """What must have come first is told first, and the difference is estimated."""
+    """Causes are told before what they cause, and the difference is estimated."""
     stage = Stage(tmp_path, d_ahead_s=ahead_s)
     handed_over(stage)
     stage.d.read(ON_D)

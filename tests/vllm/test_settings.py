@@ -29,6 +29,9 @@ def test_settings_stand_beside_vllms_own() -> None:
         {"kv_lease_duration": "30"},
         {"kv_lease_fence_slots": 0},
         {"kv_lease_compare_media": "no"},
+        {"kv_lease_events_sample": 2},
+        {"kv_lease_events_mb": 0},
+        {"kv_lease_events": 7},
         {"kv_lease_duration": 30, "kv_lease_renew_interval": 11},
     ],
 )
@@ -45,6 +48,13 @@ def test_an_unknown_key_is_refused_with_where_it_stands_and_the_nearest() -> Non
     said = r"^in kv_connector_extra_config, kv_lease_durations is not .* did you mean kv_lease_duration\?$"
     with pytest.raises(ConfigError, match=said):
         settings_of({"kv_lease_durations": 30}, {})
+
+
+def test_settings_of_events_are_known_and_change_no_lease() -> None:
+    config, _ = settings_of({"kv_lease_events": "/var/log/kvlease", "kv_lease_events_sample": 0.1}, {})
+    assert config == resolve({})
+    with pytest.raises(ConfigError, match=r"did you mean kv_lease_events\?$"):
+        settings_of({"kv_lease_event": "/var/log/kvlease"}, {})
 
 
 def test_the_old_variable_is_honoured_with_a_warning() -> None:

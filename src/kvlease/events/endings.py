@@ -1,4 +1,4 @@
-"""How a hand-off ended, in a sentence, and what to do about it."""
+"""The endings of hand-offs: a sentence about each, and what to do about it."""
 
 import enum
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ DECLINED = {
 
 
 class Ending(enum.StrEnum):
-    """How a hand-off ended."""
+    """The ways in which a hand-off ends, or has not ended yet."""
 
     USED = "used"
     LATE_USED = "late_used"
@@ -49,7 +49,7 @@ class Outcome:
 
 
 class Known:
-    """What the lines about one lease say, for the choice of its ending. They are in order of time."""
+    """The knowledge that lines about one lease give, for the choice of its ending. They are in order of time."""
 
     def __init__(self, lines: Sequence[EventLine]) -> None:
         self.lines = lines

@@ -50,7 +50,7 @@ _Fields = tuple[Role, EventKind, int | None, str | None, dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Writer:
-    """Who writes: the engine, and the part of it."""
+    """The engine that writes, and the part of it."""
 
     engine: str
     rank: int = 0

@@ -25,7 +25,7 @@ class NoEvents(KvLeaseError, ValueError):
 
 @dataclass(slots=True)
 class Survey:
-    """What there was to read, for whoever does not find what they look for."""
+    """The account of all that was read, for whoever does not find what they look for."""
 
     files: int = 0
     lines: int = 0

@@ -1,6 +1,5 @@
 """Facts on their way from the engine's threads to whoever keeps them, which is done in a thread of its own."""
 
-import logging
 import threading
 import time
 from collections import deque
@@ -10,7 +9,6 @@ from typing import Protocol
 from kvlease.logs import bounded_logger
 from kvlease.protocol.engine_facts import Told
 
-logger = logging.getLogger(__name__)
 bounded = bounded_logger(__name__)
 
 LIMIT = 65_536
@@ -100,7 +98,4 @@ class FactRecorder:
             self.flush()
         self.flush()
         for sink in self._sinks:
-            try:
-                sink.close()
-            except Exception:
-                logger.exception("kvlease: the last events were lost by an error in writing them down")
+            sink.close()

@@ -21,14 +21,14 @@ class Role(enum.StrEnum):
 
 
 class EventKind(enum.StrEnum):
-    """What has happened."""
+    """The kinds of events."""
 
     STARTED = "started"
     """The engine begins to write."""
     STOPPED = "stopped"
     """It ends as it should; a killed one writes no such line."""
     DROPPED = "dropped"
-    """So many events (`count`) were not written, since there were too many at once."""
+    """Events were not written, since there were too many at once (`count`)."""
     GRANTED = "granted"
     """A prefill is done, and its lease begins."""
     DECLINED = "declined"

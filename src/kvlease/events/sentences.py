@@ -1,4 +1,4 @@
-"""What has happened, in words: one sentence for each kind of event."""
+"""Events in words: a few for each kind."""
 
 from collections.abc import Callable, Mapping
 

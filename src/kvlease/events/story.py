@@ -34,7 +34,7 @@ class Happening(msgspec.Struct, frozen=True):
     what: str
     lease: str | None
     line: EventLine
-    """As it was written."""
+    """The event, as it was written."""
 
 
 class HandOffPhase(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ class RequestStory(msgspec.Struct, frozen=True):
     consumers: list[str]
     """The engines that it was handed to."""
     ending: Ending
-    """That of the last lease, or of the one that was used."""
+    """The ending of the last lease, or of the one that was used."""
     verdict: str
     advice: str
 
