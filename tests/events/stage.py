@@ -149,9 +149,9 @@ class Stage:
         self.cards[P_SIDE] = self.p.card
         self.live = [self.p, self.d]
 
-    def run(self, seconds: float, tick_s: float = 0.02) -> None:
+    def run(self, seconds: float) -> None:
         """Lets time pass, in which every engine that lives makes steps."""
-        end = self.now + seconds
+        end, tick_s = self.now + seconds, 0.02 if seconds < 2 else 0.1
         while self.now < end - 1e-9:
             self.now += tick_s
             for engine in self.live:

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from kvlease.events.endings import Ending
+from kvlease.events.finding import find
+from kvlease.events.reading import files_in
 from kvlease.events.schema import EventKind
 from kvlease.protocol import Fingerprint, LeaseRef
 from tests.events.stage import P_SIDE, PROMPT, Stage
@@ -123,7 +125,6 @@ def test_a_decode_engine_that_stands_still(stage: Stage) -> None:
     stage.stop(stage.d)
     stage.run(60)
     story = stage.story("abc")
-    assert story.ending in (Ending.SILENT, Ending.DIED)
     assert story.ending is Ending.SILENT
 
 
@@ -230,9 +231,6 @@ def test_both_engines_write_the_same_leases_of_a_sample(tmp_path: Path) -> None:
         stage.run(0.2)
         stage.p.reuse()
     both = only_one = 0
-    from kvlease.events.finding import find
-    from kvlease.events.reading import files_in
-
     for name in names:
         on = {line.engine for line in find(files_in(stage.places()), name).lines if line.lease}
         both += len(on) == 2
