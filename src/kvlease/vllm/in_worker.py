@@ -16,10 +16,10 @@ from kvlease.agent.nixl import errors_of
 from kvlease.engine.known_fences import Admission, Source
 from kvlease.engine.worker import LeaseWorker
 from kvlease.errors import brief
+from kvlease.events.recorder import FactRecorder
 from kvlease.fence import CAPACITY, FenceTable, FenceVerifier, RegisteredWords, SharedMemory, Verdict
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, LeaseCard
-from kvlease.protocol.engine_facts import TellEngine
 from kvlease.vllm.compat import NixlPullConnectorWorker, ReqMeta, nixl_package
 from kvlease.vllm.metadata import LeasedMetadata
 from kvlease.vllm.notices import without_notices
@@ -28,17 +28,18 @@ from kvlease.vllm.side_channel import fetch_card
 bounded = bounded_logger(__name__)
 
 
-def open_leases(worker: Any, slots: int, tell: TellEngine | None = None) -> "WorkerLeases":
+def open_leases(worker: Any, slots: int, watch: FactRecorder | None = None) -> "WorkerLeases":
     """Makes the leases of `worker`, vLLM's `NixlPullConnectorWorker`, with a fence that its NIXL agent registers.
 
     `slots`: the words of its fence table, 8 B each; every engine has one, since any engine of vLLM's may prefill.
-    `tell` hears facts.
+    `watch` hears facts.
     """
     agent, backends = worker.nixl_wrapper, worker.nixl_backends
     memory = SharedMemory(slots)
     table = FenceTable(RegisteredWords(agent, slots, backends, memory=memory.map))
     verifier = FenceVerifier(agent, RegisteredWords(agent, CAPACITY, backends), errors=errors_of(nixl_package()))
-    return WorkerLeases(worker, LeaseWorker(table, verifier, partial(_fetch_card, worker), tell), memory)
+    tell = None if watch is None else watch.hear
+    return WorkerLeases(worker, LeaseWorker(table, verifier, partial(_fetch_card, worker), tell), memory, watch)
 
 
 def _fetch_card(worker: Any, endpoint: Endpoint) -> Future[LeaseCard]:
@@ -53,11 +54,12 @@ class WorkerLeases:
     Attributes: `step`: the lease's part of a step. `memory`: that of the fence's words, which the scheduler maps.
     """
 
-    def __init__(self, worker: Any, step: LeaseWorker, memory: SharedMemory) -> None:
-        """`worker`: vLLM's, a `NixlPullConnectorWorker`."""
+    def __init__(self, worker: Any, step: LeaseWorker, memory: SharedMemory, watch: FactRecorder | None = None) -> None:
+        """`worker`: vLLM's, a `NixlPullConnectorWorker`. `watch` hears facts, and is closed at the end."""
         self.step = step
         self.memory = memory
         self._worker = worker
+        self._watch = watch
         self._addresses: dict[str, Endpoint] = {}
         """The side channel at which vLLM shakes hands with each engine, or has done so."""
         self._outlived: set[str] = set()
@@ -104,6 +106,8 @@ class WorkerLeases:
         """The engine shuts down. The words are cleared first: a reader must not find them intact meanwhile."""
         self.step.close()
         self.memory.close()
+        if self._watch is not None:
+            self._watch.close()
 
     # -- a read --------------------------------------------------------------------------------------------------
 

@@ -38,11 +38,11 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         # With MLA, vLLM's worker reads from engines with other KV cache groups as well (vllm 57077, 57389).
         groups = None if vllm_config.model_config.use_mla else len(kv_cache_config.transfer_groups)
         incarnation = secrets.randbits(64)
-        self._lease_watch = watch_scheduler(vllm_config, engine_id, incarnation)
-        tell = None if self._lease_watch is None else self._lease_watch.hear
+        watch = watch_scheduler(vllm_config, engine_id, incarnation)
+        tell = None if watch is None else watch.hear
         agent = open_agent(vllm_config, config, engine_id, incarnation, tell)
         workers, drains = vllm_config.parallel_config.world_size, vllm_config.shutdown_timeout > 0
-        self._lease = SchedulerLeases(agent, config, workers, groups, drains, self._lease_watch)
+        self._lease = SchedulerLeases(agent, config, workers, groups, drains, watch)
         agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -66,9 +66,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         HandshakeListener(encoded_data, self._lease.counts).serve(host, port, ready_event, stop_event)
 
     def shutdown(self) -> None:
-        self._lease.agent.close()
-        if self._lease_watch is not None:
-            self._lease_watch.close()
+        self._lease.close()
         super().shutdown()
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------

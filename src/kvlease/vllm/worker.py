@@ -32,7 +32,6 @@ class LeasedWorker(NixlPullConnectorWorker):
         super().__init__(vllm_config, engine_id, kv_cache_config)
         self._lease_extension = lease_config(vllm_config)[0].extension_s
         self.xfer_stats = LeaseStats()
-        self._lease_watch = watch_worker(vllm_config, engine_id, self.tp_rank)
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
 
@@ -42,7 +41,7 @@ class LeasedWorker(NixlPullConnectorWorker):
         self._lease = open_leases(
             self,
             config.fence_slots or self.kv_cache_config.num_blocks,
-            None if self._lease_watch is None else self._lease_watch.hear,
+            watch_worker(self.vllm_config, self.engine_id, self.tp_rank),
         )
         super().register_kv_caches(kv_caches)
 
@@ -59,8 +58,6 @@ class LeasedWorker(NixlPullConnectorWorker):
         lease: WorkerLeases | None = getattr(self, "_lease", None)
         if lease is not None:
             lease.close()
-        if self._lease_watch is not None:
-            self._lease_watch.close()
         super().shutdown()
 
     # -- a step --------------------------------------------------------------------------------------------------
