@@ -105,6 +105,9 @@ class LeaseWorker:
         ref = self.reads.ref(request_id)
         assert ref is not None, f"{request_id} is not leased"
         admission = self.fences.admit(request_id, source, ref, agents, come_back)
+        if self._tell is not None and admission is not Admission.WAIT:
+            begun = admission is Admission.READ
+            self._tell((ReadBegun if begun else ReadDenied)(request_id, ref.token))
         if admission is Admission.READ:
             words = [
                 FenceWord(agent, self.fences.table(source.engine_id, rank).word(ref.slot), ref.token)
@@ -113,9 +116,6 @@ class LeaseWorker:
             self.reads.admit(request_id, words)
             read()
             self.reads.stage(request_id)
-        if self._tell is not None and admission is not Admission.WAIT:
-            begun = admission is Admission.READ
-            self._tell((ReadBegun if begun else ReadDenied)(request_id, ref.token))
         return admission
 
     def verify(self, arrived: Collection[str]) -> tuple[dict[str, Verdict], set[str]]:

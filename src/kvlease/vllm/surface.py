@@ -158,7 +158,8 @@ ATTRIBUTES: dict[str, str] = {
     "_lease_extension xfer_stats "
     "_remote_agents _ready_requests _pending_recv_notifs _handshake_initiation_executor _recv_failures tp_mappings "
     "_handshake_lock _handshake_futures transfer_topo block_size _physical_blocks_per_logical_kv_block "
-    "kv_cache_config vllm_config engine_id tp_rank consumer_notification_counts_by_req expected_consumer_notifications_by_req",
+    "kv_cache_config vllm_config engine_id tp_rank consumer_notification_counts_by_req "
+    "expected_consumer_notifications_by_req",
     POOL: "blocks num_gpu_blocks",
     "vllm.v1.core.kv_cache_manager:KVCacheManager": "block_pool coordinator",
     "vllm.v1.core.kv_cache_coordinator:KVCacheCoordinator": "single_type_managers",
