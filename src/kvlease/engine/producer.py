@@ -37,7 +37,7 @@ class ProducerSide:
 
     Attributes: `workers`: the number of this engine's. `slots`: those of the fence, none until the workers have tables
     (`open`). `fences`: the words in them. `blocks`: those of the leases. `counts`: events since the start:
-    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, unfenced_reads. `ended`: leases that were
+    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, saved_tokens, unfenced_reads. `ended`: leases that were
     over since the start, those that were never granted included. `cleared`: those whose word is clear since.
     """
 
@@ -146,7 +146,7 @@ class ProducerSide:
             # Two requests had this name, and the first one has taken the prompt.
             self._abort(slot)
             return None
-        self.blocks.hold(slot.token, blocks)
+        self.blocks.hold(slot.token, blocks, prompt.tokens)
         self._desk.grant(slot.token)
         if parent is not None:
             self._supersede_sibling(parent, slot.token)
@@ -187,9 +187,15 @@ class ProducerSide:
         elif self.blocks.has_lapsed(news.token):
             self.counts["late_claims.in_time"] += 1
             self.blocks.revive(news.token)
+            self._count_saved(news.token)
         else:
             # One of its blocks was given away before the claim was heard here; the lessor hears, or has heard, of that.
             self.counts["late_claims.too_late"] += 1
+
+    def _count_saved(self, token: int) -> None:
+        size = self.blocks.size(token)
+        assert size is not None
+        self.counts["saved_tokens"] += size.tokens
 
     def _lapse(self, token: int, cause: Cause) -> None:
         slot = self.slots.holding(token)

@@ -2,4 +2,6 @@
 
 catalogue  every metric; of them gauges, counters (of leases), traffic (counters of messages), times (histograms)
 metric     the form of a metric's description
+histogram  counts in buckets, and what travels of them
+observed   the times that are taken from the protocol's facts
 """

@@ -96,6 +96,11 @@ class Lessor:
         """The tokens of which each session is to be told that they are gone, in this turn."""
 
     @property
+    def time(self) -> float:
+        """The lessor's own time when it was last told one; all times in leases and sessions are of this kind."""
+        return self._clock.latest
+
+    @property
     def held(self) -> int:
         """The number of leases that somebody holds: those that have not lapsed."""
         return len(self._lease_timers)
