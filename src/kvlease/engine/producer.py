@@ -37,8 +37,9 @@ class ProducerSide:
 
     Attributes: `workers`: the number of this engine's. `slots`: those of the fence, none until the workers have tables
     (`open`). `fences`: the words in them. `blocks`: those of the leases. `counts`: events since the start:
-    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, saved_tokens, unfenced_reads. `ended`: leases that were
-    over since the start, those that were never granted included. `cleared`: those whose word is clear since.
+    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, saved_tokens, unfenced_reads. `ended`: leases
+    that were over since the start, those that were never granted included. `cleared`: those whose word is clear since.
+    `draining`: no lease is prepared.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ProducerSide:
         self.counts: Counter[str] = Counter()
         self.ended = 0
         self.cleared = 0
+        self.draining = False
         self.slots = FenceSlots(0, draw)
         self.fences: OwnFences = OrderedFences(workers)
         self.blocks = LeasedBlocks(pool)

@@ -17,7 +17,7 @@ Added = dict[str, list[float]]
 class Histogram:
     """The values that one thread has observed. Another thread may read them, and one may take what was added."""
 
-    __slots__ = ("bounds", "_cells", "_taken")
+    __slots__ = ("_cells", "_taken", "bounds")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         """`bounds`: the upper bounds of the buckets, ascending; one more bucket takes what is above all."""

@@ -30,6 +30,7 @@ PROM = f"{NIXL}.stats:NixlPromMetrics"
 ANY_PROM = f"{V1}.metrics:KVConnectorPromMetrics"
 REQUEST = "vllm.v1.request:Request"
 CACHE = "vllm.v1.kv_cache_interface:KVCacheConfig"
+TENSOR = "vllm.v1.kv_cache_interface:KVCacheTensor"
 UTILS = "vllm.distributed.kv_transfer.kv_connector.utils"
 POOL = "vllm.v1.core.block_pool:BlockPool"
 BLOCK = "vllm.v1.core.kv_cache_utils:KVCacheBlock"
@@ -112,8 +113,12 @@ PLACES: tuple[Used, ...] = (
     Used("vllm.v1.outputs:KVConnectorOutput.kv_connector_worker_meta"),
     Used("vllm.v1.outputs:KVConnectorOutput.finished_recving"),
     Used("vllm.v1.outputs:KVConnectorOutput.failed_recving"),
+    Used("vllm.v1.outputs:KVConnectorOutput.kv_connector_stats"),
     Used(f"{CACHE}.transfer_groups"),
     Used(f"{CACHE}.num_blocks"),
+    Used(f"{CACHE}.kv_cache_tensors"),
+    Used(f"{TENSOR}.size"),
+    Used(f"{TENSOR}.host_resident"),
     Used(f"{POOL}.touch", "self blocks"),
     Used(f"{POOL}.free_blocks", "self ordered_blocks"),
     Used(f"{POOL}.unpin_blocks", "self blocks on_reuse"),
@@ -161,7 +166,7 @@ ATTRIBUTES: dict[str, str] = {
     "vllm.v1.core.kv_cache_coordinator:KVCacheCoordinator": "single_type_managers",
     "vllm.v1.core.single_type_kv_cache_manager:SingleTypeKVCacheManager": "block_pool",
     ENGINE: "input_queue shutdown_state",
-    ANY_PROM: "_counter_cls _gauge_cls per_engine_labelvalues",
+    ANY_PROM: "_counter_cls _gauge_cls _histogram_cls per_engine_labelvalues",
     REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
     "prompt_is_token_ids num_computed_tokens num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
 }
