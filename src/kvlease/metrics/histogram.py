@@ -23,7 +23,7 @@ class Histogram:
         """`bounds`: the upper bounds of the buckets, ascending; one more bucket takes what is above all."""
         self.bounds = bounds
         self._cells: list[Cell] = [(0, 0.0)] * (len(bounds) + 1)
-        self._taken = self._cells
+        self._taken = self._cells.copy()
 
     def observe(self, value: float) -> None:
         """Counts a value: a bound belongs to the bucket below it, as in Prometheus."""
