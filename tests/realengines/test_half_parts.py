@@ -279,4 +279,4 @@ def test_what_workers_tell_of_a_failed_load_is_in_the_figures(scheduler: Any) ->
 def test_the_agents_thread_fills_the_times_that_a_step_tells(scheduler: Any) -> None:
     scheduler.leases.agent.ask(lambda peer: peer.incarnation).result(5)
     wait_until(lambda: sum(count for count, _ in scheduler.leases.figures.times.histograms[LAG].cells()) > 2)
-    assert scheduler.step_ended().data["kvlease_histograms"][LAG]
+    assert scheduler.step_ended().data["kvlease_histograms"][LAG], "it comes along with the first gauges"

@@ -13,6 +13,7 @@ from kvlease.metrics.catalogue import HISTOGRAMS, METRICS
 from kvlease.metrics.metric import Kind
 from kvlease.metrics.observed import ObservedTimes
 from kvlease.protocol import resolve
+from kvlease.protocol.facts import RenewalAnswered
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
 
@@ -130,12 +131,18 @@ def test_times_are_told_once_and_only_if_there_are_any(agent: LeaseAgent) -> Non
 
     times = ObservedTimes()
     leases = SchedulerLeases(agent, CONFIG, workers=1, groups=1, drains=False, times=times)
-    for told in ({}, {"agent_lag_seconds": {"8": [1, 0.05]}}, {}):
-        if told:
-            times.late(0.05)
+
+    def told() -> Any:
         leases.stats.hasten()
         stats = leases.stats.take()
-        assert (stats.data["kvlease_histograms"] if stats else {}) == told
+        return stats and stats.data["kvlease_histograms"]
+
+    assert told() == {}, "gauges are told, at first"
+    times.late(0.05)
+    assert told() is None, "that alone is no reason to tell"
+    times.hear(RenewalAnswered(1, 0.003))
+    assert told() == {"ack_round_trip_seconds": {"3": [1, 0.003]}, "agent_lag_seconds": {"8": [1, 0.05]}}
+    assert told() is None
 
 
 def test_the_fence_is_timed_from_its_posting_to_its_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
