@@ -78,6 +78,15 @@ def test_ranks_stand_in_the_order_of_their_numbers_and_a_page_without_the_label_
     assert not bare.has("kvlease:active_leases")
 
 
+def test_lines_that_nobody_wants_are_not_read() -> None:
+    some = Metrics.parse(page() + "<html>\n", ("kvlease:lease", "kvlease:claim"))
+    assert {sample.name for sample in some.samples if not sample.name.startswith("kvlease:claim_wait")} == {
+        "kvlease:lease_ends_total",
+        "kvlease:lease_ends_created",
+    }
+    assert some.histogram("kvlease:claim_wait_seconds") == METRICS.histogram("kvlease:claim_wait_seconds")
+
+
 def test_text_that_is_no_page_is_refused() -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the parser's own
         Metrics.parse("<html>{not found</html>")

@@ -40,9 +40,15 @@ class Metrics:
     samples: tuple[Sample, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Reads the Prometheus text format. Raises ValueError for text that is none."""
+    def parse(cls, text: str, only: tuple[str, ...] = ()) -> Self:
+        """Reads the Prometheus text format. Raises ValueError for text that is none.
+
+        `only`: the beginnings of the names that are wanted, where the others need not be read. Reading is slow.
+        """
         from prometheus_client.parser import text_string_to_metric_families
+
+        if only:
+            text = "\n".join(line for line in text.splitlines() if line.startswith(only)) + "\n"
 
         return cls(
             tuple(
