@@ -83,7 +83,7 @@ COUNTERS = (
         values={
             "lost": Value("its producer said, before it was read, that it does not hold the lease any more"),
             "revoked": Value("it was read late: the fence refused what was read"),
-            "failed": Value("the fence could not be read"),
+            "failed": Value("the fence could not be read, or the transfer failed or was refused, as when P died"),
             "no_fence": Value("its producer incarnation is not there any more, or cannot be asked"),
         },
     ),

@@ -230,6 +230,8 @@ class LeasePromMetrics(NixlPromMetrics):
         for engine in per_engine_labelvalues:
             for name, label in _series():
                 self._child(name, label, engine)
+            # An engine tells figures in steps, and makes none before the first request. If its agent dies it makes one.
+            self._child("agent_up", "", engine).set(1)
 
     def observe(self, transfer_stats_data: dict[str, Any], engine_idx: int = 0) -> None:
         super().observe(transfer_stats_data, engine_idx)
