@@ -32,7 +32,7 @@ IGNORED: Mapping[str, frozenset[str]] = {
     "Lease": frozenset({"number"}),
     "ConsumerSession": frozenset({"heard_at"}),
     "ProducerSide": frozenset({"counts", "ended"}),
-    "ConsumerSide": frozenset({"bad_references", "other_prompts", "released"}),
+    "ConsumerSide": frozenset({"bad_references", "other_prompts", "released", "wasted_tokens", "_wasted"}),
     # It is set before each input, so its earlier value changes nothing.
     "ManualClock": frozenset({"now"}),
 }
@@ -46,6 +46,7 @@ UNORDERED: Mapping[str, frozenset[str]] = {
     "WatchedSlots": frozenset({"_by_request", "_by_token"}),
     "OrderedFences": frozenset({"_clearing", "_cleared"}),
     "_Owners": frozenset({"_sole", "_shared"}),
+    "LeasedBlocks": frozenset({"_sizes"}),
     "ExploredPool": frozenset({"references"}),
     # The books are asked by key; what they say of several things, they say in their order.
     "Safety": frozenset({"leases", "_slots", "_words", "_workers", "_leases_of"}),

@@ -109,6 +109,7 @@ class AgentCore:
         self._told_claims = 0
         """The number of claims that the engine has been told of."""
         self._wake: Callable[[], None] | None = None
+        self._watch: Callable[[Peer, float], None] | None = None
         # No stock consumer's renewal may come too late to be heard in time.
         self._idle_step_s = min(IDLE_STEP_S, config.extension_s / 4)
         self._woken = False
@@ -162,6 +163,11 @@ class AgentCore:
         """Takes the way to wake an idle engine: `wake`, called by the thread that takes the turns, has it ask for
         `wants_step`."""
         self._wake = wake
+
+    def watch_by(self, watch: Callable[[Peer, float], None]) -> None:
+        """Takes who is to look at the protocol after each turn, with the time of the turn: in the thread that takes
+        the turns, so `watch` must be quick, and must not raise. It changes nothing."""
+        self._watch = watch
 
     def ask_for_step(self) -> None:
         """Has the engine make a step soon, if it is idle: what changed while it made none is told in steps alone."""
@@ -270,6 +276,8 @@ class AgentCore:
             self._reading_until = now + READING_S
         if effects:
             self._carry_out(effects, now)
+        if self._watch is not None:
+            self._watch(self.peer, now)
         if self._asked:
             self._answer_asked()
         if self._wake is not None and not self._steps and not self._woken:

@@ -40,8 +40,8 @@ class ProducerSide:
 
     Attributes: `workers`: the number of this engine's. `slots`: those of the fence, none until the workers have tables
     (`open`). `fences`: the words in them. `blocks`: those of the leases. `counts`: events since the start:
-    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, unfenced_reads. `ended`: leases that were
-    over since the start, those that were never granted included. `cleared`: those whose word is clear since.
+    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, saved_tokens, unfenced_reads. `ended`: leases
+    that were over since the start, those that were never granted included. `cleared`: those whose word is clear since.
     `prepared`: those that are prepared and neither granted nor over. `draining`: no lease is prepared, and none that is
     over lives again; any thread may set it.
     """
@@ -172,7 +172,7 @@ class ProducerSide:
             # Two requests had this name, and the first one has taken the prompt.
             self._abort(slot)
             return None
-        self.blocks.hold(slot.token, blocks)
+        self.blocks.hold(slot.token, blocks, prompt.tokens)
         self.prepared -= 1
         self._desk.grant(slot.token)
         if parent is not None:
@@ -227,6 +227,12 @@ class ProducerSide:
             self._end(token)
         else:
             self.counts["late_claims.in_time"] += 1
+            self._count_saved(token)
+
+    def _count_saved(self, token: int) -> None:
+        size = self.blocks.size(token)
+        assert size is not None
+        self.counts["saved_tokens"] += size.tokens
 
     def _lapse(self, token: int, cause: Cause) -> None:
         slot = self.slots.holding(token)

@@ -9,7 +9,7 @@ requests, prompts        requests and prompts, in the terms of `kvlease.engine`
 params, settings         what clients and operators may write, and what is refused
 side_channel, envelope   lease cards over vLLM's handshake listener
 listener, notices        that listener and vLLM's notices, made to bear strangers
-metrics, catalogue       counters and gauges, and what each means
+metrics                  figures on the engine's own /metrics
 surface, compat          all that is needed of vLLM, and where it is
 """
 

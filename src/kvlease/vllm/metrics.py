@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import REGISTRY
 
 from kvlease.engine.producer import UNREAD
-from kvlease.vllm.catalogue import COUNTERS, GAUGES
+from kvlease.metrics.catalogue import COUNTERS, GAUGES
 from kvlease.vllm.compat import NixlKVConnectorStats, NixlPromMetrics
 
 if TYPE_CHECKING:
@@ -209,20 +209,22 @@ class LeasePromMetrics(NixlPromMetrics):
         super().__init__(vllm_config, metric_types, labelnames, per_engine_labelvalues)
         _take_back()
         self._lease_metrics: dict[str, Any] = {}
-        for name, (label, documentation) in COUNTERS.items():
+        for name, metric in COUNTERS.items():
             self._lease_metrics[name] = self._counter_cls(
-                name=f"kvlease:{name}", documentation=documentation, labelnames=labelnames + [label] * bool(label)
+                name=f"kvlease:{name}",
+                documentation=metric.meaning,
+                labelnames=labelnames + [metric.label] * bool(metric.label),
             )
-        for name, (label, documentation) in GAUGES.items():
+        for name, metric in GAUGES.items():
             self._lease_metrics[name] = self._gauge_cls(
                 name=f"kvlease:{name}",
-                documentation=documentation,
+                documentation=metric.meaning,
                 multiprocess_mode="mostrecent",
-                labelnames=labelnames + [label] * bool(label),
+                labelnames=labelnames + [metric.label] * bool(metric.label),
             )
         _registered.extend(self._lease_metrics.values())
-        for name, (label, _) in (COUNTERS | GAUGES).items():
-            if not label:
+        for name, metric in (COUNTERS | GAUGES).items():
+            if not metric.label:
                 # A metric without a label of its own is 0 from the start.
                 for engine in per_engine_labelvalues:
                     self._child(name, "", engine)
