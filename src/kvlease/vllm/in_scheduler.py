@@ -5,6 +5,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from kvlease.admin.core import AdminCore
+from kvlease.admin.health import EngineFacts
+from kvlease.admin.listener import AdminListener
+from kvlease.admin.settings import ListenSettings
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.nixl import NixlTransport
 from kvlease.engine.consumer import ConsumerSide
