@@ -66,6 +66,7 @@ KNOWN_AS: dict[str, tuple[str, ...]] = {
     "vllm_config.model_config": ("vllm.config.model:ModelConfig",),
     "vllm_config.parallel_config": ("vllm.config.parallel:ParallelConfig",),
     "kv_cache_config": (surface.CACHE,),
+    "tensor": (surface.TENSOR,),
     "self.kv_cache_config": (surface.CACHE,),
     "pool": (surface.POOL,),
     "self._pool": (surface.POOL,),

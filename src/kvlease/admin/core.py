@@ -30,6 +30,7 @@ from kvlease.admin.questions import (
     TokensFound,
     read_question,
 )
+from kvlease.admin.unheard import UnheardLeases
 from kvlease.agent.core import AgentCore
 from kvlease.engine.producer import ProducerSide
 from kvlease.errors import AgentGone
@@ -66,12 +67,14 @@ class AdminCore:
         self,
         agent: AgentCore,
         producer: ProducerSide,
+        unheard: UnheardLeases,
         facts: EngineFacts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock`: the agent's."""
         self._agent = agent
         self._producer = producer
+        self._unheard = unheard
         self._facts = facts
         self._clock = clock
         self._began_at = clock()
@@ -135,7 +138,8 @@ class AdminCore:
         return out
 
     def _health(self, peer: Peer) -> object:
-        return health_of(peer, self._agent, self._producer, self._facts, self._clock() - self._began_at)
+        uptime_s = self._clock() - self._began_at
+        return health_of(peer, self._agent, self._producer, self._unheard.sizes, self._facts, uptime_s)
 
     def _leases(self, question: LeasesQuestion, peer: Peer) -> LeasesFound:
         entries, numbers, more, total = self._listing.leases(peer, question)

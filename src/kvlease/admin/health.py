@@ -1,18 +1,15 @@
 """The state of an engine as a whole, as `GET health` tells it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 
 from kvlease.admin.answers import EngineHealth, HeldLeases, Holding, LeaseSettings, SessionCounts, Unheard
 from kvlease.admin.listing import displayed
+from kvlease.admin.unheard import HeldSize, UnheardSizes
 from kvlease.agent.core import AgentCore
 from kvlease.engine.producer import ProducerSide
-from kvlease.protocol import LeaseConfig, Lessor, Peer
-from kvlease.protocol.states import ConsumerState
-
-SILENT_INTERVALS = 2
-"""The number of renewal intervals after which a consumer that claims leases counts as silent."""
+from kvlease.protocol import LeaseConfig, Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,12 @@ class EngineFacts:
 
 
 def health_of(
-    peer: Peer, agent: AgentCore, producer: ProducerSide, facts: EngineFacts, uptime_s: float
+    peer: Peer,
+    agent: AgentCore,
+    producer: ProducerSide,
+    unheard: UnheardSizes,
+    facts: EngineFacts,
+    uptime_s: float,
 ) -> EngineHealth:
     """Returns the state of an engine. It is a question to the agent (`AgentCore.ask`).
 
@@ -56,7 +58,7 @@ def health_of(
         lapsed=Holding(
             blocks.lapsed_leases, blocks.lapsed_tokens, blocks.lapsed_blocks, blocks.lapsed_blocks * facts.block_bytes
         ),
-        unheard=_unheard(lessor, producer, facts.block_bytes),
+        unheard=Unheard(_holding(unheard.dead, facts.block_bytes), _holding(unheard.silent, facts.block_bytes)),
         pool_blocks=facts.pool_blocks(),
         sessions=SessionCounts(len(lessor.sessions), len(peer.lessee.sessions)),
     )
@@ -75,18 +77,5 @@ def _settings(config: LeaseConfig, slots: int) -> LeaseSettings:
     )
 
 
-def _unheard(lessor: Lessor, producer: ProducerSide, block_bytes: int) -> Unheard:
-    dead: set[int] = set()
-    silent: set[int] = set()
-    for session in lessor.sessions.values():
-        if session.state is ConsumerState.DEAD:
-            dead |= session.claims
-        elif lessor.time - session.heard_at > SILENT_INTERVALS * lessor.config.renew_interval_s:
-            silent |= session.claims
-    return Unheard(_holding(dead, producer, block_bytes), _holding(silent, producer, block_bytes))
-
-
-def _holding(tokens: Iterable[int], producer: ProducerSide, block_bytes: int) -> Holding:
-    sizes = [size for token in tokens if (size := producer.blocks.size(token)) is not None]
-    blocks = sum(size.blocks for size in sizes)
-    return Holding(len(sizes), sum(size.tokens for size in sizes), blocks, blocks * block_bytes)
+def _holding(size: HeldSize, block_bytes: int) -> Holding:
+    return Holding(size.leases, size.tokens, size.blocks, size.blocks * block_bytes)

@@ -46,6 +46,8 @@ class AgentReport:
     """The leases that live or have lapsed."""
     consumers: int
     """The sessions in which others renew leases here."""
+    claimed: int
+    """The leases that a session claims."""
     producers: int
     """The sessions in which this agent renews leases elsewhere."""
     lessor: dict[str, int]
@@ -218,19 +220,21 @@ class AgentCore:
         return _drain(self._lost) if self._lost else []
 
     def report(self) -> AgentReport:
-        """Returns counters and gauges, for the engine to tell: copies, each of them atomic, that may be a message
-        apart."""
-        lessor = dict(self.peer.lessor.counts)
-        self._told_claims = lessor.get("claims", 0)
+        """Returns counters and gauges: copies, each of them atomic, that may be a message apart."""
         return AgentReport(
             up=self.died_at is None,
             leases=len(self.peer.lessor.leases),
             consumers=len(self.peer.lessor.sessions),
+            claimed=self.peer.lessor.claimed,
             producers=len(self.peer.lessee.sessions),
-            lessor=lessor,
+            lessor=dict(self.peer.lessor.counts),
             lessee=dict(self.peer.lessee.counts),
             agent=dict(self._counts) | {"refused.sender": self._transport.foreign},
         )
+
+    def has_told(self, report: AgentReport) -> None:
+        """The engine has told these figures: it need not be woken for them."""
+        self._told_claims = report.lessor.get("claims", 0)
 
     # -- whoever wants to know -----------------------------------------------------------------------------------
 

@@ -17,13 +17,13 @@ Added = dict[str, list[float]]
 class Histogram:
     """The values that one thread has observed. Another thread may read them, and one may take what was added."""
 
-    __slots__ = ("bounds", "_cells", "_taken")
+    __slots__ = ("_cells", "_taken", "bounds")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         """`bounds`: the upper bounds of the buckets, ascending; one more bucket takes what is above all."""
         self.bounds = bounds
         self._cells: list[Cell] = [(0, 0.0)] * (len(bounds) + 1)
-        self._taken = self._cells
+        self._taken = self._cells.copy()
 
     def observe(self, value: float) -> None:
         """Counts a value: a bound belongs to the bucket below it, as in Prometheus."""

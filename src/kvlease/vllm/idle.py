@@ -12,7 +12,6 @@ from typing import Any
 
 from kvlease.vllm.compat import EngineCoreProc, EngineCoreRequestType, EngineShutdownState
 
-
 RPC = "kvlease_rpc"
 """The name of the utility call that carries a question to the admin core."""
 

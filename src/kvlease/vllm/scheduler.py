@@ -6,13 +6,15 @@ Nothing here waits for the lease agent, and no cost grows with the number of lea
 import threading
 from typing import TYPE_CHECKING, Any
 
+from kvlease.metrics.observed import ObservedTimes
 from kvlease.vllm.compat import KVConnectorHandshakeMetadata, NixlConnectorMetadata, NixlPullConnectorScheduler
 from kvlease.vllm.in_scheduler import SchedulerLeases, open_agent
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedMetadata, LeasedWorkerReport
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.params import without_blocks
-from kvlease.vllm.settings import lease_config
+from kvlease.vllm.pool import block_bytes
+from kvlease.vllm.settings import lease_config, listen_config
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from vllm.v1.kv_cache_interface import KVCacheConfig
     from vllm.v1.outputs import KVConnectorOutput
     from vllm.v1.request import Request
+
+
+RPC_S = 5.0
+"""The longest time that an engine waits for its agent's answer to an operator; a turn of it takes milliseconds."""
 
 
 class LeasedScheduler(NixlPullConnectorScheduler):
@@ -35,9 +41,14 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._heartbeat_interval = config.renew_interval_s
         # With MLA, vLLM's worker reads from engines with other KV cache groups as well (vllm 57077, 57389).
         groups = None if vllm_config.model_config.use_mla else len(kv_cache_config.transfer_groups)
-        agent = open_agent(vllm_config, config, engine_id)
+        times = ObservedTimes()
+        agent = open_agent(vllm_config, config, engine_id, times)
         workers, drains = vllm_config.parallel_config.world_size, vllm_config.shutdown_timeout > 0
-        self._lease = SchedulerLeases(agent, config, workers, groups, drains)
+        size = block_bytes(kv_cache_config)
+        self._lease = SchedulerLeases(agent, config, workers, groups, drains, times=times, block_bytes=size)
+        rank, model = vllm_config.parallel_config.data_parallel_index, vllm_config.model_config.served_model_name
+        labels = {"model_name": str(model), "engine": str(rank)}
+        self._lease.open_doors(rank, engine_id, listen_config(vllm_config), labels)
         agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -61,8 +72,13 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         HandshakeListener(encoded_data, self._lease.counts).serve(host, port, ready_event, stop_event)
 
     def shutdown(self) -> None:
-        self._lease.agent.close()
+        self._lease.close()
         super().shutdown()
+
+    def on_rpc(self, payload: bytes) -> bytes | None:
+        """Answers an operator's question (`kvlease.admin.questions`), for which it waits a turn of the agent's."""
+        assert self._lease.admin is not None
+        return self._lease.admin.answer(payload).result(RPC_S)
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
 
@@ -133,4 +149,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         report = connector_output.kv_connector_worker_meta
         assert report is None or isinstance(report, LeasedWorkerReport)
         if connector_output.finished_recving or report:
-            self._lease.step.hear(connector_output.finished_recving or (), report and report.report)
+            received, failed = connector_output.finished_recving or (), connector_output.failed_recving or ()
+            self._lease.step.hear(received, report and report.report, failed)
+        if connector_output.kv_connector_stats is not None:
+            self._lease.note_workers(connector_output.kv_connector_stats)
