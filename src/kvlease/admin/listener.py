@@ -30,13 +30,17 @@ _CONNECTIONS = 128
 
 
 class AdminListener:
-    """Listens from its creation on, and answers once it is started. Raises `ConfigError` where it cannot listen."""
+    """Listens from its creation on, and answers once it is started. Raises `ConfigError` where it cannot listen.
+
+    Attributes: `port`, on which it does.
+    """
 
     def __init__(self, core: AdminCore, settings: ListenSettings, page: Callable[[], bytes] | None = None) -> None:
         """`page`: returns the answer to `GET /metrics`."""
         import uvicorn
 
         self._socket = _listening(settings)
+        self.port = settings.port
         app = listener_app(core, settings.token, page)
         config = uvicorn.Config(
             app,
@@ -54,12 +58,6 @@ class AdminListener:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._serve, name="kvlease-listener", daemon=True)
-
-    @property
-    def port(self) -> int:
-        """The port on which it listens."""
-        port: int = self._socket.getsockname()[1]
-        return port
 
     def start(self) -> None:
         """Starts the thread."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from kvlease.admin.core import Refused
 from kvlease.admin.engines import Engines
 from kvlease.admin.routes import AdminRoutes
-from kvlease.vllm.idle import RPC
+from kvlease.vllm.plugin import RPC
 
 if TYPE_CHECKING:
     from argparse import Namespace

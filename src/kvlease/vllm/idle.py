@@ -11,9 +11,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from kvlease.vllm.compat import EngineCoreProc, EngineCoreRequestType, EngineShutdownState
-
-RPC = "kvlease_rpc"
-"""The name of the utility call that carries a question to the admin core."""
+from kvlease.vllm.plugin import RPC
 
 
 class IdleEngine:
