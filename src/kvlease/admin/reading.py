@@ -12,7 +12,7 @@ from kvlease.errors import brief
 MAX_WAIT_S = 600.0
 """The longest time that `POST drain` waits."""
 MAX_AGE_S = 1e9
-_NUMBER = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,12}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 _CURSOR = re.compile(r"(\d{1,5})\.(\d{1,15})", re.ASCII)
 _PREFIX = re.compile(r"[0-9a-f]{8,16}")
 
