@@ -10,6 +10,7 @@ from proof import ROOT
 from proof.hostile.operated import HOST, operated
 from proof.realengines.ports import free_port
 
+PLACE = ROOT / "out" / "fuzz-admin"
 TOOL = Path(sys.executable).with_name("schemathesis")
 
 
@@ -27,4 +28,6 @@ def fuzz_admin(minutes: float, seed: int, tool: Path = TOOL) -> int:
             *("--request-timeout", "30", "--continue-on-failure", "--max-failures", "20", "--workers", "2"),
             *(("--seed", str(seed)) if seed else ()),
         ]
-        return subprocess.run(command, cwd=ROOT, check=False).returncode
+        # What it remembers of earlier runs stays where other output is.
+        PLACE.mkdir(parents=True, exist_ok=True)
+        return subprocess.run(command, cwd=PLACE, check=False).returncode

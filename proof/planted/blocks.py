@@ -144,7 +144,7 @@ def aged_out_lease_revived() -> Iterator[Replacement]:
     yield Lessor, "_may_claim", may_claim
 
 
-@planted("R25", within_runs=200, stands_for="etcd's lessor: a renewal of a revoked lease must fail")
+@planted("R25", within_runs=1500, stands_for="etcd's lessor: a renewal of a revoked lease must fail")
 def revoked_lease_revived() -> Iterator[Replacement]:
     """A lease that an operator has ended is claimed again, before its word is clear."""
     yield lessor, "_FINAL", (Cause.ABORTED, Cause.AGED_OUT)

@@ -36,7 +36,7 @@ def test_what_is_out_is_left_until_it_is_over(by_order: bool) -> None:
 
 
 def test_a_prefill_that_has_begun_is_left_until_it_is_granted_and_over() -> None:
-    """What it has computed is not thrown away; so whoever waits for the end waits for its lease as well."""
+    """A prefill is not thrown away; so whoever waits for the end waits for its lease as well."""
     p = Producer()
     p.side.take_on("r", PROMPT)
     own = p.pool.take(2)
@@ -66,7 +66,7 @@ def test_a_prefill_that_is_aborted_is_not_left() -> None:
 
 
 def test_what_is_over_stays_over() -> None:
-    """So nothing that a late consumer claims keeps the engine from its end, and `left` never rises."""
+    """Nothing that a late consumer claims keeps the engine from its end, and `left` never rises."""
     p = Producer()
     ref, _ = p.prefill("r")
     p.lapse(ref, Cause.EXPIRED)
