@@ -48,16 +48,14 @@ class Metrics:
         )
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of all samples of that name that carry these labels; 0 where there is none.
-
-        A counter with labels has no sample until it counts for the first time.
-        """
+        """The sum of all samples of that name that carry these labels; 0 where there is none."""
         return sum(s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items())
 
     def by_label(self, name: str, label: str) -> dict[str, float]:
-        """The samples of that name, added up by the value of one label."""
+        """The samples of that name, added up by the value of one label; values without any are left out, since some
+        counters are there from the start, and others from the first time that they count."""
         sums: dict[str, float] = {}
         for sample in self.samples:
             if sample.name == name and label in sample.labels:
                 sums[sample.labels[label]] = sums.get(sample.labels[label], 0.0) + sample.value
-        return sums
+        return {value: total for value, total in sums.items() if total}

@@ -37,11 +37,14 @@ def test_what_is_held_for_the_silent_is_told(pair: Pair) -> None:
     ref = pair.p.prefill("a", 3)
     pair.d.consumer.take_on("a", PROMPT, ref, PLACE)
     pair.run(1.0)
+    woken: list[float] = []
+    pair.p.agent.wake_by(lambda: woken.append(pair.clock.now))
     pair.run(2.5, reads=False)
     _, gauges, _ = pair.p.figures.now()
     silent = [gauges[f"unheard_{what}", "silent"] for what in ("leases", "tokens", "blocks", "bytes")]
     assert silent == [1, PROMPT.tokens, 3, 3 * BLOCK_BYTES]
     assert gauges["unheard_leases", "dead"] == 0
+    assert len(woken) == 1, "an idle engine is to tell it, and only when it changes"
 
 
 def test_times_of_both_sides_are_told(pair: Pair) -> None:

@@ -17,7 +17,8 @@ class Watched:
 
     def __init__(self, **settings: float) -> None:
         self.bench = LessorBench(**settings)  # type: ignore[arg-type]
-        self.unheard = UnheardLeases(SIZES.get)
+        self.changes: list[UnheardSizes] = []
+        self.unheard = UnheardLeases(SIZES.get, lambda: self.changes.append(self.unheard.sizes))
         self.peer: Any = SimpleNamespace(lessor=self.bench.lessor)
 
     def found(self, *, after_s: float = PERIOD_S) -> UnheardSizes:
@@ -45,7 +46,9 @@ def test_a_consumer_that_misses_two_renewals_is_silent_until_its_claims_are_void
     watched.bench.claim(1, 2)
     assert watched.found(after_s=9.9) == UnheardSizes()
     assert watched.found() == UnheardSizes(silent=HeldSize(2, 150, 11))
+    assert watched.found() == watched.unheard.sizes
     assert watched.found(after_s=10.0) == UnheardSizes(), "they are unclaimed, or over"
+    assert watched.changes == [UnheardSizes(silent=HeldSize(2, 150, 11)), UnheardSizes()]
 
 
 def test_a_consumer_that_goes_on_is_heard_again(watched: Watched) -> None:

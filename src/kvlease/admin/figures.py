@@ -54,7 +54,8 @@ class EngineFigures:
     ) -> None:
         """`counts`: events that the engine's own half counts, `refused.<kind>`."""
         self.workers = WorkersFigures()
-        self.unheard = UnheardLeases(producer.blocks.size)
+        # A consumer's silence is told soon, also where the engine has nothing to do.
+        self.unheard = UnheardLeases(producer.blocks.size, agent.ask_for_step)
         self.times = times
         self.block_bytes = block_bytes
         self._agent = agent

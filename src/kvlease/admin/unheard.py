@@ -39,10 +39,12 @@ class UnheardLeases:
     Attributes: `sizes`: those of the last look; any thread may read it.
     """
 
-    def __init__(self, size_of: Callable[[int], LeaseSize | None]) -> None:
-        """`size_of` gives the size of a lease, in any thread (`LeasedBlocks.size`)."""
+    def __init__(self, size_of: Callable[[int], LeaseSize | None], changed: Callable[[], None] = lambda: None) -> None:
+        """`size_of` gives the size of a lease, in any thread (`LeasedBlocks.size`). `changed` is called after a look
+        that found something else than the one before."""
         self.sizes = _NONE
         self._size_of = size_of
+        self._changed = changed
         self._next_at = float("-inf")
 
     def look(self, peer: Peer, now: float) -> None:
@@ -54,7 +56,9 @@ class UnheardLeases:
             return
         self._next_at = now + PERIOD_S
         # Without a claim nothing is held for anybody: so it is where most looks end.
-        self.sizes = self._sizes(peer) if peer.lessor.claimed else _NONE
+        before, self.sizes = self.sizes, self._sizes(peer) if peer.lessor.claimed else _NONE
+        if self.sizes != before:
+            self._changed()
 
     def _sizes(self, peer: Peer) -> UnheardSizes:
         lessor = peer.lessor

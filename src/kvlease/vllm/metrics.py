@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 PERIOD_S = 0.25
 """The least time between two reports of the scheduler half, so that metrics do not slow down steps."""
 _OWN = ("kvlease_counts", "kvlease_gauges", "kvlease_histograms")
+_TOLD_ALONG = "agent_lag_seconds"
+"""The histogram that is no reason to tell by itself: there is always more of it, and vLLM's log has a line whenever
+anything is told."""
 _UNTOLD_IN_LOG = ("messages_", "message_bytes_", "renewals", "late")
 """The beginnings of the counters that vLLM's periodic log line leaves out: they count in all good times."""
 
@@ -174,10 +177,15 @@ class SchedulerStatsFeed:
             self._gauges = gauges
             for (name, label), value in gauges.items():
                 stats.set_gauge(name, label, value)
-        for name, histogram in self._figures.times.histograms.items():
-            if added := histogram.take():
+        times = self._figures.times.histograms
+        for name, histogram in times.items():
+            if name != _TOLD_ALONG and (added := histogram.take()):
                 stats.add(name, added)
-        return None if stats.is_empty() else stats
+        if stats.is_empty():
+            return None
+        if added := times[_TOLD_ALONG].take():
+            stats.add(_TOLD_ALONG, added)
+        return stats
 
 
 _registered: list[Any] = []

@@ -18,10 +18,9 @@ def has_one_pool(manager: "KVCacheManager") -> bool:
 def block_bytes(kv_cache_config: "KVCacheConfig") -> int:
     """Returns the memory of one block in one worker: in vLLM's cache each block has as much as any other, for the
     pages of all layers of the KV cache group that owns it; groups overlay each other."""
-    sizes = [tensor.size for tensor in kv_cache_config.kv_cache_tensors if not tensor.host_resident]
+    sizes: list[int] = [tensor.size for tensor in kv_cache_config.kv_cache_tensors if not tensor.host_resident]
     # Each tensor's size is that of the one allocation in which they all lie.
-    size: int = max(sizes, default=0) // kv_cache_config.num_blocks
-    return size
+    return max(sizes) // kv_cache_config.num_blocks if sizes else 0
 
 
 class VllmPool:
