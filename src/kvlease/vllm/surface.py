@@ -120,7 +120,7 @@ PLACES: tuple[Used, ...] = (
     Used(f"{TENSOR}.size"),
     Used(f"{TENSOR}.host_resident"),
     # `call_utility_all_async` has come with 0.32 (`endpoint.call_all`).
-    Used("vllm.v1.engine.core_client:AsyncMPClient._call_utility_async", "self method args engine"),
+    Used("vllm.v1.engine.core_client:AsyncMPClient._call_utility_async", "self method engine"),
     Used("vllm.v1.engine.core:EngineCoreProc._invoke_utility_method", "name get_result output enqueue_output"),
     Used("vllm.plugins.endpoint_plugins.interface:EndpointPlugin.attach_router", "self app"),
     Used("vllm.plugins.endpoint_plugins.interface:EndpointPlugin.init_state", "self engine_client state args"),
@@ -150,7 +150,9 @@ PLACES: tuple[Used, ...] = (
     Used("vllm.config.kv_transfer:KVTransferConfig.kv_connector_extra_config"),
     Used("vllm.config.model:ModelConfig.has_inner_state"),
     Used("vllm.config.model:ModelConfig.use_mla"),
+    Used("vllm.config.model:ModelConfig.served_model_name"),
     Used("vllm.config.parallel:ParallelConfig.world_size"),
+    Used("vllm.config.parallel:ParallelConfig.data_parallel_index"),
     Used("vllm.distributed.nixl_utils:NixlWrapper"),
     Used("vllm.config.kv_transfer:KVTransferConfig.get_from_extra_config", "self key default"),
     Used(f"{FACTORY}._registry"),
@@ -171,6 +173,7 @@ ATTRIBUTES: dict[str, str] = {
     "vllm.v1.core.kv_cache_coordinator:KVCacheCoordinator": "single_type_managers",
     "vllm.v1.core.single_type_kv_cache_manager:SingleTypeKVCacheManager": "block_pool",
     ENGINE: "input_queue shutdown_state",
+    "vllm.v1.engine.core_client:MPClient": "core_engines",
     ANY_PROM: "_counter_cls _gauge_cls _histogram_cls per_engine_labelvalues",
     REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
     "prompt_is_token_ids num_computed_tokens num_prompt_tokens lora_request mm_features cache_salt abort_immediately",
