@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from kvlease.admin.answers import EngineHealth, HeldLeases, Holding, LeaseSettings, SessionCounts, Unheard
-from kvlease.admin.listing import displayed
+from kvlease.admin.listing import displayed, seconds
 from kvlease.admin.unheard import HeldSize, UnheardSizes
 from kvlease.agent.core import AgentCore
 from kvlease.engine.producer import ProducerSide
@@ -46,7 +46,7 @@ def health_of(
         version=version("kvlease"),
         agent="up" if agent.died_at is None else "dead",
         draining=producer.draining,
-        uptime_s=uptime_s,
+        uptime_s=seconds(uptime_s),
         settings=_settings(facts.config, producer.slots.count),
         held=HeldLeases(
             blocks.held_leases,

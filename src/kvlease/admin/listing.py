@@ -32,6 +32,11 @@ def displayed(text: str) -> str:
     return safe if len(text) <= MAX_TEXT else safe + "…"
 
 
+def seconds(duration_s: float) -> float:
+    """Returns a duration as it is shown: to the millisecond, and not below 0."""
+    return max(0.0, round(duration_s, 3))
+
+
 class Listing:
     """Makes the listings of one engine. Its methods are questions to the agent (`AgentCore.ask`)."""
 
@@ -89,7 +94,7 @@ class Listing:
             token=token if whole else token[:SHORT_TOKEN],
             request_id=displayed(request_id),
             state=str(lease.state),
-            age_s=lessor.time - lease.granted_at,
+            age_s=seconds(lessor.time - lease.granted_at),
             remaining_s=_remaining_s(lessor, lease),
             tokens=size.tokens,
             blocks=size.blocks,
@@ -117,8 +122,8 @@ class Listing:
             incarnation=f"{session.peer:016x}",
             engine_id=displayed(session.engine_id),
             state=str(session.state),
-            silent_s=max(0.0, lessor.time - session.heard_at),
-            remaining_s=max(0.0, session.deadline - lessor.time),
+            silent_s=seconds(lessor.time - session.heard_at),
+            remaining_s=seconds(session.deadline - lessor.time),
             claims=len(session.claims),
             tokens=sum(size.tokens for size in sizes),
             blocks=blocks,
@@ -135,7 +140,7 @@ class Listing:
             endpoint=displayed(f"{host}:{port}"),
             state=str(session.state),
             leases=len(session.leases),
-            last_ack_s=max(0.0, acked_s) if math.isfinite(acked_s) else None,
+            last_ack_s=seconds(acked_s) if math.isfinite(acked_s) else None,
         )
 
 
@@ -157,4 +162,4 @@ def _remaining_s(lessor: Lessor, lease: Lease) -> float | None:
     else:
         until = max([lease.deadline, *(session.deadline for session in claims)])
     oldest = lease.granted_at + lessor.config.max_age_s
-    return max(0.0, min(until, oldest) - lessor.time)
+    return seconds(min(until, oldest) - lessor.time)
