@@ -83,7 +83,7 @@ def is_there(name: str) -> bool:
         case "proof":
             return (ROOT / "proof/cli" / f"{rest.replace('-', '_')}.py").is_file()
         case "kvlease":
-            return rest == "fleet"
+            return (ROOT / "src/kvlease/cli" / f"{rest}.py").is_file()
     if "/" not in name:
         return any(path.name == name for path in files())
     return any((ROOT / place / name).exists() for place in PLACES)

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from kvlease.metrics.scraped import Sample
 from proof.realengines.engine import Engine
-from proof.realengines.metrics import Sample
 
 STANDSTILL_S = 0.5
 POLL_S = 0.05

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from proof.realengines.metrics import Metrics
+from kvlease.metrics.scraped import Metrics
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Reference
 from tests.realengines.pairs import TOKENS, Pair, Scene, begin

@@ -9,4 +9,5 @@ settings    the listener's settings
 listener    the agent's own door, beside or in place of the engine's
 figures     all figures of an engine, and unheard: what is held for consumers that are not heard any more
 exposition  the figures as text for Prometheus
+client      asks an engine over HTTP
 """

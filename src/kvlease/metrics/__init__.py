@@ -4,4 +4,5 @@ catalogue  every metric; of them gauges, counters (of leases), traffic (counters
 metric     the form of a metric's description
 histogram  counts in buckets, and what travels of them
 observed   the times that are taken from the protocol's facts
+scraped    an engine's /metrics page at one moment; only to parse it a client of Prometheus is needed
 """
