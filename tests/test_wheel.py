@@ -68,4 +68,6 @@ def test_it_needs_msgspec_and_its_extras_what_draws_shows_and_asks(wheel: ZipFil
 
 def test_a_vllm_finds_it_as_a_plugin(wheel: ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "[vllm.general_plugins]\nkvlease = kvlease.vllm.plugin:register" in wheel.read(name).decode()
+    text = wheel.read(name).decode()
+    assert "[vllm.general_plugins]\nkvlease = kvlease.vllm.plugin:register" in text
+    assert "[vllm.endpoint_plugins]\nkvlease = kvlease.vllm.endpoint:KvleaseEndpoint" in text

@@ -21,7 +21,7 @@ from kvlease.protocol import TIMING, Endpoint, LeaseConfig, LeaseRef, Peer, Peer
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
 from kvlease.protocol.facts import Tell
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, Message, decode, encode
-from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Said, Track, Untrack
+from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Revoke, Said, Track, Untrack
 
 bounded = bounded_logger(__name__)
 
@@ -143,6 +143,10 @@ class AgentCore:
     def abort(self, token: int) -> None:
         """The lease is not handed over after all: nobody will ever claim it."""
         self._say(Abort(token))
+
+    def revoke(self, token: int) -> None:
+        """An operator ends the lease. Any thread may call it."""
+        self._say(Revoke(token))
 
     def cleared(self, token: int) -> None:
         """The lease's word is clear in every worker."""

@@ -5,7 +5,7 @@ lease was designed with (R2). An error names the setting, but not the file that 
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kvlease.errors import ConfigError
@@ -113,12 +113,14 @@ COMPARE_MEDIA = "kv_lease_compare_media"
 KEYS = (*(setting.key for setting in SECONDS), FENCE_SLOTS, COMPARE_MEDIA)
 
 
-def resolve(settings: Mapping[str, object]) -> LeaseConfig:
+def resolve(settings: Mapping[str, object], others: Collection[str] = ()) -> LeaseConfig:
     """Returns the configuration that these settings make. Keys without the prefix `kv_lease_` are ignored.
+
+    `others`: keys with the prefix that somebody else reads.
 
     Raises `ConfigError`, which names the key, its value, what is allowed, and an example as JSON.
     """
-    _refuse_unknown(settings)
+    _refuse_unknown(settings, others)
     given = {s.key: _number(s, settings[s.key]) for s in SECONDS if s.key in settings}
     seconds = _with_defaults(given)
     config = LeaseConfig(
@@ -147,11 +149,12 @@ def _with_defaults(given: Mapping[str, float]) -> dict[str, float]:
 _DEFAULTS = _with_defaults({})
 
 
-def _refuse_unknown(settings: Mapping[str, object]) -> None:
+def _refuse_unknown(settings: Mapping[str, object], others: Collection[str]) -> None:
+    known = (*KEYS, *others)
     for key in settings:
-        if key.startswith(PREFIX) and key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(KEYS)}"
+        if key.startswith(PREFIX) and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
             raise ConfigError(f"{key} is not a setting of kvlease; {hint}")
 
 

@@ -5,7 +5,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from kvlease.admin.core import AdminCore
+from kvlease.admin.exposition import page
 from kvlease.admin.figures import EngineFigures
+from kvlease.admin.health import EngineFacts
+from kvlease.admin.listener import AdminListener
+from kvlease.admin.settings import ListenSettings
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.nixl import NixlTransport
 from kvlease.engine.consumer import ConsumerSide
@@ -52,7 +57,7 @@ class SchedulerLeases:
 
     Attributes: `agent`, which its maker starts. `requests`: the decisions on each request. `step`: the lease's part of
     a step. `figures`: all figures of the engine. `stats`: those for vLLM's /metrics. `counts`: events that this half
-    counts itself, `refused.<kind>`.
+    counts itself, `refused.<kind>`. `admin`: what answers operators, once doors are open.
     """
 
     def __init__(
@@ -76,6 +81,9 @@ class SchedulerLeases:
         if self._idle.can_wake:
             agent.wake_by(self._idle.wake)
         self._drains = drains
+        self._config = config
+        self._listener: AdminListener | None = None
+        self.admin: AdminCore | None = None
         self.agent = agent
         self.step = LeaseScheduler(agent, producer, consumer)
         self.requests = LeasedRequests(producer, consumer, groups)
@@ -84,6 +92,25 @@ class SchedulerLeases:
             agent, producer, consumer, times or ObservedTimes(), self.counts, block_bytes * workers
         )
         self.stats = SchedulerStatsFeed(agent, producer, consumer, self.figures)
+
+    def open_doors(self, rank: int, engine_id: str, listen: ListenSettings | None, labels: Mapping[str, str]) -> None:
+        """Lets operators in: by the engine core's utility call and, where `listen` says so, by an own listener.
+
+        `labels` stand on every series of its /metrics. Raises `ConfigError` where it cannot listen.
+        """
+        facts = EngineFacts(rank, engine_id, self._config, self.figures.block_bytes, lambda: self._blocks.total)
+        self.admin = AdminCore(self.agent, self.step.producer, self.figures.unheard, facts)
+        self._idle.answer_by(self.admin.answer)
+        if listen is not None:
+            self._listener = AdminListener(self.admin, listen, lambda: page(self.figures, labels))
+            self._listener.start()
+            logger.info("kvlease: the agent listens for its operator on %s, port %d", listen.host, listen.port)
+
+    def close(self) -> None:
+        """The engine shuts down. Its operator is answered until the agent has said Bye."""
+        self.agent.close()
+        if self._listener is not None:
+            self._listener.stop()
 
     def bind(self, pool: "BlockPool") -> None:
         """vLLM hands its block pool over."""

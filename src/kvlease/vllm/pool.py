@@ -36,6 +36,11 @@ class VllmPool:
         return int(self._bound().get_num_free_blocks())
 
     @property
+    def total(self) -> int:
+        """The number of all blocks; 0 as long as vLLM has not handed its pool over."""
+        return 0 if self._pool is None else int(self._pool.num_gpu_blocks)
+
+    @property
     def is_bound(self) -> bool:
         """Tells whether vLLM has handed its pool over."""
         return self._pool is not None

@@ -14,7 +14,7 @@ from kvlease.vllm.metadata import LeasedMetadata, LeasedWorkerReport
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.params import without_blocks
 from kvlease.vllm.pool import block_bytes
-from kvlease.vllm.settings import lease_config
+from kvlease.vllm.settings import lease_config, listen_config
 
 if TYPE_CHECKING:
     from vllm.config import VllmConfig
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from vllm.v1.kv_cache_interface import KVCacheConfig
     from vllm.v1.outputs import KVConnectorOutput
     from vllm.v1.request import Request
+
+
+RPC_S = 5.0
+"""The longest time that an engine waits for its agent's answer to an operator; a turn of it takes milliseconds."""
 
 
 class LeasedScheduler(NixlPullConnectorScheduler):
@@ -42,6 +46,9 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         workers, drains = vllm_config.parallel_config.world_size, vllm_config.shutdown_timeout > 0
         size = block_bytes(kv_cache_config)
         self._lease = SchedulerLeases(agent, config, workers, groups, drains, times=times, block_bytes=size)
+        rank, model = vllm_config.parallel_config.data_parallel_index, vllm_config.model_config.served_model_name
+        labels = {"model_name": str(model), "engine": str(rank)}
+        self._lease.open_doors(rank, engine_id, listen_config(vllm_config), labels)
         agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -65,8 +72,13 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         HandshakeListener(encoded_data, self._lease.counts).serve(host, port, ready_event, stop_event)
 
     def shutdown(self) -> None:
-        self._lease.agent.close()
+        self._lease.close()
         super().shutdown()
+
+    def on_rpc(self, payload: bytes) -> bytes | None:
+        """Answers an operator's question (`kvlease.admin.questions`), for which it waits a turn of the agent's."""
+        assert self._lease.admin is not None
+        return self._lease.admin.answer(payload).result(RPC_S)
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
 
