@@ -14,7 +14,7 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check docs format planted simulate fuzz-bytes engine matrix frameworks contract upstream site clean
+.PHONY: help demo bench chaos explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ explore: $(VENV)/.dev ## small worlds explored completely: every order of everyt
 
 fuzz-bytes: $(VENV)/.fuzz ## MINUTES (1) of inputs that strangers could send, guided by the code that they reach
 	$(BIN)/python -m proof fuzz-bytes $(or $(FUZZ),--minutes $(MINUTES))
+
+fuzz-admin: $(VENV)/.schemathesis ## MINUTES (1) of requests of any kind to an operator's routes, drawn from their own description
+	$(BIN)/python -m proof fuzz-admin $(or $(FUZZ),--minutes $(MINUTES))
 
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
 	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide)" -v
@@ -102,6 +105,11 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/.fuzz: requirements/fuzz.txt | $(VENV)/.dev
 	@echo "== atheris for make fuzz-bytes (seconds, 35 MB)"
 	$(PIP) -r requirements/fuzz.txt
+	@touch $@
+
+$(VENV)/.schemathesis: requirements/schemathesis.txt | $(VENV)/.dev
+	@echo "== Schemathesis for make fuzz-admin (seconds, 10 MB)"
+	$(PIP) -r requirements/schemathesis.txt
 	@touch $@
 
 $(VENV)/.site: requirements/site.txt | $(VENV)/.dev

@@ -23,10 +23,14 @@ ROOMS = {
     "metrics",
     "admin",
     "events",
+    "top",
     "cli",
 }
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
-FLEET = {"rich", "matplotlib", "jinja2"}
+EXTRAS = {
+    "fleet": {"rich", "matplotlib", "jinja2"},
+    "observe": {"rich", "textual", "httpx", "prometheus-client"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +58,17 @@ def test_it_holds_the_products_rooms_and_no_other(wheel: ZipFile) -> None:
     assert {str(path) for path in package if path.suffix != ".py"} == DATA
 
 
-def test_it_needs_msgspec_and_the_fleet_what_draws_and_shows(wheel: ZipFile) -> None:
+def test_it_needs_msgspec_and_its_extras_what_draws_shows_and_asks(wheel: ZipFile) -> None:
     needed = [text.partition(";") for text in metadata(wheel).get_all("Requires-Dist", [])]
     always = {name for name, _, condition in needed if "extra" not in condition}
     assert [name.partition(">")[0] for name in always] == ["msgspec"]
-    assert metadata(wheel).get_all("Provides-Extra") == ["fleet"]
-    assert {name.partition(">")[0] for name, _, condition in needed if "'fleet'" in condition} == FLEET
+    assert metadata(wheel).get_all("Provides-Extra") == list(EXTRAS)
+    for extra, names in EXTRAS.items():
+        assert {name.partition(">")[0] for name, _, condition in needed if f"'{extra}'" in condition} == names
 
 
 def test_a_vllm_finds_it_as_a_plugin(wheel: ZipFile) -> None:
     (name,) = (name for name in wheel.namelist() if name.endswith("entry_points.txt"))
-    assert "[vllm.general_plugins]\nkvlease = kvlease.vllm.plugin:register" in wheel.read(name).decode()
+    text = wheel.read(name).decode()
+    assert "[vllm.general_plugins]\nkvlease = kvlease.vllm.plugin:register" in text
+    assert "[vllm.endpoint_plugins]\nkvlease = kvlease.vllm.endpoint:KvleaseEndpoint" in text

@@ -14,7 +14,13 @@ DOCS = ROOT / "docs"
 PAGES: Mapping[Path, Parts] = {
     DOCS / "operate" / "configure.md": {"settings": settings.settings},
     DOCS / "operate" / "explain.md": {"event settings": events.settings, "events": events.kinds},
-    DOCS / "operate" / "observe.md": {"metrics": metrics.metrics, "values": metrics.values},
+    DOCS / "operate" / "observe.md": {
+        "metrics": metrics.metrics,
+        "worries": metrics.worries,
+        "parallel": metrics.parallel,
+        "values": metrics.values,
+        "buckets": metrics.buckets,
+    },
     DOCS / "proofs" / "planted.md": {"planted": planted.planted},
     DOCS / "protocol" / "messages.md": {"messages": messages.messages, "fields": messages.fields},
     DOCS / "protocol" / "transport.md": {"card": messages.card},

@@ -5,6 +5,7 @@ from fractions import Fraction
 
 from docs.made.markdown import code, number, table
 from docs.made.meanings import documented, without_requirements
+from kvlease.admin.settings import EXAMPLE, LISTEN
 from kvlease.protocol import LeaseConfig, resolve
 from kvlease.protocol.config import COMPARE_MEDIA, FENCE_SLOTS, PREFIX, SECONDS, Default
 from kvlease.protocol.lease import MAX_SLOTS
@@ -25,6 +26,14 @@ def _rows() -> Iterator[tuple[str, str, str, str, str]]:
     compared = str(resolve({}).compare_media).lower()
     yield code(FENCE_SLOTS), "one for each KV cache block", f"a whole number, 1 to {number(MAX_SLOTS)}", *slots
     yield code(COMPARE_MEDIA), code(compared), "`true` or `false`", *media
+    listened = "where the agent listens for its operator ([the second door](admin.md#the-agents-own-listener))"
+    yield (
+        code(LISTEN),
+        "nowhere",
+        f"an address and a port, such as {code(EXAMPLE)}",
+        listened[0].upper() + listened[1:],
+        "",
+    )
 
 
 def _default(default: Default) -> str:

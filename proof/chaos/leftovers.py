@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import psutil
 
+from kvlease.metrics.scraped import Metrics
 from proof.chaos.outcome import Leftovers
 from proof.chaos.scene import MARK, Scene
 from proof.realengines.engine import Engine
-from proof.realengines.metrics import Metrics
 from proof.realengines.network import NAMESPACES
 from proof.realengines.processes import mapped
 from proof.realengines.router import completion

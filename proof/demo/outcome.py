@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, STOCK_READS, Metrics
+from kvlease.metrics.scraped import Metrics
+from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, STOCK_READS
 from proof.realengines.spec import Connector
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import httpx
 
 from kvlease.console.progress import Story
+from kvlease.metrics.scraped import Metrics
 from proof.demo.outcome import Counts, read_counts
 from proof.realengines.engine import Engine
-from proof.realengines.metrics import RUNNING, WAITING, Metrics
+from proof.realengines.metrics import RUNNING, WAITING
 from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.router import Answer, Reference, Router
 from proof.realengines.spec import BLOCK_TOKENS, Connector

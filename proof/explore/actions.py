@@ -28,7 +28,7 @@ from proof.promises.safety import Violation
 Action = tuple[Any, ...]
 FAULTS = (
     "lose", "double", "hold", "hand_again", "mix_up", "abort", "abort_prefill", "crash", "vanish", "shut_down",
-    "producer_suspects", "consumer_suspects", "restart", "freeze", "reset",
+    "producer_suspects", "consumer_suspects", "restart", "freeze", "reset", "revoke",
 )  # fmt: skip
 """Names of the actions that cost a fault."""
 
@@ -173,6 +173,8 @@ class Actions:
             yield ("abort_prefill",)
         if draft.runs(PRODUCER) and any(self._views.leased(draft.engine)[:2]):
             yield ("reset",)
+        if draft.runs(PRODUCER):
+            yield from (("revoke", token) for token in sorted(self._views.granted(draft.agent).live))
         if draft.outside.restarts + 1 < len(PRODUCERS):
             yield ("restart",)
         for who in (PRODUCER, *_told_apart(draft)):

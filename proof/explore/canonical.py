@@ -3,7 +3,8 @@
 Two objects with the same form have the same future. The argument: the form holds every field of every object that can
 be reached, with its class, so code that reads fields cannot tell the two apart, except by what is left out on purpose:
 
-- fields in `IGNORED`: counters for metrics, which nothing reads back, constants, and the time of the last input;
+- fields in `IGNORED`: counters for metrics, which nothing reads back, constants, what is for listings alone, and the
+  time of the last input;
 - the order of a dict whose order nobody asks for (`UNORDERED`), and of a set. The sets hold tokens and incarnations,
   and CPython walks a small set of whole numbers by their remainders by 8: those here differ in it (`producer.TOKENS`,
   `draft.CONSUMERS`), so there is one order;
@@ -28,8 +29,10 @@ IGNORED: Mapping[str, frozenset[str]] = {
     "Lessor": frozenset({"counts", "timing"}),
     "Lessee": frozenset({"counts", "timing"}),
     "AgentCore": frozenset({"_counts"}),
+    "Lease": frozenset({"number"}),
+    "ConsumerSession": frozenset({"heard_at"}),
     "ProducerSide": frozenset({"counts", "ended"}),
-    "ConsumerSide": frozenset({"bad_references", "other_prompts", "released"}),
+    "ConsumerSide": frozenset({"bad_references", "other_prompts", "released", "wasted_tokens", "_wasted"}),
     # It is set before each input, so its earlier value changes nothing.
     "ManualClock": frozenset({"now"}),
 }
@@ -43,6 +46,7 @@ UNORDERED: Mapping[str, frozenset[str]] = {
     "WatchedSlots": frozenset({"_by_request", "_by_token"}),
     "OrderedFences": frozenset({"_clearing", "_cleared"}),
     "_Owners": frozenset({"_sole", "_shared"}),
+    "LeasedBlocks": frozenset({"_sizes"}),
     "ExploredPool": frozenset({"references"}),
     # The books are asked by key; what they say of several things, they say in their order.
     "Safety": frozenset({"leases", "_slots", "_words", "_workers", "_leases_of"}),

@@ -26,9 +26,9 @@ def check_gone(sent: Iterable[tuple[int, bytes]], ended: Collection[int]) -> Non
 
 
 def check_revival(token: int, causes: Mapping[int, Cause]) -> None:
-    """Check that no lease lives again after its maximum age (R25)."""
-    if causes.get(token) is Cause.AGED_OUT:
-        raise Violation("R25", f"{token:016x} has reached its maximum age, and is claimed again")
+    """Check that no lease lives again after its maximum age, or after an operator has ended it (R25)."""
+    if (cause := causes.get(token)) in (Cause.AGED_OUT, Cause.REVOKED):
+        raise Violation("R25", f"{token:016x} is {cause}, and is claimed again")
 
 
 @functools.cache

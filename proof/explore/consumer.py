@@ -168,7 +168,7 @@ class ConsumerEngine:
         """End a request that was read, failed or aborted; its lease is let go of."""
         del self.tasks[holder]
         self.worker.end([holder], ())
-        self.leases.hear([holder], None)
+        self.leases.hear([holder], self.worker.take_report())
         self._fact("forgotten", holder)
 
     def _fact(self, name: str, *arguments: object) -> None:

@@ -7,7 +7,7 @@ holds them for itself.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +18,8 @@ from kvlease.engine.own_fences import OrderedFences, SharedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
 from kvlease.engine.worker import LeaseWorker, StepPart
-from kvlease.protocol.effects import LeaseNews
+from kvlease.protocol import Cause
+from kvlease.protocol.effects import Lapse, LeaseNews
 from kvlease.testing.clock import ManualClock
 from kvlease.testing.desk import ListedDesk
 from proof.explore.fences import Draw, WatchedSlots, Worker, WorkerStep
@@ -84,9 +85,19 @@ class ProducerEngine:
         """The scheduler takes the agent's news between two steps."""
         self.desk.news = list(news)
         self.side.hear_news()
-        if self.side.fences.at_once and (ended := [said[1] for said in self.desk.said if said[0] == "cleared"]):
-            raise Violation("L2", f"{ended[0]:016x} is over and has ended, though nobody needs its blocks")
+        if self.side.fences.at_once:
+            self._check_ends(
+                {lapse.token for lapse in news if isinstance(lapse, Lapse) and lapse.cause is Cause.REVOKED}
+            )
         return self._outcome()
+
+    def _check_ends(self, revoked: Set[int]) -> None:
+        """Check that what was revoked, and nothing else, ends as soon as it is heard."""
+        ended = {said[1] for said in self.desk.said if said[0] == "cleared"}
+        if early := sorted(ended - revoked):
+            raise Violation("L2", f"{early[0]:016x} is over and has ended, though nobody needs its blocks")
+        if late := sorted(token for token in revoked if token in self.side.blocks):
+            raise Violation("S2", f"{late[0]:016x} is revoked, and can still be read")
 
     def schedule(
         self, news: tuple[LeaseNews, ...], request_id: str | None, size: int, backwards: bool = False

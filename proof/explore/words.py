@@ -33,6 +33,7 @@ _WORDS = {
     "consumer_suspects": "FAULT: D{0}'s transport takes P for dead",
     "restart": "FAULT: P is killed and started again",
     "reset": "FAULT: P resets its cache",
+    "revoke": "FAULT: an operator ends lease {0:x}",
     "freeze": "FAULT: {0} stands still",
 }
 _ENGINES = frozenset({"turn", "freeze", "thaw"})
@@ -50,7 +51,7 @@ def describe(action: Action) -> str:
         return _WORDS[name].format(_item(arguments[0]))
     if name in ("hand", "hand_again"):
         arguments = [arguments[0], arguments[1] + 1]
-    elif arguments and name not in ("part", "write"):
+    elif arguments and name not in ("part", "write", "revoke"):
         arguments = [arguments[0] + 1, *arguments[1:]]
     return _WORDS[name].format(*arguments)
 

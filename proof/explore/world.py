@@ -255,6 +255,11 @@ class ExploredWorld:
         self._fault(draft)
         draft.tell_producer("reset")
 
+    def _revoke(self, draft: DraftState, token: int) -> None:
+        """An operator ends a lease."""
+        self._fault(draft)
+        draft.tell_agent(PRODUCER, "turn", ("revoke", token))
+
     def fill(self, state: State) -> State:
         """The state in which others were given all free blocks, and have let go of them. Raises `Violation`."""
         draft = self.draft(state)

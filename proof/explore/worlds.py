@@ -79,6 +79,12 @@ WORLDS: Mapping[str, Chosen] = {
         4,
         ("reset", "revived in time"),
     ),
+    "revoked": Chosen(
+        Bounds(ticks=2, faults=1, sizes=(2, 2), consumers=1, kinds=("revoke",)),
+        "two leases after each other in the same blocks, of which an operator ends one at any moment",
+        10,
+        ("revoke", "lapsed: revoked", GIVEN, "a late read revoked"),
+    ),
     "expiry": Chosen(Bounds(ticks=2, faults=1, sizes=(2,)), "the same, for as long as the lease's term", 4),
     "reuse": Chosen(
         Bounds(ticks=1, faults=1, sizes=(2, 2)),
@@ -99,7 +105,7 @@ WORLDS: Mapping[str, Chosen] = {
 }
 SETS: Mapping[str, tuple[str, ...]] = {
     "check": ("tiny",),
-    "short": ("tiny", "calm", "fine", "orders", "unread", "fault"),
+    "short": ("tiny", "calm", "fine", "orders", "unread", "fault", "revoked"),
     "full": (
         "calm",
         "fine",
@@ -108,6 +114,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
         "unread",
         "slots",
         "together",
+        "revoked",
         "expiry",
         "reuse",
         "letters",

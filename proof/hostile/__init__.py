@@ -7,6 +7,7 @@ references      JSON as `kv_transfer_params`
 neighbourhood   honest engines beside hostile ones, and what must not happen to them
 client          clients at an engine of the neighbourhood
 peer            engines in the neighbourhood that speak the protocol wrongly
+operated, admin an engine with an operator's door, and Schemathesis at it
 targets         the functions that are fuzzed, by name
 fuzz, fuzz_one  fuzzing that is guided by the code that inputs reach
 """

@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from kvlease.engine import producer
 from kvlease.engine.leased_blocks import LeasedBlocks
 from kvlease.engine.producer import ProducerSide
-from kvlease.protocol import LeaseRef, Lessor
+from kvlease.protocol import Cause, LeaseRef, Lessor, lessor
 from kvlease.protocol.effects import LeaseNews, Revive
 from kvlease.protocol.lease import Lease
 from kvlease.testing.pool import CountedPool
@@ -141,6 +142,18 @@ def aged_out_lease_revived() -> Iterator[Replacement]:
         return True
 
     yield Lessor, "_may_claim", may_claim
+
+
+@planted("R25", within_runs=1500, stands_for="etcd's lessor: a renewal of a revoked lease must fail")
+def revoked_lease_revived() -> Iterator[Replacement]:
+    """A lease that an operator has ended is claimed again, before its word is clear."""
+    yield lessor, "_FINAL", (Cause.ABORTED, Cause.AGED_OUT)
+
+
+@planted("S2", within_runs=200, stands_for="the word is the permission: whoever takes it back clears it")
+def revoked_lease_readable() -> Iterator[Replacement]:
+    """The words of a lease that an operator has ended stay armed until its blocks are needed."""
+    yield producer, "_NEVER_AGAIN", (Cause.ABORTED,)
 
 
 @planted("S2", "L3", within_runs=25, stands_for="vLLM's weight updates: what was computed before must not be read")

@@ -14,9 +14,9 @@ from proof.promises.safety import Violation
 from proof.promises.structure import LIVE
 
 MILLISECOND = 0.001
-NOT_TOLD = frozenset({Cause.AGED_OUT, Cause.ORPHANED})
-"""Causes for which a lease may be over without its consumer's knowledge: it does not count a lease's age, and a death
-report may be false."""
+NOT_TOLD = frozenset({Cause.AGED_OUT, Cause.ORPHANED, Cause.REVOKED})
+"""Causes for which a lease may be over without its consumer's knowledge: it does not count a lease's age, a death
+report may be false, and of an operator's act it hears when its word is clear."""
 
 
 class Stated(NamedTuple):

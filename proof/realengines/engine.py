@@ -17,8 +17,9 @@ from typing import Any, Self
 import httpx
 
 from kvlease.errors import KvLeaseError
+from kvlease.metrics.scraped import Metrics
 from proof import ROOT
-from proof.realengines.metrics import CACHE_USAGE, Metrics
+from proof.realengines.metrics import CACHE_USAGE
 from proof.realengines.ports import free_port
 from proof.realengines.processes import (
     end_group,

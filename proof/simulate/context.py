@@ -38,8 +38,8 @@ class Observer(Protocol):
     def gives(self, engine: str, block: int) -> None:
         """The engine is about to give a block to a request, and no word was cleared for that yet."""
 
-    def was_aborted(self, token: int) -> bool:
-        """Tells whether a lease was ended of which nobody was told."""
+    def ends_at_once(self, token: int) -> bool:
+        """Tells whether a lease is over that ends as soon as its engine hears of it: nobody is to read it."""
 
     def verified(self, engine: str, decode: Decode, verdict: Verdict) -> None:
         """A worker of the engine has read the fence of a request's data."""

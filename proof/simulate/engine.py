@@ -259,8 +259,12 @@ class SimEngine:
     def _end_step(self, work: StepWork) -> None:
         self._steps_under_way -= 1
         self.prefill.finish(work)
-        through = self.decode.count([reader.take_report() for reader in self.decode_workers])
-        self.leases.hear([decode.request_id for decode in through], None)
+        reports = [reader.take_report() for reader in self.decode_workers]
+        through = self.decode.count(reports)
+        for reader in self.decode_workers:
+            self.leases.hear((), reader.leases.take_report())
+        failed = [request_id for report in reports for request_id in report.failed]
+        self.leases.hear([decode.request_id for decode in through], None, failed)
         for decode in through:
             contents = [found for reader in self.decode_workers for found in reader.contents.pop(decode.request_id, [])]
             self.decode.load(decode, contents)

@@ -239,6 +239,16 @@ def _reset(world: "SimWorld", fault: PlannedFault) -> End:
     return None
 
 
+def _revoke(world: "SimWorld", fault: PlannedFault) -> End:
+    # No trouble: nobody but those who want these leases is to notice.
+    engine, chance = world.engines[fault.engine], world.chance.of("revocations")
+    if engine.alive:
+        for token in engine.prefill.side.blocks.held:
+            if chance.random() < fault.amount:
+                engine.agent.revoke(token)
+    return None
+
+
 _STRIKES: dict[FaultKind, Callable[["SimWorld", PlannedFault], End]] = {
     FaultKind.LOSS: _loss,
     FaultKind.REPEAT: _repeat,
@@ -261,6 +271,7 @@ _STRIKES: dict[FaultKind, Callable[["SimWorld", PlannedFault], End]] = {
     FaultKind.NO_CARD: _no_card,
     FaultKind.AGENT_DEATH: _agent_death,
     FaultKind.RESET: _reset,
+    FaultKind.REVOKE: _revoke,
 }
 LATE_S = GHOST_S + LONGEST_DELAY_S
 """The time after the last fault in which old messages may still arrive, in seconds."""

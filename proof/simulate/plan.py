@@ -74,6 +74,8 @@ class FaultKind(Enum):
     """An engine's agent dies of a bug; its engine lives on."""
     RESET = "reset"
     """An engine resets its cache, as for new weights."""
+    REVOKE = "revoke"
+    """An operator ends leases that an engine holds: each with probability `amount`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,7 @@ def draw_plan(seed: int) -> Plan:
     requests = [_draw_beginning(alike, request) for request in requests]
     faults = _draw_faults(draw, plan) + _draw_pauses(stream("pauses", seed), plan)
     faults += _draw_resets(stream("resets", seed), plan)
+    faults += _draw_revocations(stream("revocations", seed), plan)
     if draw.random() < 0.1:
         # A long pause in the middle, in which idle sessions end.
         requests = [replace(r, at_s=_later(r.at_s, faults_s / 2)) for r in requests]
@@ -321,7 +324,7 @@ _LINKS = frozenset(
         FaultKind.MALFORMED,
     }
 )
-_DRAWN_APART = frozenset({FaultKind.PAUSE, FaultKind.RESET})
+_DRAWN_APART = frozenset({FaultKind.PAUSE, FaultKind.RESET, FaultKind.REVOKE})
 _RARE = frozenset({FaultKind.AGENT_DEATH})
 
 
@@ -354,6 +357,17 @@ def _draw_resets(draw: Stream, plan: Plan) -> list[PlannedFault]:
     return [
         PlannedFault(FaultKind.RESET, draw.uniform(0.0, plan.faults_s), 0.0, draw.choice(plan.producers))
         for _ in range(draw.randint(1, 2))
+    ]
+
+
+def _draw_revocations(draw: Stream, plan: Plan) -> list[PlannedFault]:
+    if draw.random() < 0.8:
+        return []
+    return [
+        PlannedFault(
+            FaultKind.REVOKE, draw.uniform(0.0, plan.faults_s), 0.0, draw.choice(plan.producers), "", draw.random()
+        )
+        for _ in range(draw.randint(1, 8))
     ]
 
 

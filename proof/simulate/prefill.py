@@ -82,7 +82,7 @@ class PrefillScheduler:
         """Ask for blocks that nobody holds any more, as the connector does before each allocation."""
         self.side.hear_news()
         for token in self._take_cleared():
-            if not self._context.observer.was_aborted(token):
+            if not self._context.observer.ends_at_once(token):
                 raise Violation("L2", f"{token:016x} cannot be read any more, and nobody needed its blocks")
 
     def _allocate(self, prefill: Prefill) -> bool:

@@ -88,7 +88,7 @@ class Promises:
         self._context.counts["ends.revived"] += 1
         self._facts.revived(news.token)
         self._context.tell(f"{engine.name} revives lease {news.token:016x}")
-        if (cause := self.settled.causes[news.token]) in (Cause.AGED_OUT, Cause.ABORTED):
+        if (cause := self.settled.causes[news.token]) in (Cause.AGED_OUT, Cause.ABORTED, Cause.REVOKED):
             raise Violation("R25", f"{news.token:016x} is {cause}, and lives again")
 
     def _hear_of_ends(self, lessor: LessorSnapshot) -> None:
@@ -124,8 +124,8 @@ class Promises:
 
     def _judge_end(self, producer: SimEngine, token: int, cause: Cause) -> None:
         """Judge a lease's end: while a consumer lives, wants it and is heard, only age ends it (L2), no other consumer
-        (R24)."""
-        if cause is Cause.AGED_OUT:
+        (R24), unless an operator says so."""
+        if cause in (Cause.AGED_OUT, Cause.REVOKED):
             return
         now = self._context.agenda.now
         grant = self._facts.grants.get(token)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 
-from kvlease.protocol import TIMING
+from kvlease.protocol import TIMING, Cause
 from proof.promises.safety import Violation
 from proof.promises.structure import lessee_is_empty, lessor_is_empty
 from proof.simulate.context import Context
@@ -38,6 +38,7 @@ class Stranded:
                 continue
             if not blocks.holds(token):
                 # Its blocks are free. It may live again.
+                self._judge_revoked(token, grant)
                 grant.claimants_died_at = None
                 continue
             self._judge_age(token, grant)
@@ -45,6 +46,12 @@ class Stranded:
                 grant.wanted_at, grant.claimants_died_at = self._context.agenda.now, None
             else:
                 self._judge_held(token, grant)
+
+    def _judge_revoked(self, token: int, grant: GrantFacts) -> None:
+        """Check that a revoked lease is readable no more as soon as the engine has heard of it, where that can be."""
+        revoked = self._promises.settled.causes.get(token) is Cause.REVOKED
+        if revoked and grant.engine.prefill.side.fences.at_once and not grant.engine.agent.has_news:
+            raise Violation("S2", f"{token:016x} is revoked, and can still be read")
 
     def _judge_age(self, token: int, grant: GrantFacts) -> None:
         """Check that no lease lives longer than its maximum age, renewed or not (R25)."""

@@ -104,8 +104,8 @@ class SimWorld:
     def gives(self, engine: str, block: int) -> None:
         self.promises.gives(self.engines[engine], block)
 
-    def was_aborted(self, token: int) -> bool:
-        return self.promises.settled.causes.get(token) is Cause.ABORTED
+    def ends_at_once(self, token: int) -> bool:
+        return self.promises.settled.causes.get(token) in (Cause.ABORTED, Cause.REVOKED)
 
     def verified(self, engine: str, decode: Decode, verdict: Verdict) -> None:
         self.promises.verified(self.engines[engine], decode, verdict)

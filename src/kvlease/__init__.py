@@ -20,6 +20,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
     admin          what an operator may ask of an engine, and how
 
     vllm           the connector
+    top            a live view of any number of engines: `kvlease top`
 
     cli            the command `kvlease`
 

@@ -1,5 +1,6 @@
 """The lease agent on the in-memory transport: the loop, and the thread around it."""
 
+import itertools
 from dataclasses import dataclass, field
 
 import pytest
@@ -321,3 +322,50 @@ def test_r12_a_dead_agent_keeps_no_word_that_it_will_not_hear() -> None:
     agent.die()
     agent.grant(8)
     assert agent.snapshot().said == 0
+
+
+def test_a_turn_that_comes_late_is_told_and_one_that_was_called_for_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    lags: list[float] = []
+    agent = LeaseAgent(
+        CONFIG, "engine", lambda own: MemoryTransport(MemoryNetwork(), own), MemoryCards({}), late=lags.append
+    )
+    for pause in ("POLL_S", "READING_POLL_S"):
+        monkeypatch.setattr(loop, pause, 3600.0)
+    agent.start()
+    agent.untrack("r")
+    agent.ask(lambda peer: peer.incarnation).result(5)
+    assert lags == []
+    monkeypatch.setattr(loop, "POLL_S", 0.001)
+    agent.untrack("r")
+    wait_until(lambda: len(lags) > 3)
+    agent.close()
+    assert all(0 <= lag < 5 for lag in lags)
+
+
+def test_a_thread_that_is_held_up_is_late_by_the_time_beyond_its_pause() -> None:
+    """Half a second passes, by this clock, whenever it is looked at."""
+    lags: list[float] = []
+    transport = MemoryNetwork()
+    agent = LeaseAgent(
+        CONFIG,
+        "engine",
+        lambda own: MemoryTransport(transport, own),
+        MemoryCards({}),
+        clock=(number / 2 for number in itertools.count(20)).__next__,
+        late=lags.append,
+    )
+    agent.start()
+    wait_until(lambda: len(lags) > 3)
+    agent.close()
+    assert lags[:3] == pytest.approx([0.5 - loop.POLL_S] * 3)
+
+
+def test_whoever_watches_is_called_after_each_turn_with_what_is_true_then() -> None:
+    world = World()
+    p = world.producer()
+    watched: list[tuple[float, int]] = []
+    p.watch_by(lambda peer, now: watched.append((now, peer.lessor.counts["grants"])))
+    p.turn(100.0)
+    p.grant(7)
+    p.turn(100.1)
+    assert watched == [(100.0, 0), (100.1, 1)]

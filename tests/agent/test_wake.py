@@ -39,7 +39,7 @@ class Engine:
     def step(self) -> None:
         self.agent.progress()
         self.agent.take_news()
-        self.agent.report()
+        self.agent.has_told(self.agent.report())
         self.agent.step_ended()
 
     def claimed_by_another(self, token: int) -> None:

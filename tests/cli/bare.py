@@ -5,7 +5,7 @@ import sys
 
 ALONE = """
 import sys
-for name in "httpx psutil rich matplotlib jinja2 zmq torch vllm nixl numpy prometheus_client".split():
+for name in "httpx psutil rich textual matplotlib jinja2 zmq torch vllm nixl numpy prometheus_client".split():
     sys.modules[name] = None
 """
 

@@ -66,6 +66,7 @@ KNOWN_AS: dict[str, tuple[str, ...]] = {
     "vllm_config.model_config": ("vllm.config.model:ModelConfig",),
     "vllm_config.parallel_config": ("vllm.config.parallel:ParallelConfig",),
     "kv_cache_config": (surface.CACHE,),
+    "tensor": (surface.TENSOR,),
     "self.kv_cache_config": (surface.CACHE,),
     "pool": (surface.POOL,),
     "self._pool": (surface.POOL,),
@@ -91,6 +92,7 @@ NOT_VLLMS = {
 }
 RELIED_ON = {
     "set_xfer_handshake_metadata_pp_aware": "it hands the workers' handshakes on, by their ranks",
+    "_invoke_utility_method": "the answer to a utility call may be a future",
     "failed_recving": "a load that has failed is told apart from one that is done",
 }
 """The parts of vLLM that kvlease relies on without naming them."""
@@ -195,7 +197,13 @@ def test_no_private_name_is_used_of_what_nobody_knows() -> None:
 def _words(module: ast.AST) -> Iterator[str]:
     for node in ast.walk(module):
         match node:
-            case ast.Attribute(attr=word) | ast.Name(id=word) | ast.FunctionDef(name=word) | ast.alias(name=word):
+            case (
+                ast.Attribute(attr=word)
+                | ast.Name(id=word)
+                | ast.FunctionDef(name=word)
+                | ast.AsyncFunctionDef(name=word)
+                | ast.alias(name=word)
+            ):
                 yield word
 
 

@@ -11,13 +11,13 @@ from docs.made.meanings import documented, meanings, without_requirements
 from docs.made.pages import BEGIN, END, PAGES, ROOT, written
 from docs.made.settings import settings
 from docs.made.vectors import FILES
-from kvlease.events.settings import KEYS as EVENT_KEYS
+from kvlease.metrics.catalogue import HISTOGRAMS, METRICS
 from kvlease.protocol import Cause, Lease, Timing
 from kvlease.protocol.claims import ConsumerSession, ConsumerView
 from kvlease.protocol.config import KEYS
 from kvlease.protocol.states import ConsumerState, LeaseState, ProducerState
 from kvlease.protocol.tracking import ProducerSession
-from kvlease.vllm.catalogue import COUNTERS, GAUGES, VALUES
+from kvlease.vllm.settings import OTHERS
 from tests.docs import pages
 
 PARTS = [(page, name) for page, parts in PAGES.items() for name in parts]
@@ -75,8 +75,9 @@ def test_everything_begins_in_the_first_state_as_the_diagrams_say() -> None:
 
 
 def test_every_label_says_what_it_can_say() -> None:
-    labelled = {name for name, (label, _) in (COUNTERS | GAUGES).items() if label}
-    assert labelled == VALUES.keys() | {"lease_ends"}
+    for metric in METRICS.values():
+        assert bool(metric.label) == bool(metric.values), metric.name
+    assert METRICS["lease_ends"].values.keys() == set(Cause) | {"revoked"}
 
 
 @pytest.mark.parametrize("metric", ["refused", "late"])
@@ -88,7 +89,7 @@ def test_whatever_is_refused_or_comes_late_is_explained(metric: str) -> None:
     if metric == "refused":
         # A card is fetched, not sent: bytes that are no card count as no answer.
         counted |= set(re.findall(r'BadMessage\("(\w+)"', code)) - {"card"}
-    assert VALUES[metric].keys() == counted
+    assert METRICS[metric].values.keys() == counted
 
 
 def by_hand(page: Path) -> str:
@@ -107,12 +108,13 @@ def first_cells(part: Callable[[], Iterator[str]]) -> set[str]:
 @pytest.mark.parametrize("page", pages.PAGES, ids=label)
 def test_every_setting_and_metric_that_a_page_names_exists(page: Path) -> None:
     text = by_hand(page)
-    assert set(re.findall(r"\bkv_lease_\w+", text)) <= {*KEYS, *EVENT_KEYS}
-    metrics = {f"{name}_total" for name in COUNTERS} | GAUGES.keys()
-    assert set(re.findall(r"\bkvlease:(\w+)", text)) <= metrics
+    assert set(re.findall(r"\bkv_lease_\w+", text)) <= {*KEYS, *OTHERS}
+    series = {f"{metric.shown}_{part}" for metric in HISTOGRAMS.values() for part in ("bucket", "count", "sum")}
+    shown = {metric.shown for metric in METRICS.values()} | series
+    assert {f"kvlease:{name}" for name in re.findall(r"\bkvlease:(\w+)", text)} <= shown
     for name, label, value in re.findall(r'`(\w+)\{(\w+)="(\w+)"\}', text):
-        assert (COUNTERS | GAUGES)[name][0] == label
-        assert value in ({"lease_ends": {str(cause): "" for cause in Cause}} | VALUES)[name]
+        assert METRICS[name].label == label
+        assert value in METRICS[name].values
 
 
 @pytest.mark.parametrize("page", PAGES, ids=label)

@@ -11,7 +11,7 @@ import pytest
 from docs.made.pages import DOCS, ROOT
 from tests.docs.messages_in_code import Spoken, spoken
 
-ROOMS = ("protocol", "fence", "agent", "engine", "events", "vllm")
+ROOMS = ("protocol", "fence", "agent", "engine", "admin", "events", "vllm")
 PAGE = DOCS / "operate" / "troubleshoot.md"
 ROW = re.compile(r"^\| `([^`]*)` \| (.*) \| (.*) \|$", re.MULTILINE)
 FOUND = [each for room in ROOMS for each in spoken(ROOT / "src/kvlease" / room)]
@@ -34,7 +34,7 @@ def says(key: str, text: str) -> bool:
 
 def test_messages_are_found_at_all() -> None:
     rooms = {each.place.partition("/")[0] for each in FOUND}
-    assert rooms == {"protocol", "agent", "engine", "events", "vllm"}
+    assert rooms == {"protocol", "agent", "engine", "admin", "events", "vllm"}
     assert len({each.text for each in FOUND}) > 30
 
 

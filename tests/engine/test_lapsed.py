@@ -123,11 +123,12 @@ def test_what_has_lapsed_is_reused_last_and_in_the_order_of_its_lapse() -> None:
     assert set(p.pool.queue) == set(second)
 
 
-def test_what_was_aborted_ends_at_once() -> None:
+@pytest.mark.parametrize("cause", [Cause.ABORTED, Cause.REVOKED])
+def test_s2_what_nobody_is_to_read_ends_at_once(cause: Cause) -> None:
     p = Producer()
     ref, _ = p.prefill("r", 2)
-    p.lapse(ref, Cause.ABORTED)
+    p.lapse(ref, cause)
     assert p.words(ref) == [0]
     assert p.said("cleared") == [ref.token]
-    assert p.side.counts["ends.aborted"] == 1
+    assert p.side.counts[f"ends.{cause}"] == 1
     p.is_empty()

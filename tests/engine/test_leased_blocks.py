@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from kvlease.engine.leased_blocks import LeasedBlocks
+from kvlease.engine.leased_blocks import LeasedBlocks, LeaseSize
 from kvlease.testing.pool import CountedPool
 
 
@@ -151,3 +151,27 @@ def test_a_common_prefix_costs_the_same_at_any_number_of_leases() -> None:
 
     few = min(seconds(60) for _ in range(3))
     assert min(seconds(3000) for _ in range(3)) < 8 * few, "it was 50 times as long"
+
+
+def test_the_tokens_of_prompts_go_where_their_blocks_go() -> None:
+    pool = Pool()
+    for token, tokens in ((1, 100), (2, 30)):
+        blocks = pool.take(2)
+        pool.leased.hold(token, blocks, tokens)
+        pool.give_back(blocks)
+
+    def told() -> tuple[int, int]:
+        return pool.leased.held_tokens, pool.leased.lapsed_tokens
+
+    assert told() == (130, 0)
+    assert pool.leased.size(1) == LeaseSize(tokens=100, blocks=2)
+    pool.leased.lapse(1, last=True)
+    assert told() == (30, 100)
+    pool.leased.revive(1)
+    assert told() == (130, 0)
+    pool.leased.lapse(2, last=False)
+    pool.leased.forget(2)
+    assert told() == (100, 0)
+    pool.leased.forget(1)
+    assert told() == (0, 0)
+    assert pool.leased.size(1) is None

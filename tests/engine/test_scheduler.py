@@ -176,3 +176,46 @@ class Backwards(set[str]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(super().__iter__(), reverse=True))
+
+
+def test_a_prefill_that_is_not_used_is_counted_once_whoever_tells_of_it(sharing: Engine) -> None:
+    """A request is one, however many of its workers refuse what they have read."""
+    sharing.wait("late")
+    for unused in ({"late": "revoked", "unknown": "revoked"}, {"late": "no_fence"}):
+        sharing.leases.hear((), WorkerReport(unused=unused))
+    sharing.leases.hear(["late"], WorkerReport(unused={"late": "failed"}), ["late"])
+    assert sharing.consumer.wasted_tokens == {"revoked": PROMPT.tokens}
+    sharing.leases.hear(["late"], None, ["late"])
+    assert sharing.consumer.wasted_tokens == {"revoked": PROMPT.tokens}, "it is over"
+
+
+def test_a_read_that_fails_without_a_verdict_is_a_prefill_not_used(sharing: Engine) -> None:
+    for request_id in ("failed", "read"):
+        sharing.wait(request_id)
+    sharing.leases.hear(["failed", "read"], None, ["failed", "stock"])
+    assert sharing.consumer.wasted_tokens == {"failed": PROMPT.tokens}
+
+
+def test_a_lost_lease_is_counted_as_lost_and_not_as_a_failed_read(sharing: Engine) -> None:
+    sharing.wait("r")
+    sharing.desk.lost.append("r")
+    orders = sharing.leases.begin_step(["r"])
+    assert orders is not None
+    assert orders.unreadable == {"r"}
+    sharing.leases.hear(["r"], None, ["r"])
+    assert sharing.consumer.wasted_tokens == {"lost": PROMPT.tokens}
+
+
+def test_the_name_of_a_request_may_come_again(sharing: Engine) -> None:
+    for times in (1, 2):
+        sharing.wait("r")
+        sharing.leases.hear(["r"], None, ["r"])
+        assert sharing.consumer.wasted_tokens == {"failed": times * PROMPT.tokens}
+
+
+def test_a_lease_that_lives_again_has_saved_its_prefill(sharing: Engine) -> None:
+    ref = sharing.prefill("r")
+    for _ in range(2):
+        sharing.side.lapse(ref)
+        sharing.side.revive(ref)
+    assert sharing.producer.counts["saved_tokens"] == 2 * PROMPT.tokens

@@ -192,3 +192,38 @@ def test_an_engine_that_shuts_down_twice_asks_nothing_of_nixl_the_second_time() 
     host.leases.close()
     under_way.fail(AssertionError("asked after the engine had let go of its peer"))
     host.leases.close()
+
+
+def test_a_verdict_that_is_not_intact_is_told_to_the_scheduler_once() -> None:
+    host = Host()
+    reading(host)
+    host.leases.verify({"leased"})
+    assert host.leases.take_report() is None
+    host.agent.reads[-1].finish()
+    host.leases.verify({"leased"})
+    assert host.leases.take_report() == WorkerReport(unused={"leased": "revoked"})
+    assert host.leases.take_report() is None
+
+
+def test_an_intact_read_is_not_told_of() -> None:
+    host = Host()
+    host.leases.words.arm(FenceOrders(arm=(Slot("theirs", 0, REF.token),)))
+    reading(host)
+    host.leases.verify({"leased"})
+    host.agent.reads[-1].finish()
+    assert host.leases.verify({"leased"})[0] == {"leased": Verdict.INTACT}
+    assert host.leases.take_report() is None
+
+
+def test_a_read_without_a_fence_is_told_to_the_scheduler() -> None:
+    host = Host()
+    nowhere = LeaseRef(8, 1, 0, 1000, PROMPT)
+    host.step(LeaseOrders(FenceOrders(), {"leased": nowhere}, frozenset()))
+    admissions = [host.leases.admit("leased", P, {(0, 0): "P0"}, lambda: None, lambda: None) for _ in range(2)]
+    assert admissions == [Admission.WAIT, Admission.REFUSED]
+    assert host.leases.take_report() == WorkerReport(unused={"leased": "no_fence"})
+
+
+def test_of_several_workers_that_refuse_a_request_the_first_ones_reason_counts() -> None:
+    both = WorkerReport(unused={"a": "revoked"}) | WorkerReport(unused={"a": "failed", "b": "failed"})
+    assert both.unused == {"a": "revoked", "b": "failed"}

@@ -143,3 +143,9 @@ def test_keys_of_others_are_none_of_our_business() -> None:
 def test_whether_media_are_compared_is_true_or_false(value: object) -> None:
     with pytest.raises(ConfigError, match=r"kv_lease_compare_media is .* must be true or false, for example .*false"):
         resolve({"kv_lease_compare_media": value})
+
+
+def test_keys_that_somebody_else_reads_are_known_and_nothing_more() -> None:
+    assert resolve({"kv_lease_listen": object()}, ("kv_lease_listen",)) == resolve({})
+    with pytest.raises(ConfigError, match="did you mean kv_lease_listen"):
+        resolve({"kv_lease_liten": 1}, ("kv_lease_listen",))

@@ -21,6 +21,9 @@ def over_by(cause: Cause) -> LessorBench:
     p.grant(1)
     if cause is Cause.ABORTED:
         p.lessor.abort(1, p.now)
+    elif cause is Cause.REVOKED:
+        p.claim(1)
+        p.lessor.revoke(1, p.now)
     elif cause is Cause.EXPIRED:
         p.wait(30 + SOON_S)
     elif cause is Cause.AGED_OUT:
@@ -58,8 +61,8 @@ def test_r23_a_claim_brings_a_lapsed_lease_back(cause: Cause) -> None:
     lessor_is_empty(p.lessor.snapshot())
 
 
-@pytest.mark.parametrize("cause", [Cause.ABORTED, Cause.AGED_OUT])
-def test_r25_a_claim_of_what_was_aborted_or_is_too_old_is_answered_as_unknown(cause: Cause) -> None:
+@pytest.mark.parametrize("cause", [Cause.ABORTED, Cause.AGED_OUT, Cause.REVOKED])
+def test_r25_a_claim_of_what_was_aborted_or_revoked_or_is_too_old_is_answered_as_unknown(cause: Cause) -> None:
     p = over_by(cause)
     effects = p.renew([1])
     assert revived(effects) == []
@@ -310,3 +313,28 @@ def test_s3_what_has_ended_cannot_be_brought_back() -> None:
     assert revived(effects) == []
     assert sent(effects, Ack)[0].unknown == [1]
     assert not p.lessor.leases
+
+
+def test_a_revoked_lease_is_gone_for_all_its_claimants_once_its_word_is_clear() -> None:
+    p = LessorBench(duration=30)
+    p.grant(1, 2)
+    p.claim(1, 2)
+    p.claim(1, peer=D2)
+    p.lessor.revoke(1, p.now)
+    effects = p.turn()
+    assert ends(effects) == {1: Cause.REVOKED}
+    assert sent(effects, Gone) == [], "what is read until the word is clear is right"
+    check_lessor(p.lessor.snapshot())
+    p.end(1)
+    told = {e.peer: e.message.tokens for e in p.turn() if isinstance(e, Send) and isinstance(e.message, Gone)}
+    assert told == {D: [1], D2: [1]}
+    assert p.lessor.leases[2].state is LeaseState.CLAIMED, "the others are not touched"
+
+
+def test_revoking_what_is_over_or_unknown_changes_nothing() -> None:
+    p = over_by(Cause.RELEASED)
+    for token in (1, 99):
+        p.lessor.revoke(token, p.now)
+    assert p.turn() == []
+    assert p.lessor.leases[1].cause is Cause.RELEASED
+    assert revived(p.renew([1])) == [1]

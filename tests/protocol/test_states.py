@@ -179,6 +179,8 @@ def test_every_row_of_a_lease_is_taken(taken: set[Row]) -> None:
     for _ in range(5):
         beating.lessor.extend(1, beating.now)
         beating.wait(15)
+    for ended in (claimed_by(), claimed_by(D)):
+        ended.lessor.revoke(1, ended.now)
     a_prefill_is_aborted()
     assert of(LeaseState, taken) == LEASE.keys()
 

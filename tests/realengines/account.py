@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import psutil
 
+from kvlease.metrics.scraped import Sample
 from proof.realengines.engine import Engine
-from proof.realengines.metrics import Sample
 
 STANDSTILL_S = 0.5
 POLL_S = 0.05
@@ -23,7 +23,7 @@ _TELLING = re.compile(r"^E\d{4} |UCX +ERROR| (WARNING|ERROR) ")
 def account_of(engine: Engine) -> str:
     """kvlease's metrics of an engine that are not 0, and its warnings since it was ready, or all if it never was."""
     try:
-        ours = [s for s in engine.metrics().samples if s.name.startswith("kvlease:")]
+        ours = [s for s in engine.metrics().samples if s.name.startswith("kvlease:") and not s.name.endswith("_bucket")]
         metrics = "; ".join(_spoken(s) for s in ours if s.value and not s.name.endswith("_created"))
     except httpx.HTTPError as e:
         metrics = f"no metrics: {e!r}"

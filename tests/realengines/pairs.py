@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+from kvlease.metrics.scraped import Metrics
 from proof.realengines.engine import Engine, EngineError
-from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, RUNNING, WAITING, Metrics
+from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, RUNNING, WAITING
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import PREFILL_PARAMS, Answer, Prompt, Reference, Router, completion, open_client
 from proof.realengines.spec import EngineSpec

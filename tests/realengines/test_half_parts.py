@@ -10,13 +10,16 @@ import pytest
 from kvlease.agent.loop import LeaseAgent
 from kvlease.engine.own_fences import SharedFences
 from kvlease.fence import FenceTable, RegisteredWords
-from kvlease.protocol import WorkerFence
+from kvlease.metrics.observed import ObservedTimes
+from kvlease.protocol import Fingerprint, LeaseRef, WorkerFence
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.data_agent import FakeDataAgent
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from proof.bench.core.idle_step import SHORT_PROMPT
 from proof.bench.core.stock import SilentNixl, cache_config, engine_config, furnish
+from tests.waiting import wait_until
 
+LAG = "agent_lag_seconds"
 pytestmark = [pytest.mark.engine, pytest.mark.essential]
 
 
@@ -25,8 +28,15 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lease agents get a transport in memory instead of a network."""
     from kvlease.vllm import scheduler
 
-    def open_agent(_: Any, config: Any, engine_id: str) -> LeaseAgent:
-        return LeaseAgent(config, engine_id, lambda own: MemoryTransport(MemoryNetwork(), own), MemoryCards({}))
+    def open_agent(_: Any, config: Any, engine_id: str, times: ObservedTimes) -> LeaseAgent:
+        return LeaseAgent(
+            config,
+            engine_id,
+            lambda own: MemoryTransport(MemoryNetwork(), own),
+            MemoryCards({}),
+            tell=times.hear,
+            late=times.late,
+        )
 
     monkeypatch.setattr(scheduler, "open_agent", open_agent)
 
@@ -247,3 +257,26 @@ def test_a_setting_that_cannot_be_is_refused_with_where_it_stands() -> None:
     said = r"^in kv_connector_extra_config, kv_lease_duration is 0: .*\{\"kv_lease_duration\": 30\}$"
     with pytest.raises(ConfigError, match=said):
         LeasedScheduler(wrong, "engine", cache_config())
+
+
+def test_what_workers_tell_of_a_failed_load_is_in_the_figures(scheduler: Any) -> None:
+    """vLLM names a request whose load has failed among those that were received, and hands on the workers' figures."""
+    from vllm.v1.outputs import KVConnectorOutput
+
+    from kvlease.vllm.metrics import LeaseStats
+
+    prompt, stats = Fingerprint(tokens=64, digest=7), LeaseStats()
+    stats.count("fence_checks", "failed")
+    assert scheduler.leases.step.consumer.take_on("r", prompt, LeaseRef(9, 1, 0, 1000, prompt), ("p", 1))
+    scheduler.update_connector_output(
+        KVConnectorOutput(finished_recving={"r"}, failed_recving={"r"}, kv_connector_stats=stats)
+    )
+    totals, _, _ = scheduler.leases.figures.now()
+    assert totals["wasted_prefill_tokens", "failed"] == 64
+    assert totals["fence_checks", "failed"] == 1
+
+
+def test_the_agents_thread_fills_the_times_that_a_step_tells(scheduler: Any) -> None:
+    scheduler.leases.agent.ask(lambda peer: peer.incarnation).result(5)
+    wait_until(lambda: sum(count for count, _ in scheduler.leases.figures.times.histograms[LAG].cells()) > 2)
+    assert scheduler.step_ended().data["kvlease_histograms"][LAG], "it comes along with the first gauges"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from kvlease.metrics.scraped import Metrics
 from kvlease.protocol.messages import MAGIC, VERSION, Bye, Hello, Message, Renew, encode
-from proof.realengines.metrics import Metrics
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Answer, Reference, completion, open_client
 from tests.realengines.nixl_peer import PeerProcess

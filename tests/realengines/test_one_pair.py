@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from kvlease.metrics.scraped import Metrics
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Reference
 from tests.realengines.pairs import TOKENS, Pair, Scene, begin
@@ -50,7 +51,13 @@ def test_idle_workers_leave_their_cores_to_others(pair: Pair) -> None:
 @pytest.mark.essential
 def test_fresh_reads_are_right_and_free_their_blocks(pair: Pair) -> None:
     """R1, R19: fresh reads are right, and the consumer releases the blocks: none is held until the term is over."""
+    timed = ((pair.p, "kvlease:lease_age_seconds_count"), (pair.d, "kvlease:fence_read_seconds_count"))
+    before = [engine.metrics().value(name) for engine, name in timed]
     pair.read_fresh(seed=1, count=5, longest=3000)
+    assert [engine.metrics().value(name) for engine, name in timed] == [count + 5 for count in before]
+    # What is let go of before its claim was sent was never claimed; so it may be one less.
+    told = pair.p.metrics()
+    assert told.value("kvlease:claim_wait_seconds_count") == told.value("kvlease:claims_total") > 0
 
 
 @pytest.mark.essential
@@ -63,7 +70,13 @@ def test_late_read_is_never_wrong(pair: Pair) -> None:
         await s.reuse_blocks()
         answers = [await s.router.decode(reference, TOKENS) for reference in references]
         await s.check(references, answers)
+        tokens = sum(reference.kv_transfer_params["kv_lease"]["prompt_tokens"] for reference in references)
+        await s.wait(pair.d, lambda m: wasted(m) == before + tokens, f"telling of {tokens} more wasted tokens")
 
+    def wasted(metrics: Metrics) -> float:
+        return sum(metrics.by_label("kvlease:wasted_prefill_tokens_total", "reason").values())
+
+    before = wasted(pair.d.metrics())
     with pair.counting(ends={"expired": 2}):
         intact = pair.fence_checks().get("intact", 0)
         pair.play(scene)
@@ -148,11 +161,16 @@ def test_long_step_loses_no_lease(pair: Pair) -> None:
 def test_stalled_decoder_answers_right(pair: Pair) -> None:
     """S1, R18: D is stopped beyond its lease while P reuses the blocks, then goes on. It lives: nothing is orphaned."""
 
+    def holds_for_the_silent(metrics: Metrics) -> bool:
+        held = [metrics.value(f"kvlease:unheard_{what}", consumer="silent") for what in ("leases", "tokens", "bytes")]
+        return held[0] == 3 and min(held) > 0
+
     async def scene(s: Scene) -> None:
         before = pair.lease_ends()
         async with s.waiting_on_d(draw_prompts(3, seed=9)):
             pair.d.pause()
             try:
+                await s.wait(pair.p, holds_for_the_silent, "holding three leases for a silent consumer")
                 await s.wait_lease_ends(before, expired=3)
                 await s.reuse_blocks()
             finally:

@@ -117,6 +117,7 @@ def cache_config() -> Any:
         transfer_groups=[SimpleNamespace(kv_cache_spec=None)],
         transfer_group_ids=(0,),
         kv_cache_groups=[],
+        kv_cache_tensors=[],
         has_mamba_layers=False,
         num_blocks=1024,
         select_transfer_block_ids=lambda block_ids: block_ids,

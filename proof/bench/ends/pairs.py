@@ -11,12 +11,13 @@ from typing import Any
 
 import httpx
 
+from kvlease.metrics.scraped import Metrics
 from proof.bench.ends.found import ReadOutcomes
 from proof.bench.ends.watch import Watch, launcher
 from proof.bench.engines.pair import started
 from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine, EngineError
-from proof.realengines.metrics import RUNNING, WAITING, Metrics
+from proof.realengines.metrics import RUNNING, WAITING
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Answer, Reference, Router
 from proof.realengines.spec import CONNECTORS, Connector, EngineSpec

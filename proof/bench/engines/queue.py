@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from kvlease.metrics.scraped import Metrics
 from proof.demo.outcome import read_counts
 from proof.realengines.engine import Engine
-from proof.realengines.metrics import Metrics
 from proof.realengines.prompts import draw_equal_prompts, draw_prompts
 from proof.realengines.router import Router, open_client
 from proof.realengines.spec import Connector

@@ -21,7 +21,7 @@ from kvlease.protocol import TIMING, Endpoint, LeaseConfig, LeaseRef, Peer, Peer
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
 from kvlease.protocol.facts import Tell
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, Message, decode, encode
-from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Said, Track, Untrack
+from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Revoke, Said, Track, Untrack
 
 bounded = bounded_logger(__name__)
 
@@ -46,6 +46,8 @@ class AgentReport:
     """The leases that live or have lapsed."""
     consumers: int
     """The sessions in which others renew leases here."""
+    claimed: int
+    """The leases that a session claims."""
     producers: int
     """The sessions in which this agent renews leases elsewhere."""
     lessor: dict[str, int]
@@ -109,6 +111,7 @@ class AgentCore:
         self._told_claims = 0
         """The number of claims that the engine has been told of."""
         self._wake: Callable[[], None] | None = None
+        self._watch: Callable[[Peer, float], None] | None = None
         # No stock consumer's renewal may come too late to be heard in time.
         self._idle_step_s = min(IDLE_STEP_S, config.extension_s / 4)
         self._woken = False
@@ -141,6 +144,10 @@ class AgentCore:
         """The lease is not handed over after all: nobody will ever claim it."""
         self._say(Abort(token))
 
+    def revoke(self, token: int) -> None:
+        """An operator ends the lease. Any thread may call it."""
+        self._say(Revoke(token))
+
     def cleared(self, token: int) -> None:
         """The lease's word is clear in every worker."""
         self._say(Cleared(token))
@@ -158,6 +165,11 @@ class AgentCore:
         """Takes the way to wake an idle engine: `wake`, called by the thread that takes the turns, has it ask for
         `wants_step`."""
         self._wake = wake
+
+    def watch_by(self, watch: Callable[[Peer, float], None]) -> None:
+        """Takes who is to look at the protocol after each turn, with the time of the turn: in the thread that takes
+        the turns, so `watch` must be quick, and must not raise. It changes nothing."""
+        self._watch = watch
 
     def ask_for_step(self) -> None:
         """Has the engine make a step soon, if it is idle: what changed while it made none is told in steps alone."""
@@ -208,19 +220,21 @@ class AgentCore:
         return _drain(self._lost) if self._lost else []
 
     def report(self) -> AgentReport:
-        """Returns counters and gauges, for the engine to tell: copies, each of them atomic, that may be a message
-        apart."""
-        lessor = dict(self.peer.lessor.counts)
-        self._told_claims = lessor.get("claims", 0)
+        """Returns counters and gauges: copies, each of them atomic, that may be a message apart."""
         return AgentReport(
             up=self.died_at is None,
             leases=len(self.peer.lessor.leases),
             consumers=len(self.peer.lessor.sessions),
+            claimed=self.peer.lessor.claimed,
             producers=len(self.peer.lessee.sessions),
-            lessor=lessor,
+            lessor=dict(self.peer.lessor.counts),
             lessee=dict(self.peer.lessee.counts),
             agent=dict(self._counts) | {"refused.sender": self._transport.foreign},
         )
+
+    def has_told(self, report: AgentReport) -> None:
+        """The engine has told these figures: it need not be woken for them."""
+        self._told_claims = report.lessor.get("claims", 0)
 
     # -- whoever wants to know -----------------------------------------------------------------------------------
 
@@ -266,6 +280,8 @@ class AgentCore:
             self._reading_until = now + READING_S
         if effects:
             self._carry_out(effects, now)
+        if self._watch is not None:
+            self._watch(self.peer, now)
         if self._asked:
             self._answer_asked()
         if self._wake is not None and not self._steps and not self._woken:

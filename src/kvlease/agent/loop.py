@@ -40,9 +40,13 @@ class LeaseAgent(AgentCore):
         incarnation: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         tell: Tell | None = None,
+        late: Callable[[float], None] | None = None,
     ) -> None:
+        """`late` hears, in the thread, how many seconds after its pause a turn came; of those for which it was called
+        before that it hears nothing."""
         super().__init__(config, engine_id, open_transport, cards, incarnation=incarnation, clock=clock, tell=tell)
         self._closing = False
+        self._late = late
         self._called = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kvlease-agent", daemon=True)
 
@@ -97,12 +101,22 @@ class LeaseAgent(AgentCore):
             return CONNECTING_POLL_S
         return READING_POLL_S if now < self._reading_until else POLL_S
 
+    def _pause(self) -> float:
+        """Waits for the next turn; returns its time."""
+        pause_s = self.pause_s()
+        due = self._clock() + pause_s
+        called = self._called.wait(pause_s)
+        now = self._clock()
+        if self._late is not None and not called:
+            self._late(max(0.0, now - due))
+        return now
+
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._called.wait(self.pause_s())
+                now = self._pause()
                 self._called.clear()
-                self.turn(self._clock())
+                self.turn(now)
             self.say_bye()
         except Exception:
             # The only broad catch: a bug in a turn must not end the engine.

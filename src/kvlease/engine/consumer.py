@@ -17,7 +17,8 @@ class ConsumerSide:
 
     Attributes: `bad_references`: requests since the start whose reference could not be read. `other_prompts`: requests
     since the start whose reference was made for another prompt, by what differs: length, content or media.
-    `released`: leased requests that were loaded, or ended before.
+    `released`: leased requests that were loaded, or ended before. `wasted_tokens`: tokens of prompts since the start
+    whose prefill elsewhere was not used, by reason; each request is counted once.
     """
 
     def __init__(self, desk: LeaseDesk, compares_media: bool = True, tell: TellEngine | None = None) -> None:
@@ -26,6 +27,9 @@ class ConsumerSide:
         self.bad_references = 0
         self.other_prompts: Counter[str] = Counter()
         self.released = 0
+        self.wasted_tokens: Counter[str] = Counter()
+        self._wasted: set[str] = set()
+        """The requests not loaded yet that are counted there."""
         self._desk = desk
         self._compares_media = compares_media
         self._tell = tell
@@ -128,7 +132,15 @@ class ConsumerSide:
         if self._tell is not None:
             self._tell(HandOffEnded(request_id, None if ref is None else ref.token, end))
         self._lost.discard(request_id)
+        self._wasted.discard(request_id)
         self.released += 1
+
+    def waste(self, request_id: str, reason: str) -> None:
+        """The prefill of this request is not used; a no-op for one that is known, and for one that is not leased."""
+        ref = self._refs.get(request_id)
+        if ref is not None and request_id not in self._wasted:
+            self._wasted.add(request_id)
+            self.wasted_tokens[reason] += ref.prompt.tokens
 
     def begin(self, request_ids: Collection[str]) -> tuple[dict[str, LeaseRef], frozenset[str]]:
         """Takes the requests to be read now; returns the references of the leased ones, and those not to be read."""
@@ -144,6 +156,7 @@ class ConsumerSide:
             ref = self._refs[request_id]
             if ref is None or request_id in self._lost:
                 unreadable.add(request_id)
+                self.waste(request_id, "lost")
             else:
                 reads[request_id] = ref
         return reads, frozenset(unreadable)

@@ -6,22 +6,35 @@ until then it can be read, and revived.
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from kvlease.engine.ports import BlockPool
 from kvlease.engine.unread import UnreadLeases
+
+
+class LeaseSize(NamedTuple):
+    """The size of a lease."""
+
+    tokens: int
+    """The tokens of its prompt."""
+    blocks: int
 
 
 class LeasedBlocks:
     """The blocks of every lease that is granted and not ended, by token.
 
     Attributes: `held_blocks` and `lapsed_blocks`: the blocks of held and of lapsed leases; one that several leases
-    share, since their prompts begin alike, counts for each of them.
+    share, since their prompts begin alike, counts for each of them. `held_tokens` and `lapsed_tokens`: the tokens of
+    their prompts, in the same way.
     """
 
     def __init__(self, pool: BlockPool) -> None:
         self.held_blocks = 0
         self.lapsed_blocks = 0
+        self.held_tokens = 0
+        self.lapsed_tokens = 0
         self._pool = pool
+        self._sizes: dict[int, LeaseSize] = {}
         self._held: dict[int, Sequence[int]] = {}
         self._lapsed: OrderedDict[int, Sequence[int]] = OrderedDict()
         """The lapsed leases, the least wanted at the front, from where a plain dict takes ever longer."""
@@ -74,18 +87,24 @@ class LeasedBlocks:
         """Returns the number of blocks that a held lease has."""
         return len(self._held[token])
 
+    def size(self, token: int) -> LeaseSize | None:
+        """Returns the size of a lease; None for one that has ended, or was not granted. Any thread may ask."""
+        return self._sizes.get(token)
+
     def of(self, block: int) -> tuple[int, ...]:
         """Returns the leases that a block belongs to."""
         return self._owners.of(block)
 
-    def hold(self, token: int, blocks: Sequence[int]) -> None:
-        """Takes a reference to the blocks, which somebody uses now, for a new lease.
+    def hold(self, token: int, blocks: Sequence[int], tokens: int = 0) -> None:
+        """Takes a reference to the blocks, which somebody uses now, for a new lease of a prompt with `tokens` tokens.
 
         At most one lapsed lease is moved in the pool for it, so that no step grows with their number.
         """
         self._pool.hold(blocks)
         self._held[token] = blocks
+        self._sizes[token] = LeaseSize(tokens, len(blocks))
         self.held_blocks += len(blocks)
+        self.held_tokens += tokens
         # Blocks of other leases were found in the cache, and not taken from the free ones.
         taken = sum([self._owners.add(block, token) for block in blocks])
         if (near := self._unread.take(taken)) is not None:
@@ -102,8 +121,11 @@ class LeasedBlocks:
         What was read goes behind all free blocks as well, or a second reader would never find it; it is moved no more.
         """
         blocks = self._lapsed[token] = self._held.pop(token)
+        tokens = self._sizes[token].tokens
         self.held_blocks -= len(blocks)
+        self.held_tokens -= tokens
         self.lapsed_blocks += len(blocks)
+        self.lapsed_tokens += tokens
         self._pool.give_back(blocks, last=True)
         if last:
             self._unread.add(token, self._pool.free)
@@ -114,19 +136,25 @@ class LeasedBlocks:
         """Takes the blocks of a lapsed lease out of the pool again."""
         blocks = self._held[token] = self._lapsed.pop(token)
         self._unread.discard(token)
+        tokens = self._sizes[token].tokens
         self.lapsed_blocks -= len(blocks)
+        self.lapsed_tokens -= tokens
         self.held_blocks += len(blocks)
+        self.held_tokens += tokens
         self._pool.hold(blocks)
 
     def forget(self, token: int) -> None:
         """The lease's word is clear: gives its blocks back if it holds them, which are nobody's from now on."""
         blocks = self._lapsed.pop(token, None)
+        tokens = self._sizes.pop(token).tokens
         if blocks is not None:
             self._unread.discard(token)
             self.lapsed_blocks -= len(blocks)
+            self.lapsed_tokens -= tokens
         else:
             blocks = self._held.pop(token)
             self.held_blocks -= len(blocks)
+            self.held_tokens -= tokens
             self._pool.give_back(blocks, last=False)
         for block in blocks:
             self._owners.remove(block, token)

@@ -41,7 +41,14 @@ class WorkerReport:
     """The requests that stock consumers sent heartbeats for, on a producer."""
     read: Counter[str] = field(default_factory=Counter)
     """The requests that stock consumers have read, with the number of workers that were told so, on a producer."""
+    unused: dict[str, str] = field(default_factory=dict)
+    """The requests whose data is not used, with the fence's word on it: revoked, failed or no_fence; on a consumer."""
 
     def __or__(self, other: "WorkerReport") -> "WorkerReport":
         """Returns the report of several workers together."""
-        return WorkerReport(self.cleared + other.cleared, self.heartbeats | other.heartbeats, self.read + other.read)
+        return WorkerReport(
+            self.cleared + other.cleared,
+            self.heartbeats | other.heartbeats,
+            self.read + other.read,
+            other.unused | self.unused,
+        )

@@ -20,6 +20,8 @@ bounded = bounded_logger(__name__)
 
 UNREAD = (Cause.EXPIRED, Cause.ORPHANED, Cause.AGED_OUT)
 """The ends of leases whose blocks nobody is known to have read."""
+_NEVER_AGAIN = (Cause.ABORTED, Cause.REVOKED)
+"""The ends after which nobody is to read: the words are cleared as soon as they are heard of."""
 _ENDS = {
     Cause.EXPIRED: "expired",
     Cause.ORPHANED: "lost its dead consumer, and nobody took over",
@@ -29,6 +31,7 @@ _DECLINED = {
     "no_slot": "all fence slots are in use; raise kv_lease_fence_slots",
     "no_producer": "the workers of this engine have no fence",
     "no_agent": "the lease agent of this engine is not running",
+    "draining": "this engine is being drained",
 }
 
 
@@ -38,8 +41,10 @@ class ProducerSide:
 
     Attributes: `workers`: the number of this engine's. `slots`: those of the fence, none until the workers have tables
     (`open`). `fences`: the words in them. `blocks`: those of the leases. `counts`: events since the start:
-    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, unfenced_reads. `ended`: leases that were
-    over since the start, those that were never granted included. `cleared`: those whose word is clear since.
+    declined.<why>, ends.<cause>, late_claims.<outcome>, reclaimed_blocks, saved_tokens, unfenced_reads. `ended`: leases
+    that were over since the start, those that were never granted included. `cleared`: those whose word is clear since.
+    `prepared`: those that are prepared and neither granted nor over. `draining`: no lease is prepared, and none that is
+    over lives again; any thread may set it.
     """
 
     def __init__(
@@ -59,6 +64,8 @@ class ProducerSide:
         self.counts: Counter[str] = Counter()
         self.ended = 0
         self.cleared = 0
+        self.prepared = 0
+        self.draining = False
         self.slots = FenceSlots(0, draw)
         self.fences: OwnFences = OrderedFences(workers)
         self.blocks = LeasedBlocks(pool)
@@ -115,14 +122,33 @@ class ProducerSide:
             # An earlier request had this name, and what it computed is still leased.
             self.slots.forget(slot)
             self._read_by.pop(request_id, None)
-        if not self.slots.count:
-            self._decline(request_id, "no_producer")
-        elif self._desk.died_at is not None:
-            self._decline(request_id, "no_agent")
-        elif not self._has_free_slot():
-            self._decline(request_id, "no_slot")
-        else:
+        # It is counted before `draining` is looked at: whoever sets that, and then finds none left, finds none later.
+        self.prepared += 1
+        if (declined := self._why_declined()) is None:
             self.fences.arm(self.slots.take(request_id))
+        else:
+            self.prepared -= 1
+            self._decline(request_id, declined)
+
+    def _why_declined(self) -> str | None:
+        """Returns why no lease can be prepared now; None where one can, for which there is a free slot then."""
+        if self.draining:
+            return "draining"
+        if not self.slots.count:
+            return "no_producer"
+        if self._desk.died_at is not None:
+            return "no_agent"
+        return None if self._has_free_slot() else "no_slot"
+
+    @property
+    def left(self) -> int:
+        """The leases that hold blocks, or will once their prefill is done. While draining it only falls, to 0.
+
+        Any thread may ask. A lease on its way from the first to the second is counted twice and never not at all: it is
+        held before it is prepared no more, and `prepared` is read first.
+        """
+        prepared = self.prepared
+        return prepared + self.blocks.held_leases
 
     def _has_free_slot(self) -> bool:
         """Tells whether there is a free slot; a lapsed lease has to give up its own for that."""
@@ -152,7 +178,8 @@ class ProducerSide:
             # Two requests had this name, and the first one has taken the prompt.
             self._abort(slot)
             return None
-        self.blocks.hold(slot.token, blocks)
+        self.blocks.hold(slot.token, blocks, prompt.tokens)
+        self.prepared -= 1
         self._desk.grant(slot.token)
         if self._tell is not None:
             self._tell(PrefillOffered(slot.token, request_id, prompt.tokens, len(blocks), self._config.duration_s))
@@ -177,6 +204,7 @@ class ProducerSide:
     def _abort(self, slot: Slot) -> None:
         self._count_end(_cause(LeaseState.PREPARED, LeaseEvent.ABORT))
         self._clear(slot)
+        self.prepared -= 1
 
     # -- leases are over, live again, and end --------------------------------------------------------------------
 
@@ -193,20 +221,38 @@ class ProducerSide:
         if type(news) is Lapse:
             self._lapse(news.token, news.cause)
         elif self.blocks.has_lapsed(news.token):
-            self.counts["late_claims.in_time"] += 1
-            self.blocks.revive(news.token)
+            self._revive(news.token)
         else:
             # One of its blocks was given away before the claim was heard here; the lessor hears, or has heard, of that.
-            self.counts["late_claims.too_late"] += 1
-            if self._tell is not None:
-                self._tell(ClaimTooLate(news.token))
+            self._count_too_late(news.token)
+
+    def _revive(self, token: int) -> None:
+        # It is held before `draining` is looked at, as in `prepare`.
+        self.blocks.revive(token)
+        if self.draining:
+            # Its claimants are told, and compute it, as those of one whose blocks have just gone.
+            self._count_too_late(token)
+            self._end(token)
+        else:
+            self.counts["late_claims.in_time"] += 1
+            self._count_saved(token)
+
+    def _count_too_late(self, token: int) -> None:
+        self.counts["late_claims.too_late"] += 1
+        if self._tell is not None:
+            self._tell(ClaimTooLate(token))
+
+    def _count_saved(self, token: int) -> None:
+        size = self.blocks.size(token)
+        assert size is not None
+        self.counts["saved_tokens"] += size.tokens
 
     def _lapse(self, token: int, cause: Cause) -> None:
         slot = self.slots.holding(token)
         if slot is None or not self.blocks.holds(token) or token in self._clearing:
             return
         self._count_over(slot, cause)
-        if self.fences.at_once and cause is not Cause.ABORTED:
+        if self.fences.at_once and cause not in _NEVER_AGAIN:
             # A lease that was read can be spared before one that somebody may still come for.
             self.blocks.lapse(token, last=cause is not Cause.RELEASED)
         else:

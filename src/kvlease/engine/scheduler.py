@@ -46,7 +46,12 @@ class LeaseScheduler:
 
     def hear(self, received: Collection[str], report: WorkerReport | None, failed: Collection[str] = ()) -> None:
         """All workers have ended a step. `received`: requests whose reads have ended on all of them, well or not;
-        `failed`: those whose reads have not ended well."""
+        `failed`: those whose reads have failed on some."""
+        if report is not None:
+            for request_id, reason in report.unused.items():
+                self.consumer.waste(request_id, reason)
+        for request_id in failed:
+            self.consumer.waste(request_id, "failed")
         for request_id in received:
             # Not before: by now every worker has verified what it read, so the blocks may go.
             self.consumer.release(request_id, HandOff.FAILED if request_id in failed else HandOff.USED)

@@ -67,6 +67,8 @@ class LeaseWorker:
         """The producer's requests that stock consumers sent heartbeats for, not yet reported."""
         self._read: Counter[str] = Counter()
         """The producer's requests that stock consumers have read, not yet reported."""
+        self._unused: dict[str, str] = {}
+        """The requests whose data is not used, with the fence's word on it, not yet reported."""
 
     def step(self, orders: LeaseOrders, host: HostWorker) -> None:
         """Does all parts of a step at once."""
@@ -116,6 +118,8 @@ class LeaseWorker:
             self.reads.admit(request_id, words)
             read()
             self.reads.stage(request_id)
+        elif admission is Admission.REFUSED:
+            self._unused[request_id] = "no_fence"
         return admission
 
     def verify(self, arrived: Collection[str]) -> tuple[dict[str, Verdict], set[str]]:
@@ -131,6 +135,9 @@ class LeaseWorker:
                 ref = self.reads.ref(request_id)
                 if ref is not None:
                     self._tell(FenceChecked(request_id, ref.token, verdict.name.lower()))
+        for request_id, verdict in verdicts.items():
+            if verdict is not Verdict.INTACT:
+                self._unused[request_id] = verdict.name.lower()
         return verdicts, self.reads.held_back(arrived)
 
     def _tell_arrived(self, arrived: Collection[str], tell: TellEngine) -> None:
@@ -155,11 +162,12 @@ class LeaseWorker:
 
     def take_report(self) -> WorkerReport | None:
         """Returns the report of this step to the scheduler; None when there is nothing to tell."""
-        if not self.words.cleared and not self._heartbeats and not self._read:
+        if not self.words.cleared and not self._heartbeats and not self._read and not self._unused:
             return None
         heartbeats, self._heartbeats = self._heartbeats, set()
         read, self._read = self._read, Counter()
-        return WorkerReport(self.words.take_cleared(), heartbeats, read)
+        unused, self._unused = self._unused, {}
+        return WorkerReport(self.words.take_cleared(), heartbeats, read, unused)
 
     def close(self) -> None:
         """The engine shuts down: words are cleared first, so that no reader finds them intact.

@@ -35,6 +35,8 @@ class ConsumerSession:
     (S4)."""
     deadline: float = 0.0
     """The end of all that it claims; without claims, the end of the session itself."""
+    heard_at: float = 0.0
+    """The time at which its last message that was not stale was heard; nothing depends on it."""
     looked_at: float = 0.0
     """The time at which its timer is due: not after its deadline, and before it where the deadline has moved since."""
     claims: set[int] = field(default_factory=set)

@@ -37,6 +37,11 @@ class ForgivingClock:
             self._last = now
         return self._last - self.forgiven_s
 
+    @property
+    def latest(self) -> float:
+        """The lessor's own time at the last reading."""
+        return self._last - self.forgiven_s
+
     def was_awake(self, now: float) -> None:
         """Notes that there was no pause up to `now`, however long ago the last reading was."""
         if now > self._last:

@@ -5,7 +5,7 @@ lease was designed with (R2). An error names the setting, but not the file that 
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from kvlease.errors import ConfigError
@@ -113,13 +113,14 @@ COMPARE_MEDIA = "kv_lease_compare_media"
 KEYS = (*(setting.key for setting in SECONDS), FENCE_SLOTS, COMPARE_MEDIA)
 
 
-def resolve(settings: Mapping[str, object], others: Sequence[str] = ()) -> LeaseConfig:
-    """Returns the configuration that these settings make. Keys without the prefix `kv_lease_` are ignored, and those of
-    `others`, which are settings of something else.
+def resolve(settings: Mapping[str, object], others: Collection[str] = ()) -> LeaseConfig:
+    """Returns the configuration that these settings make. Keys without the prefix `kv_lease_` are ignored.
+
+    `others`: keys with the prefix that somebody else reads.
 
     Raises `ConfigError`, which names the key, its value, what is allowed, and an example as JSON.
     """
-    _refuse_unknown(settings, (*KEYS, *others))
+    _refuse_unknown(settings, others)
     given = {s.key: _number(s, settings[s.key]) for s in SECONDS if s.key in settings}
     seconds = _with_defaults(given)
     config = LeaseConfig(
@@ -148,7 +149,8 @@ def _with_defaults(given: Mapping[str, float]) -> dict[str, float]:
 _DEFAULTS = _with_defaults({})
 
 
-def _refuse_unknown(settings: Mapping[str, object], known: Sequence[str]) -> None:
+def _refuse_unknown(settings: Mapping[str, object], others: Collection[str]) -> None:
+    known = (*KEYS, *others)
     for key in settings:
         if key.startswith(PREFIX) and key not in known:
             near = difflib.get_close_matches(key, known, n=1)

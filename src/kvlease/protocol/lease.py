@@ -56,6 +56,8 @@ class Lease:
     """The cause for which it was over last."""
     claimed_at: float | None = None
     """The time of its first claim."""
+    number: int = 0
+    """The number of its grant, for listings; nothing depends on it."""
 
     def happen(self, event: LeaseEvent) -> Cause | None:
         """Moves the lease to the state that the table gives; returns the cause if it is over now."""

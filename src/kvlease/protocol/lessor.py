@@ -44,7 +44,7 @@ from kvlease.protocol.messages import (
 from kvlease.protocol.states import Cause, ConsumerEvent, ConsumerState, LeaseEvent, LeaseState
 from kvlease.protocol.timing import TIMING, Timing
 
-_FINAL = (Cause.ABORTED, Cause.AGED_OUT)
+_FINAL = (Cause.ABORTED, Cause.AGED_OUT, Cause.REVOKED)
 """The causes after which nobody may claim a lapsed lease again."""
 
 
@@ -96,6 +96,11 @@ class Lessor:
         """The tokens of which each session is to be told that they are gone, in this turn."""
 
     @property
+    def time(self) -> float:
+        """The lessor's own time when it was last told one; all times in leases and sessions are of this kind."""
+        return self._clock.latest
+
+    @property
     def held(self) -> int:
         """The number of leases that somebody holds: those that have not lapsed."""
         return len(self._lease_timers)
@@ -114,6 +119,7 @@ class Lessor:
         lease = self.leases[token] = Lease(token, granted_at=t, deadline=t + self.config.duration_s)
         lease.happen(LeaseEvent.GRANT)
         self.counts["grants"] += 1
+        lease.number = self.counts["grants"]
         self._set_lease_timer(lease)
         if self._tell is not None:
             self._tell(LeaseGranted(token))
@@ -146,6 +152,14 @@ class Lessor:
         lease = self.leases.get(token)
         if lease is not None and lease.state is LeaseState.GRANTED:
             self._lapse(lease, LeaseEvent.ABORT, t)
+
+    def revoke(self, token: int, now: float) -> None:
+        """An operator ends the lease. Who claims it is told as soon as its word is clear, and may read till then."""
+        t = self._clock.read(now)
+        lease = self._live(token)
+        if lease is not None:
+            self._note_unaware(lease, *lease.claims)
+            self._lapse(lease, LeaseEvent.REVOKE, t)
 
     def cleared(self, token: int, now: float) -> None:
         """The lease's word is clear in every worker, and whoever may still want to read is told that it is gone."""
@@ -219,6 +233,7 @@ class Lessor:
             self.counts["late.stale"] += 1
             return
         session.engine_id = hello.engine_id
+        session.heard_at = t
         self._open(session, hello.seq, t)
         self._tell_of(session, ConsumerEvent.HELLO)
         self._effects.append(Connect(peer, hello.address))
@@ -262,6 +277,7 @@ class Lessor:
             self.counts["late.stale"] += 1
             return
         session.seq = renew.seq
+        session.heard_at = t
         self.counts["renewals"] += 1
         if self._tell is not None and session.claims:
             self._tell(SessionRenewed(peer, session.deadline - t, len(session.claims)))

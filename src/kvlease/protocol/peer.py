@@ -14,7 +14,7 @@ from kvlease.protocol.facts import Tell
 from kvlease.protocol.lessee import Lessee, LesseeSnapshot
 from kvlease.protocol.lessor import Lessor, LessorSnapshot
 from kvlease.protocol.messages import Ack, Bye, Gone, Hello, Message, Probe, Renew, Welcome
-from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Said, Track, Untrack
+from kvlease.protocol.said import Abort, Cleared, Extend, Grant, Progress, Release, Revoke, Said, Track, Untrack
 from kvlease.protocol.timing import TIMING, Timing
 
 _OF_LINKS = (Connect, Disconnect)
@@ -117,9 +117,11 @@ class Peer:
                 self.lessor.extend(event.token, now)
             elif type(event) is Release:
                 self.lessor.release(event.token, now)
-            else:
-                assert type(event) is Abort
+            elif type(event) is Abort:
                 self.lessor.abort(event.token, now)
+            else:
+                assert type(event) is Revoke
+                self.lessor.revoke(event.token, now)
 
     def _receive(self, peer: int, message: Message, now: float) -> None:
         match message:

@@ -1,7 +1,7 @@
 """The events that an engine reports to its agent, in the order in which they happened: the input of `Peer.turn`.
 
-A producer says Grant, Extend, Release, Abort and Cleared; a consumer says Track and Untrack. Progress is given in each
-turn.
+A producer says Grant, Extend, Release, Abort, Revoke and Cleared; a consumer says Track and Untrack. Progress is given
+in each turn.
 """
 
 import msgspec
@@ -30,6 +30,12 @@ class Release(msgspec.Struct, frozen=True):
 
 class Abort(msgspec.Struct, frozen=True):
     """The lease is not handed over after all: nobody will ever claim it."""
+
+    token: int
+
+
+class Revoke(msgspec.Struct, frozen=True):
+    """An operator ends the lease: nobody may hold it again."""
 
     token: int
 
@@ -64,4 +70,4 @@ class Progress(msgspec.Struct, frozen=True):
     stepping: bool
 
 
-Said = Grant | Extend | Release | Abort | Cleared | Track | Untrack
+Said = Grant | Extend | Release | Abort | Revoke | Cleared | Track | Untrack

@@ -51,6 +51,8 @@ class LeaseEvent(enum.StrEnum):
     """Its last consumer is dead, and the grace is over."""
     AGE = "age"
     """It has reached its maximum age."""
+    REVOKE = "revoke"
+    """An operator ends it."""
     CLEAR = "clear"
     """Its word is clear in every worker: one of its blocks is about to be given to somebody else, its slot was needed,
     or the engine has reset its cache."""
@@ -70,6 +72,8 @@ class Cause(enum.StrEnum):
     list."""
     AGED_OUT = "aged_out"
     """It reached its maximum age, renewed or not (R25)."""
+    REVOKED = "revoked"
+    """An operator ended it (`POST leases/{token}/release`): nobody may read it again."""
     RESET = "reset"
     """Its engine ended it while it lived: its cache was reset, as for new weights. In the lessor's own count also a
     lease that was claimed again when its blocks had just gone."""
@@ -83,6 +87,7 @@ LEASE: Mapping[tuple[LeaseState, LeaseEvent], tuple[LeaseState, Cause | None]] =
     (LeaseState.GRANTED, LeaseEvent.RELEASE): (LeaseState.LAPSED, Cause.RELEASED),
     (LeaseState.GRANTED, LeaseEvent.EXPIRE): (LeaseState.LAPSED, Cause.EXPIRED),
     (LeaseState.GRANTED, LeaseEvent.AGE): (LeaseState.LAPSED, Cause.AGED_OUT),
+    (LeaseState.GRANTED, LeaseEvent.REVOKE): (LeaseState.LAPSED, Cause.REVOKED),
     (LeaseState.GRANTED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RESET),
     (LeaseState.CLAIMED, LeaseEvent.CLAIM): (LeaseState.CLAIMED, None),
     (LeaseState.CLAIMED, LeaseEvent.UNCLAIM): (LeaseState.GRANTED, None),
@@ -90,6 +95,7 @@ LEASE: Mapping[tuple[LeaseState, LeaseEvent], tuple[LeaseState, Cause | None]] =
     (LeaseState.CLAIMED, LeaseEvent.EXPIRE): (LeaseState.LAPSED, Cause.EXPIRED),
     (LeaseState.CLAIMED, LeaseEvent.ORPHAN): (LeaseState.LAPSED, Cause.ORPHANED),
     (LeaseState.CLAIMED, LeaseEvent.AGE): (LeaseState.LAPSED, Cause.AGED_OUT),
+    (LeaseState.CLAIMED, LeaseEvent.REVOKE): (LeaseState.LAPSED, Cause.REVOKED),
     (LeaseState.CLAIMED, LeaseEvent.CLEAR): (LeaseState.ENDED, Cause.RESET),
     (LeaseState.LAPSED, LeaseEvent.CLAIM): (LeaseState.CLAIMED, None),
     (LeaseState.LAPSED, LeaseEvent.CLEAR): (LeaseState.ENDED, None),

@@ -8,8 +8,9 @@ pool, idle               its block pool, and an engine that waits for requests
 requests, prompts        requests and prompts, in the terms of `kvlease.engine`
 params, settings         what clients and operators may write, and what is refused
 side_channel, envelope   lease cards over vLLM's handshake listener
+endpoint                 an operator's routes in vLLM's API server
 listener, notices        that listener and vLLM's notices, made to bear strangers
-metrics, catalogue       counters and gauges, and what each means
+metrics                  figures on the engine's own /metrics
 watching                 whoever hears of each lease: events, spans
 surface, compat          all that is needed of vLLM, and where it is
 """

@@ -84,6 +84,10 @@ class LeasedNixlConnector(NixlPullConnector):
         self.connector_scheduler.reset_cache()
         return True
 
+    def on_rpc(self, payload: bytes) -> bytes | None:
+        """Answers an operator's question as JSON with JSON; None from a worker (vllm 51639)."""
+        return None if self.connector_scheduler is None else self.connector_scheduler.on_rpc(payload)
+
     def get_handshake_metadata(self) -> KVConnectorHandshakeMetadata | None:
         assert self.connector_worker is not None
         return self.connector_worker.handshake_metadata()

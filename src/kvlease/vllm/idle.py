@@ -6,9 +6,12 @@ itself uses for its shutdown: a request of the kind WAKEUP in its queue.
 """
 
 import inspect
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from kvlease.vllm.compat import EngineCoreProc, EngineCoreRequestType, EngineShutdownState
+from kvlease.vllm.plugin import RPC
 
 
 class IdleEngine:
@@ -26,6 +29,15 @@ class IdleEngine:
     def shuts_down(self) -> bool:
         """Tells whether the engine core has been told to end."""
         return self._core is not None and self._core.shutdown_state is not EngineShutdownState.RUNNING
+
+    def answer_by(self, answer: "Callable[[bytes], Future[bytes]]") -> None:
+        """Has the engine core answer the utility call `RPC` by this function, between two steps.
+
+        vLLM's core looks the method up on itself by the name that its client sends, and waits for a future while it
+        goes on stepping. So the API server reaches this engine's scheduler, and nothing of vLLM's classes is changed.
+        """
+        if self._core is not None:
+            setattr(self._core, RPC, answer)
 
     def wake(self) -> None:
         """Makes the engine core ask whether there is anything to do. Any thread may call it."""

@@ -3,8 +3,14 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kvlease.admin.core import AdminCore
+from kvlease.admin.exposition import page
+from kvlease.admin.figures import EngineFigures
+from kvlease.admin.health import EngineFacts
+from kvlease.admin.listener import AdminListener
+from kvlease.admin.settings import ListenSettings
 from kvlease.agent.loop import LeaseAgent
 from kvlease.agent.nixl import NixlTransport
 from kvlease.engine.consumer import ConsumerSide
@@ -14,14 +20,15 @@ from kvlease.engine.producer import ProducerSide
 from kvlease.engine.scheduler import LeaseScheduler
 from kvlease.events.recorder import FactRecorder
 from kvlease.fence import FenceTable, MappedWords, NotShared
+from kvlease.metrics.observed import ObservedTimes
 from kvlease.protocol import LeaseCard, LeaseConfig, WorkerFence
-from kvlease.protocol.facts import Tell
+from kvlease.protocol.facts import Fact, Tell
 from kvlease.protocol.messages import VERSION
 from kvlease.vllm.compat import KVConnectorHandshakeMetadata, NixlHandshakePayload, nixl_package
 from kvlease.vllm.envelope import CARD_RANK
 from kvlease.vllm.idle import IdleEngine
 from kvlease.vllm.metadata import LeasedHandshakePayload
-from kvlease.vllm.metrics import SchedulerStatsFeed
+from kvlease.vllm.metrics import SchedulerStatsFeed, note_workers
 from kvlease.vllm.pool import VllmPool
 from kvlease.vllm.requests import LeasedRequests
 from kvlease.vllm.side_channel import SideChannelCards, wrap_card
@@ -37,10 +44,12 @@ def open_agent(
     vllm_config: "VllmConfig",
     config: LeaseConfig,
     engine_id: str,
+    times: ObservedTimes,
     incarnation: int | None = None,
-    tell: Tell | None = None,
+    watch: FactRecorder | None = None,
 ) -> LeaseAgent:
-    """Makes the lease agent of an engine, which is still to be started. `tell` hears facts."""
+    """Makes the lease agent of an engine, which is still to be started. `times` hears what it does, and so does
+    `watch`."""
     backends = vllm_config.kv_transfer_config.get_from_extra_config("backends", ["UCX"])
     package = nixl_package()
     return LeaseAgent(
@@ -49,15 +58,25 @@ def open_agent(
         lambda own: NixlTransport(own, backends, package),
         SideChannelCards(),
         incarnation=incarnation,
-        tell=tell,
+        tell=times.hear if watch is None else _both(times.hear, watch.hear),
+        late=times.late,
     )
+
+
+def _both(first: Tell, second: Tell) -> Tell:
+    def tell(fact: Fact) -> None:
+        first(fact)
+        second(fact)
+
+    return tell
 
 
 class SchedulerLeases:
     """The leases of one engine, in its scheduler's process.
 
     Attributes: `agent`, which its maker starts. `requests`: the decisions on each request. `step`: the lease's part of
-    a step. `stats`: the figures for vLLM's /metrics. `counts`: events that this half counts itself, `refused.<kind>`.
+    a step. `figures`: all figures of the engine. `stats`: those for vLLM's /metrics. `counts`: events that this half
+    counts itself, `refused.<kind>`. `admin`: what answers operators, once doors are open.
     """
 
     def __init__(
@@ -67,11 +86,14 @@ class SchedulerLeases:
         workers: int,
         groups: int | None,
         drains: bool,
+        *,
+        times: ObservedTimes | None = None,
+        block_bytes: int = 0,
         watch: FactRecorder | None = None,
     ) -> None:
         """`workers`: those of this engine. `groups`: its KV cache groups; None for an engine that reads from other
-        groupings as well. `drains`: at its end it waits for requests under way (`--shutdown-timeout`). `watch` hears
-        facts."""
+        groupings as well. `drains`: at its end it waits for requests under way (`--shutdown-timeout`). `times`: those
+        that `agent` tells. `block_bytes`: the memory of a KV cache block in one worker. `watch` hears facts."""
         tell = None if watch is None else watch.hear
         self._blocks = VllmPool()
         producer = ProducerSide(config, agent, self._blocks, workers, tell=tell)
@@ -81,15 +103,36 @@ class SchedulerLeases:
             agent.wake_by(self._idle.wake)
         self._drains = drains
         self._watch = watch
+        self._config = config
+        self._listener: AdminListener | None = None
+        self.admin: AdminCore | None = None
         self.agent = agent
         self.step = LeaseScheduler(agent, producer, consumer)
         self.requests = LeasedRequests(producer, consumer, groups, tell)
         self.counts: Counter[str] = self.requests.counts
-        self.stats = SchedulerStatsFeed(agent, producer, consumer, self.counts)
+        self.figures = EngineFigures(
+            agent, producer, consumer, times or ObservedTimes(), self.counts, block_bytes * workers
+        )
+        self.stats = SchedulerStatsFeed(agent, producer, consumer, self.figures)
+
+    def open_doors(self, rank: int, engine_id: str, listen: ListenSettings | None, labels: Mapping[str, str]) -> None:
+        """Lets operators in: by the engine core's utility call and, where `listen` says so, by an own listener.
+
+        `labels` stand on every series of its /metrics. Raises `ConfigError` where it cannot listen.
+        """
+        facts = EngineFacts(rank, engine_id, self._config, self.figures.block_bytes, lambda: self._blocks.total)
+        self.admin = AdminCore(self.agent, self.step.producer, self.figures.unheard, facts)
+        self._idle.answer_by(self.admin.answer)
+        if listen is not None:
+            self._listener = AdminListener(self.admin, listen, lambda: page(self.figures, labels))
+            self._listener.start()
+            logger.info("kvlease: the agent listens for its operator on %s, port %d", listen.host, listen.port)
 
     def close(self) -> None:
-        """The engine shuts down: its peers are told, and whoever watches has heard the last of it."""
+        """The engine shuts down. Its operator is answered until the agent has said Bye."""
         self.agent.close()
+        if self._listener is not None:
+            self._listener.stop()
         if self._watch is not None:
             self._watch.close()
 
@@ -116,6 +159,10 @@ class SchedulerLeases:
         # An engine that drains at its end is to hear until all is read; one that cannot be woken hears only in steps.
         waits = self._drains if self._idle.shuts_down else not self._idle.can_wake
         return waits and producer.blocks.held_leases > 0
+
+    def note_workers(self, stats: Any) -> None:
+        """Notes the figures that the workers of this engine tell vLLM in this step."""
+        note_workers(self.figures.workers, stats)
 
     def frees_blocks(self) -> bool:
         """Gives back what is held and over. Tells whether more blocks are free since."""

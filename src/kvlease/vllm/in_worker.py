@@ -6,6 +6,7 @@ notice can overtake the fence read, and siblings, ranks and replicas need no cou
 (docs/decisions/0002).
 """
 
+import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ class WorkerLeases:
         """The side channel at which vLLM shakes hands with each engine, or has done so."""
         self._outlived: set[str] = set()
         """The engines that are another incarnation now, while something is still read from the old one."""
+        self._posted_at: dict[str, float] = {}
+        """The time at which a fence read was posted that lasts longer than its step, by request."""
 
     # -- a step --------------------------------------------------------------------------------------------------
 
@@ -88,9 +91,15 @@ class WorkerLeases:
 
     def verify(self, arrived: set[str]) -> tuple[set[str], set[str]]:
         """Splits off, from requests whose data is here, those not to be used, and those whose fence is being read."""
+        began = time.monotonic()
         verdicts, held_back = self.step.verify(arrived)
-        for verdict in verdicts.values():
-            self._worker.xfer_stats.count("fence_checks", verdict.name.lower())
+        if verdicts:
+            ended, stats = time.monotonic(), self._worker.xfer_stats
+            for name, verdict in verdicts.items():
+                stats.count("fence_checks", verdict.name.lower())
+                stats.observe("fence_read_seconds", ended - self._posted_at.pop(name, began))
+        for name in held_back:
+            self._posted_at.setdefault(name, began)
         return {name for name, verdict in verdicts.items() if verdict is not Verdict.INTACT}, held_back
 
     def end(self, received: Collection[str], sent: set[str]) -> None:

@@ -17,6 +17,8 @@ STOCK_NAMES = ("NixlConnector", "NixlPullConnector")
 """The names of vLLM's connectors that kvlease can replace: both are the pull connector."""
 REPLACES = "KVLEASE_REPLACES_NIXL"
 STATE_LAYOUT = "VLLM_SSM_CONV_STATE_LAYOUT"
+RPC = "kvlease_rpc"
+"""The name of the utility call that carries a question to the admin core."""
 
 
 def replaces_stock() -> bool:

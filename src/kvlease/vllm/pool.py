@@ -7,11 +7,20 @@ if TYPE_CHECKING:
     from vllm.v1.core.block_pool import BlockPool
     from vllm.v1.core.kv_cache_manager import KVCacheManager
     from vllm.v1.core.kv_cache_utils import KVCacheBlock
+    from vllm.v1.kv_cache_interface import KVCacheConfig
 
 
 def has_one_pool(manager: "KVCacheManager") -> bool:
     """Tells whether the blocks of all KV cache groups are of one pool: else a block's number says too little."""
     return all(group.block_pool is manager.block_pool for group in manager.coordinator.single_type_managers)
+
+
+def block_bytes(kv_cache_config: "KVCacheConfig") -> int:
+    """Returns the memory of one block in one worker: in vLLM's cache each block has as much as any other, for the
+    pages of all layers of the KV cache group that owns it; groups overlay each other."""
+    sizes: list[int] = [tensor.size for tensor in kv_cache_config.kv_cache_tensors if not tensor.host_resident]
+    # Each tensor's size is that of the one allocation in which they all lie.
+    return max(sizes) // kv_cache_config.num_blocks if sizes else 0
 
 
 class VllmPool:
@@ -25,6 +34,11 @@ class VllmPool:
     def free(self) -> int:
         """The number of free blocks."""
         return int(self._bound().get_num_free_blocks())
+
+    @property
+    def total(self) -> int:
+        """The number of all blocks; 0 as long as vLLM has not handed its pool over."""
+        return 0 if self._pool is None else int(self._pool.num_gpu_blocks)
 
     @property
     def is_bound(self) -> bool:

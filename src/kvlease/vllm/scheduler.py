@@ -7,13 +7,15 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
+from kvlease.metrics.observed import ObservedTimes
 from kvlease.vllm.compat import KVConnectorHandshakeMetadata, NixlConnectorMetadata, NixlPullConnectorScheduler
 from kvlease.vllm.in_scheduler import SchedulerLeases, open_agent
 from kvlease.vllm.listener import HandshakeListener
 from kvlease.vllm.metadata import LeasedMetadata, LeasedWorkerReport
 from kvlease.vllm.metrics import LeaseStats
 from kvlease.vllm.params import without_blocks
-from kvlease.vllm.settings import lease_config
+from kvlease.vllm.pool import block_bytes
+from kvlease.vllm.settings import lease_config, listen_config
 from kvlease.vllm.watching import watch_scheduler
 
 if TYPE_CHECKING:
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from vllm.v1.kv_cache_interface import KVCacheConfig
     from vllm.v1.outputs import KVConnectorOutput
     from vllm.v1.request import Request
+
+
+RPC_S = 5.0
+"""The longest time that an engine waits for its agent's answer to an operator; a turn of it takes milliseconds."""
 
 
 class LeasedScheduler(NixlPullConnectorScheduler):
@@ -37,12 +43,17 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         self._heartbeat_interval = config.renew_interval_s
         # With MLA, vLLM's worker reads from engines with other KV cache groups as well (vllm 57077, 57389).
         groups = None if vllm_config.model_config.use_mla else len(kv_cache_config.transfer_groups)
-        incarnation = secrets.randbits(64)
+        times, incarnation = ObservedTimes(), secrets.randbits(64)
         watch = watch_scheduler(vllm_config, engine_id, incarnation)
-        tell = None if watch is None else watch.hear
-        agent = open_agent(vllm_config, config, engine_id, incarnation, tell)
+        agent = open_agent(vllm_config, config, engine_id, times, incarnation, watch)
         workers, drains = vllm_config.parallel_config.world_size, vllm_config.shutdown_timeout > 0
-        self._lease = SchedulerLeases(agent, config, workers, groups, drains, watch)
+        size = block_bytes(kv_cache_config)
+        self._lease = SchedulerLeases(
+            agent, config, workers, groups, drains, times=times, block_bytes=size, watch=watch
+        )
+        rank, model = vllm_config.parallel_config.data_parallel_index, vllm_config.model_config.served_model_name
+        labels = {"model_name": str(model), "engine": str(rank)}
+        self._lease.open_doors(rank, engine_id, listen_config(vllm_config), labels)
         agent.start()
 
     # -- an engine starts and ends -------------------------------------------------------------------------------
@@ -68,6 +79,11 @@ class LeasedScheduler(NixlPullConnectorScheduler):
     def shutdown(self) -> None:
         self._lease.close()
         super().shutdown()
+
+    def on_rpc(self, payload: bytes) -> bytes | None:
+        """Answers an operator's question (`kvlease.admin.questions`), for which it waits a turn of the agent's."""
+        assert self._lease.admin is not None
+        return self._lease.admin.answer(payload).result(RPC_S)
 
     # -- a request comes, is scheduled, and ends -----------------------------------------------------------------
 
@@ -138,6 +154,7 @@ class LeasedScheduler(NixlPullConnectorScheduler):
         report = connector_output.kv_connector_worker_meta
         assert report is None or isinstance(report, LeasedWorkerReport)
         if connector_output.finished_recving or report:
-            self._lease.step.hear(
-                connector_output.finished_recving or (), report and report.report, connector_output.failed_recving
-            )
+            received, failed = connector_output.finished_recving or (), connector_output.failed_recving or ()
+            self._lease.step.hear(received, report and report.report, failed)
+        if connector_output.kv_connector_stats is not None:
+            self._lease.note_workers(connector_output.kv_connector_stats)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from kvlease.admin.settings import LISTEN, ListenSettings, listen_settings
 from kvlease.errors import ConfigError, UnsupportedEngine
 from kvlease.events.settings import KEYS as EVENT_KEYS
 from kvlease.events.settings import EventSettings, event_settings
@@ -18,6 +19,8 @@ OLD_VARIABLE = "VLLM_NIXL_ABORT_REQUEST_TIMEOUT"
 """The variable for the flat timeout (seconds) of vLLM before it had leases; used where no duration is given."""
 _PLACE = "kv_connector_extra_config"
 _DURATION = "kv_lease_duration"
+OTHERS = (LISTEN, *EVENT_KEYS)
+"""The keys that are no settings of leases."""
 _STOCK = "use vLLM's own NixlConnector"
 
 
@@ -45,7 +48,16 @@ def settings_of(extra_config: Mapping[str, object], environment: Mapping[str, st
         )
     try:
         event_settings(settings)
-        return resolve(settings, EVENT_KEYS), warnings
+        return resolve(settings, OTHERS), warnings
+    except ConfigError as e:
+        raise ConfigError(f"in {_PLACE}, {e}") from e
+
+
+def listen_config(vllm_config: "VllmConfig") -> ListenSettings | None:
+    """Returns where the agent listens for its operator, if anywhere. Raises `ConfigError`."""
+    settings, parallel = vllm_config.kv_transfer_config.kv_connector_extra_config, vllm_config.parallel_config
+    try:
+        return listen_settings(settings, os.environ, parallel.data_parallel_index)
     except ConfigError as e:
         raise ConfigError(f"in {_PLACE}, {e}") from e
 

@@ -30,6 +30,7 @@ PROM = f"{NIXL}.stats:NixlPromMetrics"
 ANY_PROM = f"{V1}.metrics:KVConnectorPromMetrics"
 REQUEST = "vllm.v1.request:Request"
 CACHE = "vllm.v1.kv_cache_interface:KVCacheConfig"
+TENSOR = "vllm.v1.kv_cache_interface:KVCacheTensor"
 UTILS = "vllm.distributed.kv_transfer.kv_connector.utils"
 POOL = "vllm.v1.core.block_pool:BlockPool"
 BLOCK = "vllm.v1.core.kv_cache_utils:KVCacheBlock"
@@ -112,8 +113,17 @@ PLACES: tuple[Used, ...] = (
     Used("vllm.v1.outputs:KVConnectorOutput.kv_connector_worker_meta"),
     Used("vllm.v1.outputs:KVConnectorOutput.finished_recving"),
     Used("vllm.v1.outputs:KVConnectorOutput.failed_recving"),
+    Used("vllm.v1.outputs:KVConnectorOutput.kv_connector_stats"),
     Used(f"{CACHE}.transfer_groups"),
     Used(f"{CACHE}.num_blocks"),
+    Used(f"{CACHE}.kv_cache_tensors"),
+    Used(f"{TENSOR}.size"),
+    Used(f"{TENSOR}.host_resident"),
+    # `call_utility_all_async` has come with 0.32 (`endpoint.call_all`).
+    Used("vllm.v1.engine.core_client:AsyncMPClient._call_utility_async", "self method engine"),
+    Used("vllm.v1.engine.core:EngineCoreProc._invoke_utility_method", "name get_result output enqueue_output"),
+    Used("vllm.plugins.endpoint_plugins.interface:EndpointPlugin.attach_router", "self app"),
+    Used("vllm.plugins.endpoint_plugins.interface:EndpointPlugin.init_state", "self engine_client state args"),
     Used(f"{POOL}.touch", "self blocks"),
     Used(f"{POOL}.free_blocks", "self ordered_blocks"),
     Used(f"{POOL}.unpin_blocks", "self blocks on_reuse"),
@@ -140,8 +150,9 @@ PLACES: tuple[Used, ...] = (
     Used("vllm.config.kv_transfer:KVTransferConfig.kv_connector_extra_config"),
     Used("vllm.config.model:ModelConfig.has_inner_state"),
     Used("vllm.config.model:ModelConfig.use_mla"),
+    Used("vllm.config.model:ModelConfig.served_model_name"),
     Used("vllm.config.parallel:ParallelConfig.world_size"),
-    Used("vllm.config.parallel:ParallelConfig.data_parallel_rank"),
+    Used("vllm.config.parallel:ParallelConfig.data_parallel_index"),
     Used("vllm.config.vllm:VllmConfig.observability_config"),
     Used("vllm.config.observability:ObservabilityConfig.otlp_traces_endpoint"),
     Used("vllm.distributed.nixl_utils:NixlWrapper"),
@@ -165,7 +176,8 @@ ATTRIBUTES: dict[str, str] = {
     "vllm.v1.core.kv_cache_coordinator:KVCacheCoordinator": "single_type_managers",
     "vllm.v1.core.single_type_kv_cache_manager:SingleTypeKVCacheManager": "block_pool",
     ENGINE: "input_queue shutdown_state",
-    ANY_PROM: "_counter_cls _gauge_cls per_engine_labelvalues",
+    "vllm.v1.engine.core_client:MPClient": "core_engines",
+    ANY_PROM: "_counter_cls _gauge_cls _histogram_cls per_engine_labelvalues",
     REQUEST: "request_id kv_transfer_params sampling_params prompt_token_ids prompt_embeds "
     "prompt_is_token_ids num_computed_tokens num_prompt_tokens lora_request mm_features cache_salt abort_immediately "
     "trace_headers",

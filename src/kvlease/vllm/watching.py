@@ -18,7 +18,7 @@ def watch_scheduler(vllm_config: "VllmConfig", engine_id: str, incarnation: int)
     sinks: list[Sink] = []
     settings = event_settings_of(vllm_config)
     if settings is not None:
-        rank = vllm_config.parallel_config.data_parallel_rank
+        rank = vllm_config.parallel_config.data_parallel_index
         sinks.append(Journal(settings, Writer(engine_id, rank, incarnation)))
     if vllm_config.observability_config.otlp_traces_endpoint:
         # The process of vLLM's scheduler has a tracer provider by now, as all its processes have.
@@ -35,7 +35,7 @@ def watch_worker(vllm_config: "VllmConfig", engine_id: str, worker: int) -> Fact
     settings = event_settings_of(vllm_config)
     if settings is None:
         return None
-    rank = vllm_config.parallel_config.data_parallel_rank
+    rank = vllm_config.parallel_config.data_parallel_index
     return _started([Journal(settings, Writer(engine_id, rank, worker=worker))])
 
 

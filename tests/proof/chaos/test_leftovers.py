@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kvlease.metrics.scraped import Metrics
 from proof.chaos import leftovers
 from proof.chaos.leftovers import left_behind, named_gauges, shared_memory
 from proof.chaos.scene import MARK
-from proof.realengines.metrics import Metrics
 
 
 @pytest.fixture

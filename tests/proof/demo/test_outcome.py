@@ -2,9 +2,10 @@
 
 import pytest
 
+from kvlease.metrics.scraped import Metrics, Sample
 from proof.demo.outcome import Counts, read_counts, tally
 from proof.demo.stage import fill
-from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, STOCK_READS, Metrics, Sample
+from proof.realengines.metrics import FENCE_CHECKS, LEASE_ENDS, STOCK_EXPIRED, STOCK_READS
 from proof.realengines.router import Answer
 
 RIGHT = [(1, 2), (3, 4), (5, 6)]

@@ -36,6 +36,12 @@ FOUND = {
     "reset_forgets_what_has_lapsed": (one_lease("reset"), "S2", 6),
     "lapsed_slot_reused_early": (Bounds(ticks=2, faults=0, sizes=(1, 1), slots=1, consumers=1), "error", 6),
     "lapsed_lease_ends_at_once": (one_lease(), "L2", 1),
+    "revoked_lease_revived": (
+        Bounds(ticks=1, faults=1, sizes=(1,), kinds=("revoke",), by_order=True),
+        "R25",
+        4,
+    ),
+    "revoked_lease_readable": (one_lease("revoke"), "S2", 3),
     "ended_lease_claimed_again": (READ_BY_ONE, "S3", 5),
     "aged_out_lease_revived": (
         Bounds(ticks=4, faults=1, sizes=(1,), consumers=1, kinds=("consumer_suspects", "producer_suspects", "freeze")),

@@ -60,7 +60,16 @@ def test_a_world_shows_what_it_is_there_for(name: str) -> None:
 
 def test_every_fault_and_every_turn_of_a_lapsed_lease_is_shown() -> None:
     shown = {name for world in WORLDS.values() for name in world.shows}
-    assert {*LATE, GIVEN, "hear", "reset", "part", "a lapsed lease's slot taken", "a leased block shared"} <= shown
+    assert {
+        *LATE,
+        GIVEN,
+        "hear",
+        "reset",
+        "revoke",
+        "part",
+        "a lapsed lease's slot taken",
+        "a leased block shared",
+    } <= shown
     kinds = {kind for name in SETS["full"] for kind in WORLDS[name].bounds.kinds or FAULTS}
     assert kinds == set(FAULTS)
 

@@ -91,9 +91,11 @@ class Alone:
         self.engine.turn(self.world.now)
 
     def counted(self) -> dict[str, int]:
-        """The counts of the engine since the beginning that are not 0, by part and name."""
+        """The counts of the engine since the beginning that are not 0, by part and name, but for its messages."""
         report = self.engine.report()
-        parts = {"p": report.lessor, "d": report.lessee, "agent": report.agent}
+        messages = ("sent.", "received.", "bytes_")
+        agent = {name: n for name, n in report.agent.items() if not name.startswith(messages)}
+        parts = {"p": report.lessor, "d": report.lessee, "agent": agent}
         return {f"{part}.{name}": n for part, counts in parts.items() for name, n in counts.items() if n}
 
 

@@ -1,0 +1,248 @@
+"""The columns of the table of engines."""
+
+from kvlease.console.tables import Cell
+from kvlease.top.cells import alarm, lasting, long_duration, memory, number, per_second, share
+from kvlease.top.headings import NOTHING, Heading
+from kvlease.top.picture import ROSE_LATELY_S, EngineLine
+from kvlease.top.sparks import spark
+
+ROLES = {"producer": "P", "consumer": "D", "both": "P+D"}
+
+
+def _role(line: EngineLine, _: int) -> Cell:
+    return Cell(ROLES.get(line.now.role or "", NOTHING))
+
+
+def _state(line: EngineLine, _: int) -> Cell:
+    if not line.now.answers:
+        return Cell("down", "bad")
+    if line.now.agent == "dead":
+        return Cell("dead", "bad")
+    if line.now.draining:
+        return Cell("draining", "open")
+    return Cell("up", "good") if line.now.agent else Cell(NOTHING)
+
+
+def _state_order(line: EngineLine) -> str:
+    """The order of urgency."""
+    order = ("down", "dead", "draining", "up")
+    return str(next((place for place, word in enumerate(order) if _state(line, 0).text.startswith(word)), 9))
+
+
+def _unheard(line: EngineLine) -> int | None:
+    return None if line.now.unheard_leases is None else sum(line.now.unheard_leases.values())
+
+
+def _unheard_bytes(line: EngineLine) -> int | None:
+    return None if line.now.unheard_bytes is None else sum(line.now.unheard_bytes.values())
+
+
+def _sessions(line: EngineLine) -> int | None:
+    return None if line.now.sessions is None else sum(line.now.sessions.values())
+
+
+def why(line: EngineLine) -> str:
+    """Returns what is to be said of an engine; "" where there is nothing."""
+    if line.now.error:
+        return line.now.error + (f" for {long_duration(line.silent_s)}" if line.silent_s >= 1 else "")
+    if line.restarted_s is not None and line.restarted_s < ROSE_LATELY_S:
+        return f"restarted within {long_duration(line.restarted_s + 1)}"
+    return line.now.note or ""
+
+
+ENGINES: tuple[Heading[EngineLine], ...] = (
+    Heading(
+        "engine",
+        "engine",
+        "host and port, and the data-parallel rank where there are several",
+        lambda line, _: Cell(line.name),
+        lambda line: line.name,
+        15,
+        words=True,
+        most=32,
+    ),
+    Heading(
+        "role",
+        "role",
+        "P lends (prefill), D reads (decode): told by what it holds and has done",
+        _role,
+        lambda line: _role(line, 0).text,
+        4,
+        words=True,
+        drop=1,
+    ),
+    Heading(
+        "state",
+        "state",
+        "up; draining: it grants no new leases; dead: its lease agent has failed; down: it does not answer",
+        _state,
+        _state_order,
+        8,
+        words=True,
+    ),
+    Heading(
+        "held",
+        "held",
+        "memory of the KV blocks that its leases hold",
+        lambda line, _: memory(line.now.held_bytes),
+        lambda line: line.now.held_bytes,
+        8,
+    ),
+    Heading(
+        "history",
+        "history",
+        "the same over the last readings, the newest at the right; a dot where it did not answer",
+        lambda line, width: Cell(spark(line.held, width)),
+        lambda line: line.now.held_bytes,
+        8,
+        words=True,
+        drop=3,
+        most=48,
+        tint="cyan",
+    ),
+    Heading(
+        "leases",
+        "leases",
+        "leases granted and not over",
+        lambda line, _: number(line.now.active_leases),
+        lambda line: line.now.active_leases,
+        6,
+    ),
+    Heading(
+        "claimed",
+        "claimed",
+        "those of them that a consumer claims",
+        lambda line, _: number(line.now.claimed_leases),
+        lambda line: line.now.claimed_leases,
+        7,
+        drop=10,
+    ),
+    Heading(
+        "tokens",
+        "tokens",
+        "tokens of the prompts that are held",
+        lambda line, _: number(line.now.held_tokens),
+        lambda line: line.now.held_tokens,
+        10,
+        drop=12,
+    ),
+    Heading(
+        "blocks",
+        "blocks",
+        "KV blocks that are held",
+        lambda line, _: number(line.now.held_blocks),
+        lambda line: line.now.held_blocks,
+        9,
+        drop=11,
+    ),
+    Heading(
+        "unheard",
+        "unheard",
+        "leases held for consumers that are dead or silent",
+        lambda line, _: alarm(_unheard(line), "open"),
+        _unheard,
+        7,
+    ),
+    Heading(
+        "unheard_memory",
+        "memory",
+        "the memory of those",
+        lambda line, _: memory(_unheard_bytes(line), "open" if _unheard_bytes(line) else ""),
+        _unheard_bytes,
+        8,
+        drop=17,
+    ),
+    Heading(
+        "late",
+        "late",
+        "late reads, which were refused, since it started (red: one in the last minute)",
+        lambda line, _: alarm(line.late_reads, "bad" if line.late_lately else "open"),
+        lambda line: line.late_reads,
+        4,
+        drop=2,
+    ),
+    Heading(
+        "wasted",
+        "wasted",
+        "tokens of prefills that were computed twice, since it started",
+        lambda line, _: alarm(line.wasted_tokens, "bad" if line.wasted_lately else "open"),
+        lambda line: line.wasted_tokens,
+        8,
+        drop=6,
+    ),
+    Heading(
+        "lapsed",
+        "lapsed",
+        "leases that are over and can still be read; their blocks are free",
+        lambda line, _: number(line.now.lapsed_leases),
+        lambda line: line.now.lapsed_leases,
+        6,
+        drop=13,
+    ),
+    Heading(
+        "cache",
+        "KV",
+        "the part of the KV cache in use: by requests and by leases",
+        lambda line, _: share(line.now.kv_cache_usage),
+        lambda line: line.now.kv_cache_usage,
+        5,
+        drop=4,
+    ),
+    Heading(
+        "grants",
+        "grants/s",
+        "leases granted each second",
+        lambda line, _: per_second(line.grants_per_s),
+        lambda line: line.grants_per_s,
+        8,
+        drop=8,
+    ),
+    Heading(
+        "ends",
+        "ends/s",
+        "leases that ended each second",
+        lambda line, _: per_second(line.ends_per_s),
+        lambda line: line.ends_per_s,
+        6,
+        drop=9,
+    ),
+    Heading(
+        "sessions",
+        "sessions",
+        "open sessions with other engines",
+        lambda line, _: number(_sessions(line)),
+        _sessions,
+        8,
+        drop=7,
+    ),
+    Heading(
+        "uptime",
+        "uptime",
+        "the time since it started",
+        lambda line, _: lasting(line.now.uptime_s),
+        lambda line: line.now.uptime_s,
+        6,
+        drop=14,
+    ),
+    Heading(
+        "version",
+        "version",
+        "that of kvlease",
+        lambda line, _: Cell(line.now.version or NOTHING),
+        lambda line: line.now.version,
+        7,
+        words=True,
+        drop=16,
+    ),
+    Heading(
+        "why",
+        "",
+        "the reason why it does not answer, or does not tell everything",
+        lambda line, _: Cell(why(line), "bad" if line.now.error else ""),
+        why,
+        16,
+        words=True,
+        drop=15,
+        most=60,
+    ),
+)

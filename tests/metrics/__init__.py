@@ -1,0 +1,1 @@
+"""Tests of what the figures mean, and of how they are kept."""
