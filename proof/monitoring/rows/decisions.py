@@ -1,0 +1,109 @@
+"""What an operator decides: to stop an engine, to change the term; and the peers that engines talk to."""
+
+from proof.monitoring.panels import Panel, Query, Row, by, chosen, kvlease, per_second, quantiles
+
+DRAIN = Row(
+    question="May I shut this engine down?",
+    note=(
+        "A prefill engine may be stopped when it drains and holds no lease:\n\n"
+        "`curl -X POST 'http://ENGINE:PORT/v1/kvlease/drain?wait=60'`\n\n"
+        "answers when none is left. What is lapsed nobody is known to want."
+    ),
+    panels=(
+        Panel(
+            title="Leases left",
+            about="Leases out of engines that drain: 0 is the signal to stop. Nothing here: no engine drains.",
+            queries=(Query(f"{kvlease('active_leases')} and {kvlease('draining')} == 1"),),
+        ),
+        Panel(
+            title="Draining",
+            about="1 while the engine grants no new leases.",
+            queries=(Query(kvlease("draining")),),
+            unit="none",
+        ),
+        Panel(
+            title="Prefills declined, a second",
+            about="Prefills without a lease, by reason: `draining` belongs to a drain, the others are faults.",
+            queries=(Query(by("reason", per_second("declined_offers")), "{{reason}}"),),
+            unit="ops",
+        ),
+    ),
+)
+
+TERM = Row(
+    question="Is the term right?",
+    panels=(
+        Panel(
+            title="From grant to claim",
+            about="The time that kv_lease_duration has to cover: through the router, until a decode engine claims.",
+            queries=quantiles("claim_wait_seconds", "p50", "p99"),
+            unit="s",
+        ),
+        Panel(
+            title="The term that loses less than one lease in a million",
+            about="From the last day of a model's traffic. Set kv_lease_duration above it, with room for stalls.",
+            queries=(Query('model:kvlease_term:advised_seconds{model_name=~"$model"}', "{{model_name}}"),),
+            unit="s",
+            number=True,
+        ),
+        Panel(
+            title="Claims that this rests on",
+            about="Below three million, one in a million cannot be told: the advice is then the longest wait so far.",
+            queries=(Query('model:kvlease_claims:increase1d{model_name=~"$model"}', "{{model_name}}"),),
+            number=True,
+        ),
+        Panel(
+            title="Share of leases claimed after their term",
+            about="0 in good times. A longer term costs memory only where requests get lost.",
+            queries=(Query(chosen("engine:kvlease_late_claims:ratio_rate5m")),),
+            unit="percentunit",
+        ),
+        Panel(
+            title="Age at the end",
+            about="How long leases hold memory, from grant to end.",
+            queries=quantiles("lease_age_seconds", "p50", "p99"),
+            unit="s",
+        ),
+        Panel(
+            title="From claim to release",
+            about="The time in a decode engine: its queue, and the read.",
+            queries=quantiles("claim_to_release_seconds", "p50", "p99"),
+            unit="s",
+        ),
+    ),
+)
+
+PEERS = Row(
+    question="Do the engines understand each other?",
+    panels=(
+        Panel(
+            title="Messages sent, a second",
+            about="By kind. A pair of engines that holds leases sends a renewal an interval, and probes.",
+            queries=(Query(by("kind", per_second("messages_sent")), "{{kind}}"),),
+            unit="ops",
+        ),
+        Panel(
+            title="Bytes of messages sent, a second",
+            about="What leases cost the network.",
+            queries=(Query(by("kind", per_second("message_bytes_sent")), "{{kind}}"),),
+            unit="Bps",
+        ),
+        Panel(
+            title="Renewals, a second",
+            about="One for each session and interval. Standing still with requests waiting: that engine is paused.",
+            queries=(Query(by("direction", per_second("renewals")), "{{direction}}"),),
+            unit="ops",
+        ),
+        Panel(
+            title="Refused, unfenced and unreachable, a second",
+            about="All of these are 0 in good times, but for crashes and restarts.",
+            queries=(
+                Query(by("kind", per_second("refused")), "refused, {{kind}}"),
+                Query(f"sum({per_second('unfenced_reads')})", "unfenced reads"),
+                Query(by("reason", per_second("other_prompts")), "other prompts, {{reason}}"),
+                Query(by("operation", per_second("transport_failures")), "unreachable, {{operation}}"),
+            ),
+            unit="ops",
+        ),
+    ),
+)
