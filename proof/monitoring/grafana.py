@@ -28,7 +28,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from proof.monitoring.panels import Panel, Query, Row
+from proof.monitoring.panels import Panel, Query, Question
 from proof.monitoring.rows import ROWS
 
 UID = "kvlease"
@@ -62,7 +62,7 @@ def _dashboard() -> dashboard.Dashboard:
     number = 0
     for row in ROWS:
         number += 1
-        built.with_row(dashboard.Row(row.question).id(number))
+        built.with_row(dashboard.Row(row.asks).id(number))
         for panel in _panels(row):
             number += 1
             built.with_panel(panel.id(number))
@@ -85,7 +85,7 @@ def _variable(name: str, label: str, series: str) -> dashboard.QueryVariable:
 Visual = timeseries.Panel | stat.Panel | text.Panel
 
 
-def _panels(row: Row) -> list[Visual]:
+def _panels(row: Question) -> list[Visual]:
     lines = [panel for panel in row.panels if not panel.number]
     numbers = [panel for panel in row.panels if panel.number]
     count = len(lines) + bool(row.note)

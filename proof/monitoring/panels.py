@@ -38,10 +38,10 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """Panels that answer one question."""
+class Question:
+    """A row of panels that answer one question of an operator."""
 
-    question: str
+    asks: str
     panels: tuple[Panel, ...]
     note: str = ""
     """Markdown, for what no metric says."""

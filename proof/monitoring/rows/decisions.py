@@ -1,12 +1,12 @@
-"""What an operator decides: to stop an engine, to change the term; and the peers that engines talk to."""
+"""Decisions of an operator: to stop an engine, to change the term; and the peers that engines talk to."""
 
-from proof.monitoring.panels import Panel, Query, Row, by, chosen, kvlease, per_second, quantiles
+from proof.monitoring.panels import Panel, Query, Question, by, chosen, kvlease, per_second, quantiles
 
-DRAIN = Row(
-    question="May I shut this engine down?",
+DRAIN = Question(
+    asks="May I shut this engine down?",
     note=(
         "A prefill engine may be stopped when it drains and holds no lease:\n\n"
-        "`curl -X POST 'http://ENGINE:PORT/v1/kvlease/drain?wait=60'`\n\n"
+        "    curl -X POST 'http://ENGINE:PORT/v1/kvlease/drain?wait=60'\n\n"
         "answers when none is left. What is lapsed nobody is known to want."
     ),
     panels=(
@@ -30,8 +30,8 @@ DRAIN = Row(
     ),
 )
 
-TERM = Row(
-    question="Is the term right?",
+TERM = Question(
+    asks="Is the term right?",
     panels=(
         Panel(
             title="From grant to claim",
@@ -73,8 +73,8 @@ TERM = Row(
     ),
 )
 
-PEERS = Row(
-    question="Do the engines understand each other?",
+PEERS = Question(
+    asks="Do the engines understand each other?",
     panels=(
         Panel(
             title="Messages sent, a second",

@@ -1,9 +1,9 @@
 """The figures that say at a glance whether to look further."""
 
-from proof.monitoring.panels import Panel, Query, Row, in_range, kvlease
+from proof.monitoring.panels import Panel, Query, Question, in_range, kvlease
 
-AT_A_GLANCE = Row(
-    question="At a glance",
+AT_A_GLANCE = Question(
+    asks="At a glance",
     panels=(
         Panel(
             title="Lease agents up",

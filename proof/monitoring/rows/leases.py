@@ -1,9 +1,9 @@
 """Leases, for whom they are held, and how much memory that takes."""
 
-from proof.monitoring.panels import Panel, Query, Row, by, chosen, kvlease, per_second
+from proof.monitoring.panels import Panel, Query, Question, by, chosen, kvlease, per_second
 
-LEASES = Row(
-    question="Which leases are held?",
+LEASES = Question(
+    asks="Which leases are held?",
     panels=(
         Panel(
             title="Leases out",
@@ -31,13 +31,13 @@ LEASES = Row(
     ),
 )
 
-CONSUMERS = Row(
-    question="Who are they held for?",
+CONSUMERS = Question(
+    asks="Who are they held for?",
     note=(
         "Metrics have no label for each decode engine: it would grow without bounds. Names are one question away:\n\n"
-        "- `kvlease top http://ENGINE:PORT …`\n"
-        "- `curl http://ENGINE:PORT/v1/kvlease/sessions`\n"
-        "- `curl http://ENGINE:PORT/v1/kvlease/leases`"
+        "    kvlease top http://ENGINE:PORT …\n"
+        "    curl http://ENGINE:PORT/v1/kvlease/sessions\n"
+        "    curl http://ENGINE:PORT/v1/kvlease/leases"
     ),
     panels=(
         Panel(
@@ -57,8 +57,8 @@ CONSUMERS = Row(
     ),
 )
 
-MEMORY = Row(
-    question="How much memory do they hold?",
+MEMORY = Question(
+    asks="How much memory do they hold?",
     panels=(
         Panel(
             title="KV cache held",

@@ -1,9 +1,9 @@
 """Decode engines in trouble, and what it did to reads."""
 
-from proof.monitoring.panels import Panel, Query, Row, by, per_second, quantiles
+from proof.monitoring.panels import Panel, Query, Question, by, per_second, quantiles
 
-DECODERS = Row(
-    question="Is a decode engine dying or slow?",
+DECODERS = Question(
+    asks="Is a decode engine dying or slow?",
     panels=(
         Panel(
             title="Leases that ended unread, a second",
@@ -34,8 +34,8 @@ DECODERS = Row(
     ),
 )
 
-READS = Row(
-    question="Was anything read too late?",
+READS = Question(
+    asks="Was anything read too late?",
     panels=(
         Panel(
             title="Reads by verdict, a second",
