@@ -10,6 +10,7 @@ from docs.made.monitoring import FILES
 from docs.made.pages import ROOT
 from proof.monitoring.rules import Alert, alerts, recordings, rules
 from tests.docs.pages import Link, fault_of
+from tests.monitoring.cases import CASES, GOOD, Case
 from tests.monitoring.known import Series, known
 from tests.monitoring.promql import Matcher, Selector, grouped_by, selectors
 
@@ -55,7 +56,7 @@ def faults_of(matcher: Matcher, selector: Selector, series: Series) -> Iterator[
     )
 
 
-@pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", list(rules()), ids=lambda rule: rule.name)
 def test_a_rule_asks_for_what_there_is(rule: Alert) -> None:
     assert list(faults(rule.expression)) == []
 
@@ -80,6 +81,25 @@ def test_names_are_given_once() -> None:
     assert len(names) == len(set(names))
     numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(numbers) == len(set(numbers))
+
+
+def test_every_alert_has_a_case_in_which_it_fires() -> None:
+    assert {name for case in CASES for name in case.late} == {alert.name for alert in alerts()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_case_plays_series_that_there_are(case: Case) -> None:
+    assert [fault for series in case.series for fault in faults(series)] == []
+
+
+def test_good_times_have_all_that_alerts_ask_for() -> None:
+    """An alert that asks for what is not there never fires, and nothing would show it."""
+    played = {selector.name for series in GOOD for selector in selectors(series)}
+    asked = {selector.name for alert in alerts() for selector in selectors(alert.expression)}
+    recorded = {rule.name: rule.expression for rule in recordings()}
+    for name in asked & recorded.keys():
+        asked |= {selector.name for selector in selectors(recorded[name])}
+    assert asked - recorded.keys() <= played
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert.name)

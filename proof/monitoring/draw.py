@@ -1,0 +1,190 @@
+"""Pictures of a dashboard's rows, drawn from the answers to its queries."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from proof.monitoring.figures import spoken
+from proof.monitoring.screen import Period, Shown
+
+_COLOURS = ("#1f6fb2", "#e08214", "#2a9d5c", "#c0392b", "#7b5ea7", "#17a2b8", "#8c6d31", "#d6619e", "#6c757d")
+_INK, _FAINT, _EDGE, _PAPER = "#24292f", "#6e7781", "#d0d7de", "#ffffff"
+_GOOD, _BAD = "#2a9d5c", "#c0392b"
+_LINES_INCHES, _NUMBER_INCHES = (5.0, 3.1), (2.5, 1.25)
+_LINES_COLUMNS = 3
+_NUMBER_COLUMNS = 4
+_HEAD_INCHES = 0.55
+_DPI = 120
+_NAMES_A_LEGEND = 8
+_WIDE_NAME = 24
+"""The length from which on a legend has one column."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened, at a time of the Unix clock."""
+
+    at: float
+    what: str
+
+
+def draw_rows(shown: Sequence[Shown], period: Period, folder: Path, marks: Sequence[Mark] = ()) -> list[Path]:
+    """Writes a PNG for each row of the dashboard, and returns their paths."""
+    drawn = []
+    for number, (row, panels) in enumerate(groupby(shown, key=lambda each: each.panel.row)):
+        path = folder / f"{number}-{re.sub(r'[^a-z]+', '-', row.lower()).strip('-')}.png"
+        draw(row, list(panels), period, path, marks)
+        drawn.append(path)
+    return drawn
+
+
+def draw(title: str, shown: Sequence[Shown], period: Period, path: Path, marks: Sequence[Mark] = ()) -> None:
+    """Writes a PNG of these panels: numbers above, lines below."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    numbers = [each for each in shown if each.panel.number]
+    lines = [each for each in shown if not each.panel.number]
+    # Two lines of two are easier to read than three and one.
+    columns = 2 if len(lines) == 4 else min(_LINES_COLUMNS, max(1, len(lines)))
+    width = max(columns * _LINES_INCHES[0], min(len(numbers), _NUMBER_COLUMNS) * _NUMBER_INCHES[0])
+    cards = max(1, min(len(numbers), int(width // _NUMBER_INCHES[0])))
+    heights = [_NUMBER_INCHES[1]] * -(-len(numbers) // cards) + [_LINES_INCHES[1]] * -(-len(lines) // columns)
+    height = sum(heights) + _HEAD_INCHES
+    figure = pyplot.figure(figsize=(width, height), facecolor=_PAPER)
+    figure.text(0.15 / width, 1 - 0.32 / height, title, fontsize=14, fontweight="bold", color=_INK)
+    grid = _grid(figure, heights, height)
+    for row, of_row in enumerate(_rows(numbers, cards) + _rows(lines, columns)):
+        across = cards if of_row[0].panel.number else columns
+        cells = grid[row].subgridspec(1, across, wspace=0.0)
+        for column, each in enumerate(of_row):
+            place = _Place(figure.add_subfigure(cells[column]), marks, period)
+            (_number if each.panel.number else _lines)(place, each)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=_DPI)
+    pyplot.close(figure)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a panel is drawn, and what it shares with the others."""
+
+    figure: Any
+    marks: Sequence[Mark]
+    period: Period
+
+
+def _grid(figure: Any, heights: Sequence[float], height: float) -> Any:
+    return figure.add_gridspec(
+        len(heights), 1, height_ratios=heights, left=0, right=1, bottom=0, top=1 - _HEAD_INCHES / height, hspace=0.0
+    )
+
+
+def _rows(shown: Sequence[Shown], columns: int) -> list[list[Shown]]:
+    return [list(shown[first : first + columns]) for first in range(0, len(shown), columns)]
+
+
+def _number(place: _Place, shown: Shown) -> None:
+    axes = place.figure.add_axes((0.04, 0.06, 0.92, 0.88))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(_EDGE)
+    axes.text(0.04, 0.9, shown.panel.title, transform=axes.transAxes, va="top", fontsize=9, color=_FAINT)
+    value = shown.lines[0].points[-1][1] if shown.lines else float("nan")
+    worry = shown.panel.worry_above is not None and value >= shown.panel.worry_above
+    colour = (_BAD if worry else _GOOD) if shown.lines else _FAINT
+    text = spoken(value, shown.panel.unit)
+    axes.text(0.04, 0.14, text, transform=axes.transAxes, va="bottom", fontsize=20, fontweight="bold", color=colour)
+    if shown.lines:
+        _spark(axes, shown.lines[0].points, colour)
+
+
+def _spark(axes: Any, points: Sequence[tuple[float, float]], colour: str) -> None:
+    """Draws the time before the last value, small, in the right half."""
+    times, values = zip(*points, strict=True)
+    small = axes.inset_axes((0.52, 0.12, 0.44, 0.4))
+    small.fill_between(times, values, color=colour, alpha=0.15, linewidth=0)
+    small.plot(times, values, color=colour, linewidth=1)
+    small.set_ylim(0, max(values) * 1.1 or 1)
+    small.margins(x=0)
+    small.axis("off")
+
+
+def _lines(place: _Place, shown: Shown) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    names = len(shown.lines[:_NAMES_A_LEGEND])
+    columns = 1 if any(len(line.name) > _WIDE_NAME for line in shown.lines) else 2
+    below = 0.19 + 0.055 * -(-names // columns)
+    axes = place.figure.add_axes((0.15, below, 0.8, 0.88 - below))
+    axes.set_title(shown.panel.title, loc="left", fontsize=10.5, fontweight="bold", color=_INK)
+    _curves(axes, shown, place.period.start)
+    _marked(axes, place)
+    axes.set_xlim(0, place.period.end - place.period.start)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.08 if shown.lines else 1)
+    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:.0f} s"))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: spoken(value, shown.panel.unit)))
+    axes.tick_params(labelsize=8, colors=_FAINT, length=0)
+    axes.grid(color=_EDGE, linewidth=0.6, alpha=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(_EDGE)
+    if names:
+        handles, labels = axes.get_legend_handles_labels()
+        place.figure.legend(
+            handles[:_NAMES_A_LEGEND],
+            labels[:_NAMES_A_LEGEND],
+            loc="lower left",
+            bbox_to_anchor=(0.13, 0.01),
+            ncols=columns,
+            fontsize=8,
+            frameon=False,
+            labelcolor=_INK,
+            handlelength=1.2,
+            columnspacing=1.2,
+            labelspacing=0.25,
+        )
+
+
+def _curves(axes: Any, shown: Shown, start: float) -> None:
+    if not shown.lines:
+        axes.text(0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
+    curves = [([at - start for at, _ in line.points], [value for _, value in line.points]) for line in shown.lines]
+    if shown.panel.stacked and curves:
+        axes.stackplot(
+            curves[0][0],
+            *(values for _, values in curves),
+            labels=[line.name for line in shown.lines],
+            colors=_COLOURS,
+            alpha=0.75,
+        )
+        return
+    for number, (line, (times, values)) in enumerate(zip(shown.lines, curves, strict=True)):
+        colour = _COLOURS[number % len(_COLOURS)]
+        axes.plot(times, values, label=line.name, color=colour, linewidth=1.7, solid_capstyle="round")
+        axes.fill_between(times, values, color=colour, alpha=0.07, linewidth=0)
+
+
+def _marked(axes: Any, place: _Place) -> None:
+    """Draws what happened as lines over the whole height, each with its words."""
+    for number, mark in enumerate(place.marks):
+        at = mark.at - place.period.start
+        axes.axvline(at, color=_INK, linewidth=1, linestyle=":")
+        axes.annotate(
+            mark.what,
+            (at, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, -9 - 10 * (number % 3)),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=_INK,
+        )
