@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ _NUMBER_COLUMNS = 4
 _HEAD_INCHES = 0.55
 _DPI = 120
 _NAMES_A_LEGEND = 8
-_WIDE_NAME = 24
+_NAME_INCHES = 0.16
+_WIDE_NAME = 18
 """The length from which on a legend has one column."""
 
 
@@ -48,26 +50,19 @@ def draw(title: str, shown: Sequence[Shown], period: Period, path: Path, marks: 
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    numbers = [each for each in shown if each.panel.number]
-    lines = [each for each in shown if not each.panel.number]
-    # Two lines of two are easier to read than three and one.
-    columns = 2 if len(lines) == 4 else min(_LINES_COLUMNS, max(1, len(lines)))
-    width = max(columns * _LINES_INCHES[0], min(len(numbers), _NUMBER_COLUMNS) * _NUMBER_INCHES[0])
-    cards = max(1, min(len(numbers), int(width // _NUMBER_INCHES[0])))
-    heights = [_NUMBER_INCHES[1]] * -(-len(numbers) // cards) + [_LINES_INCHES[1]] * -(-len(lines) // columns)
-    height = sum(heights) + _HEAD_INCHES
+    boxes, (width, height) = _laid_out(shown)
     figure = pyplot.figure(figsize=(width, height), facecolor=_PAPER)
-    figure.text(0.15 / width, 1 - 0.32 / height, title, fontsize=14, fontweight="bold", color=_INK)
-    grid = _grid(figure, heights, height)
-    for row, of_row in enumerate(_rows(numbers, cards) + _rows(lines, columns)):
-        across = cards if of_row[0].panel.number else columns
-        cells = grid[row].subgridspec(1, across, wspace=0.0)
-        for column, each in enumerate(of_row):
-            place = _Place(figure.add_subfigure(cells[column]), marks, period)
-            (_number if each.panel.number else _lines)(place, each)
+    figure.text(0.15 / width, 1 - 0.35 / height, title, fontsize=14, fontweight="bold", color=_INK)
+    for each, (left, bottom, wide, high) in boxes:
+        place = _Place(figure, (left / width, bottom / height, wide / width, high / height), high, marks, period)
+        (_number if each.panel.number else _lines)(place, each)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI)
     pyplot.close(figure)
+
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, width and height."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +70,37 @@ class _Place:
     """Where a panel is drawn, and what it shares with the others."""
 
     figure: Any
+    box: Box
+    """Its part of the figure, as shares of the figure's size."""
+    inches: float
+    """Its height."""
     marks: Sequence[Mark]
     period: Period
 
+    def axes(self, left: float, bottom: float, width: float, height: float) -> Any:
+        """Returns axes in a part of the place, in shares of its size."""
+        x, y, wide, high = self.box
+        return self.figure.add_axes((x + left * wide, y + bottom * high, width * wide, height * high))
 
-def _grid(figure: Any, heights: Sequence[float], height: float) -> Any:
-    return figure.add_gridspec(
-        len(heights), 1, height_ratios=heights, left=0, right=1, bottom=0, top=1 - _HEAD_INCHES / height, hspace=0.0
-    )
+
+def _laid_out(shown: Sequence[Shown]) -> tuple[list[tuple[Shown, Box]], tuple[float, float]]:
+    """Returns the place of each panel, numbers above lines, and the size of the whole, in inches."""
+    numbers = [each for each in shown if each.panel.number]
+    lines = [each for each in shown if not each.panel.number]
+    # Two lines of two are easier to read than three and one.
+    columns = 2 if len(lines) == 4 else min(_LINES_COLUMNS, max(1, len(lines)))
+    width = columns * _LINES_INCHES[0] if lines else min(len(numbers), _NUMBER_COLUMNS) * _NUMBER_INCHES[0]
+    cards = max(1, min(len(numbers), int(width // _NUMBER_INCHES[0])))
+    rows = [(row, cards, _NUMBER_INCHES[1]) for row in _rows(numbers, cards)]
+    rows += [(row, columns, _LINES_INCHES[1]) for row in _rows(lines, columns)]
+    height = bottom = _HEAD_INCHES + sum(high for _, _, high in rows)
+    bottom -= _HEAD_INCHES
+    boxes = []
+    for row, across, high in rows:
+        bottom -= high
+        wide = width / across
+        boxes += [(each, (column * wide, bottom, wide, high)) for column, each in enumerate(row)]
+    return boxes, (width, height)
 
 
 def _rows(shown: Sequence[Shown], columns: int) -> list[list[Shown]]:
@@ -90,7 +108,7 @@ def _rows(shown: Sequence[Shown], columns: int) -> list[list[Shown]]:
 
 
 def _number(place: _Place, shown: Shown) -> None:
-    axes = place.figure.add_axes((0.04, 0.06, 0.92, 0.88))
+    axes = place.axes(0.04, 0.06, 0.92, 0.88)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -107,11 +125,11 @@ def _number(place: _Place, shown: Shown) -> None:
 
 def _spark(axes: Any, points: Sequence[tuple[float, float]], colour: str) -> None:
     """Draws the time before the last value, small, in the right half."""
-    times, values = zip(*points, strict=True)
+    times, values = [at for at, _ in points], [value if isfinite(value) else nan for _, value in points]
     small = axes.inset_axes((0.52, 0.12, 0.44, 0.4))
     small.fill_between(times, values, color=colour, alpha=0.15, linewidth=0)
     small.plot(times, values, color=colour, linewidth=1)
-    small.set_ylim(0, max(values) * 1.1 or 1)
+    small.set_ylim(0, max(filter(isfinite, values), default=0) * 1.1 or 1)
     small.margins(x=0)
     small.axis("off")
 
@@ -119,10 +137,10 @@ def _spark(axes: Any, points: Sequence[tuple[float, float]], colour: str) -> Non
 def _lines(place: _Place, shown: Shown) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    names = len(shown.lines[:_NAMES_A_LEGEND])
-    columns = 1 if any(len(line.name) > _WIDE_NAME for line in shown.lines) else 2
-    below = 0.19 + 0.055 * -(-names // columns)
-    axes = place.figure.add_axes((0.15, below, 0.8, 0.88 - below))
+    names = shown.lines[:_NAMES_A_LEGEND]
+    columns = 1 if any(len(line.name) > _WIDE_NAME for line in names) else 3
+    below = (0.5 + _NAME_INCHES * -(-len(names) // columns)) / place.inches
+    axes = place.axes(0.14, below, 0.81, 0.9 - below)
     axes.set_title(shown.panel.title, loc="left", fontsize=10.5, fontweight="bold", color=_INK)
     _curves(axes, shown, place.period.start)
     _marked(axes, place)
@@ -140,11 +158,11 @@ def _lines(place: _Place, shown: Shown) -> None:
     axes.spines["bottom"].set_color(_EDGE)
     if names:
         handles, labels = axes.get_legend_handles_labels()
-        place.figure.legend(
+        axes.legend(
             handles[:_NAMES_A_LEGEND],
             labels[:_NAMES_A_LEGEND],
-            loc="lower left",
-            bbox_to_anchor=(0.13, 0.01),
+            loc="upper left",
+            bbox_to_anchor=(-0.02, -0.26 / (place.inches * (0.9 - below))),
             ncols=columns,
             fontsize=8,
             frameon=False,
@@ -152,13 +170,18 @@ def _lines(place: _Place, shown: Shown) -> None:
             handlelength=1.2,
             columnspacing=1.2,
             labelspacing=0.25,
+            borderaxespad=0,
+            borderpad=0,
         )
 
 
 def _curves(axes: Any, shown: Shown, start: float) -> None:
     if not shown.lines:
         axes.text(0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
-    curves = [([at - start for at, _ in line.points], [value for _, value in line.points]) for line in shown.lines]
+    curves = [
+        ([at - start for at, _ in line.points], [value if isfinite(value) else nan for _, value in line.points])
+        for line in shown.lines
+    ]
     if shown.panel.stacked and curves:
         axes.stackplot(
             curves[0][0],

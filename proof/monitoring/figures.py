@@ -10,8 +10,8 @@ _MANY = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 def spoken(value: float, unit: str) -> str:
     """Returns a value with its unit, in three digits."""
-    if math.isnan(value):
-        return "none"
+    if not math.isfinite(value):
+        return "unknown" if math.isnan(value) else "too few to say"
     match unit:
         case "bytes":
             return _binary(value)

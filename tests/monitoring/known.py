@@ -59,8 +59,8 @@ def known() -> dict[str, Series]:
         found[f"kvlease:{name}_bucket"] = _of_an_engine("le", _ANY)
         found |= {f"kvlease:{name}_{part}": _of_an_engine("", _ANY) for part in ("sum", "count")}
     for rule in recordings():
-        labels = {"model_name": _ANY, "le": _ANY} if rule.name.startswith("model:") else OF_TARGETS | OF_ENGINES
-        found[rule.name] = Series(labels)
+        # Those of a level "engine" keep the labels of their engine; the others are of all engines.
+        found[rule.name] = Series(OF_TARGETS | OF_ENGINES if rule.name.startswith("engine:") else {})
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from proof.monitoring.rules import recordings
 from tests.monitoring.known import HISTOGRAMS, known
 
 _PER_SECOND = 10.0
@@ -22,9 +23,9 @@ _OTHER_GAUGES = 3.0
 
 def page(elapsed_s: float, ranks: int = 2) -> str:
     """Returns the page of an engine that has run so long: it has every metric, with every value of its label."""
-    lines = []
+    lines, recorded = [], {rule.name for rule in recordings()}
     for name, series in known().items():
-        if not name.startswith(("kvlease:", "vllm:")):
+        if name in recorded or not name.startswith(("kvlease:", "vllm:")):
             continue
         (label,) = series.labels.keys() - {"job", "instance", "model_name", "engine"} or {""}
         for rank in range(ranks):

@@ -1,23 +1,16 @@
 """Each alert fires when it should, and none in good times, as promtool plays series to the rules."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from proof.monitoring.programs import program
 from proof.monitoring.rules import RULES, rules
 from tests.monitoring.cases import CASES, EARLY_S, GOOD, LATE_S, STEP_S, Case, of, rising
+from tests.monitoring.promtool import promtool
 
 pytestmark = pytest.mark.prometheus
-
-
-def promtool(*arguments: str, folder: Path) -> str:
-    done = subprocess.run([program("promtool"), *arguments], capture_output=True, text=True, check=False, cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def test_the_rules_are_rules(tmp_path: Path) -> None:

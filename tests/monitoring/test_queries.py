@@ -76,6 +76,13 @@ def test_every_recorded_series_is_asked_for() -> None:
     assert {rule.name for rule in recordings()} - asked == set(), "nothing shows it, and no rule asks for it"
 
 
+def test_the_advice_on_the_term_is_the_doctors() -> None:
+    ours = {rule.name: re.sub(r"\s+", "", rule.expression) for rule in recordings()}
+    advice = pytest.importorskip("kvlease.metrics.advice")
+    for name, expression in advice.RECORDING_RULES.items():
+        assert ours[name] == re.sub(r"\s+", "", expression)
+
+
 def test_names_are_given_once() -> None:
     names = [rule.name for rule in rules()]
     assert len(names) == len(set(names))
