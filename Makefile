@@ -77,8 +77,9 @@ upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out 
 		PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$$minor $(BIN)/python -m tests.upstream.run $$minor $(if $(STOCK),--stock) $(UPSTREAM) || exit 1; \
 	done
 
-monitoring: $(VENV)/.dev $(VENV)/prometheus ## dashboard and alerts in a real Prometheus, and pictures of them in out/monitoring (under a minute)
+monitoring: $(VENV)/.dev $(VENV)/prometheus $(if $(PLAY),$(VENV)/.engine) ## dashboard and alerts in a real Prometheus (a minute); PLAY=crash: pictures of one, on real engines
 	$(BIN)/pytest -q -m "prometheus and not engine" tests/monitoring
+	$(if $(PLAY),$(BIN)/python -m proof dashboard --play $(PLAY))
 
 docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code
 	$(BIN)/python -m docs.made

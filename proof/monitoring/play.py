@@ -1,0 +1,180 @@
+"""Scenes on real engines that a Prometheus looks at: traffic through a prefill and a decode engine, and one fault."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from kvlease.console.progress import Story
+from proof.monitoring.client import PrometheusClient
+from proof.monitoring.draw import Mark
+from proof.monitoring.screen import Period
+from proof.monitoring.server import prometheus
+from proof.realengines.engine import Engine
+from proof.realengines.prompts import draw_prompts
+from proof.realengines.router import PrefillError, Router, open_client
+from proof.realengines.spec import EngineSpec
+
+TERM_S = 9.0
+SCRAPE_S = 1.0
+CALM_S = 20.0
+"""The time before a fault, and after its end."""
+STALL_S = 14.0
+"""Longer than leases live without a renewal, which is two thirds of a term, and than a term."""
+DRAIN_WAIT_S = 60
+
+_EVERY_S = 0.5
+_ANSWER_TOKENS = 48
+_PROMPTS = 40
+_SEED = 1913
+_PRODUCER_BLOCKS, _DECODER_BLOCKS = 300, 300
+_DECODER_SEATS = 2
+_PATIENCE_S = 60.0
+
+
+@dataclass
+class Play:
+    """The engines, what goes through them, and what happened when."""
+
+    p: Engine
+    d: Engine
+    router: Router
+    client: httpx.AsyncClient
+    story: Story
+    marks: list[Mark] = field(default_factory=list)
+
+    def mark(self, what: str) -> None:
+        """Notes that something happens now."""
+        self.marks.append(Mark(time.time(), what))
+        self.story.say(what)
+
+
+Scene = Callable[[Play], Awaitable[None]]
+
+
+async def crash(play: Play) -> None:
+    """D dies with requests in its queue; another one is started in its place."""
+    await asyncio.sleep(CALM_S)
+    await asyncio.to_thread(play.d.kill)
+    play.mark("D killed")
+    await asyncio.sleep(CALM_S / 2)
+    await asyncio.to_thread(play.d.start)
+    await asyncio.to_thread(play.d.wait_ready)
+    play.mark("D is back")
+    await asyncio.sleep(CALM_S)
+
+
+async def stall(play: Play) -> None:
+    """All of D stands still for longer than its leases live, and goes on."""
+    await asyncio.sleep(CALM_S)
+    play.d.pause()
+    play.mark("D stands still")
+    await asyncio.sleep(STALL_S)
+    play.d.resume()
+    play.mark("D goes on")
+    await asyncio.sleep(CALM_S)
+
+
+async def drain(play: Play) -> None:
+    """P is told to grant no new leases, and answers when those that are out are read."""
+    await asyncio.sleep(CALM_S)
+    play.mark("drain asked")
+    url = f"{play.p.url}/v1/kvlease/drain"
+    response = await play.client.post(url, params={"wait": DRAIN_WAIT_S})
+    response.raise_for_status()
+    play.mark("drained")
+    await asyncio.sleep(CALM_S / 2)
+
+
+SCENES: Mapping[str, Scene] = {"crash": crash, "stall": stall, "drain": drain}
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a Prometheus has seen of a scene, while it still runs."""
+
+    client: PrometheusClient
+    period: Period
+    marks: tuple[Mark, ...]
+
+
+@asynccontextmanager
+async def played(scene: Scene, model: Path, folder: Path, story: Story) -> AsyncIterator[Played]:
+    """Plays a scene with a Prometheus looking; it can be asked until left. Logs are in `folder`.
+
+    Raises EngineError and NoPrometheus where one of them does not start.
+    """
+    p, d = _engines(model, folder)
+    addresses = {engine.spec.name: f"{engine.spec.host}:{engine.http_port}" for engine in (p, d)}
+    with p, d:
+        with story.busy("the engines start"):
+            for engine in (p, d):
+                await asyncio.to_thread(engine.wait_ready)
+        async with open_client(_PATIENCE_S) as client:
+            play = Play(p, d, Router(client, p.url, d.url), client, story)
+            with prometheus(addresses, folder / "prometheus", SCRAPE_S) as asked:
+                start = time.time()
+                async with _traffic(play):
+                    await scene(play)
+                yield Played(asked, Period(start, time.time(), SCRAPE_S), tuple(play.marks))
+
+
+def _engines(model: Path, logs: Path) -> tuple[Engine, Engine]:
+    settings = {"kv_lease_duration": TERM_S}
+    p = EngineSpec(
+        name="P",
+        model=model,
+        role="kv_producer",
+        connector="kvlease",
+        extra_config=settings,
+        num_blocks=_PRODUCER_BLOCKS,
+        cores=(0,),
+        # Its routes under /v1/kvlease.
+        extra_env={"VLLM_PLUGINS": "kvlease"},
+    )
+    d = EngineSpec(
+        name="D",
+        model=model,
+        role="kv_consumer",
+        connector="kvlease",
+        extra_config=settings,
+        num_blocks=_DECODER_BLOCKS,
+        max_num_seqs=_DECODER_SEATS,
+        cores=(1,),
+    )
+    return Engine(p, logs), Engine(d, logs)
+
+
+@asynccontextmanager
+async def _traffic(play: Play) -> AsyncIterator[None]:
+    """Sends requests through both engines until left, one each half a second, whatever becomes of them."""
+    requests: set[asyncio.Task[None]] = set()
+    sender = asyncio.create_task(_send(play.router, requests))
+    try:
+        yield
+    finally:
+        for task in (sender, *requests):
+            task.cancel()
+        await asyncio.gather(sender, *requests, return_exceptions=True)
+
+
+async def _send(router: Router, requests: "set[asyncio.Task[None]]") -> None:
+    prompts = draw_prompts(_PROMPTS, seed=_SEED, longest=1200)
+    for number in itertools.count():
+        # A number of its own, so that no prefix cache has it.
+        request = asyncio.create_task(_hand_over(router, f"{number}. {prompts[number % _PROMPTS]}"))
+        requests.add(request)
+        request.add_done_callback(requests.discard)
+        await asyncio.sleep(_EVERY_S)
+
+
+async def _hand_over(router: Router, prompt: str) -> None:
+    # An engine may be dead meanwhile.
+    with suppress(httpx.TransportError, PrefillError):
+        reference = await router.prefill(prompt)
+        await router.decode(reference, _ANSWER_TOKENS)
