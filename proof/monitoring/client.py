@@ -12,7 +12,7 @@ _TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Answered:
+class TimeSeries:
     """A series of an answer: its labels, and its values over time, in seconds of the Unix clock."""
 
     labels: Mapping[str, str] = field(hash=False)
@@ -37,17 +37,17 @@ class PrometheusClient:
         except httpx.TransportError:
             return False
 
-    def ask(self, expression: str) -> list[Answered]:
+    def ask(self, expression: str) -> list[TimeSeries]:
         """Returns the values of now."""
         found = self._get("query", query=expression)
         if found["resultType"] == "scalar":
-            return [Answered({}, (_point(found["result"]),))]
-        return [Answered(series["metric"], (_point(series["value"]),)) for series in found["result"]]
+            return [TimeSeries({}, (_point(found["result"]),))]
+        return [TimeSeries(series["metric"], (_point(series["value"]),)) for series in found["result"]]
 
-    def ask_over(self, expression: str, start: float, end: float, step_s: float) -> list[Answered]:
+    def ask_over(self, expression: str, start: float, end: float, step_s: float) -> list[TimeSeries]:
         """Returns the values from `start` to `end`, in seconds of the Unix clock, one each step."""
         found = self._get("query_range", query=expression, start=start, end=end, step=step_s)
-        return [Answered(series["metric"], tuple(map(_point, series["values"]))) for series in found["result"]]
+        return [TimeSeries(series["metric"], tuple(map(_point, series["values"]))) for series in found["result"]]
 
     def rules(self) -> list[dict[str, Any]]:
         """Returns its rules with their health, as the API has them."""

@@ -67,7 +67,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a panel is drawn, and what it shares with the others."""
+    """The place of a panel, and what it shares with the others."""
 
     figure: Any
     box: Box

@@ -38,7 +38,7 @@ _PATIENCE_S = 60.0
 
 
 @dataclass
-class Play:
+class ScenePlay:
     """The engines, what goes through them, and what happened when."""
 
     p: Engine
@@ -54,10 +54,10 @@ class Play:
         self.story.say(what)
 
 
-Scene = Callable[[Play], Awaitable[None]]
+Scene = Callable[[ScenePlay], Awaitable[None]]
 
 
-async def crash(play: Play) -> None:
+async def crash(play: ScenePlay) -> None:
     """D dies with requests in its queue; another one is started in its place."""
     await asyncio.sleep(CALM_S)
     await asyncio.to_thread(play.d.kill)
@@ -69,7 +69,7 @@ async def crash(play: Play) -> None:
     await asyncio.sleep(CALM_S)
 
 
-async def stall(play: Play) -> None:
+async def stall(play: ScenePlay) -> None:
     """All of D stands still for longer than its leases live, and goes on."""
     await asyncio.sleep(CALM_S)
     play.d.pause()
@@ -80,7 +80,7 @@ async def stall(play: Play) -> None:
     await asyncio.sleep(CALM_S)
 
 
-async def drain(play: Play) -> None:
+async def drain(play: ScenePlay) -> None:
     """P is told to grant no new leases, and answers when those that are out are read."""
     await asyncio.sleep(CALM_S)
     play.mark("drain asked")
@@ -96,7 +96,7 @@ SCENES: Mapping[str, Scene] = {"crash": crash, "stall": stall, "drain": drain}
 
 @dataclass(frozen=True)
 class Played:
-    """What a Prometheus has seen of a scene, while it still runs."""
+    """A Prometheus that still runs, and the scene that it has seen."""
 
     client: PrometheusClient
     period: Period
@@ -116,7 +116,7 @@ async def played(scene: Scene, model: Path, folder: Path, story: Story) -> Async
             for engine in (p, d):
                 await asyncio.to_thread(engine.wait_ready)
         async with open_client(_PATIENCE_S) as client:
-            play = Play(p, d, Router(client, p.url, d.url), client, story)
+            play = ScenePlay(p, d, Router(client, p.url, d.url), client, story)
             with prometheus(addresses, folder / "prometheus", SCRAPE_S) as asked:
                 start = time.time()
                 async with _traffic(play):
@@ -151,7 +151,7 @@ def _engines(model: Path, logs: Path) -> tuple[Engine, Engine]:
 
 
 @asynccontextmanager
-async def _traffic(play: Play) -> AsyncIterator[None]:
+async def _traffic(play: ScenePlay) -> AsyncIterator[None]:
     """Sends requests through both engines until left, one each half a second, whatever becomes of them."""
     requests: set[asyncio.Task[None]] = set()
     sender = asyncio.create_task(_send(play.router, requests))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proof.monitoring.client import Answered, PrometheusClient
+from proof.monitoring.client import TimeSeries, PrometheusClient
 from proof.monitoring.rules import FOLDER
 
 _ALL = ".*"
@@ -106,5 +106,5 @@ def answered(panel: Asked, client: PrometheusClient, period: Period) -> Shown:
     return Shown(panel, tuple(lines))
 
 
-def _named(legend: str, series: Answered) -> str:
+def _named(legend: str, series: TimeSeries) -> str:
     return _NAMES.sub(lambda name: series.labels.get(name[1], ""), legend)

@@ -17,7 +17,7 @@ Series = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Case:
-    """What engines show, and the alerts that fire early and late for it."""
+    """The figures of engines, and the alerts that fire early and late for them."""
 
     name: str
     series: Series = field(hash=False)

@@ -48,7 +48,7 @@ TERM = Question(
         ),
         Panel(
             title="Share of leases that the present term loses, at most",
-            about="At 95 %, from a week of all prefill engines. One in a million takes three million leases without loss.",
+            about="At 95 %, from a week of all prefill engines. One in a million takes three million leases.",
             queries=(Query("kvlease:leases_claimed_too_late:share_at_most", "at most"),),
             unit="percentunit",
             number=True,
