@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proof.monitoring.client import TimeSeries, PrometheusClient
+from proof.monitoring.client import PrometheusClient, TimeSeries
 from proof.monitoring.rules import FOLDER
 
 _ALL = ".*"
