@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,9 +28,11 @@ STALL_S = 14.0
 """Longer than leases live without a renewal, which is two thirds of a term, and than a term."""
 DRAIN_WAIT_S = 60
 
-_EVERY_S = 0.5
-_ANSWER_TOKENS = 48
-_PROMPTS = 40
+_CLIENTS = 6
+"""The number of requests at a time: D has seats for fewer, and the others wait there with their leases."""
+_AFTER_A_FAILURE_S = 1.0
+_ANSWER_TOKENS = 96
+_LONGEST = 1200
 _SEED = 1913
 _PRODUCER_BLOCKS, _DECODER_BLOCKS = 300, 300
 _DECODER_SEATS = 2
@@ -47,11 +49,22 @@ class ScenePlay:
     client: httpx.AsyncClient
     story: Story
     marks: list[Mark] = field(default_factory=list)
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while clients send: a router sends nothing while it has no decode engine."""
+
+    def __post_init__(self) -> None:
+        self.open.set()
 
     def mark(self, what: str) -> None:
         """Notes that something happens now."""
         self.marks.append(Mark(time.time(), what))
         self.story.say(what)
+
+    async def kill_decoder(self) -> None:
+        """Kills D, as a crash. Clients notice, and send nothing until there is another one."""
+        self.open.clear()
+        self.mark("D killed")
+        await asyncio.to_thread(self.d.kill)
 
 
 Scene = Callable[[ScenePlay], Awaitable[None]]
@@ -60,11 +73,11 @@ Scene = Callable[[ScenePlay], Awaitable[None]]
 async def crash(play: ScenePlay) -> None:
     """D dies with requests in its queue; another one is started in its place."""
     await asyncio.sleep(CALM_S)
-    await asyncio.to_thread(play.d.kill)
-    play.mark("D killed")
+    await play.kill_decoder()
     await asyncio.sleep(CALM_S / 2)
     await asyncio.to_thread(play.d.start)
     await asyncio.to_thread(play.d.wait_ready)
+    play.open.set()
     play.mark("D is back")
     await asyncio.sleep(CALM_S)
 
@@ -152,29 +165,24 @@ def _engines(model: Path, logs: Path) -> tuple[Engine, Engine]:
 
 @asynccontextmanager
 async def _traffic(play: ScenePlay) -> AsyncIterator[None]:
-    """Sends requests through both engines until left, one each half a second, whatever becomes of them."""
-    requests: set[asyncio.Task[None]] = set()
-    sender = asyncio.create_task(_send(play.router, requests))
+    """Sends requests through both engines until left, whatever becomes of them."""
+    clients = [asyncio.create_task(_ask(play, number)) for number in range(_CLIENTS)]
     try:
         yield
     finally:
-        for task in (sender, *requests):
-            task.cancel()
-        await asyncio.gather(sender, *requests, return_exceptions=True)
+        for client in clients:
+            client.cancel()
+        await asyncio.gather(*clients, return_exceptions=True)
 
 
-async def _send(router: Router, requests: "set[asyncio.Task[None]]") -> None:
-    prompts = draw_prompts(_PROMPTS, seed=_SEED, longest=1200)
-    for number in itertools.count():
-        # A number of its own, so that no prefix cache has it.
-        request = asyncio.create_task(_hand_over(router, f"{number}. {prompts[number % _PROMPTS]}"))
-        requests.add(request)
-        request.add_done_callback(requests.discard)
-        await asyncio.sleep(_EVERY_S)
-
-
-async def _hand_over(router: Router, prompt: str) -> None:
-    # An engine may be dead meanwhile.
-    with suppress(httpx.TransportError, PrefillError):
-        reference = await router.prefill(prompt)
-        await router.decode(reference, _ANSWER_TOKENS)
+async def _ask(play: ScenePlay, number: int) -> None:
+    """Sends one request after the other, while D is there to answer."""
+    for turn in itertools.count():
+        # Each seed's begin with its number, so that no prefix cache has them.
+        (prompt,) = draw_prompts(1, seed=_SEED + number + turn * _CLIENTS, longest=_LONGEST)
+        await play.open.wait()
+        try:
+            reference = await play.router.prefill(prompt)
+            await play.router.decode(reference, _ANSWER_TOKENS)
+        except (httpx.TransportError, PrefillError):
+            await asyncio.sleep(_AFTER_A_FAILURE_S)

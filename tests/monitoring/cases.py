@@ -63,7 +63,7 @@ def burst(steps: int = 4) -> str:
 
 def histogram(instance: str, name: str, **buckets: str) -> Series:
     """Returns a histogram's buckets: `le_0_1` is the one up to 0.1."""
-    bounds = {key.removeprefix("le_").replace("_", "."): values for key, values in buckets.items()}
+    bounds = {str(float(key.removeprefix("le_").replace("_", "."))): values for key, values in buckets.items()}
     return {of(instance, f"kvlease:{name}_bucket", le=bound): values for bound, values in bounds.items()} | {
         of(instance, f"kvlease:{name}_bucket", le="+Inf"): growing(10)
     }

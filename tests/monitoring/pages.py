@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from proof.monitoring.rules import recordings
-from tests.monitoring.known import HISTOGRAMS, known
+from kvlease.metrics.catalogue import METRICS
+from kvlease.metrics.metric import Kind, Metric
+from tests.monitoring.known import VLLM, bounds
 
 _PER_SECOND = 10.0
 """The speed of every counter."""
-_BOUNDS = ("0.001", "0.01", "0.1", "1.0", "10.0", "+Inf")
 _GAUGES = {
     "kvlease:agent_up": 1.0,
     "kvlease:draining": 1.0,
@@ -23,30 +23,29 @@ _OTHER_GAUGES = 3.0
 
 def page(elapsed_s: float, ranks: int = 2) -> str:
     """Returns the page of an engine that has run so long: it has every metric, with every value of its label."""
-    lines, recorded = [], {rule.name for rule in recordings()}
-    for name, series in known().items():
-        if name in recorded or not name.startswith(("kvlease:", "vllm:")):
-            continue
-        (label,) = series.labels.keys() - {"job", "instance", "model_name", "engine"} or {""}
-        for rank in range(ranks):
-            for value in _values(label, sorted(series.labels[label]) if label else [""]):
-                own = f',{label}="{value}"' if label else ""
-                lines.append(f'{name}{{model_name="m",engine="{rank}"{own}}} {_figure(name, value, elapsed_s):g}')
-    return "\n".join(lines) + "\n"
+    lines = [line for metric in METRICS.values() for line in _lines(metric, elapsed_s)]
+    lines += [f"vllm:{name}{{}} {_figure(f'vllm:{name}', elapsed_s):g}" for name in VLLM]
+    engines = [f'{{model_name="m",engine="{rank}",' for rank in range(ranks)]
+    return "".join(line.replace("{", engine) + "\n" for engine in engines for line in lines)
 
 
-def _values(label: str, known_values: list[str]) -> list[str]:
-    return list(_BOUNDS) if label == "le" else known_values
+def _lines(metric: Metric, elapsed_s: float) -> Iterator[str]:
+    if metric.kind is not Kind.HISTOGRAM:
+        for value in metric.values or ("",):
+            label = f'{metric.label}="{value}"' if value else ""
+            yield f"{metric.shown}{{{label}}} {_figure(metric.shown, elapsed_s):g}"
+        return
+    observed = elapsed_s * _PER_SECOND
+    labels = bounds(metric.buckets)
+    for number, bound in enumerate(labels, start=1):
+        # Each bucket has as many as the others.
+        yield f'{metric.shown}_bucket{{le="{bound}"}} {observed * number / len(labels):g}'
+    yield f"{metric.shown}_sum{{}} {observed:g}"
+    yield f"{metric.shown}_count{{}} {observed:g}"
 
 
-def _figure(name: str, value: str, elapsed_s: float) -> float:
-    if any(name == f"kvlease:{histogram}_{part}" for histogram in HISTOGRAMS for part in ("bucket", "sum", "count")):
-        # Each bound has as many as the one below, and some more.
-        share = (_BOUNDS.index(value) + 1) / len(_BOUNDS) if value else 1.0
-        return elapsed_s * _PER_SECOND * share
-    if name.endswith("_total"):
-        return elapsed_s * _PER_SECOND
-    return _GAUGES.get(name, _OTHER_GAUGES)
+def _figure(name: str, elapsed_s: float) -> float:
+    return elapsed_s * _PER_SECOND if name.endswith("_total") else _GAUGES.get(name, _OTHER_GAUGES)
 
 
 @contextmanager
