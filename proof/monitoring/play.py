@@ -31,6 +31,7 @@ DRAIN_WAIT_S = 60
 _CLIENTS = 6
 """The number of requests at a time: D has seats for fewer, and the others wait there with their leases."""
 _AFTER_A_FAILURE_S = 1.0
+_P_ALONE_EVERY_S = 0.5
 _ANSWER_TOKENS = 96
 _LONGEST = 1200
 _SEED = 1913
@@ -167,6 +168,7 @@ def _engines(model: Path, logs: Path) -> tuple[Engine, Engine]:
 async def _traffic(play: ScenePlay) -> AsyncIterator[None]:
     """Sends requests through both engines until left, whatever becomes of them."""
     clients = [asyncio.create_task(_ask(play, number)) for number in range(_CLIENTS)]
+    clients.append(asyncio.create_task(_ask_p_alone(play)))
     try:
         yield
     finally:
@@ -186,3 +188,10 @@ async def _ask(play: ScenePlay, number: int) -> None:
             await play.router.decode(reference, _ANSWER_TOKENS)
         except (httpx.TransportError, PrefillError):
             await asyncio.sleep(_AFTER_A_FAILURE_S)
+
+
+async def _ask_p_alone(play: ScenePlay) -> None:
+    """Gives P work of its own: it tells its figures in steps, and has none with no other D than one that stands still."""
+    while True:
+        await play.router.compute_alone(play.p.url, "A short one.", 1)
+        await asyncio.sleep(_P_ALONE_EVERY_S)
