@@ -1,5 +1,6 @@
 """Questions to a Prometheus, by its HTTP API."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 from proof.monitoring.programs import NoPrometheus
 
 _TIMEOUT_S = 30.0
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ class PrometheusClient:
         """Returns what it scrapes, as the API has it."""
         targets: list[dict[str, Any]] = self._get("targets")["activeTargets"]
         return targets
+
+    def wait_up(self, count: int, timeout_s: float = 30.0) -> None:
+        """Waits until it has scraped so many targets. Raises NoPrometheus where it does not within `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        while sum(target["health"] == "up" for target in self.targets()) < count:
+            if time.monotonic() > deadline:
+                raise NoPrometheus(f"not all targets are up: {[target['lastError'] for target in self.targets()]}")
+            time.sleep(_POLL_S)
 
     def _get(self, what: str, **asked: Any) -> Any:
         try:

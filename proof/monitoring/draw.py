@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import isfinite, nan
+from math import ceil, isfinite, log2, nan
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ _NUMBER_COLUMNS = 4
 _HEAD_INCHES = 0.55
 _DPI = 120
 _NAMES_A_LEGEND = 8
+_MOST_TICKS = 5
 _NAME_INCHES = 0.16
 _WIDE_NAME = 18
 """The length from which on a legend has one column."""
@@ -135,20 +136,21 @@ def _spark(axes: Any, points: Sequence[tuple[float, float]], colour: str) -> Non
 
 
 def _lines(place: _Place, shown: Shown) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
     names = shown.lines[:_NAMES_A_LEGEND]
     columns = 1 if any(len(line.name) > _WIDE_NAME for line in names) else 3
     below = (0.5 + _NAME_INCHES * -(-len(names) // columns)) / place.inches
     axes = place.axes(0.14, below, 0.81, 0.9 - below)
     axes.set_title(shown.panel.title, loc="left", fontsize=10.5, fontweight="bold", color=_INK)
-    _curves(axes, shown, place.period.start)
+    _curves(axes, shown, place.period)
     _marked(axes, place)
     axes.set_xlim(0, place.period.end - place.period.start)
     axes.set_ylim(0, axes.get_ylim()[1] * 1.08 if shown.lines else 1)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:.0f} s"))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    ticks = _ticks(axes.get_ylim()[1], shown.panel.unit)
+    axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS) if ticks is None else FixedLocator(ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: spoken(value, shown.panel.unit)))
     axes.tick_params(labelsize=8, colors=_FAINT, length=0)
     axes.grid(color=_EDGE, linewidth=0.6, alpha=0.8)
@@ -175,26 +177,41 @@ def _lines(place: _Place, shown: Shown) -> None:
         )
 
 
-def _curves(axes: Any, shown: Shown, start: float) -> None:
+def _curves(axes: Any, shown: Shown, period: Period) -> None:
     if not shown.lines:
         axes.text(0.5, 0.5, "nothing", transform=axes.transAxes, ha="center", va="center", color=_FAINT)
-    curves = [
-        ([at - start for at, _ in line.points], [value if isfinite(value) else nan for _, value in line.points])
-        for line in shown.lines
-    ]
+    curves = [_broken_at_gaps(line.points, period) for line in shown.lines]
     if shown.panel.stacked and curves:
-        axes.stackplot(
-            curves[0][0],
-            *(values for _, values in curves),
-            labels=[line.name for line in shown.lines],
-            colors=_COLOURS,
-            alpha=0.75,
-        )
+        times = sorted({at for at_times, _ in curves for at in at_times})
+        by_time = [dict(zip(at_times, values, strict=True)) for at_times, values in curves]
+        stack = [[values.get(at, 0.0) for at in times] for values in by_time]
+        axes.stackplot(times, *stack, labels=[line.name for line in shown.lines], colors=_COLOURS, alpha=0.75)
         return
     for number, (line, (times, values)) in enumerate(zip(shown.lines, curves, strict=True)):
         colour = _COLOURS[number % len(_COLOURS)]
         axes.plot(times, values, label=line.name, color=colour, linewidth=1.7, solid_capstyle="round")
         axes.fill_between(times, values, color=colour, alpha=0.07, linewidth=0)
+
+
+def _broken_at_gaps(points: Sequence[tuple[float, float]], period: Period) -> tuple[list[float], list[float]]:
+    """Returns times and values of a line that is not drawn where Prometheus had no answer."""
+    times: list[float] = []
+    values: list[float] = []
+    for at, value in points:
+        if times and at - period.start - times[-1] > 1.5 * period.step_s:
+            times.append(times[-1] + period.step_s)
+            values.append(nan)
+        times.append(at - period.start)
+        values.append(value if isfinite(value) else nan)
+    return times, values
+
+
+def _ticks(top: float, unit: str) -> list[float] | None:
+    """Returns round numbers of bytes; None for units whose round numbers are the decimal ones."""
+    if unit not in ("bytes", "Bps") or top <= 1:
+        return None
+    step = 2.0 ** ceil(log2(top / _MOST_TICKS))
+    return [step * number for number in range(int(top // step) + 1)]
 
 
 def _marked(axes: Any, place: _Place) -> None:

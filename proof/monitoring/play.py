@@ -132,6 +132,7 @@ async def played(scene: Scene, model: Path, folder: Path, story: Story) -> Async
         async with open_client(_PATIENCE_S) as client:
             play = ScenePlay(p, d, Router(client, p.url, d.url), client, story)
             with prometheus(addresses, folder / "prometheus", SCRAPE_S) as asked:
+                await asyncio.to_thread(asked.wait_up, len(addresses))
                 start = time.time()
                 async with _traffic(play):
                     await scene(play)
@@ -191,7 +192,7 @@ async def _ask(play: ScenePlay, number: int) -> None:
 
 
 async def _ask_p_alone(play: ScenePlay) -> None:
-    """Gives P work of its own: it tells its figures in steps, and has none with no other D than one that stands still."""
+    """Gives P work of its own: it tells its figures in engine steps, and takes none while its only D stands still."""
     while True:
         await play.router.compute_alone(play.p.url, "A short one.", 1)
         await asyncio.sleep(_P_ALONE_EVERY_S)

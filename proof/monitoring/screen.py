@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 from proof.monitoring.client import PrometheusClient, TimeSeries
@@ -102,6 +103,8 @@ def answered(panel: Asked, client: PrometheusClient, period: Period) -> Shown:
         Line(_named(legend, series), series.points)
         for expression, legend in panel.queries
         for series in client.ask_over(expression, period.start, period.end, period.step_s)
+        # A quantile of nothing is no number: an engine that is no producer has such lines.
+        if any(not isnan(value) for _, value in series.points)
     ]
     return Shown(panel, tuple(lines))
 
