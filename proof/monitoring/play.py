@@ -28,11 +28,11 @@ STALL_S = 14.0
 """Longer than leases live without a renewal, which is two thirds of a term, and than a term."""
 DRAIN_WAIT_S = 60
 
-_CLIENTS = 6
+_CLIENTS = 8
 """The number of requests at a time: D has seats for fewer, and the others wait there with their leases."""
 _AFTER_A_FAILURE_S = 1.0
 _P_ALONE_EVERY_S = 0.5
-_ANSWER_TOKENS = 96
+_ANSWER_TOKENS = 300
 _LONGEST = 1200
 _SEED = 1913
 _PRODUCER_BLOCKS, _DECODER_BLOCKS = 300, 300

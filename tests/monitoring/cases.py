@@ -97,6 +97,7 @@ GOOD: Series = {
     **histogram("P", "renewal_remaining_seconds", le_1="0x160", le_10=growing(1), le_20=growing(10)),
     **histogram("D", "ack_round_trip_seconds", le_0_1=growing(10), le_5=growing(10)),
     **histogram("D", "agent_lag_seconds", le_0_1=growing(10), le_5=growing(10)),
+    **histogram("D", "fence_read_seconds", le_0_01=growing(10), le_5=growing(10)),
 }
 """A prefill engine P and a decode engine D that work."""
 
@@ -138,6 +139,7 @@ CASES = (
     counts("KvleaseReferencesStale", "D", "fence_checks", verdict="no_fence"),
     counts("KvleaseUnfencedReads", "P", "unfenced_reads"),
     counts("KvleaseOtherPrompts", "D", "other_prompts", reason="content", at_once=True),
+    trouble("KvleaseFenceReadsSlow", histogram("D", "fence_read_seconds", le_0_01=slowing(), le_5=growing(10))),
     trouble("KvleasePrefillsWasted", {of("D", "kvlease:wasted_prefill_tokens_total", reason="lost"): rising(500)}),
     counts("KvleaseTermTooShort", "P", "late_claims", outcome="in_time"),
     trouble(

@@ -8,6 +8,7 @@ import pytest
 
 from docs.made.monitoring import FILES
 from docs.made.pages import ROOT
+from kvlease.metrics.catalogue import METRICS
 from proof.monitoring.rules import Alert, alerts, recordings, rules
 from tests.docs.pages import Link, fault_of
 from tests.monitoring.cases import CASES, GOOD, Case
@@ -15,6 +16,21 @@ from tests.monitoring.known import Series, known
 from tests.monitoring.promql import Matcher, Selector, grouped_by, selectors
 
 KNOWN = known()
+NO_ALERT = {
+    "claimed_leases": "how far is too far depends on the router; what is never claimed expires",
+    "claims": "those that do not come expire, or are unfenced reads",
+    "lapsed_leases": "they cost nothing",
+    "saved_prefill_tokens": "its late claims have one",
+    "sessions": "how many there should be depends on the fleet",
+    "messages_sent": "how many sessions open depends on the fleet; failures of the transport have one",
+    "fence_slots_used": "offers that are declined for want of slots have one",
+    "renewals": "P hears that they stand still, as unheard leases",
+    "late": "nobody's mistake",
+    "claim_wait_seconds": "what comes after the term are late claims; the advice on the term says the rest",
+    "claim_to_release_seconds": "how long a decode engine's queue may be is not kvlease's to say",
+    "lease_age_seconds": "leases that reach their maximum age have one",
+}
+"""The metrics that may be worrying, and why no alert asks for them."""
 CHANGED = "run `make docs`, and read what it changes"
 DASHBOARD = json.loads((ROOT / "monitoring/dashboard.json").read_text())
 SHOWN = [
@@ -88,6 +104,15 @@ def test_names_are_given_once() -> None:
     assert len(names) == len(set(names))
     numbers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(numbers) == len(set(numbers))
+
+
+def test_whatever_is_to_worry_about_has_an_alert_or_a_reason_for_none() -> None:
+    recorded = {rule.name: rule.expression for rule in recordings()}
+    asked = {selector.name for alert in alerts() for selector in selectors(alert.expression)}
+    asked |= {selector.name for name in asked & recorded.keys() for selector in selectors(recorded[name])}
+    worrying = [metric for metric in METRICS.values() if metric.worry or any(v.worry for v in metric.values.values())]
+    silent = {metric.name for metric in worrying if not any(name.startswith(metric.shown) for name in asked)}
+    assert silent == NO_ALERT.keys()
 
 
 def test_every_alert_has_a_case_in_which_it_fires() -> None:
