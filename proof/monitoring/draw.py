@@ -21,6 +21,8 @@ _HEAD_INCHES = 0.55
 _DPI = 120
 _NAMES_A_LEGEND = 8
 _MOST_TICKS = 5
+_WHOLE = ("short", "none")
+"""The units of what is counted: half of one is no tick."""
 _NAME_INCHES = 0.16
 _WIDE_NAME = 18
 """The length from which on a legend has one column."""
@@ -150,7 +152,9 @@ def _lines(place: _Place, shown: Shown) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:.0f} s"))
     ticks = _ticks(axes.get_ylim()[1], shown.panel.unit)
-    axes.yaxis.set_major_locator(MaxNLocator(_MOST_TICKS) if ticks is None else FixedLocator(ticks))
+    axes.yaxis.set_major_locator(
+        MaxNLocator(_MOST_TICKS, integer=shown.panel.unit in _WHOLE) if ticks is None else FixedLocator(ticks)
+    )
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: spoken(value, shown.panel.unit)))
     axes.tick_params(labelsize=8, colors=_FAINT, length=0)
     axes.grid(color=_EDGE, linewidth=0.6, alpha=0.8)
