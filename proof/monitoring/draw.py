@@ -231,4 +231,5 @@ def _marked(axes: Any, place: _Place) -> None:
             textcoords="offset points",
             fontsize=7.5,
             color=_INK,
+            bbox={"facecolor": _PAPER, "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
         )
