@@ -21,6 +21,8 @@ _HEAD_INCHES = 0.55
 _DPI = 120
 _NAMES_A_LEGEND = 8
 _MOST_TICKS = 5
+_HEADROOM, _HEADROOM_FOR_MARKS = 1.08, 1.25
+"""The room above the highest line; the words of what happened stand there."""
 _WHOLE = ("short", "none")
 """The units of what is counted: half of one is no tick."""
 _NAME_INCHES = 0.16
@@ -148,7 +150,8 @@ def _lines(place: _Place, shown: Shown) -> None:
     _curves(axes, shown, place.period)
     _marked(axes, place)
     axes.set_xlim(0, place.period.end - place.period.start)
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.08 if shown.lines else 1)
+    headroom = _HEADROOM_FOR_MARKS if place.marks else _HEADROOM
+    axes.set_ylim(0, axes.get_ylim()[1] * headroom if shown.lines else 1)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: f"{at:.0f} s"))
     ticks = _ticks(axes.get_ylim()[1], shown.panel.unit)
