@@ -30,6 +30,7 @@ DRAIN_WAIT_S = 60
 
 _CLIENTS = 8
 """The number of requests at a time: D has seats for fewer, and the others wait there with their leases."""
+_QUEUED = 4
 _AFTER_A_FAILURE_S = 1.0
 _P_ALONE_EVERY_S = 0.5
 _ANSWER_TOKENS = 300
@@ -61,6 +62,12 @@ class ScenePlay:
         self.marks.append(Mark(time.time(), what))
         self.story.say(what)
 
+    async def queue_up(self) -> None:
+        """Waits until several leases are claimed and not read yet: a fault shows best then."""
+        await asyncio.to_thread(
+            self.p.wait_for_metrics, lambda m: m.value("kvlease:claimed_leases") >= _QUEUED, "waited for by D's queue"
+        )
+
     async def kill_decoder(self) -> None:
         """Kills D, as a crash. Clients notice, and send nothing until there is another one."""
         self.open.clear()
@@ -74,6 +81,7 @@ Scene = Callable[[ScenePlay], Awaitable[None]]
 async def crash(play: ScenePlay) -> None:
     """D dies with requests in its queue; another one is started in its place."""
     await asyncio.sleep(CALM_S)
+    await play.queue_up()
     await play.kill_decoder()
     await asyncio.sleep(CALM_S / 2)
     await asyncio.to_thread(play.d.start)
@@ -86,6 +94,7 @@ async def crash(play: ScenePlay) -> None:
 async def stall(play: ScenePlay) -> None:
     """All of D stands still for longer than its leases live, and goes on."""
     await asyncio.sleep(CALM_S)
+    await play.queue_up()
     play.d.pause()
     play.mark("D stands still")
     await asyncio.sleep(STALL_S)

@@ -38,10 +38,12 @@ class Seen:
 async def trouble(play: ScenePlay) -> None:
     """D stands still until its leases are over, reads late, and is killed with requests in its queue."""
     await asyncio.sleep(CALM_S)
+    await play.queue_up()
     play.d.pause()
     await asyncio.sleep(STALL_S)
     play.d.resume()
     await asyncio.sleep(CALM_S)
+    await play.queue_up()
     await play.kill_decoder()
     await asyncio.sleep(CALM_S / 2)
 
