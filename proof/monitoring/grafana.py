@@ -28,7 +28,7 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-from proof.monitoring.panels import Panel, Query, Question
+from proof.monitoring.panels import DashboardPanel, DashboardRow, Query
 from proof.monitoring.rows import ROWS
 
 UID = "kvlease"
@@ -85,7 +85,7 @@ def _variable(name: str, label: str, series: str) -> dashboard.QueryVariable:
 Visual = timeseries.Panel | stat.Panel | text.Panel
 
 
-def _panels(row: Question) -> list[Visual]:
+def _panels(row: DashboardRow) -> list[Visual]:
     lines = [panel for panel in row.panels if not panel.number]
     numbers = [panel for panel in row.panels if panel.number]
     count = len(lines) + bool(row.note)
@@ -98,7 +98,7 @@ def _panels(row: Question) -> list[Visual]:
     return made
 
 
-def _lines(panel: Panel, width: int) -> timeseries.Panel:
+def _lines(panel: DashboardPanel, width: int) -> timeseries.Panel:
     shown = (
         timeseries.Panel()
         .title(panel.title)
@@ -123,7 +123,7 @@ def _lines(panel: Panel, width: int) -> timeseries.Panel:
     return shown
 
 
-def _number(panel: Panel, width: int) -> stat.Panel:
+def _number(panel: DashboardPanel, width: int) -> stat.Panel:
     steps = [Threshold(color="green", value=None)]
     if panel.worry_above is not None:
         # A step begins at its value: the smallest number above.

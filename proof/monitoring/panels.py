@@ -22,7 +22,7 @@ class Query:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
+class DashboardPanel:
     """Lines over time, or one number."""
 
     title: str
@@ -38,11 +38,11 @@ class Panel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class DashboardRow:
     """A row of panels that answer one question of an operator."""
 
     asks: str
-    panels: tuple[Panel, ...]
+    panels: tuple[DashboardPanel, ...]
     note: str = ""
     """Markdown, for what no metric says."""
 

@@ -1,16 +1,16 @@
 """Leases, for whom they are held, and how much memory that takes."""
 
-from proof.monitoring.panels import Panel, Query, Question, by, chosen, kvlease, per_second
+from proof.monitoring.panels import DashboardPanel, DashboardRow, Query, by, chosen, kvlease, per_second
 
-LEASES = Question(
+LEASES = DashboardRow(
     asks="Which leases are held?",
     panels=(
-        Panel(
+        DashboardPanel(
             title="Leases out",
             about="Granted and not over. They follow the traffic, and go back to 0 when nothing waits.",
             queries=(Query(kvlease("active_leases")),),
         ),
-        Panel(
+        DashboardPanel(
             title="Claimed, and not claimed yet",
             about="A lease that nobody has claimed is on its way through the router, or its request is lost.",
             queries=(
@@ -19,7 +19,7 @@ LEASES = Question(
             ),
             stacked=True,
         ),
-        Panel(
+        DashboardPanel(
             title="Grants and ends a second",
             about="Ends by cause. Nearly all should be released: read, or given up by their request.",
             queries=(
@@ -31,7 +31,7 @@ LEASES = Question(
     ),
 )
 
-CONSUMERS = Question(
+CONSUMERS = DashboardRow(
     asks="Who are they held for?",
     note=(
         "Metrics have no label for each decode engine: it would grow without bounds. Names are one question away:\n\n"
@@ -40,12 +40,12 @@ CONSUMERS = Question(
         "    curl http://ENGINE:PORT/v1/kvlease/leases"
     ),
     panels=(
-        Panel(
+        DashboardPanel(
             title="Sessions",
             about="One for each pair of engines that talk. Worry when they grow without engines being added.",
             queries=(Query(by("instance, engine, role", kvlease("sessions")), "{{role}} of {{instance}}/{{engine}}"),),
         ),
-        Panel(
+        DashboardPanel(
             title="Leases of decode engines that nobody hears",
             about="Dead: the transport says so. Silent: no renewal for two intervals.",
             queries=(
@@ -57,16 +57,16 @@ CONSUMERS = Question(
     ),
 )
 
-MEMORY = Question(
+MEMORY = DashboardRow(
     asks="How much memory do they hold?",
     panels=(
-        Panel(
+        DashboardPanel(
             title="KV cache held",
             about="Memory of leases that are out. Worry when it grows to what the engine has: readers are too slow.",
             queries=(Query(kvlease("held_bytes")),),
             unit="bytes",
         ),
-        Panel(
+        DashboardPanel(
             title="Held, unheard and lapsed",
             about="Unheard is a part of held. Lapsed memory is free and still readable: it costs nothing.",
             queries=(
@@ -76,13 +76,13 @@ MEMORY = Question(
             ),
             unit="bytes",
         ),
-        Panel(
+        DashboardPanel(
             title="KV cache in use",
             about="vLLM's own figure: running requests and held leases together.",
             queries=(Query(chosen("vllm:kv_cache_usage_perc")),),
             unit="percentunit",
         ),
-        Panel(
+        DashboardPanel(
             title="Prompt tokens held",
             about="The prompts of all leases that are out, in tokens.",
             queries=(Query(kvlease("held_tokens")),),

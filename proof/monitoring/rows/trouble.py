@@ -1,11 +1,11 @@
 """Decode engines in trouble, and what it did to reads."""
 
-from proof.monitoring.panels import Panel, Query, Question, by, per_second, quantiles
+from proof.monitoring.panels import DashboardPanel, DashboardRow, Query, by, per_second, quantiles
 
-DECODERS = Question(
+DECODERS = DashboardRow(
     asks="Is a decode engine dying or slow?",
     panels=(
-        Panel(
+        DashboardPanel(
             title="Leases that ended unread, a second",
             about="Orphaned: their decode engine died. Expired: nobody came. Aged out: they waited too long.",
             queries=(
@@ -13,19 +13,19 @@ DECODERS = Question(
             ),
             unit="ops",
         ),
-        Panel(
+        DashboardPanel(
             title="Left when a renewal came",
             about="How much of the extension was left. Worry when the first percentile nears 0.",
             queries=quantiles("renewal_remaining_seconds", "p1", "p50"),
             unit="s",
         ),
-        Panel(
+        DashboardPanel(
             title="Acknowledgements",
             about="From a renewal to its acknowledgement, as decode engines see it.",
             queries=quantiles("ack_round_trip_seconds", "p50", "p99"),
             unit="s",
         ),
-        Panel(
+        DashboardPanel(
             title="How late lease agents are",
             about="An agent that does not get the processor takes its turns late: near the extension, leases are lost.",
             queries=quantiles("agent_lag_seconds", "p50", "p99"),
@@ -34,16 +34,16 @@ DECODERS = Question(
     ),
 )
 
-READS = Question(
+READS = DashboardRow(
     asks="Was anything read too late?",
     panels=(
-        Panel(
+        DashboardPanel(
             title="Reads by verdict, a second",
             about="Intact ones alone are used. Revoked: too late, and refused. The others: not readable.",
             queries=(Query(by("verdict", per_second("fence_checks")), "{{verdict}}"),),
             unit="ops",
         ),
-        Panel(
+        DashboardPanel(
             title="Leases lost, and claimed late, a second",
             about="Lost: noticed before the read. Claimed late, in time: spare memory saved a prefill.",
             queries=(
@@ -52,7 +52,7 @@ READS = Question(
             ),
             unit="ops",
         ),
-        Panel(
+        DashboardPanel(
             title="Prompt tokens wasted and saved, a second",
             about="Wasted: a decode engine computed them again. Saved: a late claim found them still there.",
             queries=(
@@ -60,7 +60,7 @@ READS = Question(
                 Query(f"sum({per_second('saved_prefill_tokens')})", "saved"),
             ),
         ),
-        Panel(
+        DashboardPanel(
             title="Reading a fence",
             about="The time that a worker takes to read a lease's fence.",
             queries=quantiles("fence_read_seconds", "p50", "p99"),
