@@ -28,7 +28,9 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lease agents get a transport in memory instead of a network."""
     from kvlease.vllm import scheduler
 
-    def open_agent(_: Any, config: Any, engine_id: str, times: ObservedTimes) -> LeaseAgent:
+    def open_agent(
+        _: Any, config: Any, engine_id: str, times: ObservedTimes, incarnation: int, _watch: None
+    ) -> LeaseAgent:
         return LeaseAgent(
             config,
             engine_id,
@@ -36,6 +38,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             MemoryCards({}),
             tell=times.hear,
             late=times.late,
+            incarnation=incarnation,
         )
 
     monkeypatch.setattr(scheduler, "open_agent", open_agent)
