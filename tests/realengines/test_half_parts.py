@@ -47,7 +47,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def config() -> Any:
     """vLLM's configuration of a plain engine."""
     plain = engine_config()
-    plain.model_config = SimpleNamespace(use_mla=False, has_inner_state=False)
+    plain.model_config = SimpleNamespace(use_mla=False, has_inner_state=False, served_model_name="model")
     plain.observability_config = SimpleNamespace(otlp_traces_endpoint=None)
     plain.cache_config.mamba_cache_mode = "none"
     vars(plain.parallel_config).update(world_size=1, prefill_context_parallel_size=1)
