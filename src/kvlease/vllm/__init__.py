@@ -10,7 +10,7 @@ params, settings         what clients and operators may write, and what is refus
 side_channel, envelope   lease cards over vLLM's handshake listener
 listener, notices        that listener and vLLM's notices, made to bear strangers
 metrics                  figures on the engine's own /metrics
-surface, compat          all that is needed of vLLM, and where it is
+surface, compat, text    all that is needed of vLLM, where it is, and how a vLLM is judged by its text
 """
 
 from typing import TYPE_CHECKING, Any
