@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from docs.made import constants, deadlines, figures, messages, metrics, planted, reference, settings, states
+from docs.made import constants, deadlines, doctor, figures, messages, metrics, planted, reference, settings, states
 
 ROOT = Path(__file__).parents[2]
 Parts = Mapping[str, Callable[[], Iterator[str]]]
@@ -13,6 +13,7 @@ BEGIN, END = "<!-- {}: from the code, by `make docs` -->\n", "<!-- end of {} -->
 DOCS = ROOT / "docs"
 PAGES: Mapping[Path, Parts] = {
     DOCS / "operate" / "configure.md": {"settings": settings.settings},
+    DOCS / "operate" / "doctor.md": {"findings": doctor.findings},
     DOCS / "operate" / "observe.md": {
         "metrics": metrics.metrics,
         "worries": metrics.worries,
