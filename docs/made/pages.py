@@ -3,7 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from docs.made import constants, deadlines, figures, messages, metrics, monitoring, planted, reference, settings, states
+from docs.made import (
+    constants,
+    deadlines,
+    doctor,
+    figures,
+    messages,
+    metrics,
+    monitoring,
+    planted,
+    reference,
+    settings,
+    states,
+)
 
 ROOT = Path(__file__).parents[2]
 Parts = Mapping[str, Callable[[], Iterator[str]]]
@@ -14,6 +26,7 @@ DOCS = ROOT / "docs"
 PAGES: Mapping[Path, Parts] = {
     DOCS / "operate" / "configure.md": {"settings": settings.settings},
     DOCS / "operate" / "dashboards.md": {"alerts": monitoring.alert_table},
+    DOCS / "operate" / "doctor.md": {"findings": doctor.findings},
     DOCS / "operate" / "observe.md": {
         "metrics": metrics.metrics,
         "worries": metrics.worries,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from kvlease.cli.doctor import add_doctor
 from kvlease.cli.fleet import add_fleet
 from kvlease.cli.top import add_top
 from kvlease.console.commands import run_program
@@ -17,4 +18,4 @@ and the same with kv_consumer to the decode engine."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the process's exit status."""
-    return run_program("kvlease", _DESCRIPTION, [add_top, add_fleet], arguments)
+    return run_program("kvlease", _DESCRIPTION, [add_doctor, add_top, add_fleet], arguments)
