@@ -14,7 +14,7 @@ from kvlease.admin import client
 from kvlease.admin.answers import Health
 from kvlease.cli import main
 from kvlease.doctor import examination
-from kvlease.doctor.examination import Asked, examine_all
+from kvlease.doctor.examination import ToExamine, examine_all
 from kvlease.doctor.machine import is_taken, look_at_machine
 from kvlease.doctor.reading import read
 from kvlease.doctor.told import as_json, as_text
@@ -82,19 +82,19 @@ def fleet(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeFleet]:
     return start
 
 
-def ids(asked: Asked) -> list[str]:
+def ids(asked: ToExamine) -> list[str]:
     return [finding.id for finding in examine_all(asked, {}).findings]
 
 
 def test_urls_alone_are_looked_at_and_sent_nothing(fleet: Callable[..., FakeFleet]) -> None:
     fake = fleet()
-    assert ids(Asked(urls=[P, D], machine=False)) == []
+    assert ids(ToExamine(urls=[P, D], machine=False)) == []
     assert fake.requests == []
 
 
 def test_a_pair_is_tried_with_one_prefill_whose_offer_is_handed_over_whole(fleet: Callable[..., FakeFleet]) -> None:
     fake = fleet()
-    examined = examine_all(Asked(urls=[P, D], prefill=P, decode=D, machine=False), {})
+    examined = examine_all(ToExamine(urls=[P, D], prefill=P, decode=D, machine=False), {})
     assert examined.findings == []
     (first, second) = fake.requests
     assert (first[0], first[1]["max_tokens"], first[1]["kv_transfer_params"]["do_remote_decode"]) == (P, 1, True)
@@ -104,9 +104,9 @@ def test_a_pair_is_tried_with_one_prefill_whose_offer_is_handed_over_whole(fleet
 
 def test_a_router_that_drops_kv_lease_is_found(fleet: Callable[..., FakeFleet]) -> None:
     fleet(drops=True)
-    assert "lease-dropped" in ids(Asked(urls=[P, D], router=R, machine=False))
+    assert "lease-dropped" in ids(ToExamine(urls=[P, D], router=R, machine=False))
     fleet(drops=False)
-    assert ids(Asked(urls=[P, D], router=R, machine=False)) == []
+    assert ids(ToExamine(urls=[P, D], router=R, machine=False)) == []
 
 
 def test_an_engine_that_is_not_there_is_an_error_in_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +119,7 @@ def test_an_engine_that_is_not_there_is_an_error_in_text_and_json(capsys: pytest
 def test_errors_come_first_and_the_sum_last(fleet: Callable[..., FakeFleet]) -> None:
     line = 'vllm serve m --kv-transfer-config \'{"kv_connector": "LeasedNixlConnector"}\''
     fleet()
-    lines = list(as_text(examine_all(Asked(setups=read(line, {}), machine=False), {})))
+    lines = list(as_text(examine_all(ToExamine(setups=read(line, {}), machine=False), {})))
     heads = [line.split()[0] for line in lines if line.startswith(("ERROR", "WARNING"))]
     assert heads == sorted(heads)
     assert lines[-1] == "1 error, 0 warnings"
@@ -128,7 +128,7 @@ def test_errors_come_first_and_the_sum_last(fleet: Callable[..., FakeFleet]) -> 
 
 
 def test_what_is_found_at_several_places_is_told_once() -> None:
-    lines = list(as_text(examine_all(Asked(urls=["http://127.0.0.1:9", "http://127.0.0.1:10"], machine=False), {})))
+    lines = list(as_text(examine_all(ToExamine(urls=["http://127.0.0.1:9", "http://127.0.0.1:10"], machine=False), {})))
     assert "ERROR unreachable (http://127.0.0.1:9, http://127.0.0.1:10)" in lines
     assert lines[-1] == "2 errors, 0 warnings"
 

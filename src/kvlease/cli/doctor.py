@@ -86,14 +86,14 @@ def _missing() -> list[str]:
 
 
 def _examine(chosen: argparse.Namespace, setups: list[Any]) -> Exit:
-    from kvlease.doctor.examination import Asked, examine_all
+    from kvlease.doctor.examination import ToExamine, examine_all
     from kvlease.doctor.findings import exit_status
     from kvlease.doctor.running import with_scheme
     from kvlease.doctor.told import as_json, as_text
 
     prefill, decode, router = (url and with_scheme(url) for url in (chosen.prefill, chosen.decode, chosen.router))
     urls = [*map(with_scheme, chosen.urls), *(url for url in (prefill, decode) if url)]
-    asked = Asked(setups, list(dict.fromkeys(urls)), prefill, decode, router, machine=not chosen.no_machine)
+    asked = ToExamine(setups, list(dict.fromkeys(urls)), prefill, decode, router, machine=not chosen.no_machine)
     examined = examine_all(asked)
     print(as_json(examined) if chosen.json else "\n".join(as_text(examined)))
     return exit_status(examined.findings)

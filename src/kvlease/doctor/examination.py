@@ -27,7 +27,7 @@ KEYS = ("KVLEASE_ADMIN_TOKEN", "VLLM_API_KEY")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ToExamine:
     """The subjects of an examination."""
 
     setups: Sequence[EngineSetup] = ()
@@ -52,7 +52,7 @@ class Examined:
     """Advice on the term, by the prefill engine's URL."""
 
 
-def examine_all(asked: Asked, variables: Mapping[str, str] = os.environ) -> Examined:
+def examine_all(asked: ToExamine, variables: Mapping[str, str] = os.environ) -> Examined:
     """Examines what was asked for; errors come first."""
     examined = Examined()
     if asked.machine:
@@ -64,7 +64,7 @@ def examine_all(asked: Asked, variables: Mapping[str, str] = os.environ) -> Exam
     return examined
 
 
-def _machine(asked: Asked, variables: Mapping[str, str], examined: Examined) -> None:
+def _machine(asked: ToExamine, variables: Mapping[str, str], examined: Examined) -> None:
     machine = look_at_machine(variables, _wanted(asked.setups))
     examined.looked_at[HERE] = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     examined.findings += examine(machine_checks.CHECKS, machine, HERE)
@@ -101,7 +101,7 @@ def _setups(setups: Sequence[EngineSetup], examined: Examined) -> None:
         examined.findings += examine(pair_checks.CHECKS, setups, "all configurations together")
 
 
-async def _running(asked: Asked, variables: Mapping[str, str], examined: Examined) -> None:
+async def _running(asked: ToExamine, variables: Mapping[str, str], examined: Examined) -> None:
     # Imported late: without engines to ask, nothing but the wheel is needed.
     from kvlease.admin.client import open_http
     from kvlease.doctor.asking import ask_all
