@@ -6,6 +6,7 @@ from pathlib import Path
 from docs.made import (
     constants,
     deadlines,
+    doctor,
     events,
     figures,
     messages,
@@ -26,6 +27,7 @@ DOCS = ROOT / "docs"
 PAGES: Mapping[Path, Parts] = {
     DOCS / "operate" / "configure.md": {"settings": settings.settings},
     DOCS / "operate" / "dashboards.md": {"alerts": monitoring.alert_table},
+    DOCS / "operate" / "doctor.md": {"findings": doctor.findings},
     DOCS / "operate" / "explain.md": {"event settings": events.settings, "events": events.kinds},
     DOCS / "operate" / "observe.md": {
         "metrics": metrics.metrics,
