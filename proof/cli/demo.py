@@ -14,8 +14,8 @@ from proof.realengines.spec import CONNECTORS, Connector
 
 DEFAULT_LEASE_S = 6.0
 WHERE_TO_LOOK = (
-    "to see the leases of your own engines: kvlease top URL (live), kvlease doctor URL (what to change), kvlease explain "
-    "REQUEST (one request's story), monitoring/ (alerts and a dashboard); docs/operate/see.md shows each"
+    "to see the leases of engines of your own: kvlease top URL (live), kvlease doctor URL (what to change), kvlease "
+    "explain REQUEST (one request's story), monitoring/ (alerts and a dashboard); docs/operate/see.md shows each"
 )
 
 _DESCRIPTION = """\

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from kvlease.doctor.examination import Asked, Examined, examine_all
+from kvlease.doctor.examination import Examined, ToExamine, examine_all
 from kvlease.doctor.hand_off_checks import CHECKS
 from kvlease.doctor.trial import PREFILL_PARAMS
 from tests.realengines.pairs import Pair
@@ -58,12 +58,12 @@ def of_trials(examined: Examined) -> list[str]:
 
 def test_a_sound_pair_reads_under_its_lease(pair: Pair) -> None:
     urls = [pair.p.url, pair.d.url]
-    examined = examine_all(Asked(urls=urls, prefill=urls[0], decode=urls[1], machine=False), {})
+    examined = examine_all(ToExamine(urls=urls, prefill=urls[0], decode=urls[1], machine=False), {})
     assert of_trials(examined) == []
     assert "intact 1" in examined.looked_at["a trial"]
 
 
 @pytest.mark.parametrize(("router", "found"), [(False, []), (True, ["lease-dropped"])], indirect=["router"])
 def test_a_router_that_drops_the_lease_is_found(pair: Pair, router: str, found: list[str]) -> None:
-    asked = Asked(urls=[pair.p.url, pair.d.url], router=router, machine=False)
+    asked = ToExamine(urls=[pair.p.url, pair.d.url], router=router, machine=False)
     assert of_trials(examine_all(asked, {})) == found
