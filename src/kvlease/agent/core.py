@@ -260,8 +260,12 @@ class AgentCore:
                 answer.set_exception(e)
 
     def _refuse_asked(self) -> None:
-        """There are no more turns: nobody is to wait for an answer."""
-        for _, answer in _drain(self._asked):
+        """There are no more turns: nobody is to wait for an answer. Any number of threads may be here at once."""
+        while True:
+            try:
+                _, answer = self._asked.popleft()
+            except IndexError:
+                return
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(AgentGone("the lease agent of this engine has ended, or is about to"))
 
