@@ -11,7 +11,7 @@ from kvlease.agent import loop
 from kvlease.agent.core import CONNECTING_S, READING_S
 from kvlease.agent.loop import LeaseAgent
 from kvlease.errors import AgentGone, UnsupportedEngine
-from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, Peer, resolve
 from kvlease.protocol.effects import Lapse, Revive
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
 from kvlease.testing.cards import MemoryCards
@@ -385,3 +385,17 @@ def test_threads_that_ask_a_dead_agent_at_once_are_all_refused(monkeypatch: pyte
     monkeypatch.setattr(agent, "_asked", TakenByAnother())
     with pytest.raises(AgentGone):
         agent.ask(lambda peer: peer.incarnation).result(0)
+
+
+def test_a_turn_answers_no_more_than_one_long_question() -> None:
+    world = World()
+    agent = world.producer()
+
+    def long_question(peer: Peer) -> int:
+        world.now += 1.0
+        return peer.incarnation
+
+    asked = [agent.ask(long_question) for _ in range(3)]
+    for answered in (1, 2, 3):
+        agent.turn(world.now)
+        assert sum(answer.done() for answer in asked) == answered
