@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.admin.answers import EngineHealth, Holding
+from kvlease.admin.core import AdminCore
 from kvlease.admin.questions import (
     MAX_QUESTION_BYTES,
     DrainOrder,
@@ -214,3 +215,13 @@ def test_a_bug_is_told_to_whoever_asked() -> None:
     door.pair.run = lambda *_: door.p.agent.turn(door.pair.clock.now)  # type: ignore[method-assign, assignment]
     status, error = door.core.ask(LeasesQuestion())
     assert (status, "AttributeError" in error["message"]) == (500, True)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A door gives up after a time, and the agent answers later."""
+    door = Door()
+    answer = AdminCore.answer(door.core, msgspec.json.encode(HealthQuestion()))
+    answer.cancel()
+    door.pair.run(TURN_S)
+    assert caplog.text == ""
+    assert answer.done()
