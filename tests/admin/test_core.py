@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from kvlease.admin.answers import EngineHealth, Holding
 from kvlease.admin.core import AdminCore
 from kvlease.admin.questions import (
+    MAX_LIMIT,
     MAX_QUESTION_BYTES,
+    MAX_TEXT,
     DrainOrder,
     DrainQuestion,
     HealthQuestion,
@@ -206,6 +208,14 @@ def test_bytes_that_are_no_question_are_answered_as_such(payload: bytes) -> None
 )
 def test_a_question_beyond_its_bounds_is_none(payload: bytes) -> None:
     assert decoded(Door().core.answer(payload).result(0))[0] == 400
+
+
+def test_the_longest_question_of_a_door_is_no_more_than_may_be_asked() -> None:
+    """A control character is six bytes as JSON."""
+    longest = LeasesQuestion(
+        "granted", "\x01" * MAX_TEXT, "\x01" * MAX_TEXT, 1e9 / 3, MAX_LIMIT, 99_999, 10**15 - 1, True
+    )
+    assert Door().core.ask(longest)[0] == 200
 
 
 def test_a_bug_is_told_to_whoever_asked() -> None:
