@@ -26,7 +26,7 @@ spec:
         env:
         - {name: VLLM_NIXL_SIDE_CHANNEL_HOST, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
         - {name: VLLM_NIXL_SIDE_CHANNEL_PORT, value: "5601"}
-        lifecycle: {preStop: {exec: {command: [curl, "http://localhost:8200/v1/kvlease/drain?wait=60"]}}}
+        lifecycle: {preStop: {exec: {command: [curl, -XPOST, "http://localhost:8200/v1/kvlease/drain?wait=60"]}}}
 """
 Write = Callable[[str, str], str]
 

@@ -169,7 +169,7 @@ def _value(text: str) -> Any:
 
 
 def _bounded(tree: Any, name: str) -> Any:
-    """Returns the tree. Raises `BadArguments` for one that is very deep, or that YAML's aliases make huge or endless."""
+    """Returns the tree. Raises `BadArguments` for a very deep one, or one that YAML's aliases make endless."""
     level, seen = [tree], 0
     for _ in range(_DEEPEST):
         level = [inner for each in level for inner in _inside(each)]
