@@ -113,8 +113,13 @@ class TermAdvice:
                 "alike, to extrapolate from. Keep the term."
             )
             return
-        how = "an estimate: the tail of the waits, extrapolated" if best.extrapolated else "seen in the waits, at 95 %"
-        yield f"kv_lease_duration {best.seconds:g} loses fewer than one in a million ({how})."
+        if best.extrapolated:
+            yield (
+                f"kv_lease_duration {best.seconds:g} is an estimate for one in a million, for a tail that goes on as "
+                f"it begins; a rare stall that {count(self.claims)} claims did not meet is not in it."
+            )
+        else:
+            yield f"kv_lease_duration {best.seconds:g} loses fewer than one in a million (seen in the waits, at 95 %)."
         yield _what_binds(self)
 
 
