@@ -94,9 +94,15 @@ class TermAdvice:
 
     @property
     def is_too_short(self) -> bool:
-        """Tells whether the present term is known to lose leases, or is below what is recommended."""
+        """Tells whether the present term is known to lose more than one in a million, or is below what is
+        recommended."""
+        return self.lost > ONE_IN_A_MILLION * self.claims or self.longer is not None
+
+    @property
+    def longer(self) -> Bounded | None:
+        """The recommended term where it is longer than the present one; None where that is not known."""
         best = self.recommended
-        return self.lost > 0 or (best is not None and self.duration_s is not None and best.seconds > self.duration_s)
+        return best if best is not None and self.duration_s is not None and best.seconds > self.duration_s else None
 
     def sentences(self) -> Iterator[str]:
         """Yields the advice in words."""
