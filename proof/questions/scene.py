@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class _Asker:
         return await self._ask(
             "Which leases does this P hold, for whom, since when, how much memory?",
             f"kvlease top --once {self._p} {self._d}",
-            r"claimed.*decode-0",
+            rf"claimed +(decode-0|{re.escape(self._d)}) ",
         )
 
     async def slow(self) -> QuestionAnswered:
@@ -141,7 +142,7 @@ class _Asker:
         return await self._ask(
             "Is my term right?",
             f"kvlease doctor --no-machine http://{self._p} http://{self._d}",
-            r"the term.*Leases claimed",
+            r"the term \([^\n]*\n +(Of \d+ claims|Leases claimed so far)",
         )
 
     async def drain(self) -> QuestionAnswered:
