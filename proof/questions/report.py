@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kvlease.console.numbers import seconds
-from kvlease.console.tables import Table, verdict
+from kvlease.console.tables import Cell, Table
 from proof.questions.asking import LIMIT_S, QuestionAnswered
 
 MOST_LINES = 40
@@ -27,14 +27,13 @@ def table(answers: Sequence[QuestionAnswered]) -> Table:
     """Returns a line for each question. One that was not told what it asked has failed, however fast that was."""
     return Table(
         ("question", "command", "took", f"under {LIMIT_S:g} s"),
-        [
-            (
-                each.question.asks,
-                each.question.command,
-                seconds(each.took_s),
-                verdict(each.held if each.told else False),
-            )
-            for each in answers
-        ],
+        [(each.question.asks, each.question.command, seconds(each.took_s), _verdict(each)) for each in answers],
         title="One question, one command",
+        texts=2,
     )
+
+
+def _verdict(answered: QuestionAnswered) -> Cell:
+    if not answered.told:
+        return Cell("no answer", "bad")
+    return Cell("yes", "good") if answered.held else Cell("no", "bad")

@@ -123,7 +123,7 @@ class _Asker:
         return await self._ask(
             "Is a D dying?",
             f"kvlease top --once {self._p} {self._d}",
-            r"connection refused",
+            rf"{re.escape(self._p)} +P +up .*{re.escape(self._d)} +\S+ +down .*connection refused",
         )
 
     async def late(self) -> QuestionAnswered:

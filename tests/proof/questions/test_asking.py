@@ -40,4 +40,12 @@ def test_a_long_output_is_cut_and_says_so() -> None:
 def test_the_report_has_command_output_and_time() -> None:
     answered = replace(ask(ASKED), took_s=1.5)
     assert shown(answered).startswith("# Is it there?\n$ echo it is here")
-    assert len(table([answered]).lines) == 1
+    (line,) = table([answered]).cells
+    assert [cell.text for cell in line[2:]] == ["1.5 s", "yes"]
+
+
+def test_the_table_tells_late_answers_from_none() -> None:
+    answered = ask(ASKED)
+    late = replace(answered, took_s=LIMIT_S)
+    silent = replace(answered, output="")
+    assert [list(line)[-1].text for line in table([answered, late, silent]).cells] == ["yes", "no", "no answer"]
