@@ -102,7 +102,7 @@ class _Asker:
         return await self._ask(
             "What is wrong with my installation or configuration?",
             f"kvlease doctor --prefill http://{self._p} --decode http://{self._d}",
-            r"looked at this machine.*granted 1, intact 1",
+            r"looked at this machine.*granted 1,.* intact 1",
         )
 
     async def leases(self) -> QuestionAnswered:
