@@ -25,7 +25,7 @@ FLOORS = (
     "kvlease.cli",
     "proof",
     "proof.promises proof.planted proof.realengines",
-    "proof.simulate proof.explore proof.hostile proof.chaos proof.demo",
+    "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain",
     "proof.bench",
     "proof.cli",
     "proof.__main__",
