@@ -23,7 +23,7 @@ class RequestEnd:
     began_at: float
     ended_at: float
     offered_at: float | None = None
-    """The time at which P's reference came; None: P gave none, and D was sent the whole prompt."""
+    """The time at which P's offer came; None: P made none, and D computed the prompt."""
     read_at: float | None = None
     """The time of the first token, when P's blocks have been read; None: there was none."""
     late: bool = False
@@ -79,7 +79,7 @@ class StopsRun:
 
     @property
     def from_p(self) -> int:
-        """The requests that D was sent with P's reference."""
+        """The requests that D was sent with an offer of P's."""
         return sum(request.offered_at is not None for request in self.requests)
 
     def out(self, stop: StopOutcome) -> int:

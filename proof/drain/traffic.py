@@ -1,7 +1,8 @@
-"""Clients that never pause, and their router: P is asked first, and D gets the whole prompt where P gives nothing.
+"""Clients that never pause, and their router: P is asked first, and D gets whatever P said, as real routers do.
 
-Nobody tells the router that P is about to stop. It finds out as P refuses a connection, or answers without a reference.
-What fails on D is lost: it is not sent a second time.
+Nobody tells the router that P is about to stop. Where P refuses a connection, or gives no answer, it sends D the prompt
+alone. What P says without an offer it sends on as well: D computes that prompt. What fails on D is lost: it is not sent
+a second time.
 """
 
 import asyncio
@@ -83,7 +84,8 @@ class SteadyTraffic:
         began_at, offered_at = time.monotonic(), None
         reference = await self._prefill(prompt)
         if reference is not None:
-            offered_at = time.monotonic()
+            if reference.kv_transfer_params.get("do_remote_prefill"):
+                offered_at = time.monotonic()
             await asyncio.sleep(wait_s)
         streamed = await self._decode(prompt, reference)
         fate, said = streamed.judged(self._rights[prompt])
@@ -98,7 +100,7 @@ class SteadyTraffic:
         )
 
     async def _prefill(self, prompt: str) -> Reference | None:
-        """Returns P's reference; None where P is gone, goes, or declines to hold anything."""
+        """Returns what P said; None where it is gone, or goes meanwhile."""
         try:
             return await self._router.prefill(prompt)
         except (httpx.TransportError, PrefillError):
