@@ -49,14 +49,23 @@ class Streamed:
 
 
 class SteadyTraffic:
-    """All clients of one stretch, and what became of their requests. `rights` are the right answers by prompt."""
+    """All clients of one stretch, and what became of their requests: `ends`."""
 
-    def __init__(self, http: httpx.AsyncClient, router: Router, rights: dict[str, Tokens], seed: int) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        router: Router,
+        rights: dict[str, Tokens],
+        seed: int,
+        late_s: tuple[float, float] = LATE_S,
+    ) -> None:
+        """`rights`: the right answers by prompt. `late_s`: the shortest and the longest time between P and D."""
         self.ends: list[RequestEnd] = []
         self._http = http
         self._router = router
         self._rights = rights
         self._seed = seed
+        self._late_s = late_s
         self._over = False
 
     @asynccontextmanager
@@ -76,7 +85,7 @@ class SteadyTraffic:
         draw = random.Random(f"{self._seed} {number}")
         prompts: Sequence[str] = list(self._rights)
         while not self._over:
-            wait_s = draw.uniform(*LATE_S) if number >= PROMPT_CLIENTS else 0.0
+            wait_s = draw.uniform(*self._late_s) if number >= PROMPT_CLIENTS else 0.0
             self.ends.append(await self.request(draw.choice(prompts), wait_s))
 
     async def request(self, prompt: str, wait_s: float = 0.0) -> RequestEnd:

@@ -38,9 +38,14 @@ class Told:
 
 
 @asynccontextmanager
-async def watching(api_urls: Sequence[str], listener_urls: Sequence[str], told: Told) -> AsyncIterator[None]:
+async def watching(
+    api_urls: Sequence[str],
+    listener_urls: Sequence[str],
+    told: Told,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[None]:
     """Asks all of these engines while it lasts. Raises EngineError where one answers with anything but a page."""
-    async with httpx.AsyncClient(timeout=30.0, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=30.0, transport=transport, trust_env=False) as http:
         asked = [(url, POLLED) for url in api_urls] + [(url, SCRAPED) for url in listener_urls]
         watchers = [asyncio.create_task(_watch(http, url, pages, told)) for url, pages in asked]
         try:
