@@ -15,7 +15,7 @@ STOPS = 3
 def test_a_drained_p_stops_under_traffic_and_nothing_is_lost(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Through both doors; every answer is right, and no drain is much longer than the reads that it waits for."""
+    """P is drained through both doors; every answer is right, and no drain is longer than its reads by a second."""
     status = main(["drain", "--stops", str(STOPS), "--at-once", "0", "--out", str(tmp_path)])
     said = capsys.readouterr().out
     assert status == 0, said

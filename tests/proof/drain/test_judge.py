@@ -1,4 +1,4 @@
-"""What is promised of a drain is judged by what its clients saw, and a run in which nothing could break keeps none."""
+"""A drain is judged by what its clients saw, and a run in which nothing could break keeps no promise."""
 
 from dataclasses import replace
 from typing import Any
