@@ -45,6 +45,13 @@ def _reads(run: StopsRun) -> str:
     return _spread([run.longest_read_s(stop) for stop in run.stops])
 
 
+def _longer(run: StopsRun) -> str:
+    longer_s = list(run.excesses_s())
+    if not (run.drained and longer_s):
+        return "-"
+    return f"{median(longer_s):+.2f} s ({min(longer_s):+.2f} to {max(longer_s):+.2f})"
+
+
 def _out(run: StopsRun) -> str:
     out = [run.out(stop) for stop in run.stops]
     return f"{median(out):g} ({min(out)} to {max(out)})" if out else "-"
@@ -57,6 +64,7 @@ _FIGURES: Sequence[tuple[str, Callable[[StopsRun], str]]] = (
     ("leases out when a stop began: median", _out),
     ("its longest read from then on: median", _reads),
     ("its drain: median", _drains),
+    ("  … beside that read: median", _longer),
 )
 
 

@@ -73,6 +73,7 @@ def test_the_table_and_the_file_have_every_figure() -> None:
     text = table(runs).markdown()
     assert "| requests lost | 0 | 1 | none | kept |" in text
     assert "| a drain longer than its longest read by | 0.5 s | - | at most 1 s | kept |" in text
+    assert "| … beside that read: median | +0.50 s (+0.50 to +0.50) | - |  |  |" in text
     (first, second) = document(runs)["runs"]
     assert first["stops"][0]["began_at"] == 1.0, "times begin with the first request"
     assert (first["stops"][0]["drain_s"], second["answers"]) == (3.5, {"lost": 1})
