@@ -65,8 +65,8 @@ def _stretches(settings: StopsSettings, connector: Connector) -> list[tuple[bool
 
 
 async def _begin(stage: StopsStage, story: Story) -> dict[str, Tokens]:
-    with story.busy(f"{stage.d.spec.name} starts, and computes the right answers to {PROMPTS} prompts alone"):
-        await stage.start(stage.d)
+    with story.busy(f"both engines start, and D computes the right answers to {PROMPTS} prompts alone"):
+        await stage.start(stage.p, stage.d)
         return await stage.right_answers(draw_prompts(PROMPTS, seed=_PROMPT_SEED, shortest=_SHORTEST, longest=_LONGEST))
 
 
@@ -88,7 +88,8 @@ async def _stretch(stage: StopsStage, rights: dict[str, Tokens], drained: bool, 
 
     async with traffic.going_on():
         for number, door in zip(range(1, count + 1), doors, strict=False):
-            await stage.start(stage.p)
+            if not stage.p.is_alive():
+                await stage.start(stage.p)
             await asyncio.sleep(draw.uniform(*LEAD_S))
             stops.append(await stage.stop(door))
             story.say(describe_stop(run(), number, count))

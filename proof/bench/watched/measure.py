@@ -50,7 +50,7 @@ class WatchedAmount:
 # Short prompts are the most leases a second, so the most that there is to tell.
 AMOUNTS = {
     Effort.SHORT: WatchedAmount(1, 2, replace(TRAFFIC[0], requests=32), 3, 5_000),
-    Effort.FULL: WatchedAmount(10, 4, replace(TRAFFIC[0], requests=96), 21, 10_000),
+    Effort.FULL: WatchedAmount(12, 2, replace(TRAFFIC[0], requests=48), 21, 10_000),
 }
 
 
@@ -60,11 +60,11 @@ def run(effort: Effort) -> Result:
     require("grpc", "opentelemetry")
     cores, model, amount, heard = choose_bench_cores(), build_model("llama"), AMOUNTS[effort], Heard()
     with TemporaryDirectory(prefix="kvlease-watched-") as folder:
-        say("watched: the agents' own books, in turn")
+        say("the agents' own books, in turn")
         of_books = books.rows(amount.book_pairs, amount.book_leases, Path(folder) / "books")
         turns: list[WatchedTurn] = []
         for start in range(amount.starts):
-            say(f"watched: two pairs start ({start + 1} of {amount.starts})")
+            say(f"two pairs start ({start + 1} of {amount.starts})")
             events = Path(folder) / f"events-{start}"
             with collecting() as collector:
                 turns += _Start(start, amount, events, collector, heard).turns(model, cores)
@@ -128,7 +128,7 @@ class _Start:
             pair.pause()
 
     def _turn(self, pairs: dict[str, Pair], turn: int) -> WatchedTurn:
-        say(f"watched: turn {turn + 1} of {self._amount.turns}")
+        say(f"turn {turn + 1} of {self._amount.turns}")
         prompts = self._prompts(_SEED + self._number * self._amount.turns + turn)
         samples: dict[str, TurnSample] = {}
         said: dict[str, dict[str, tuple[int, ...]]] = {}
