@@ -71,11 +71,12 @@ _FIGURES: Sequence[tuple[str, Callable[[StopsRun], str]]] = (
 def describe_stop(run: StopsRun, number: int, of: int) -> str:
     """Describes the latest stop of a run that goes on."""
     stop = run.stops[-1]
-    how = f"drained through {DOORS[stop.door]} in {stop.drain_s:.2f} s" if stop.door else "SIGTERM"
-    left = run.left(stop)
-    rest = f"[bold red]{left} left[/bold red]" if left else "none left"
-    killed = "" if stop.clean else "; [bold red]it had to be killed[/bold red]"
-    return f"{number:2} of {of}  {run.out(stop)} leases out; {how}, {rest}{killed}"
+    how = "SIGTERM"
+    if stop.door:
+        left = f"[bold red]{stop.left} left[/bold red]" if stop.left else "none left"
+        how = f"drained through {DOORS[stop.door]} in {stop.drain_s:.2f} s, {left}"
+    killed = "" if stop.clean else "; it had to be killed"
+    return f"{number:2} of {of}  {how}{killed}"
 
 
 def describe_stretch(run: StopsRun) -> str:
