@@ -14,7 +14,7 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos drain explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream site clean
+.PHONY: help demo bench chaos drain explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim"
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -n 2 --dist loadfile -m sim
@@ -64,7 +64,7 @@ fuzz-admin: $(VENV)/.schemathesis ## MINUTES (1) of requests of any kind to an o
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
 	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide)" -v
 
-matrix: $(VENV)/.engine frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
+matrix: $(VENV)/.engine $(VENV)/prometheus frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
 	$(BIN)/pytest -m wide -v
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
 	$(BIN)/pytest -q tests/contract
@@ -79,6 +79,10 @@ upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out 
 	@for minor in $(JUDGED); do \
 		PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$$minor $(BIN)/python -m tests.upstream.run $$minor $(if $(STOCK),--stock) $(UPSTREAM) || exit 1; \
 	done
+
+monitoring: $(VENV)/.dev $(VENV)/prometheus $(if $(PLAY),$(VENV)/.engine) ## dashboard and alerts in a real Prometheus (a minute); PLAY=crash: pictures of one, on real engines
+	$(BIN)/pytest -q -m "prometheus and not engine" tests/monitoring
+	$(if $(PLAY),$(BIN)/python -m proof dashboard --play $(PLAY))
 
 docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code
 	$(BIN)/python -m docs.made
@@ -123,6 +127,10 @@ $(VENV)/.site: requirements/site.txt | $(VENV)/.dev
 $(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev
 	$(BIN)/python -m pip download --disable-pip-version-check --no-deps --dest $(VENV)/frameworks -r requirements/frameworks.txt
 	@touch $@
+
+$(VENV)/prometheus: | $(VENV)/bin/python
+	@echo "== Prometheus and promtool for make monitoring (seconds, 100 MB)"
+	$(BIN)/python requirements/prometheus.py $@
 
 $(VENV)/vllm-%/vllm: | $(VENV)/.engine
 	@echo "== vLLM $* beside the other one (a minute, 500 MB)"

@@ -24,12 +24,13 @@ ROOMS = {
     "admin",
     "events",
     "top",
+    "doctor",
     "cli",
 }
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
 EXTRAS = {
     "fleet": {"rich", "matplotlib", "jinja2"},
-    "observe": {"rich", "textual", "httpx", "prometheus-client"},
+    "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
 }
 
 

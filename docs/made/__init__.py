@@ -5,7 +5,8 @@
     reference  what a reference consists of   deadlines  when things end
     constants  bounds, rates, waits           settings   what an operator may set
     metrics    what an engine tells           meanings   attribute docstrings, from the source
-    events     what it writes of each lease   markdown   tables
+    doctor     what `kvlease doctor` finds    events     what it writes of each lease
+    markdown   tables
 
 A part is a function that yields the lines between two marks on a page. What is said there is said in the code: names,
 values and types are the code's own, and a meaning is the docstring of the thing that it explains.

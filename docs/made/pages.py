@@ -3,7 +3,20 @@
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from docs.made import constants, deadlines, events, figures, messages, metrics, planted, reference, settings, states
+from docs.made import (
+    constants,
+    deadlines,
+    doctor,
+    events,
+    figures,
+    messages,
+    metrics,
+    monitoring,
+    planted,
+    reference,
+    settings,
+    states,
+)
 
 ROOT = Path(__file__).parents[2]
 Parts = Mapping[str, Callable[[], Iterator[str]]]
@@ -13,6 +26,8 @@ BEGIN, END = "<!-- {}: from the code, by `make docs` -->\n", "<!-- end of {} -->
 DOCS = ROOT / "docs"
 PAGES: Mapping[Path, Parts] = {
     DOCS / "operate" / "configure.md": {"settings": settings.settings},
+    DOCS / "operate" / "dashboards.md": {"alerts": monitoring.alert_table},
+    DOCS / "operate" / "doctor.md": {"findings": doctor.findings},
     DOCS / "operate" / "explain.md": {"event settings": events.settings, "events": events.kinds},
     DOCS / "operate" / "observe.md": {
         "metrics": metrics.metrics,

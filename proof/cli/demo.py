@@ -13,6 +13,10 @@ from proof.demo.outcome import SCENARIOS, ScenarioName
 from proof.realengines.spec import CONNECTORS, Connector
 
 DEFAULT_LEASE_S = 6.0
+WHERE_TO_LOOK = (
+    "to see the leases of engines of your own: kvlease top URL (live), kvlease doctor URL (what to change), kvlease "
+    "explain REQUEST (one request's story), monitoring/ (alerts and a dashboard); docs/operate/see.md shows each"
+)
 
 _DESCRIPTION = """\
 Plays four faults on real vLLM engines with real NIXL transfers on this machine's CPU, first with
@@ -93,6 +97,7 @@ def _play_and_report(
     draw(outcomes, chosen.out / "demo.png")
     show(story.console, table(verdicts))
     story.say(f"every figure is in {chosen.out / 'demo.json'}, P's blocks over time in {chosen.out / 'demo.png'}")
+    story.say(WHERE_TO_LOOK)
     broken = [verdict.promise.figure for verdict in verdicts if verdict.kept is False]
     if broken:
         story.say(f"kvlease broke a promise: {'; '.join(broken)}", "bold red")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kvlease.console.commands import run_program
 from proof.cli.bench import add_bench
 from proof.cli.chaos import add_chaos
+from proof.cli.dashboard import add_dashboard
 from proof.cli.demo import add_demo
 from proof.cli.drain import add_drain
 from proof.cli.explore import add_explore
@@ -19,5 +20,5 @@ first; what is given here are the same with all their arguments."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the process's exit status."""
-    add = [add_demo, add_simulate, add_explore, add_fuzz_bytes, add_fuzz_admin, add_chaos, add_drain, add_bench]
-    return run_program("python -m proof", _DESCRIPTION, add, arguments)
+    proofs = [add_demo, add_simulate, add_explore, add_fuzz_bytes, add_fuzz_admin, add_chaos, add_drain]
+    return run_program("python -m proof", _DESCRIPTION, [*proofs, add_bench, add_dashboard], arguments)

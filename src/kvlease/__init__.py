@@ -22,6 +22,8 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
     vllm           the connector
     top            a live view of any number of engines: `kvlease top`
 
+    doctor         what is wrong with an installation, a configuration or engines, and what to change
+
     cli            the command `kvlease`
 
 Importing `kvlease` needs neither vLLM nor NIXL nor torch.

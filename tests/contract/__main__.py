@@ -10,9 +10,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from kvlease.vllm.text import Text
 from tests.contract.installed import folders
 from tests.contract.judge import Found, accepted_minors, judge
-from tests.contract.text import Text
 
 DOWNLOADS = Path("out/contract")
 

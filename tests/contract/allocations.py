@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.contract.text import Text
+from kvlease.vllm.text import Text
 
 POOL = "vllm.v1.core.block_pool:BlockPool"
 QUEUE = "free_block_queue"

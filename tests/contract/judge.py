@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvlease.vllm.surface import (
-    ATTRIBUTES,
     BASE,
     CONNECTOR,
     NIXL,
-    PLACES,
     PULL_CONNECTOR,
     PULL_SCHEDULER,
     PULL_WORKER,
     SCHEDULER,
     WORKER,
 )
+from kvlease.vllm.text import Text, lacking
 from tests.contract.allocations import POOL, deeds, untold
-from tests.contract.text import Text, attributes, digest, parameters
+from tests.contract.digests import digest
 
 ACCEPTED = Path(__file__).with_name("accepted")
 SCHED = "vllm.v1.core.sched.scheduler:Scheduler"
@@ -129,16 +128,7 @@ def judge(text: Text, known: Found) -> list[Statement]:
 
 
 def _surface(text: Text) -> Iterator[Statement]:
-    for place in PLACES:
-        node = text.find(place.where)
-        if node is None:
-            yield Statement("missing", place.where)
-        elif place.takes is not None and parameters(node) != place.takes:
-            yield Statement("different", f"{place.where} takes ({parameters(node)})", text.line_of(place.where))
-    for where, names in ATTRIBUTES.items():
-        kind = text.find(where)
-        known = attributes(kind) if kind is not None else set()
-        yield from (Statement("missing", f"{where}: self.{name}") for name in names.split() if name not in known)
+    yield from (Statement(*lack) for lack in lacking(text))
 
 
 def _rules(text: Text) -> Iterator[Statement]:

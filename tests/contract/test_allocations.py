@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from kvlease.vllm.text import Text
 from tests.contract.allocations import WHY, deeds, untold
 from tests.contract.judge import ACCEPTED, accepted_minors
-from tests.contract.text import Text
 
 POOL_FILE = "vllm/v1/core/block_pool.py"
 POOL = """

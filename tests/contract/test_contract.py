@@ -8,19 +8,17 @@ import pytest
 
 from kvlease.errors import UnsupportedEngine
 from kvlease.vllm import surface
+from kvlease.vllm.text import Text, file_of
 from tests.contract.allocations import POOL
 from tests.contract.installed import folders
 from tests.contract.judge import BODIES, Found, accepted_minors, judge
-from tests.contract.text import Text, file_of
 
 VLLMS = folders()
 
 
 def test_what_was_accepted_is_of_the_minors_that_engines_were_tested_with() -> None:
-    """R36: the accepted minors are those of `TESTED`. That is read as text: importing `compat` would import vLLM."""
-    compat = (Path(surface.__file__).parent / "compat.py").read_text()
-    tested = compat.split("TESTED = (", 1)[1].split(")", 1)[0].replace('"', "").split(",")
-    assert [minor.strip() for minor in tested] == accepted_minors()
+    """R36: the accepted minors are those of `TESTED`."""
+    assert list(surface.TESTED) == accepted_minors()
 
 
 @pytest.mark.parametrize("minor", VLLMS or [pytest.param("", marks=pytest.mark.skip(reason="no vLLM is here"))])

@@ -12,8 +12,8 @@ import pytest
 
 from kvlease.vllm import surface
 from kvlease.vllm.surface import ATTRIBUTES, PLACES
+from kvlease.vllm.text import Text
 from tests.contract.installed import folders
-from tests.contract.text import Text
 
 ROOM = Path(surface.__file__).parent
 MODULES = {path.stem: ast.parse(path.read_text()) for path in sorted(ROOM.glob("*.py")) if path.stem != "surface"}

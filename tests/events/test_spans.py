@@ -4,7 +4,14 @@ from typing import Any
 
 from kvlease.events.spans import Spans
 from kvlease.protocol import Cause
-from kvlease.protocol.engine_facts import HandOff, HandOffEnded, PrefillOffered, ReferenceRefused, RequestTraced, Told
+from kvlease.protocol.engine_facts import (
+    HandOffEnd,
+    HandOffEnded,
+    PrefillOffered,
+    ReferenceRefused,
+    RequestTraced,
+    Told,
+)
 from kvlease.protocol.facts import LeaseClaimed, LeaseEnded, LeaseHeld, LeaseLapsed, LeaseWanted
 
 TRACED = RequestTraced("r", {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"})
@@ -67,7 +74,7 @@ def test_a_lease_that_lives_again_has_another_span() -> None:
 
 
 def test_a_hand_off_from_its_wish_to_its_end() -> None:
-    over = HandOffEnded("r", 7, HandOff.USED)
+    over = HandOffEnded("r", 7, HandOffEnd.USED)
     (span,) = spans_of(TRACED, LeaseWanted("r", 7, 0xA1), LeaseHeld(7, 0xA1), over)
     assert (span.name, span.events) == ("kvlease.hand_off", ["held"])
     assert span.attributes["kvlease.end"] == "used"
@@ -82,4 +89,4 @@ def test_a_refused_reference_has_a_span() -> None:
 
 
 def test_a_request_without_a_trace_has_no_span() -> None:
-    assert spans_of(OFFERED, CLAIMED, LeaseWanted("r", 7, 0xA1), HandOffEnded("r", 7, HandOff.USED)) == []
+    assert spans_of(OFFERED, CLAIMED, LeaseWanted("r", 7, 0xA1), HandOffEnded("r", 7, HandOffEnd.USED)) == []

@@ -169,7 +169,8 @@ def test_statistics_add_up_across_workers_and_the_scheduler() -> None:
 
 @pytest.mark.parametrize("version", ["0.29.0", "0.34.1", "1.0.0", "0.3.2"])
 def test_an_untested_vllm_is_refused_with_a_way_out(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kvlease.vllm.compat import TRY_ANYWAY, check_version
+    from kvlease.vllm.compat import check_version
+    from kvlease.vllm.surface import TRY_ANYWAY
 
     with pytest.raises(UnsupportedEngine, match=rf"this is vLLM {version}.*0\.32\.x.*{TRY_ANYWAY}=1"):
         check_version(version)

@@ -28,7 +28,9 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lease agents get a transport in memory instead of a network."""
     from kvlease.vllm import scheduler
 
-    def open_agent(_: Any, config: Any, engine_id: str, times: ObservedTimes) -> LeaseAgent:
+    def open_agent(
+        _: Any, config: Any, engine_id: str, times: ObservedTimes, incarnation: int, _watch: None
+    ) -> LeaseAgent:
         return LeaseAgent(
             config,
             engine_id,
@@ -36,6 +38,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             MemoryCards({}),
             tell=times.hear,
             late=times.late,
+            incarnation=incarnation,
         )
 
     monkeypatch.setattr(scheduler, "open_agent", open_agent)
@@ -44,7 +47,8 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def config() -> Any:
     """vLLM's configuration of a plain engine."""
     plain = engine_config()
-    plain.model_config = SimpleNamespace(use_mla=False, has_inner_state=False)
+    plain.model_config = SimpleNamespace(use_mla=False, has_inner_state=False, served_model_name="model")
+    plain.observability_config = SimpleNamespace(otlp_traces_endpoint=None)
     plain.cache_config.mamba_cache_mode = "none"
     vars(plain.parallel_config).update(world_size=1, prefill_context_parallel_size=1)
     plain.shutdown_timeout = 0

@@ -7,7 +7,7 @@ from kvlease.engine.ports import LeaseDesk
 from kvlease.errors import brief
 from kvlease.logs import bounded_logger
 from kvlease.protocol import Endpoint, Fingerprint, LeaseRef
-from kvlease.protocol.engine_facts import HandOff, HandOffEnded, ReferenceRefused, TellEngine
+from kvlease.protocol.engine_facts import HandOffEnd, HandOffEnded, ReferenceRefused, TellEngine
 
 bounded = bounded_logger(__name__)
 
@@ -122,7 +122,7 @@ class ConsumerSide:
             self._refs[request_id] = None
         return not computable
 
-    def release(self, request_id: str, end: HandOff = HandOff.OVER) -> None:
+    def release(self, request_id: str, end: HandOffEnd = HandOffEnd.OVER) -> None:
         """The request has its data, or nobody wants it any more; a no-op for a request that is not leased."""
         if request_id not in self._refs:
             return

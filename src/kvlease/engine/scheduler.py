@@ -11,7 +11,7 @@ from kvlease.engine.consumer import ConsumerSide
 from kvlease.engine.orders import NO_ORDERS, LeaseOrders, WorkerReport
 from kvlease.engine.ports import LeaseDesk
 from kvlease.engine.producer import ProducerSide
-from kvlease.protocol.engine_facts import HandOff
+from kvlease.protocol.engine_facts import HandOffEnd
 
 
 class LeaseScheduler:
@@ -54,7 +54,7 @@ class LeaseScheduler:
             self.consumer.waste(request_id, "failed")
         for request_id in received:
             # Not before: by now every worker has verified what it read, so the blocks may go.
-            self.consumer.release(request_id, HandOff.FAILED if request_id in failed else HandOff.USED)
+            self.consumer.release(request_id, HandOffEnd.FAILED if request_id in failed else HandOffEnd.USED)
         if report is not None:
             self.producer.hear_cleared(report.cleared)
             self.producer.hear_read(report.read)

@@ -81,13 +81,8 @@ class Known:
 
     @property
     def was_late(self) -> bool:
-        """Tells whether the lease had lapsed before it was used."""
-        return self.has_revived or self.cause not in (None, "released")
-
-    @property
-    def has_revived(self) -> bool:
-        """Tells whether a claim has brought the lease back."""
-        return any(line.revived for line in self.lines)
+        """Tells whether the lease had lapsed before it was used; a claim may have brought it back."""
+        return any(line.revived for line in self.lines) or self.cause not in (None, "released")
 
     @property
     def term(self) -> str:

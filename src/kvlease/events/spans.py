@@ -13,7 +13,7 @@ from kvlease.events.lines import hexadecimal
 from kvlease.events.names import lease_hash
 from kvlease.events.recorder import Heard
 from kvlease.protocol.engine_facts import (
-    HandOff,
+    HandOffEnd,
     HandOffEnded,
     PrefillOffered,
     ReferenceRefused,
@@ -138,7 +138,7 @@ class Spans:
         wanted_at = self._wanted_at.pop(told.request_id, at)
         if span is not None:
             span.set_attributes(_named({"end": str(told.end), "wait_s": (at - wanted_at) / 1e9}))
-            if told.end is HandOff.FAILED:
+            if told.end is HandOffEnd.FAILED:
                 span.add_event("not used", None, at)
             span.end(at)
 

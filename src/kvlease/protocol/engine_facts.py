@@ -11,7 +11,7 @@ import msgspec
 from kvlease.protocol.facts import Fact
 
 
-class HandOff(enum.StrEnum):
+class HandOffEnd(enum.StrEnum):
     """The end of a hand-off at its consumer."""
 
     USED = "used"
@@ -78,7 +78,7 @@ class HandOffEnded(msgspec.Struct, frozen=True, gc=False):
     request_id: str
     token: int | None
     """None for a request that had no usable reference."""
-    end: HandOff
+    end: HandOffEnd
 
 
 class ReadBegun(msgspec.Struct, frozen=True, gc=False):

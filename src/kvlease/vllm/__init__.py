@@ -12,7 +12,7 @@ endpoint                 an operator's routes in vLLM's API server
 listener, notices        that listener and vLLM's notices, made to bear strangers
 metrics                  figures on the engine's own /metrics
 watching                 whoever hears of each lease: events, spans
-surface, compat          all that is needed of vLLM, and where it is
+surface, compat, text    all that is needed of vLLM, where it is, and how a vLLM is judged by its text
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""All that depends on vLLM's version: the tested ones, and where vLLM's parts are, each of them a line of `surface`."""
+"""All that depends on vLLM's version: where its parts are, each of them a line of `surface`."""
 
 import logging
 import os
@@ -25,10 +25,7 @@ from vllm.v1.engine import EngineCoreRequestType
 from vllm.v1.engine.core import EngineCoreProc, EngineShutdownState
 
 from kvlease.errors import UnsupportedEngine
-
-TESTED = ("0.30", "0.31", "0.32", "0.33")
-"""The minor versions of vLLM that the tests on real engines are run with."""
-TRY_ANYWAY = "KVLEASE_ANY_VLLM"
+from kvlease.vllm.surface import TESTED, TRY_ANYWAY
 
 __all__ = [
     "EngineCoreProc",

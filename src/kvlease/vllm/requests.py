@@ -13,7 +13,7 @@ from kvlease.engine.producer import ProducerSide
 from kvlease.errors import BadReference, brief
 from kvlease.logs import bounded_logger
 from kvlease.protocol import LeaseRef
-from kvlease.protocol.engine_facts import HandOff, ReferenceMissing, ReferenceRefused, RequestTraced, TellEngine
+from kvlease.protocol.engine_facts import HandOffEnd, ReferenceMissing, ReferenceRefused, RequestTraced, TellEngine
 from kvlease.vllm.params import side_channel, unusable
 from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
 
@@ -107,7 +107,7 @@ class LeasedRequests:
             self._producer.prepare(request_id)
         if external_tokens or not self._consumer.has(request_id):
             return False
-        self._consumer.release(request_id, HandOff.LOCAL)
+        self._consumer.release(request_id, HandOffEnd.LOCAL)
         return True
 
     def end_unread(self, request: "Request") -> None:

@@ -12,6 +12,10 @@ from typing import Any, NamedTuple
 
 from kvlease.errors import UnsupportedEngine
 
+TESTED = ("0.30", "0.31", "0.32", "0.33")
+"""The minor versions of vLLM that the tests on real engines are run with."""
+TRY_ANYWAY = "KVLEASE_ANY_VLLM"
+
 V1 = "vllm.distributed.kv_transfer.kv_connector.v1"
 NIXL = f"{V1}.nixl"
 CONNECTOR = f"{NIXL}.connector:NixlBaseConnector"

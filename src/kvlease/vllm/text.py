@@ -1,45 +1,50 @@
-"""The text of a vLLM, in a folder that holds `vllm/` or in a wheel: looked at, never imported."""
+"""The text of a vLLM, in a folder that holds `vllm/` or in a wheel: looked at, never imported.
+
+`lacking` compares it with `surface`, as `surface.check` does with an imported vLLM: in half a second, without torch.
+"""
 
 import ast
-import hashlib
 import zipfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
+
+from kvlease.vllm.surface import ATTRIBUTES, PLACES
 
 
 class Text:
     """The text of one vLLM. Raises `FileNotFoundError` where there is none."""
 
-    def __init__(self, place: Path) -> None:
-        """`place` is a folder that holds `vllm/`, as site-packages does, or a wheel."""
-        self.place = place
-        self._wheel = zipfile.ZipFile(place) if place.suffix == ".whl" else None
+    def __init__(self, root: Path) -> None:
+        """`root` is a folder that holds `vllm/`, as site-packages does, or a wheel."""
+        self.root = root
+        self._wheel = zipfile.ZipFile(root) if root.suffix == ".whl" else None
         self._parsed: dict[str, ast.Module | None] = {}
         if "vllm/__init__.py" not in self.names:
-            raise FileNotFoundError(f"{place} holds no vllm")
+            raise FileNotFoundError(f"{root} holds no vllm")
 
     @cached_property
     def names(self) -> frozenset[str]:
         """The paths of all Python files, as `vllm/…`."""
         if self._wheel is not None:
             return frozenset(name for name in self._wheel.namelist() if name.endswith(".py"))
-        return frozenset(str(path.relative_to(self.place)) for path in (self.place / "vllm").rglob("*.py"))
+        return frozenset(str(path.relative_to(self.root)) for path in (self.root / "vllm").rglob("*.py"))
 
     def read(self, name: str) -> str:
+        """Returns the text of a file."""
         if self._wheel is not None:
             return self._wheel.read(name).decode()
-        return (self.place / name).read_text()
+        return (self.root / name).read_text()
 
     def file(self, name: str) -> ast.Module | None:
-        """A file, parsed; None where there is none."""
+        """Returns a file, parsed; None where there is none."""
         if name not in self._parsed:
             self._parsed[name] = ast.parse(self.read(name)) if name in self.names else None
         return self._parsed[name]
 
     def find(self, where: str) -> ast.AST | None:
-        """The node at `module:Class.method`; None where there is none."""
+        """Returns the node at `module:Class.method`; None where there is none."""
         module, _, dotted = where.partition(":")
         found: ast.AST | None = self.file(self._holding(module))
         for part in dotted.split("."):
@@ -49,7 +54,7 @@ class Text:
         return found
 
     def line_of(self, where: str) -> str:
-        """The file and line of a node, for a reader to find it."""
+        """Returns the file and line of a node, for a reader to find it."""
         found = self.find(where)
         return f"{self._holding(where.partition(':')[0])}:{getattr(found, 'lineno', '?')}"
 
@@ -60,6 +65,7 @@ class Text:
 
 
 def file_of(module: str) -> str:
+    """Returns the path of a module that is no package."""
     return module.replace(".", "/") + ".py"
 
 
@@ -73,14 +79,14 @@ def _names(node: ast.AST) -> Iterator[str]:
 
 
 def parameters(function: ast.AST) -> str:
-    """The names of a function's parameters, as `surface.Place.takes` has them."""
+    """Returns the names of a function's parameters, as `surface.Used.takes` has them."""
     assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
     given = function.args
     return " ".join(each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs))
 
 
 def attributes(kind: ast.AST) -> set[str]:
-    """The attributes that the class's `__init__` sets on the object."""
+    """Returns the attributes that the class's `__init__` sets on the object."""
     made = next((n for n in ast.iter_child_nodes(kind) if "__init__" in _names(n)), None)
     nodes = ast.walk(made) if made is not None else ()
     return {
@@ -92,21 +98,25 @@ def attributes(kind: ast.AST) -> set[str]:
     }
 
 
-def digest(function: ast.AST) -> str:
-    """The digest of a function's code without comments, docstrings and annotations; the same on every Python."""
-    return hashlib.sha256(repr(_bare(function)).encode()).hexdigest()[:12]
+class Lack(NamedTuple):
+    """A part of vLLM that kvlease needs, and that a text does not have as it is needed."""
+
+    kind: str
+    """"missing" or "different"."""
+    what: str
+    where: str = ""
+    """Its file and line, where it is there at all."""
 
 
-def _bare(node: Any) -> Any:
-    """A tree of names and values, without what does not run."""
-    if isinstance(node, list):
-        return [_bare(item) for item in node if not _is_docstring(item)]
-    if not isinstance(node, ast.AST):
-        return node
-    parts = {name: part for name, part in ast.iter_fields(node) if name not in ("annotation", "returns", "kind")}
-    # Another Python has other fields: empty ones are left out, so that the digest does not depend on them.
-    return type(node).__name__, [(name, _bare(part)) for name, part in parts.items() if part not in (None, [])]
-
-
-def _is_docstring(node: Any) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+def lacking(text: Text) -> Iterator[Lack]:
+    """Yields what kvlease needs of vLLM, by `surface`, and this one does not have."""
+    for used in PLACES:
+        node = text.find(used.where)
+        if node is None:
+            yield Lack("missing", used.where)
+        elif used.takes is not None and (takes := parameters(node)) != used.takes:
+            yield Lack("different", f"{used.where} takes ({takes})", text.line_of(used.where))
+    for where, names in ATTRIBUTES.items():
+        kind = text.find(where)
+        known = attributes(kind) if kind is not None else set()
+        yield from (Lack("missing", f"{where}: self.{name}") for name in names.split() if name not in known)

@@ -1,0 +1,1 @@
+"""The dashboard, the rules and the files around them."""
