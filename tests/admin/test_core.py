@@ -6,8 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.admin.answers import EngineHealth, Holding
+from kvlease.admin.core import AdminCore
 from kvlease.admin.questions import (
+    MAX_LIMIT,
     MAX_QUESTION_BYTES,
+    MAX_TEXT,
     DrainOrder,
     DrainQuestion,
     HealthQuestion,
@@ -207,6 +210,14 @@ def test_a_question_beyond_its_bounds_is_none(payload: bytes) -> None:
     assert decoded(Door().core.answer(payload).result(0))[0] == 400
 
 
+def test_the_longest_question_of_a_door_is_no_more_than_may_be_asked() -> None:
+    """A control character is six bytes as JSON."""
+    longest = LeasesQuestion(
+        "granted", "\x01" * MAX_TEXT, "\x01" * MAX_TEXT, 1e9 / 3, MAX_LIMIT, 99_999, 10**15 - 1, True
+    )
+    assert Door().core.ask(longest)[0] == 200
+
+
 def test_a_bug_is_told_to_whoever_asked() -> None:
     door = Door()
     door.prefill("r")
@@ -214,3 +225,13 @@ def test_a_bug_is_told_to_whoever_asked() -> None:
     door.pair.run = lambda *_: door.p.agent.turn(door.pair.clock.now)  # type: ignore[method-assign, assignment]
     status, error = door.core.ask(LeasesQuestion())
     assert (status, "AttributeError" in error["message"]) == (500, True)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A door gives up after a time, and the agent answers later."""
+    door = Door()
+    answer = AdminCore.answer(door.core, msgspec.json.encode(HealthQuestion()))
+    answer.cancel()
+    door.pair.run(TURN_S)
+    assert caplog.text == ""
+    assert answer.done()

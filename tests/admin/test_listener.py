@@ -3,14 +3,18 @@
 import asyncio
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 
 import httpx
 import pytest
 
+from kvlease.admin.connections import MOST_CONNECTIONS
 from kvlease.admin.listener import AdminListener
 from kvlease.admin.settings import TOKEN_VARIABLE, ListenSettings, listen_settings
 from kvlease.errors import ConfigError
 from tests.admin.doors import Door
+from tests.waiting import wait_until
 
 TOKEN = "0123456789abcdef"
 OPEN = {"kv_lease_listen": "127.0.0.1:9410"}
@@ -142,3 +146,26 @@ def test_a_port_that_is_taken_is_told_at_once(listener: AdminListener) -> None:
 def test_a_host_that_is_not_ours_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1"):
         AdminListener(Door().core, ListenSettings("192.0.2.1", free_port()))
+
+
+def test_silent_connections_keep_nobody_out_and_are_not_without_end(listener: AdminListener) -> None:
+    """Some have sent the beginning of a request. A drain that is waited for came before them."""
+    address, url = ("127.0.0.1", listener.port), f"http://127.0.0.1:{listener.port}/v1/kvlease"
+    with ExitStack() as open_ones, ThreadPoolExecutor(1) as preparing:
+        waited = preparing.submit(httpx.post, f"{url}/drain?wait=1", timeout=10)
+        wait_until(lambda: httpx.get(f"{url}/drain").json()["draining"])
+        silent = [open_ones.enter_context(socket.create_connection(address)) for _ in range(MOST_CONNECTIONS + 20)]
+        for connection in silent[::2]:
+            with suppress(OSError):
+                connection.sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert httpx.get(f"{url}/health").status_code == 200
+        assert waited.result().status_code == 202, "a request under way does not give way"
+        given_way = 0
+        for connection in silent:
+            connection.settimeout(0.001)
+            with suppress(TimeoutError):
+                try:
+                    given_way += connection.recv(1) == b""
+                except ConnectionResetError:
+                    given_way += 1
+        assert given_way >= 20

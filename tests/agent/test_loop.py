@@ -1,15 +1,17 @@
 """The lease agent on the in-memory transport: the loop, and the thread around it."""
 
 import itertools
+from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from kvlease.agent import loop
 from kvlease.agent.core import CONNECTING_S, READING_S
 from kvlease.agent.loop import LeaseAgent
-from kvlease.errors import UnsupportedEngine
-from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, resolve
+from kvlease.errors import AgentGone, UnsupportedEngine
+from kvlease.protocol import Cause, Endpoint, Fingerprint, LeaseCard, LeaseRef, Peer, resolve
 from kvlease.protocol.effects import Lapse, Revive
 from kvlease.protocol.messages import MAX_ADDRESS_BYTES, VERSION, milliseconds
 from kvlease.testing.cards import MemoryCards
@@ -369,3 +371,31 @@ def test_whoever_watches_is_called_after_each_turn_with_what_is_true_then() -> N
     p.grant(7)
     p.turn(100.1)
     assert watched == [(100.0, 0), (100.1, 1)]
+
+
+def test_threads_that_ask_a_dead_agent_at_once_are_all_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread takes a question while this one is about to."""
+    agent = World().producer()
+    agent.die()
+
+    class TakenByAnother(deque[Any]):
+        def __len__(self) -> int:
+            return super().__len__() + 1
+
+    monkeypatch.setattr(agent, "_asked", TakenByAnother())
+    with pytest.raises(AgentGone):
+        agent.ask(lambda peer: peer.incarnation).result(0)
+
+
+def test_a_turn_answers_no_more_than_one_long_question() -> None:
+    world = World()
+    agent = world.producer()
+
+    def long_question(peer: Peer) -> int:
+        world.now += 1.0
+        return peer.incarnation
+
+    asked = [agent.ask(long_question) for _ in range(3)]
+    for answered in (1, 2, 3):
+        agent.turn(world.now)
+        assert sum(answer.done() for answer in asked) == answered

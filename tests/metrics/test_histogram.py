@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client import Histogram as Known
 
-from kvlease.metrics.histogram import Added, Histogram, add_up, observe_into, values
+from kvlease.metrics.histogram import MOST_TAKEN, Added, Histogram, add_up, observe_into, values
 from kvlease.metrics.metric import FINE, steps
 
 BOUNDS = (0.1, 0.2, 0.5, 1.0)
@@ -116,3 +116,18 @@ def test_another_thread_never_sees_a_count_without_its_sum() -> None:
 def test_steps_are_the_same_in_every_decade() -> None:
     assert steps(0.01, 20) == (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
     assert steps(0.1, 10, FINE) == (0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10)
+
+
+def test_a_report_after_an_idle_night_is_no_larger_than_others_and_nothing_is_lost() -> None:
+    told, received = Histogram(BOUNDS), Histogram(BOUNDS)
+    values_told = [0.01, 0.03] * (MOST_TAKEN + 250) + [0.3] * 7
+    for value in values_told:
+        told.observe(value)
+    reports = []
+    while added := told.take():
+        reports.append(added)
+        received.add(added)
+    assert [report["0"][0] for report in reports] == [MOST_TAKEN, MOST_TAKEN, 500]
+    assert [count for count, _ in received.cells()] == [count for count, _ in told.cells()]
+    assert sum(total for _, total in received.cells()) == pytest.approx(sum(values_told))
+    assert all(0 < value <= BOUNDS[0] for report in reports for value, _ in values(BOUNDS, {"0": report["0"]}))

@@ -67,3 +67,16 @@ def test_a_lessor_tells_all_of_it() -> None:
         "claim_to_release_seconds": (1, 5.0),
         "lease_age_seconds": (1, 7.0),
     }
+
+
+def test_a_renewal_that_comes_when_its_session_is_about_to_end_has_nothing_left_and_not_less() -> None:
+    """A sum that falls is a restart to Prometheus, which adds all of it up again."""
+    bench, times = LessorBench(), ObservedTimes()
+    bench.lessor = Lessor(resolve({}), P, bench.now, TIMING, times.hear)
+    bench.grant(1)
+    bench.claim(1)
+    bench.wait(bench.config.extension_s - 0.01)
+    # What has arrived is heard before what is due is ended.
+    bench.now += 0.05
+    bench.renew()
+    assert seen(times)["renewal_remaining_seconds"] == (1, 0.0)

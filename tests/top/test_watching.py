@@ -1,6 +1,7 @@
 """One URL over time: an engine that dies and returns, routes that are missing, and pages that are none."""
 
 import asyncio
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -105,3 +106,11 @@ def test_routes_need_the_key(story: Story, key: str | None, admin: bool) -> None
 def test_a_page_without_our_metrics_is_no_engine_of_ours(story: Story) -> None:
     (engine,) = story.play({"routes": False, "engines": []}).engines
     assert (engine.answers, engine.error) == (False, watching.NOT_OURS)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_page_whose_numbers_are_none_is_told_and_ends_nothing(story: Story, number: float) -> None:
+    watched = story.play({"routes": False, "counters": {"grants_total": number}}, {"counters": {"grants_total": 3}})
+    assert watched.engines[0].answers
+    (engine,) = story.play({"counters": {"grants_total": number}}).engines
+    assert (engine.answers, engine.error) == (False, watching.NO_PAGE)

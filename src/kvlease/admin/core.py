@@ -83,6 +83,8 @@ class AdminCore:
     def answer(self, payload: bytes) -> "Future[bytes]":
         """Returns the future of a `RankAnswer` as JSON to a `questions.Questions` as JSON. It raises nothing."""
         out: Future[bytes] = Future()
+        # Whoever gives up waiting cancels no answer, for which the agent's thread would find no taker.
+        out.set_running_or_notify_cancel()
         try:
             asked = self._ask(read_question(payload))
         except (ValueError, RecursionError) as e:

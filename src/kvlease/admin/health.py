@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 
+from kvlease import __version__
 from kvlease.admin.answers import EngineHealth, HeldLeases, Holding, LeaseSettings, SessionCounts, Unheard
 from kvlease.admin.listing import displayed, seconds
 from kvlease.admin.unheard import HeldSize, UnheardSizes
@@ -43,7 +43,7 @@ def health_of(
         rank=facts.rank,
         engine_id=displayed(facts.engine_id),
         incarnation=f"{agent.incarnation:016x}",
-        version=version("kvlease"),
+        version=__version__,
         agent="up" if agent.died_at is None else "dead",
         draining=producer.draining,
         uptime_s=seconds(uptime_s),

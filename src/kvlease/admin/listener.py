@@ -26,7 +26,7 @@ STOP_S = 2.0
 """The longest time that an engine's end waits for the listener's."""
 _GRACE_S = 1
 """The time that requests under way are given when the listener stops."""
-_CONNECTIONS = 128
+_BACKLOG = 128
 
 
 class AdminListener:
@@ -39,21 +39,22 @@ class AdminListener:
         """`page`: returns the answer to `GET /metrics`."""
         import uvicorn
 
+        from kvlease.admin.connections import BoundedHttp
+
         self._socket = _listening(settings)
         self.port = settings.port
         app = listener_app(core, settings.token, page)
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=BoundedHttp,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=_CONNECTIONS,
-            limit_concurrency=_CONNECTIONS,
+            backlog=_BACKLOG,
             timeout_graceful_shutdown=_GRACE_S,
         )
         self._server = uvicorn.Server(config)
@@ -84,7 +85,7 @@ def _listening(settings: ListenSettings) -> socket.socket:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind(address)
-            bound.listen(_CONNECTIONS)
+            bound.listen(_BACKLOG)
         except OSError:
             bound.close()
             raise

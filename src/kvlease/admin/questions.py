@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 MAX_QUESTION_BYTES = 4096
-"""The longest question; the longest that a door makes is a quarter of it."""
+"""The longest question; the longest that a door makes, with two filters of control characters, fits."""
 MAX_LIMIT = 1000
 """The most entries of a page."""
 MAX_TEXT = 256

@@ -33,6 +33,8 @@ SILENT_STEP_S = 30.0
 """The same pause where sessions claim all leases that are out, so that its figures are not older than that."""
 CONNECTING_S = 0.05
 """The longest time that the first messages of a connection take, where both sides poll often."""
+ANSWERING_S = 0.02
+"""The time that a turn gives to questions. Those that are left wait for the next, so renewals wait for one alone."""
 READING_S = 0.1
 """The time after a claim in which most reads end, where nothing waits."""
 
@@ -251,17 +253,26 @@ class AgentCore:
         return answer
 
     def _answer_asked(self) -> None:
-        for question, answer in _drain(self._asked):
+        until = self._clock() + ANSWERING_S
+        # Only those that are there now: an answer may be followed by another question.
+        for _ in range(len(self._asked)):
+            question, answer = self._asked.popleft()
             if not answer.set_running_or_notify_cancel():
                 continue
             try:
                 answer.set_result(question(self.peer))
             except Exception as e:  # noqa: BLE001 - it is raised again where the question was asked
                 answer.set_exception(e)
+            if self._clock() >= until:
+                return
 
     def _refuse_asked(self) -> None:
-        """There are no more turns: nobody is to wait for an answer."""
-        for _, answer in _drain(self._asked):
+        """There are no more turns: nobody is to wait for an answer. Any number of threads may be here at once."""
+        while True:
+            try:
+                _, answer = self._asked.popleft()
+            except IndexError:
+                return
             if answer.set_running_or_notify_cancel():
                 answer.set_exception(AgentGone("the lease agent of this engine has ended, or is about to"))
 

@@ -12,6 +12,9 @@ Cell = tuple[int, float]
 """A bucket: the number of its values, and their sum."""
 Added = dict[str, list[float]]
 """The count and the sum added to each bucket, by the bucket's number: text, as the keys of JSON are."""
+MOST_TAKEN = 1000
+"""The most values of a bucket in one report. An idle engine makes none for hours, and an agent takes 100 turns in a
+second: the API server, which observes each value, would stand still for seconds when a request comes at last."""
 
 
 class Histogram:
@@ -40,11 +43,19 @@ class Histogram:
         return self._cells.copy()
 
     def take(self) -> Added:
-        """Returns what was added since the last call; one thread alone may call it."""
-        cells, before = self.cells(), self._taken
-        self._taken = cells
-        pairs = enumerate(zip(cells, before, strict=True))
-        return {str(i): [now[0] - old[0], now[1] - old[1]] for i, (now, old) in pairs if now[0] != old[0]}
+        """Returns what was added since the last call; one thread alone may call it.
+
+        Of each bucket it is at most `MOST_TAKEN` values, and the next calls return the others: who takes them observes
+        each one.
+        """
+        added: Added = {}
+        for i, (now, old) in enumerate(zip(self.cells(), self._taken, strict=True)):
+            if count := now[0] - old[0]:
+                total, taken = now[1] - old[1], min(count, MOST_TAKEN)
+                part = total if taken == count else total * taken / count
+                self._taken[i] = (old[0] + taken, old[1] + part)
+                added[str(i)] = [taken, part]
+        return added
 
     def add(self, added: Mapping[str, Sequence[float]]) -> None:
         """Counts what was added elsewhere, to buckets with the same bounds."""

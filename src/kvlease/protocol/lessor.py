@@ -280,7 +280,7 @@ class Lessor:
         session.heard_at = t
         self.counts["renewals"] += 1
         if self._tell is not None and session.claims:
-            self._tell(SessionRenewed(peer, session.deadline - t, len(session.claims)))
+            self._tell(SessionRenewed(peer, max(0.0, session.deadline - t), len(session.claims)))
         unknown = [token for token in renew.claims if not self._claim(session, token, t)]
         for token in renew.drops:
             self._drop(session, token, t)

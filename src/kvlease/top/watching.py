@@ -23,6 +23,7 @@ ASK_AGAIN_S = 30.0
 """The time after which routes that were not there are asked for again."""
 NO_ROUTES = "leases and sessions are not served: /metrics alone"
 FORBIDDEN = "leases and sessions need --api-key"
+NO_PAGE = "its /metrics is no page of metrics"
 NOT_OURS = "it has no kvlease: metrics: no engine with LeasedNixlConnector, or statistics are off"
 
 
@@ -69,7 +70,12 @@ class Watched:
         if isinstance(page, str) and health is None:
             self._lost(page)
             return
-        found = engines_now(self.url, page if isinstance(page, Metrics) else Metrics(()), health, self._note)
+        try:
+            found = engines_now(self.url, page if isinstance(page, Metrics) else Metrics(()), health, self._note)
+        except (ValueError, OverflowError):
+            # It has NaN, or something infinite, where a number of things belongs.
+            self._lost(NO_PAGE)
+            return
         if not found:
             self._lost(NOT_OURS)
             return
@@ -87,7 +93,7 @@ class Watched:
         except Unanswered as error:
             return str(error)
         except ValueError:
-            return "its /metrics is no page of metrics"
+            return NO_PAGE
 
     async def _routes(self) -> Health | None:
         """Asks the routes: the health is returned, and leases and sessions are kept."""
