@@ -50,7 +50,7 @@ class WatchedAmount:
 # Short prompts are the most leases a second, so the most that there is to tell.
 AMOUNTS = {
     Effort.SHORT: WatchedAmount(1, 2, replace(TRAFFIC[0], requests=32), 3, 5_000),
-    Effort.FULL: WatchedAmount(12, 2, replace(TRAFFIC[0], requests=48), 21, 10_000),
+    Effort.FULL: WatchedAmount(10, 2, replace(TRAFFIC[0], requests=48), 21, 10_000),
 }
 
 
