@@ -22,7 +22,7 @@ help: ## list the commands
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/python -m proof demo $(DEMO)
 
-bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the same run (some 70 minutes; BENCH=--short: minutes)
+bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the same run (some 80 minutes; BENCH=--short: minutes)
 	$(BIN)/python -m proof bench $(BENCH)
 
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock

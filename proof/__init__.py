@@ -14,6 +14,7 @@ From the ground up, as imports run:
     monitoring    the dashboard and the alerts, in a real Prometheus, and as pictures
 
     bench         what a lease costs, beside vLLM's own mechanism in the same run
+    questions     an operator's questions to engines in trouble, each answered by one command
 
     cli           `python -m proof`
 

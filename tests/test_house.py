@@ -27,7 +27,7 @@ FLOORS = (
     "proof",
     "proof.promises proof.planted proof.realengines",
     "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.monitoring",
-    "proof.bench",
+    "proof.bench proof.questions",
     "proof.cli",
     "proof.__main__",
 )

@@ -11,6 +11,7 @@ from proof.cli.drain import add_drain
 from proof.cli.explore import add_explore
 from proof.cli.fuzz_admin import add_fuzz_admin
 from proof.cli.fuzz_bytes import add_fuzz_bytes
+from proof.cli.questions import add_questions
 from proof.cli.simulate import add_simulate
 
 _DESCRIPTION = """\
@@ -20,5 +21,16 @@ first; what is given here are the same with all their arguments."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the process's exit status."""
-    proofs = [add_demo, add_simulate, add_explore, add_fuzz_bytes, add_fuzz_admin, add_chaos, add_drain]
-    return run_program("python -m proof", _DESCRIPTION, [*proofs, add_bench, add_dashboard], arguments)
+    add = [
+        add_demo,
+        add_simulate,
+        add_explore,
+        add_fuzz_bytes,
+        add_fuzz_admin,
+        add_chaos,
+        add_drain,
+        add_bench,
+        add_dashboard,
+        add_questions,
+    ]
+    return run_program("python -m proof", _DESCRIPTION, add, arguments)

@@ -1,14 +1,16 @@
 """The client of an engine's routes: what it asks, and what it makes of answers and of none."""
 
 import asyncio
+import gzip
 import json
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 import httpx
 import pytest
 
+from kvlease.admin import client
 from kvlease.admin.answers import Drain
 from kvlease.admin.client import AdminClient, Declined, Unanswered, open_http
 
@@ -149,3 +151,37 @@ def test_a_slow_engine_is_given_up() -> None:
 
     with pytest.raises(Unanswered, match="no answer in time"):
         ask(lambda client: client.sessions(), late)
+
+
+class Endless(httpx.AsyncByteStream):
+    """An answer that never ends, with a pause before each part."""
+
+    def __init__(self, part: bytes, pause_s: float) -> None:
+        self._part, self._pause_s = part, pause_s
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(self._pause_s)
+            yield self._part
+
+
+@pytest.mark.parametrize(
+    ("part", "pause_s", "said"), [(b"#" * 1000, 0.0, "so no engine's"), (b"#", 0.01, "no answer in time")]
+)
+def test_an_answer_without_end_is_given_up(
+    part: bytes, pause_s: float, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(client, "WHOLE_S", 0.1)
+    monkeypatch.setattr(client, "TIMEOUT_S", 0.0)
+    with pytest.raises(Unanswered, match=said):
+        ask(AdminClient.metrics_page, lambda _: httpx.Response(200, stream=Endless(part, pause_s)))
+
+
+def test_an_answer_may_be_compressed(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = httpx.Response(200, headers={"content-encoding": "gzip"}, content=gzip.compress(b"up 1\n"))
+    assert ask(AdminClient.metrics_page, lambda _: packed) == "up 1\n"
+    monkeypatch.setattr(client, "MOST_BYTES", 1_000_000)
+    large = httpx.Response(200, headers={"content-encoding": "gzip"}, content=gzip.compress(bytes(2_000_000), 1))
+    with pytest.raises(Unanswered, match="more than 1 MB"):
+        ask(AdminClient.metrics_page, lambda _: large)

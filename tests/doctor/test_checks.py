@@ -291,7 +291,11 @@ def test_a_listener_of_this_machine_alone_needs_no_token() -> None:
 
 
 def test_a_hook_that_only_asks_does_not_drain() -> None:
-    assert fires("pre-stop", setup(pod=pod("GET /v1/kvlease/drain")))
+    url = "http://localhost:8000/v1/kvlease/drain"
+    for hook in ("GET /v1/kvlease/drain?wait=60", f"curl -sS {url}?wait=60", f"curl -X POST {url}"):
+        assert fires("pre-stop", setup(pod=pod(hook)))
+    for hook in (f"curl -XPOST {url}?wait=60", f"curl -d '' {url}?wait=60", f"wget --post-data= {url}?wait=60"):
+        assert not fires("pre-stop", setup(pod=pod(hook)))
     assert fires("pre-stop", setup(pod=pod(None)))
 
 

@@ -26,7 +26,7 @@ spec:
         env:
         - {name: VLLM_NIXL_SIDE_CHANNEL_HOST, valueFrom: {fieldRef: {fieldPath: status.podIP}}}
         - {name: VLLM_NIXL_SIDE_CHANNEL_PORT, value: "5601"}
-        lifecycle: {preStop: {exec: {command: [curl, "http://localhost:8200/v1/kvlease/drain?wait=60"]}}}
+        lifecycle: {preStop: {exec: {command: [curl, -XPOST, "http://localhost:8200/v1/kvlease/drain?wait=60"]}}}
 """
 Write = Callable[[str, str], str]
 
@@ -163,6 +163,20 @@ def test_standard_input_may_be_what_kubectl_prints(monkeypatch: pytest.MonkeyPat
 def test_what_is_no_configuration_is_refused_with_what_to_write(text: str, said: str) -> None:
     with pytest.raises(BadArguments, match=said):
         read(text, {})
+
+
+_BOMB = "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 99)}]" for n in range(1, 9))])
+
+
+@pytest.mark.parametrize("text", [_BOMB, "a: &a\n  b: *a", "[" * 100_000, '{"a":' * 500 + "1" + "}" * 500])
+def test_a_tree_that_nobody_can_walk_through_is_refused(written: Write, text: str) -> None:
+    with pytest.raises(BadArguments, match=r"deeper or larger|is no JSON"):
+        read(str(written("some.yaml", text)), {})
+
+
+def test_a_part_of_what_is_no_object_is_a_finding_and_no_refusal() -> None:
+    part = "--kv-transfer-config.kv_role"
+    assert one(f"vllm serve model {part} kv_producer {part}.x 3").unreadable is not None
 
 
 @pytest.mark.parametrize("value", ["{'kv_role': 1}", "[1]"])

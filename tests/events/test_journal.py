@@ -93,8 +93,8 @@ def test_cut_and_foreign_lines_are_skipped_and_counted(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_lines_and_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal = Journal(EventSettings(tmp_path), WRITER)
-    journal.path.unlink()
     journal.close()
+    journal.path.unlink()
     journal.path.symlink_to("/dev/full")
     for number in range(3):
         journal.take([(1.79e9, offered(number))], 0)
@@ -110,9 +110,11 @@ def test_a_directory_that_goes_away_loses_lines_and_nothing_else(tmp_path: Path)
     folder = tmp_path / "events"
     journal = Journal(EventSettings(folder, megabytes=1), WRITER)
     shutil.rmtree(folder)
-    for _ in range(20):
-        journal.take([(1.79e9, offered(n)) for n in range(500)], 0)
-    assert journal.lost
+    journal.take([(1.79e9, offered(n)) for n in range(500)], 0)
+    assert journal.lost == 500, "nobody can read what is written to a deleted file"
+    folder.mkdir()
+    journal.take([(1.79e9, offered(9))], 0)
+    assert EventKind.GRANTED in kinds(journal.path), "it goes on when the directory is there again"
 
 
 def test_what_finds_no_room_is_counted_and_dropped(tmp_path: Path) -> None:

@@ -218,6 +218,24 @@ def test_too_few_leases_are_said_to_be_too_few() -> None:
     assert not advise(observed(claim_wait=histogram([0] * 19))).is_too_short
 
 
+def test_a_loss_in_ten_million_is_no_short_term_and_no_reason_for_a_shorter_one() -> None:
+    advice = advise(observed(claim_wait=histogram([10_000_000] + [0] * 18), too_late=1))
+    assert not advice.is_too_short
+    assert advice.longer is None
+    assert advise(observed(claim_wait=histogram([1000] + [0] * 18), too_late=1)).is_too_short
+
+
+def test_an_estimate_promises_nothing() -> None:
+    """A stall in one of 100,000 leases is in hardly any sample of 1,000, and no estimate from those can know of it."""
+    waits = drawn(exponential(0.2), 1000, np.random.default_rng(3))
+    advice = advise(observed(claim_wait=waits))
+    assert advice.recommended is not None
+    assert advice.recommended.extrapolated
+    said = " ".join(advice.sentences())
+    assert "loses fewer than" not in said
+    assert "a rare stall that 1,000 claims did not meet is not in it" in said
+
+
 def test_with_a_thousand_alike_it_says_what_can_be_said() -> None:
     said = " ".join(advise(observed(claim_wait=histogram([1000] + [0] * 18))).sentences())
     assert "kv_lease_duration 30 loses at most one in 334 (at 95 %)" in said

@@ -1,5 +1,6 @@
 """Asks an engine over HTTP: its /metrics page, and the routes under /v1/kvlease. It needs the package httpx."""
 
+import asyncio
 import os
 from typing import Any, TypeVar
 
@@ -14,6 +15,10 @@ T = TypeVar("T")
 ROUTES = "/v1/kvlease"
 TIMEOUT_S = 5.0
 """The longest time for a connection, and for each part of an answer."""
+WHOLE_S = 30.0
+"""The longest time for a whole answer, beside what its route may wait: some servers send a byte now and then."""
+MOST_BYTES = 64_000_000
+"""The longest answer that is read, unpacked: whoever is asked by mistake may send without end."""
 SHOWN_CHARACTERS = 200
 """The most of an answer that is none that an error shows."""
 
@@ -62,6 +67,10 @@ class AdminClient:
         """Returns the text of the engine's /metrics page."""
         return (await self._ask("GET", "/metrics")).text
 
+    async def version(self) -> dict[str, Any]:
+        """Returns what vLLM's API server says of its version."""
+        return await self._typed(dict[str, Any], "GET", "/version")
+
     async def health(self) -> Health:
         """Returns the health of all engines behind this URL."""
         return await self._typed(Health, "GET", f"{ROUTES}/health")
@@ -100,15 +109,30 @@ class AdminClient:
             raise Declined(response.status_code, f"{path} is answered by somebody else: {error}") from None
 
     async def _ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        waits_s = httpx.Timeout(more.get("timeout", TIMEOUT_S)).read or 0.0
         try:
-            response = await self._http.request(method, self.url + path, **more)
-        except httpx.TimeoutException:
+            async with asyncio.timeout(waits_s + WHOLE_S):
+                response = await _read_whole(self._http, method, self.url + path, **more)
+        except (httpx.TimeoutException, TimeoutError):
             raise Unanswered("no answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unanswered(_plain(error)) from None
         if not response.is_success:
             raise Declined(response.status_code, f"{path}: {response.status_code}, {_said(response)}")
         return response
+
+
+async def _read_whole(http: httpx.AsyncClient, method: str, url: str, **more: Any) -> httpx.Response:
+    """Returns an answer, read to its end. Raises `Unanswered` for one that is too long to be an engine's."""
+    async with http.stream(method, url, **more) as response:
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > MOST_BYTES:
+                raise Unanswered(f"an answer of more than {MOST_BYTES // 1_000_000} MB, so no engine's")
+    # Its content is unpacked by now.
+    headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
+    return httpx.Response(response.status_code, headers=headers, content=bytes(content), request=response.request)
 
 
 def _plain(error: BaseException) -> str:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Sequence
 
 import httpx
-import msgspec
 
 from kvlease.admin.answers import EngineHealth
 from kvlease.admin.client import AdminClient, Declined, Unanswered
@@ -27,7 +26,7 @@ async def ask(http: httpx.AsyncClient, url: str) -> RunningEngine:
     except (Declined, ValueError):
         page = None
     health, no_health = await _health(client)
-    return RunningEngine(url, None, page, health, no_health, await _version(http, url))
+    return RunningEngine(url, None, page, health, no_health, await _version(client))
 
 
 async def _health(client: AdminClient) -> tuple[Sequence[EngineHealth], str]:
@@ -37,9 +36,8 @@ async def _health(client: AdminClient) -> tuple[Sequence[EngineHealth], str]:
         return (), str(reason)
 
 
-async def _version(http: httpx.AsyncClient, url: str) -> str | None:
+async def _version(client: AdminClient) -> str | None:
     try:
-        response = await http.get(f"{url}/version")
-        return str(msgspec.json.decode(response.content, type=dict[str, object])["version"])
-    except (httpx.HTTPError, msgspec.MsgspecError, KeyError):
+        return str((await client.version())["version"])
+    except (Declined, Unanswered, KeyError):
         return None

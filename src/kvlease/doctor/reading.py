@@ -4,7 +4,7 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,8 @@ DEFAULT_GRACE_S = 30.0
 """Kubernetes' own, where a pod has no terminationGracePeriodSeconds."""
 _ENGINE = re.compile(r"(^|[\s/.])(vllm serve|vllm\.entrypoints\.\S+|dynamo\.vllm)(\s|$)")
 _SUBSTITUTED = re.compile(r"\$\([^()]*\)")
+_DEEPEST, _MOST_NODES = 100, 1_000_000
+"""The levels and values of a tree, at most, with each that stands at several places counted at all of them."""
 _ENDS = {";", "&", "&&", "|", "||", "\n"}
 _VARIABLE = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 _WRITE = "give --config a file, the JSON of --kv-transfer-config, or a `vllm serve …` command line in quotes"
@@ -56,16 +58,16 @@ def _is_command(text: str) -> bool:
 
 def _of_content(name: str, content: str, environment: Mapping[str, str]) -> list[EngineSetup]:
     if content.lstrip().startswith(("{", "[")):
-        return list(_in_tree(_json(content, name), name))
+        return list(_in_tree(_bounded(_json(content, name), name), name))
     if name.endswith((".yaml", ".yml")) or re.search(r"^\s*-?\s*(kind|containers|engine_kwargs|args):", content, re.M):
-        return [setup for document in _yaml(content, name) for setup in _in_tree(document, name)]
+        return [setup for document in _yaml(content, name) for setup in _in_tree(_bounded(document, name), name)]
     return list(_in_script(content, name, environment))
 
 
 def _json(text: str, name: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise BadArguments(f"{name} is no JSON: {fault}; {_WRITE}") from None
 
 
@@ -76,7 +78,7 @@ def _yaml(text: str, name: str) -> list[Any]:
         raise BadArguments(f"{name} is YAML, and PyYAML is not installed here: `{INSTALL_YAML}` installs it") from None
     try:
         return list(yaml.safe_load_all(text))
-    except yaml.YAMLError as fault:
+    except (yaml.YAMLError, ValueError, RecursionError) as fault:
         raise BadArguments(f"{name} is no YAML: {' '.join(str(fault).split())}") from None
 
 
@@ -140,7 +142,7 @@ def _transfer(arguments: Mapping[str, str]) -> tuple[dict[str, Any], str | None]
     text = arguments.get(CONFIG, "{}")
     try:
         transfer = json.loads(text)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         return {}, f"{text[:60]!r} is no JSON: {fault}"
     if not isinstance(transfer, dict):
         return {}, f"{text[:60]!r} is no JSON object"
@@ -150,6 +152,8 @@ def _transfer(arguments: Mapping[str, str]) -> tuple[dict[str, Any], str | None]
             inner = transfer
             for part in above:
                 inner = inner.setdefault(part, {})
+                if not isinstance(inner, dict):
+                    return {}, f"--{name} has its place in a value that is no JSON object"
             inner[last] = _value(value)
     return transfer, None
 
@@ -157,11 +161,30 @@ def _transfer(arguments: Mapping[str, str]) -> tuple[dict[str, Any], str | None]
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
 # -- trees ------------------------------------------------------------------------------------------------------------
+
+
+def _bounded(tree: Any, name: str) -> Any:
+    """Returns the tree. Raises `BadArguments` for a very deep one, or one that YAML's aliases make endless."""
+    level, seen = [tree], 0
+    for _ in range(_DEEPEST):
+        level = [inner for each in level for inner in _inside(each)]
+        seen += len(level)
+        if not level:
+            return tree
+        if seen > _MOST_NODES:
+            break
+    raise BadArguments(f"{name} is deeper or larger than any configuration: {_WRITE}")
+
+
+def _inside(tree: Any) -> Collection[Any]:
+    if isinstance(tree, Mapping):
+        return tree.values()
+    return tree if isinstance(tree, list) else ()
 
 
 def _in_tree(tree: Any, name: str) -> Iterator[EngineSetup]:

@@ -214,7 +214,7 @@ def term_too_short(engine: RunningEngine) -> Iterator[Symptom]:
     advice = term_advice(engine)
     if advice is None or not advice.is_too_short:
         return
-    best = advice.recommended
+    best = advice.longer
     at_least = "a longer kv_lease_duration on prefill engines"
     yield Symptom(
         " ".join(advice.sentences()),

@@ -15,6 +15,8 @@ from kvlease.vllm.settings import OLD_VARIABLE, refuse_unguaranteed, settings_of
 
 ROLES = ("kv_producer", "kv_consumer", "kv_both")
 _FRAMEWORK_NAME = f'"kv_connector": "{STOCK_NAMES[0]}", "kv_connector_module_path": "{MODULE}"'
+_POSTS = re.compile(r"POST|\s(-d|--data|--json|--post-)", re.IGNORECASE)
+"""The marks of a request that is a POST: with curl, wget, or a program's own words."""
 _PARALLEL = ("pipeline_parallel_size", "prefill_context_parallel_size", "decode_context_parallel_size")
 
 
@@ -165,7 +167,8 @@ def recompute_from_stand_ins(setup: EngineSetup) -> Iterator[Symptom]:
 
 def drains(hook: str | None) -> bool:
     """Tells whether a preStop hook waits until kvlease's leases have been read."""
-    return hook is not None and "kvlease/drain" in hook and not hook.startswith("GET ")
+    # A GET is answered at once, and drains nothing; without a wait, a POST is answered at once as well.
+    return hook is not None and "kvlease/drain" in hook and _POSTS.search(hook) is not None and waits_s(hook) > 0
 
 
 def waits_s(hook: str | None) -> float:

@@ -18,7 +18,7 @@ from kvlease.doctor.hand_off import HandOff, TrialAnswer
 from kvlease.doctor.running import RunningEngine
 
 REQUEST_S = 60.0
-"""The longest time for the trial's requests."""
+"""The longest time for each of the trial's requests, with the question for the model."""
 SETTLED_S = 5.0
 """The longest wait for metrics to tell of the trial: engines send them at most four times a second, with steps."""
 CONNECTED_S = 3.0
@@ -71,12 +71,16 @@ async def _complete(
     http: httpx.AsyncClient, url: str, prompt: str, tokens: int, params: Mapping[str, Any] | None
 ) -> TrialAnswer:
     try:
-        models = (await http.get(f"{url}/v1/models")).json()
-        body = {"model": models["data"][0]["id"], "prompt": prompt, "max_tokens": tokens, "temperature": 0}
-        handed = {} if params is None else {"kv_transfer_params": dict(params)}
-        response = await http.post(f"{url}/v1/completions", json={**body, **handed}, timeout=REQUEST_S)
+        # As a whole: httpx bounds each part of an answer, and some servers send without end.
+        async with asyncio.timeout(REQUEST_S):
+            models = (await http.get(f"{url}/v1/models")).json()
+            body = {"model": models["data"][0]["id"], "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+            handed = {} if params is None else {"kv_transfer_params": dict(params)}
+            response = await http.post(f"{url}/v1/completions", json={**body, **handed}, timeout=REQUEST_S)
         content = response.json() if response.status_code == httpx.codes.OK else {}
-    except httpx.HTTPError as fault:
+    except TimeoutError:
+        return TrialAnswer(url, None, f"not answered within {REQUEST_S:g} s")
+    except (httpx.HTTPError, httpx.InvalidURL) as fault:
         return TrialAnswer(url, None, str(fault) or type(fault).__name__)
     except (ValueError, LookupError, TypeError):
         return TrialAnswer(url, None, "what answers is no OpenAI API: /v1/models names no model")

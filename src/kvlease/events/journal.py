@@ -86,10 +86,19 @@ class _Files(RotatingFileHandler):
         self.handle(logging.makeLogRecord({"msg": "\n" + text if after_error else text}))
         return self._error
 
+    def shouldRollover(self, record: logging.LogRecord) -> int:
+        if self.stream is not None and not Path(self.baseFilename).exists():
+            # Somebody has deleted it: nobody can read what is written there.
+            self._forget_stream()
+        return super().shouldRollover(record)
+
     def handleError(self, record: logging.LogRecord) -> None:
         del record
         self._error = sys.exc_info()[1]
         # What is in the buffers would be tried again and again, and they would grow.
+        self._forget_stream()
+
+    def _forget_stream(self) -> None:
         stream, self.stream = self.stream, None
         if stream is not None:
             try:

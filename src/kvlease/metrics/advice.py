@@ -94,9 +94,15 @@ class TermAdvice:
 
     @property
     def is_too_short(self) -> bool:
-        """Tells whether the present term is known to lose leases, or is below what is recommended."""
+        """Tells whether the present term is known to lose more than one in a million, or is below what is
+        recommended."""
+        return self.lost > ONE_IN_A_MILLION * self.claims or self.longer is not None
+
+    @property
+    def longer(self) -> Bounded | None:
+        """The recommended term where it is longer than the present one; None where that is not known."""
         best = self.recommended
-        return self.lost > 0 or (best is not None and self.duration_s is not None and best.seconds > self.duration_s)
+        return best if best is not None and self.duration_s is not None and best.seconds > self.duration_s else None
 
     def sentences(self) -> Iterator[str]:
         """Yields the advice in words."""
@@ -113,8 +119,13 @@ class TermAdvice:
                 "alike, to extrapolate from. Keep the term."
             )
             return
-        how = "an estimate: the tail of the waits, extrapolated" if best.extrapolated else "seen in the waits, at 95 %"
-        yield f"kv_lease_duration {best.seconds:g} loses fewer than one in a million ({how})."
+        if best.extrapolated:
+            yield (
+                f"kv_lease_duration {best.seconds:g} is an estimate for one in a million, for a tail that goes on as "
+                f"it begins; a rare stall that {count(self.claims)} claims did not meet is not in it."
+            )
+        else:
+            yield f"kv_lease_duration {best.seconds:g} loses fewer than one in a million (seen in the waits, at 95 %)."
         yield _what_binds(self)
 
 
