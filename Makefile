@@ -14,7 +14,7 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream monitoring site clean
+.PHONY: help demo bench chaos drain explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +22,14 @@ help: ## list the commands
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/python -m proof demo $(DEMO)
 
-bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the same run (some 70 minutes; BENCH=--short: minutes)
+bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the same run (some 80 minutes; BENCH=--short: minutes)
 	$(BIN)/python -m proof bench $(BENCH)
 
 chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, every answer checked; kvlease, then stock
 	$(BIN)/python -m proof chaos $(or $(CHAOS),--connector kvlease --connector stock)
+
+drain: $(VENV)/.engine ## real engines: P drained and stopped 50 times under traffic, every answer checked (20 min)
+	$(BIN)/python -m proof drain $(DRAIN)
 
 # Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.
 test: check ## everything: make check, all layers in short, the tests on real engines (under 20 min)

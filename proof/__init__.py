@@ -10,6 +10,7 @@ From the ground up, as imports run:
     explore       small worlds, every order of everything that can happen
     hostile       inputs that strangers could send
     chaos, demo   faults on real engines: many, drawn from a seed; and four, told step by step
+    drain         real engines: P drained and stopped under traffic
     monitoring    the dashboard and the alerts, in a real Prometheus, and as pictures
 
     bench         what a lease costs, beside vLLM's own mechanism in the same run

@@ -6,6 +6,8 @@
     churn    thousands of leases a second
     fence    reads of words after reads of data
     engines  real engines under traffic
+    ends     leases that are over, on real engines
+    watched  engines with everything on that an operator can watch
     reality  one crash on real engines and in simulation
 
 `results` has what was measured.

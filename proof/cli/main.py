@@ -7,6 +7,7 @@ from proof.cli.bench import add_bench
 from proof.cli.chaos import add_chaos
 from proof.cli.dashboard import add_dashboard
 from proof.cli.demo import add_demo
+from proof.cli.drain import add_drain
 from proof.cli.explore import add_explore
 from proof.cli.fuzz_admin import add_fuzz_admin
 from proof.cli.fuzz_bytes import add_fuzz_bytes
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add_fuzz_bytes,
         add_fuzz_admin,
         add_chaos,
+        add_drain,
         add_bench,
         add_dashboard,
         add_questions,

@@ -6,6 +6,7 @@ Both agents take their turns by hand, in a time of their own, over the in-memory
 import time
 
 from kvlease.agent.core import AgentCore
+from kvlease.protocol.facts import Tell
 from kvlease.testing.cards import MemoryCards
 from kvlease.testing.network import MemoryNetwork, MemoryTransport
 from proof.bench.churn.engines import (
@@ -29,7 +30,8 @@ SETTLE_STEPS = 1000
 class ChurnBooks:
     """Both engines and both agents, without threads."""
 
-    def __init__(self, hold_s: tuple[float, float] = HOLD_S) -> None:
+    def __init__(self, hold_s: tuple[float, float] = HOLD_S, tell: Tell | None = None) -> None:
+        """`tell` hears the facts of both agents."""
         self.now = 1000.0
         self.agents_s = 0.0
         """Processor time of the agents' turns."""
@@ -43,6 +45,7 @@ class ChurnBooks:
                 cards,
                 incarnation=incarnation,
                 clock=lambda: self.now,
+                tell=tell,
             )
 
         self.producer_agent = agent("producer", PRODUCER, MemoryCards({}))
@@ -85,9 +88,9 @@ class ChurnBooks:
         return self.producer.calls.seconds + self.consumer.calls.seconds + self.agents_s
 
 
-def warm_books(leases: int = 2000) -> ChurnBooks:
+def warm_books(leases: int = 2000, tell: Tell | None = None) -> ChurnBooks:
     """Books through which leases have gone already: the session is open, and the interpreter's caches are warm."""
-    books = ChurnBooks()
+    books = ChurnBooks(tell=tell)
     books.churn(leases)
     books.settle()
     return books

@@ -6,7 +6,7 @@ It shares two cores with the engines, so while it measures it only keeps bytes a
 import asyncio
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,10 +59,17 @@ class Block:
     seen: Sequence[AnswerSeen]
 
 
-async def play(producer_url: str, decoder_url: str, prompts: Sequence[str], traffic: ClientTraffic) -> Block:
-    """Sends the prompts through P and D. Raises EngineError for an answer that is none, or not as long as asked for."""
+async def play(
+    producer_url: str,
+    decoder_url: str,
+    prompts: Sequence[str],
+    traffic: ClientTraffic,
+    headers: Mapping[str, str] | None = None,
+) -> Block:
+    """Sends the prompts through P and D, each with these headers. Raises EngineError for an answer that is none, or not
+    as long as asked for."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits, trust_env=False) as http:
+    async with httpx.AsyncClient(headers=headers, timeout=_TIMEOUT_S, limits=limits, trust_env=False) as http:
         router = Router(http, producer_url, decoder_url)
         todo: Iterator[str] = iter(prompts)
         seen: list[AnswerSeen] = []

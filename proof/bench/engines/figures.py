@@ -133,14 +133,14 @@ def goals(turns: Sequence[Turn]) -> list[Goal]:
 
 def _goal(turns: Sequence[Turn], measure: Measure) -> Goal:
     ours = by_start(turns, measure, OURS)
-    found = f"{_describe(ours)}; stock against stock {_describe(by_start(turns, measure, AGAIN))}"
-    met = _met(ours, measure.sign)
+    found = f"{describe_ratio(ours)}; stock against stock {describe_ratio(by_start(turns, measure, AGAIN))}"
+    met = within(ours, measure.sign)
     if met is None:
         found += "; not enough to tell"
     return Goal(f"{measure.name} within {ALLOWED:.0%} of stock's", found, met)
 
 
-def _met(values: Sequence[float], sign: int) -> bool | None:
+def within(values: Sequence[float], sign: int) -> bool | None:
     """Tells whether the median is worse by no more than the allowed share; None where it is not known well enough."""
     interval = median_interval(values)
     if interval is None:
@@ -149,7 +149,8 @@ def _met(values: Sequence[float], sign: int) -> bool | None:
     return not worse[0] if worse[0] == worse[1] else None
 
 
-def _describe(values: Sequence[float]) -> str:
+def describe_ratio(values: Sequence[float]) -> str:
+    """The median ratio of the starts, and the bounds within which it is known."""
     text = f"ratio {statistics.median(values):.3f}"
     interval = median_interval(values)
     if interval is None:

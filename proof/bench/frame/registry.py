@@ -36,6 +36,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "short-terms": Benchmark("engines.short_terms", "the shortest lease that saturated engines keep for ten minutes"),
     "crash": Benchmark("engines.crash", "prefill throughput in the minute after the decoder's death"),
+    "watched": Benchmark(
+        "watched.measure", "real engines with everything on that an operator can watch, beside the same with nothing on"
+    ),
     "ends": Benchmark(
         "ends.measure", "real engines: leases that are over, P's memory that is back, and reads of it all the same"
     ),
