@@ -62,9 +62,9 @@ fuzz-admin: $(VENV)/.schemathesis ## MINUTES (1) of requests of any kind to an o
 	$(BIN)/python -m proof fuzz-admin $(or $(FUZZ),--minutes $(MINUTES))
 
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
-	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide)" -v
+	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide and not prometheus)" -v
 
-matrix: $(VENV)/.engine $(VENV)/prometheus frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
+matrix: $(VENV)/.engine frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
 	$(BIN)/pytest -m wide -v
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
 	$(BIN)/pytest -q tests/contract
@@ -80,8 +80,8 @@ upstream: $(VENV)/upstream/.tools $(patsubst %,$(VENV)/vllm-%/vllm,$(filter-out 
 		PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$$minor $(BIN)/python -m tests.upstream.run $$minor $(if $(STOCK),--stock) $(UPSTREAM) || exit 1; \
 	done
 
-monitoring: $(VENV)/.dev $(VENV)/prometheus $(if $(PLAY),$(VENV)/.engine) ## dashboard and alerts in a real Prometheus (a minute); PLAY=crash: pictures of one, on real engines
-	$(BIN)/pytest -q -m "prometheus and not engine" tests/monitoring
+monitoring: $(VENV)/.dev $(VENV)/prometheus $(if $(ENGINES)$(PLAY),$(VENV)/.engine) ## dashboard and alerts in a real Prometheus (a minute); ENGINES=1: of real engines, too; PLAY=crash: pictures of one
+	$(BIN)/pytest -q -m "prometheus$(if $(ENGINES),, and not engine)" tests/monitoring tests/realengines
 	$(if $(PLAY),$(BIN)/python -m proof dashboard --play $(PLAY))
 
 docs: $(VENV)/.dev ## rewrite the parts of the docs that come from the code

@@ -14,7 +14,7 @@ from proof.realengines.router import PrefillError, Router, open_client
 from proof.realengines.spec import HOST
 from tests.realengines.pairs import TOKENS, Pair, Scene, begin, consumer, gather, producer, running_pair
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 KEY = "the-key-of-vllms-api"
 BEARER = {"authorization": f"Bearer {KEY}"}

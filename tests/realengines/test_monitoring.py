@@ -14,7 +14,7 @@ from proof.monitoring.play import ScenePlay, played
 from proof.monitoring.rules import alerts, recordings
 from proof.monitoring.screen import Shown, answered, panels
 
-pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.prometheus, pytest.mark.timeout(300)]
 
 CALM_S = 10.0
 STALL_S = 14.0
