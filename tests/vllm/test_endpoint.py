@@ -37,7 +37,7 @@ class NewerCores(Cores):
 def ask(client: Any, path: str = "/health", method: str = "GET") -> tuple[int, Any]:
     async def scene() -> tuple[int, Any]:
         plugin, app = KvleaseEndpoint(), Starlette()
-        plugin.attach_router(app)  # type: ignore[arg-type]
+        plugin.attach_router(app)
         await plugin.init_state(client, None, None)  # type: ignore[arg-type]
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://p") as http:
             response = await http.request(method, f"/v1/kvlease{path}")
