@@ -10,7 +10,7 @@ from kvlease.metrics.advice import Observed, TermAdvice, advise
 
 STEPS = "vllm:inter_token_latency_seconds"
 """vLLM's histogram of the time between two tokens of a request: no step of a decode engine is longer than the next."""
-LISTENER = "switch on kvlease's own listener (docs/operate/configure.md)"
+LISTENER = "set kv_lease_listen, for the agent's own listener (docs/operate/admin.md)"
 _SINCE = "since the engine started"
 
 
