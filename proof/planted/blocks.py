@@ -74,8 +74,8 @@ def kv_cache_group_forgotten() -> Iterator[Replacement]:
     """A lease holds and watches the blocks of the first half of the groups alone."""
     original = honest(LeasedBlocks, "hold")
 
-    def hold(self: LeasedBlocks, token: int, blocks: Sequence[int]) -> None:
-        original(self, token, blocks[: (len(blocks) + 1) // 2])
+    def hold(self: LeasedBlocks, token: int, blocks: Sequence[int], *more: Any) -> None:
+        original(self, token, blocks[: (len(blocks) + 1) // 2], *more)
 
     yield LeasedBlocks, "hold", hold
 

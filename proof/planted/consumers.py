@@ -59,9 +59,9 @@ def aborted_before_schedule_kept() -> Iterator[Replacement]:
         self.__dict__.setdefault("begun", set()).update(named)
         return honest_begin(self, named)
 
-    def release(self: ConsumerSide, request_id: str) -> None:
+    def release(self: ConsumerSide, request_id: str, *more: Any) -> None:
         if request_id in self.__dict__.get("begun", ()):
-            honest_release(self, request_id)
+            honest_release(self, request_id, *more)
         else:
             self._refs.pop(request_id, None)
 
