@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from types import ModuleType
 
+import kvlease.agent.asking
 import kvlease.agent.core
 import kvlease.agent.fetching
 import kvlease.agent.loop
@@ -40,6 +41,7 @@ def kept() -> Iterator[str]:
     return _constants(
         kvlease.protocol.clock,
         kvlease.protocol.tracking,
+        kvlease.agent.asking,
         kvlease.agent.core,
         kvlease.agent.loop,
         kvlease.agent.fetching,

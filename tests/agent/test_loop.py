@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kvlease.agent import loop
+from kvlease.agent.asking import OpenQuestions
 from kvlease.agent.core import CONNECTING_S, READING_S
 from kvlease.agent.loop import LeaseAgent
 from kvlease.errors import AgentGone, UnsupportedEngine
@@ -375,16 +376,16 @@ def test_whoever_watches_is_called_after_each_turn_with_what_is_true_then() -> N
 
 def test_threads_that_ask_a_dead_agent_at_once_are_all_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another thread takes a question while this one is about to."""
-    agent = World().producer()
-    agent.die()
+    questions = OpenQuestions(lambda: 0.0)
+    questions.close()
 
     class TakenByAnother(deque[Any]):
         def __len__(self) -> int:
             return super().__len__() + 1
 
-    monkeypatch.setattr(agent, "_asked", TakenByAnother())
+    monkeypatch.setattr(questions, "_asked", TakenByAnother())
     with pytest.raises(AgentGone):
-        agent.ask(lambda peer: peer.incarnation).result(0)
+        questions.ask(lambda peer: peer.incarnation).result(0)
 
 
 def test_a_turn_answers_no_more_than_one_long_question() -> None:

@@ -11,11 +11,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from kvlease.agent.asking import OpenQuestions
 from kvlease.agent.cards import CardSource
 from kvlease.agent.transport import Transport
-from kvlease.errors import AgentGone, BadMessage, PeerGone, UnsupportedEngine
+from kvlease.errors import BadMessage, PeerGone, UnsupportedEngine
 from kvlease.logs import bounded_logger
 from kvlease.protocol import TIMING, Endpoint, LeaseConfig, LeaseRef, Peer, PeerSnapshot, Timing
 from kvlease.protocol.effects import Connect, Disconnect, Effect, Fetch, Lapse, LeaseNews, Lose, Revive, Send
@@ -33,8 +34,6 @@ SILENT_STEP_S = 30.0
 """The same pause where sessions claim all leases that are out, so that its figures are not older than that."""
 CONNECTING_S = 0.05
 """The longest time that the first messages of a connection take, where both sides poll often."""
-ANSWERING_S = 0.02
-"""The time that a turn gives to questions. Those that are left wait for the next, so renewals wait for one alone."""
 READING_S = 0.1
 """The time after a claim in which most reads end, where nothing waits."""
 
@@ -120,8 +119,7 @@ class AgentCore:
         self._said: deque[Said] = deque()
         self._news: deque[LeaseNews] = deque()
         self._lost: deque[str] = deque()
-        self._ended = False
-        self._asked: deque[tuple[Callable[[Peer], Any], Future[Any]]] = deque()
+        self._questions = OpenQuestions(clock)
 
     @property
     def address(self) -> bytes:
@@ -246,35 +244,7 @@ class AgentCore:
         Any thread may call it, and any number of them. The future raises what `question` does, and `AgentGone` where
         there are no more turns. `question` changes nothing, and is quick: renewals wait for it.
         """
-        answer: Future[T] = Future()
-        self._asked.append((question, answer))
-        if self._ended or self.died_at is not None:
-            self._refuse_asked()
-        return answer
-
-    def _answer_asked(self) -> None:
-        until = self._clock() + ANSWERING_S
-        # Only those that are there now: an answer may be followed by another question.
-        for _ in range(len(self._asked)):
-            question, answer = self._asked.popleft()
-            if not answer.set_running_or_notify_cancel():
-                continue
-            try:
-                answer.set_result(question(self.peer))
-            except Exception as e:  # noqa: BLE001 - it is raised again where the question was asked
-                answer.set_exception(e)
-            if self._clock() >= until:
-                return
-
-    def _refuse_asked(self) -> None:
-        """There are no more turns: nobody is to wait for an answer. Any number of threads may be here at once."""
-        while True:
-            try:
-                _, answer = self._asked.popleft()
-            except IndexError:
-                return
-            if answer.set_running_or_notify_cancel():
-                answer.set_exception(AgentGone("the lease agent of this engine has ended, or is about to"))
+        return self._questions.ask(question)
 
     # -- a turn --------------------------------------------------------------------------------------------------
 
@@ -293,8 +263,8 @@ class AgentCore:
             self._carry_out(effects, now)
         if self._watch is not None:
             self._watch(self.peer, now)
-        if self._asked:
-            self._answer_asked()
+        if self._questions:
+            self._questions.answer(self.peer)
         if self._wake is not None and not self._steps and not self._woken:
             self._wake_engine(self._wake, now)
         return bool(said or arrived or effects)
@@ -317,14 +287,13 @@ class AgentCore:
         """Takes the last turn: tells all peers that this engine shuts down."""
         now = self._clock()
         self._carry_out(self.peer.close(now), now)
-        self._ended = True
-        self._refuse_asked()
+        self._questions.close()
 
     def die(self) -> None:
         """The thread that takes the turns dies of an unforeseen error: there are no more turns."""
         self.died_at = self._clock()
         self._said.clear()
-        self._refuse_asked()
+        self._questions.close()
         self.ask_for_step()
 
     def snapshot(self) -> AgentSnapshot:
