@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from kvlease.agent.loop import LeaseAgent
+from kvlease.fence import SharedMemory, Verdict
 from kvlease.metrics.catalogue import HISTOGRAMS, METRICS
 from kvlease.metrics.metric import Kind
 from kvlease.metrics.observed import ObservedTimes
@@ -117,6 +118,24 @@ def test_workers_statistics_are_noted_and_left_as_they_are(agent: LeaseAgent) ->
     assert told is not None
     assert not {key for key in told.data["kvlease_counts"] if key.startswith("fence_checks")}
     assert leases.figures.block_bytes == 1024
+
+
+def test_a_fence_read_that_is_given_up_leaves_no_time_to_another_request_of_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from kvlease.vllm import in_worker
+    from kvlease.vllm.metrics import LeaseStats
+
+    now, checks = [0.0], [({}, {"r"}), ({}, set()), ({}, {"r"}), ({"r": Verdict.INTACT}, set())]
+    monkeypatch.setattr(in_worker, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    worker: Any = SimpleNamespace(xfer_stats=LeaseStats())
+    step: Any = SimpleNamespace(verify=lambda _: checks.pop(0))
+    leases = in_worker.WorkerLeases(worker, step, SharedMemory(1))
+    for at in (0.0, 1.0, 100.0, 100.5):
+        now[0] = at
+        leases.verify({"r"})
+    (cell,) = worker.xfer_stats.data["kvlease_histograms"][FENCE].values()
+    assert cell == [1, 0.5]
 
 
 @pytest.fixture

@@ -91,15 +91,15 @@ class WorkerLeases:
 
     def verify(self, arrived: set[str]) -> tuple[set[str], set[str]]:
         """Splits off, from requests whose data is here, those not to be used, and those whose fence is being read."""
-        began = time.monotonic()
+        began, posted_at = time.monotonic(), self._posted_at
         verdicts, held_back = self.step.verify(arrived)
         if verdicts:
             ended, stats = time.monotonic(), self._worker.xfer_stats
             for name, verdict in verdicts.items():
                 stats.count("fence_checks", verdict.name.lower())
-                stats.observe("fence_read_seconds", ended - self._posted_at.pop(name, began))
-        for name in held_back:
-            self._posted_at.setdefault(name, began)
+                stats.observe("fence_read_seconds", ended - posted_at.get(name, began))
+        # A request that failed meanwhile is not among them any more: another one of its name begins anew.
+        self._posted_at = {name: posted_at.get(name, began) for name in held_back}
         return {name for name, verdict in verdicts.items() if verdict is not Verdict.INTACT}, held_back
 
     def end(self, received: Collection[str], sent: set[str]) -> None:
