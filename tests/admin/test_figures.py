@@ -101,12 +101,13 @@ def test_a_prefill_wasted_is_told_in_tokens_and_by_reason(pair: Pair) -> None:
 def test_workers_figures_are_in_the_page_and_not_in_what_vllm_gets_from_the_scheduler(pair: Pair) -> None:
     figures = pair.d.figures
     figures.workers.add({("fence_checks", "intact"): 2}, {"fence_read_seconds": {"3": [2, 0.0002]}})
-    figures.workers.add({("fence_checks", "intact"): 1}, {})
+    figures.workers.add({("fence_checks", "intact"): 1}, {"claim_wait_seconds": {"0": [1, 0.1]}, "unknown": {}})
     pair.d.counts["refused.handshake"] += 1
     totals, _, histograms = figures.now()
     assert totals["fence_checks", "intact"] == 3
     assert totals["refused", "handshake"] == 1
     assert histograms["fence_read_seconds"].cells()[3] == (2, 0.0002)
+    assert histograms["claim_wait_seconds"].cells()[0] == (0, 0.0), "that is no worker's, and ends no step"
     assert "fence_checks" not in {name for name, _ in figures.totals(pair.d.agent.report())}
 
 

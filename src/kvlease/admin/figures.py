@@ -29,10 +29,12 @@ class WorkersFigures:
         self.histograms = {name: Histogram(HISTOGRAMS[name].buckets) for name in names}
 
     def add(self, counts: Mapping[Key, int], added: Mapping[str, Added]) -> None:
-        """Adds what the workers have told since the last step."""
+        """Adds what the workers have told since the last step. No figure may end a step: a histogram that is not theirs
+        is left out."""
         self.totals.update(counts)
-        for name, more in added.items():
-            self.histograms[name].add(more)
+        for name, histogram in self.histograms.items():
+            if name in added:
+                histogram.add(added[name])
 
 
 class EngineFigures:
