@@ -6,7 +6,7 @@ import pytest
 
 from kvlease.metrics.observed import ObservedTimes
 from kvlease.protocol import TIMING, Cause, Lessor, resolve
-from kvlease.protocol.facts import LeaseClaimed, LeaseGranted, LeaseLapsed, RenewalAnswered, SessionRenewed
+from kvlease.protocol.facts import LeaseClaimed, LeaseEnded, LeaseLapsed, RenewalAnswered, SessionRenewed
 from kvlease.testing.benches import D, LessorBench, P
 
 
@@ -22,7 +22,7 @@ def seen(times: ObservedTimes) -> dict[str, tuple[int, Any]]:
 
 def test_only_the_first_claim_ends_the_wait() -> None:
     times = ObservedTimes()
-    times.hear(LeaseGranted(1))
+    times.hear(LeaseEnded(1, None))
     times.hear(LeaseClaimed(1, D, 2.0, True, False))
     times.hear(LeaseClaimed(1, D, 9.0, False, True))
     assert seen(times) == {"claim_wait_seconds": (1, 2.0)}

@@ -26,7 +26,7 @@ class ObservedTimes:
 
     def hear(self, fact: Fact) -> None:
         """Hears a fact (`kvlease.protocol.facts.Tell`)."""
-        # By type, since isinstance is slow for msgspec's classes; a lease tells four facts, two of them of interest.
+        # By type, since isinstance is slow for msgspec's classes; a lease tells three facts, two of them of interest.
         if type(fact) is LeaseClaimed:
             if fact.first:
                 self._claim_wait(fact.age_s)

@@ -12,12 +12,6 @@ from kvlease.protocol.card import Endpoint
 from kvlease.protocol.states import Cause, ConsumerEvent, ProducerEvent
 
 
-class LeaseGranted(msgspec.Struct, frozen=True, gc=False):
-    """A producer's lease begins: its reference may leave the engine."""
-
-    token: int
-
-
 class LeaseClaimed(msgspec.Struct, frozen=True, gc=False):
     """A consumer's session begins to hold a lease."""
 
@@ -123,7 +117,7 @@ class ProducerChanged(msgspec.Struct, frozen=True, gc=False):
     event: ProducerEvent
 
 
-OfProducer = LeaseGranted | LeaseClaimed | LeaseLapsed | LeaseEnded | SessionRenewed | ConsumerSilent | ConsumerChanged
+OfProducer = LeaseClaimed | LeaseLapsed | LeaseEnded | SessionRenewed | ConsumerSilent | ConsumerChanged
 OfConsumer = LeaseWanted | LeaseHeld | LeaseLost | LeaseLetGo | RenewalAnswered | ProducerChanged
 Fact = OfProducer | OfConsumer
 Tell = Callable[[Fact], None]

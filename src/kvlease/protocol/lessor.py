@@ -22,7 +22,6 @@ from kvlease.protocol.facts import (
     ConsumerSilent,
     LeaseClaimed,
     LeaseEnded,
-    LeaseGranted,
     LeaseLapsed,
     SessionRenewed,
     Tell,
@@ -121,8 +120,6 @@ class Lessor:
         self.counts["grants"] += 1
         lease.number = self.counts["grants"]
         self._set_lease_timer(lease)
-        if self._tell is not None:
-            self._tell(LeaseGranted(token))
 
     def extend(self, token: int, now: float) -> None:
         """A stock consumer's heartbeat named this lease: it has no session, so the lease itself is extended (R9)."""
