@@ -134,6 +134,12 @@ def test_a_drain_that_is_not_waited_for_says_what_is_left(door: Door) -> None:
     assert post(door, "/drain?wait=0.01") == (202, {"draining": True, "left": 1})
 
 
+async def draining(door: Door) -> None:
+    """Waits until a drain has begun."""
+    while not (await door.call("GET", "/drain"))[1]["draining"]:
+        await asyncio.sleep(0)
+
+
 def test_a_drain_is_waited_for_until_the_last_lease_is_over(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "POLL_S", 0.001)
     (ref,) = door.prefill("r")
@@ -141,7 +147,7 @@ def test_a_drain_is_waited_for_until_the_last_lease_is_over(door: Door, monkeypa
 
     async def scene() -> tuple[int, Any]:
         waiting = asyncio.create_task(door.call("POST", "/drain?wait=60"))
-        await asyncio.sleep(0.02)
+        await draining(door)
         assert not waiting.done()
         door.read("r")
         return await waiting
@@ -155,7 +161,7 @@ def test_whoever_waits_for_a_drain_that_is_undone_is_told(door: Door, monkeypatc
 
     async def scene() -> tuple[int, Any]:
         waiting = asyncio.create_task(door.call("POST", "/drain?wait=60"))
-        await asyncio.sleep(0.01)
+        await draining(door)
         await door.call("DELETE", "/drain")
         return await waiting
 
