@@ -86,12 +86,12 @@ class AdminCore:
         # Whoever gives up waiting cancels no answer, for which the agent's thread would find no taker.
         out.set_running_or_notify_cancel()
         try:
-            asked = self._ask(read_question(payload))
+            question = read_question(payload)
         except (ValueError, RecursionError) as e:
             # What msgspec raises are ValueErrors.
-            out.set_result(self._encoded(400, ErrorDetail(f"this is no question: {e}", KINDS[400], 400)))
+            out.set_result(self._refused(Refused(400, f"this is no question: {e}")))
         else:
-            asked.add_done_callback(lambda done: out.set_result(self._answered(done)))
+            self._ask(question).add_done_callback(lambda done: out.set_result(self._answered(done)))
         return out
 
     def _answered(self, done: "Future[object]") -> bytes:
@@ -99,9 +99,12 @@ class AdminCore:
         if error is None:
             return self._encoded(200, done.result())
         if isinstance(error, Refused):
-            return self._encoded(error.status, error.detail)
+            return self._refused(error)
         # A bug of ours: whoever asked is to hear of it, and the engine goes on.
-        return self._encoded(500, ErrorDetail(f"a bug of kvlease: {type(error).__name__}: {error}", KINDS[500], 500))
+        return self._refused(Refused(500, f"a bug of kvlease: {type(error).__name__}: {error}"))
+
+    def _refused(self, error: Refused) -> bytes:
+        return self._encoded(error.status, error.detail)
 
     def _encoded(self, status: int, answer: object) -> bytes:
         return msgspec.json.encode(RankAnswer(self._facts.rank, status, msgspec.Raw(msgspec.json.encode(answer))))

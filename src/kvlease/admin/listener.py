@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from kvlease.admin.core import AdminCore, Refused
 from kvlease.admin.engines import Engines
+from kvlease.admin.exposition import CONTENT_TYPE
 from kvlease.admin.settings import LISTEN, TOKEN_VARIABLE, ListenSettings
 from kvlease.errors import ConfigError
 
@@ -116,7 +117,7 @@ def listener_app(core: AdminCore, token: str | None, page: Callable[[], bytes] |
 
     async def metrics(_request: Request) -> Response:
         assert page is not None
-        return Response(await asyncio.to_thread(page), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await asyncio.to_thread(page), media_type=CONTENT_TYPE)
 
     async def refused(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -1,6 +1,6 @@
 """The connector's half in the scheduler: vLLM's own pull scheduler, with the lease's part at each hook.
 
-Nothing here waits for the lease agent, and no cost grows with the number of leases.
+Nothing here waits for the lease agent, but for `on_rpc`, and no cost grows with the number of leases.
 """
 
 import secrets
