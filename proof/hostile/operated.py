@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from kvlease.admin.core import AdminCore
 from kvlease.admin.exposition import page
 from kvlease.admin.figures import EngineFigures
-from kvlease.admin.health import EngineFacts
+from kvlease.admin.health import EngineProfile
 from kvlease.admin.listener import AdminListener
 from kvlease.admin.settings import ListenSettings
 from kvlease.agent.loop import LeaseAgent
@@ -57,8 +57,8 @@ class OperatedEngine:
         figures = EngineFigures(
             self._prefill, self.producer, ConsumerSide(self._prefill), ObservedTimes(), Counter(), BLOCK_BYTES
         )
-        facts = EngineFacts(0, "prefill-0", CONFIG, BLOCK_BYTES, lambda: BLOCKS)
-        core = AdminCore(self._prefill, self.producer, figures.unheard, facts)
+        profile = EngineProfile(0, "prefill-0", CONFIG, BLOCK_BYTES, lambda: BLOCKS)
+        core = AdminCore(self._prefill, self.producer, figures.unheard, profile)
         labels = {"model_name": "m", "engine": "0"}
         self.listener = AdminListener(core, ListenSettings(HOST, port, token), lambda: page(figures, labels))
         self._number = 0

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 
 from kvlease.admin.core import AdminCore
-from kvlease.admin.health import EngineFacts
+from kvlease.admin.health import EngineProfile
 from kvlease.admin.listener import listener_app
 from kvlease.admin.questions import Question, RankAnswer
 from kvlease.protocol import LeaseRef
@@ -21,8 +21,8 @@ class PromptCore(AdminCore):
     """An `AdminCore` whose agent takes its turns as soon as it is asked."""
 
     def __init__(self, pair: Pair, engine: FiguredEngine, rank: int = 0) -> None:
-        facts = EngineFacts(rank, "prefill-0", CONFIG, BLOCK_BYTES, lambda: 100)
-        super().__init__(engine.agent, engine.producer, engine.figures.unheard, facts, clock=engine.clock)
+        profile = EngineProfile(rank, "prefill-0", CONFIG, BLOCK_BYTES, lambda: 100)
+        super().__init__(engine.agent, engine.producer, engine.figures.unheard, profile, clock=engine.clock)
         self.pair = pair
 
     def answer(self, payload: bytes) -> "Future[bytes]":

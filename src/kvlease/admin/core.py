@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from kvlease.admin.answers import Drain, ErrorDetail, Released
-from kvlease.admin.health import EngineFacts, health_of
+from kvlease.admin.health import EngineProfile, health_of
 from kvlease.admin.listing import Listing
 from kvlease.admin.questions import (
     DrainOrder,
@@ -68,17 +68,17 @@ class AdminCore:
         agent: AgentCore,
         producer: ProducerSide,
         unheard: UnheardLeases,
-        facts: EngineFacts,
+        profile: EngineProfile,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`clock`: the agent's."""
         self._agent = agent
         self._producer = producer
         self._unheard = unheard
-        self._facts = facts
+        self._profile = profile
         self._clock = clock
         self._began_at = clock()
-        self._listing = Listing(facts.rank, producer, facts.block_bytes, clock)
+        self._listing = Listing(profile.rank, producer, profile.block_bytes, clock)
 
     def answer(self, payload: bytes) -> "Future[bytes]":
         """Returns the future of a `RankAnswer` as JSON to a `questions.Questions` as JSON. It raises nothing."""
@@ -107,7 +107,7 @@ class AdminCore:
         return self._encoded(error.status, error.detail)
 
     def _encoded(self, status: int, answer: object) -> bytes:
-        return msgspec.json.encode(RankAnswer(self._facts.rank, status, msgspec.Raw(msgspec.json.encode(answer))))
+        return msgspec.json.encode(RankAnswer(self._profile.rank, status, msgspec.Raw(msgspec.json.encode(answer))))
 
     def _ask(self, question: Questions) -> "Future[object]":
         match question:
@@ -144,7 +144,7 @@ class AdminCore:
 
     def _health(self, peer: Peer) -> object:
         uptime_s = self._clock() - self._began_at
-        return health_of(peer, self._agent, self._producer, self._unheard.sizes, self._facts, uptime_s)
+        return health_of(peer, self._agent, self._producer, self._unheard.sizes, self._profile, uptime_s)
 
     def _leases(self, question: LeasesQuestion, peer: Peer) -> LeasesFound:
         entries, numbers, more, total = self._listing.leases(peer, question)

@@ -13,8 +13,8 @@ from kvlease.protocol import LeaseConfig, Peer
 
 
 @dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """The facts of an engine that do not change, but for its pool, which comes late."""
+class EngineProfile:
+    """An engine as it is from its start to its end, but for its pool, which comes late."""
 
     rank: int
     """The data-parallel rank."""
@@ -31,7 +31,7 @@ def health_of(
     agent: AgentCore,
     producer: ProducerSide,
     unheard: UnheardSizes,
-    facts: EngineFacts,
+    profile: EngineProfile,
     uptime_s: float,
 ) -> EngineHealth:
     """Returns the state of an engine. It is a question to the agent (`AgentCore.ask`).
@@ -40,26 +40,26 @@ def health_of(
     """
     blocks, lessor = producer.blocks, peer.lessor
     return EngineHealth(
-        rank=facts.rank,
-        engine_id=displayed(facts.engine_id),
+        rank=profile.rank,
+        engine_id=displayed(profile.engine_id),
         incarnation=f"{agent.incarnation:016x}",
         version=__version__,
         agent="up" if agent.died_at is None else "dead",
         draining=producer.draining,
         uptime_s=seconds(uptime_s),
-        settings=_settings(facts.config, producer.slots.count),
+        settings=_settings(profile.config, producer.slots.count),
         held=HeldLeases(
             blocks.held_leases,
             blocks.held_tokens,
             blocks.held_blocks,
-            blocks.held_blocks * facts.block_bytes,
+            blocks.held_blocks * profile.block_bytes,
             lessor.claimed,
         ),
         lapsed=Holding(
-            blocks.lapsed_leases, blocks.lapsed_tokens, blocks.lapsed_blocks, blocks.lapsed_blocks * facts.block_bytes
+            blocks.lapsed_leases, blocks.lapsed_tokens, blocks.lapsed_blocks, blocks.lapsed_blocks * profile.block_bytes
         ),
-        unheard=Unheard(_holding(unheard.dead, facts.block_bytes), _holding(unheard.silent, facts.block_bytes)),
-        pool_blocks=facts.pool_blocks(),
+        unheard=Unheard(_holding(unheard.dead, profile.block_bytes), _holding(unheard.silent, profile.block_bytes)),
+        pool_blocks=profile.pool_blocks(),
         sessions=SessionCounts(len(lessor.sessions), len(peer.lessee.sessions)),
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kvlease.admin.core import AdminCore
 from kvlease.admin.exposition import page
 from kvlease.admin.figures import EngineFigures
-from kvlease.admin.health import EngineFacts
+from kvlease.admin.health import EngineProfile
 from kvlease.admin.listener import AdminListener
 from kvlease.admin.settings import ListenSettings
 from kvlease.agent.loop import LeaseAgent
@@ -120,8 +120,8 @@ class SchedulerLeases:
 
         `labels` stand on every series of its /metrics. Raises `ConfigError` where it cannot listen.
         """
-        facts = EngineFacts(rank, engine_id, self._config, self.figures.block_bytes, lambda: self._blocks.total)
-        self.admin = AdminCore(self.agent, self.step.producer, self.figures.unheard, facts)
+        profile = EngineProfile(rank, engine_id, self._config, self.figures.block_bytes, lambda: self._blocks.total)
+        self.admin = AdminCore(self.agent, self.step.producer, self.figures.unheard, profile)
         self._idle.answer_by(self.admin.answer)
         if listen is not None:
             self._listener = AdminListener(self.admin, listen, lambda: page(self.figures, labels))
