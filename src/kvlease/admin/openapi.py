@@ -1,4 +1,5 @@
-"""The description of the routes as OpenAPI 3.1, from the types of their answers and the tables of their parameters."""
+"""The table of the routes, and their description as OpenAPI 3.1: from the types of their answers and the tables of
+their parameters."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -7,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kvlease.admin.answers import Drain, ErrorAnswer, Health, LeasePage, Released, Sessions
+from kvlease.admin.questions import PREFIX_PATTERN
 from kvlease.admin.reading import DRAIN, LEASES, Parameter
 
 _REF = "#/components/schemas/{name}"
@@ -23,12 +25,13 @@ _ERRORS = {
 _ALWAYS = (400, 401, 403, 429, 500, 503)
 
 
-class _Operation(NamedTuple):
-    """A path and a method."""
+class Operation(NamedTuple):
+    """A path and a method, what they take, and what they answer."""
 
     path: str
     method: str
     name: str
+    """Its own name, by which it is served (`kvlease.admin.routes`)."""
     summary: str
     answer: type | None
     """The type of the answer; None for an object of any kind."""
@@ -37,14 +40,14 @@ class _Operation(NamedTuple):
     errors: tuple[int, ...] = ()
 
 
-_OPERATIONS = (
-    _Operation("/health", "get", "health", "The state of each engine", Health, {}, {200: "One entry a rank."}),
-    _Operation(
-        "/leases", "get", "leases", "The leases, in the order of their grants", LeasePage, LEASES, {200: "A page."}
+OPERATIONS = (
+    Operation("/health", "GET", "health", "The state of each engine", Health, {}, {200: "One entry a rank."}),
+    Operation(
+        "/leases", "GET", "leases", "The leases, in the order of their grants", LeasePage, LEASES, {200: "A page."}
     ),
-    _Operation(
+    Operation(
         "/leases/{token}/release",
-        "post",
+        "POST",
         "release",
         "End a lease at once: nobody may read it any more",
         Released,
@@ -52,11 +55,11 @@ _OPERATIONS = (
         {200: "It is over."},
         (404, 409),
     ),
-    _Operation("/sessions", "get", "sessions", "The open sessions", Sessions, {}, {200: "Of both kinds."}),
-    _Operation("/drain", "get", "draining", "How far a drain is", Drain, {}, {200: "What is left."}),
-    _Operation(
+    Operation("/sessions", "GET", "sessions", "The open sessions", Sessions, {}, {200: "Of both kinds."}),
+    Operation("/drain", "GET", "draining", "How far a drain is", Drain, {}, {200: "What is left."}),
+    Operation(
         "/drain",
-        "post",
+        "POST",
         "drain",
         "Grant no leases any more, and wait until none is left",
         Drain,
@@ -64,18 +67,18 @@ _OPERATIONS = (
         {200: "None is left.", 202: "Some are left; the drain goes on."},
         (409,),
     ),
-    _Operation("/drain", "delete", "undrain", "Grant leases again", Drain, {}, {200: "It does."}),
-    _Operation("/openapi.json", "get", "openapi", "This description", None, {}, {200: "OpenAPI 3.1."}),
+    Operation("/drain", "DELETE", "undrain", "Grant leases again", Drain, {}, {200: "It does."}),
+    Operation("/openapi.json", "GET", "openapi", "This description", None, {}, {200: "OpenAPI 3.1."}),
 )
 
 
 def document(prefix: str) -> dict[str, Any]:
     """Returns the description of the routes under this prefix."""
-    types = [operation.answer for operation in _OPERATIONS if operation.answer is not None]
+    types = [operation.answer for operation in OPERATIONS if operation.answer is not None]
     _, schemas = msgspec.json.schema_components([*types, ErrorAnswer], ref_template=_REF)
     paths: dict[str, dict[str, Any]] = {}
-    for operation in _OPERATIONS:
-        paths.setdefault(prefix + operation.path, {})[operation.method] = _describe(operation)
+    for operation in OPERATIONS:
+        paths.setdefault(prefix + operation.path, {})[operation.method.lower()] = _describe(operation)
     return {
         "openapi": "3.1.0",
         "info": {"title": "kvlease", "version": version("kvlease")},
@@ -86,7 +89,7 @@ def document(prefix: str) -> dict[str, Any]:
     }
 
 
-def _describe(operation: _Operation) -> dict[str, Any]:
+def _describe(operation: Operation) -> dict[str, Any]:
     answers = {str(status): _response(text, operation.answer) for status, text in operation.statuses.items()}
     errors = sorted({*_ALWAYS, *operation.errors})
     parameters = [_parameter(name, parameter) for name, parameter in operation.parameters.items()]
@@ -97,7 +100,7 @@ def _describe(operation: _Operation) -> dict[str, Any]:
                 "in": "path",
                 "required": True,
                 "description": "The lease's token, or its first digits.",
-                "schema": {"type": "string", "pattern": "^[0-9a-f]{8,16}$"},
+                "schema": {"type": "string", "pattern": PREFIX_PATTERN},
             }
         )
     return {

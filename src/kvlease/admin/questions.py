@@ -14,6 +14,8 @@ MAX_LIMIT = 1000
 """The most entries of a page."""
 MAX_TEXT = 256
 """The most characters of a filter, and of what clients have written in an answer."""
+PREFIX_PATTERN = "^[0-9a-f]{8,16}$"
+"""A token, or its beginning."""
 
 ListedState = Literal["granted", "claimed", "lapsed"]
 Token = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
@@ -52,7 +54,7 @@ class SessionsQuestion(Question, frozen=True, tag="sessions"):
 class TokenQuestion(Question, frozen=True, tag="token"):
     """The leases whose token begins with these digits."""
 
-    prefix: Annotated[str, Meta(pattern="^[0-9a-f]{8,16}$")]
+    prefix: Annotated[str, Meta(pattern=PREFIX_PATTERN)]
 
 
 class ReleaseOrder(Question, frozen=True, tag="release"):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, get_args
 
 from kvlease.admin.core import Refused
-from kvlease.admin.questions import MAX_LIMIT, MAX_TEXT, ListedState
+from kvlease.admin.questions import MAX_LIMIT, MAX_TEXT, PREFIX_PATTERN, ListedState
 from kvlease.errors import brief
 
 MAX_WAIT_S = 600.0
@@ -14,7 +14,7 @@ MAX_WAIT_S = 600.0
 MAX_AGE_S = 1e9
 _NUMBER = re.compile(r"\d{1,12}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 _CURSOR = re.compile(r"(\d{1,5})\.(\d{1,15})", re.ASCII)
-_PREFIX = re.compile(r"[0-9a-f]{8,16}")
+_PREFIX = re.compile(PREFIX_PATTERN)
 
 
 class Parameter(NamedTuple):

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -14,9 +13,9 @@ from starlette.routing import Route
 from kvlease.admin.answers import Drain, ErrorAnswer
 from kvlease.admin.core import Refused
 from kvlease.admin.engines import Engines
-from kvlease.admin.openapi import document
+from kvlease.admin.openapi import OPERATIONS, Operation, document
 from kvlease.admin.questions import LeasesQuestion
-from kvlease.admin.reading import DRAIN, LEASES, Parameter, read_prefix, read_query
+from kvlease.admin.reading import read_prefix, read_query
 
 PREFIX = "/v1/kvlease"
 POLL_S = 0.1
@@ -26,7 +25,7 @@ MAX_WAITING = 16
 MAX_ASKING = 64
 """The most requests that are answered at a time, those that wait for drains aside."""
 
-Handler = Callable[[Request], Awaitable[Response]]
+Handler = Callable[["AdminRoutes", Request, Mapping[str, Any]], Awaitable[Response]]
 
 
 def as_json(status: int, body: object) -> Response:
@@ -44,16 +43,6 @@ def as_error(refused: Refused) -> Response:
     return response
 
 
-@dataclass(frozen=True, slots=True)
-class _Endpoint:
-    """A route and a method, and what they take."""
-
-    path: str
-    method: str
-    handle: Callable[["AdminRoutes", Request, Mapping[str, Any]], Awaitable[Response]]
-    parameters: Mapping[str, Parameter]
-
-
 class AdminRoutes:
     """The routes to the engines behind one door."""
 
@@ -64,28 +53,28 @@ class AdminRoutes:
 
     def routes(self) -> list[Route]:
         """Returns the routes, for an application of Starlette or FastAPI."""
-        by_path: dict[str, dict[str, _Endpoint]] = {}
-        for endpoint in _ENDPOINTS:
-            by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+        by_path: dict[str, dict[str, Operation]] = {}
+        for operation in OPERATIONS:
+            by_path.setdefault(operation.path, {})[operation.method] = operation
         return [self._route(path, methods) for path, methods in by_path.items()]
 
-    def _route(self, path: str, methods: Mapping[str, _Endpoint]) -> Route:
+    def _route(self, path: str, methods: Mapping[str, Operation]) -> Route:
         async def handle(request: Request) -> Response:
-            endpoint = methods["GET" if request.method == "HEAD" else request.method]
+            operation = methods["GET" if request.method == "HEAD" else request.method]
             try:
-                query = read_query(request.query_params.multi_items(), endpoint.parameters)
-                return await self._bounded(endpoint, request, query)
+                query = read_query(request.query_params.multi_items(), operation.parameters)
+                return await self._bounded(operation, request, query)
             except Refused as e:
                 return as_error(e)
 
         return Route(PREFIX + path, handle, methods=list(methods), name=f"kvlease{path}", include_in_schema=False)
 
-    async def _bounded(self, endpoint: _Endpoint, request: Request, query: Mapping[str, Any]) -> Response:
+    async def _bounded(self, operation: Operation, request: Request, query: Mapping[str, Any]) -> Response:
         if self._asking >= MAX_ASKING + self._waiting:
             raise Refused(429, f"{MAX_ASKING} requests are being answered: ask again in a moment")
         self._asking += 1
         try:
-            return await endpoint.handle(self, request, query)
+            return await _HANDLERS[operation.name](self, request, query)
         finally:
             self._asking -= 1
 
@@ -158,13 +147,14 @@ class AdminRoutes:
         return as_json(200, document(PREFIX))
 
 
-_ENDPOINTS = (
-    _Endpoint("/health", "GET", AdminRoutes.health, {}),
-    _Endpoint("/leases", "GET", AdminRoutes.leases, LEASES),
-    _Endpoint("/leases/{token}/release", "POST", AdminRoutes.release, {}),
-    _Endpoint("/sessions", "GET", AdminRoutes.sessions, {}),
-    _Endpoint("/drain", "GET", AdminRoutes.draining, {}),
-    _Endpoint("/drain", "POST", AdminRoutes.drain, DRAIN),
-    _Endpoint("/drain", "DELETE", AdminRoutes.undrain, {}),
-    _Endpoint("/openapi.json", "GET", AdminRoutes.openapi, {}),
-)
+_HANDLERS: Mapping[str, Handler] = {
+    "health": AdminRoutes.health,
+    "leases": AdminRoutes.leases,
+    "release": AdminRoutes.release,
+    "sessions": AdminRoutes.sessions,
+    "draining": AdminRoutes.draining,
+    "drain": AdminRoutes.drain,
+    "undrain": AdminRoutes.undrain,
+    "openapi": AdminRoutes.openapi,
+}
+"""Each operation's own, by its name."""
