@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from kvlease.admin.answers import ClaimingConsumer, ConsumerEntry, LeaseEntry, ProducerEntry, Sessions
 from kvlease.admin.questions import MAX_LIMIT, MAX_TEXT, LeasesQuestion
+from kvlease.admin.unheard import size_together
 from kvlease.engine.leased_blocks import LeaseSize
 from kvlease.engine.producer import ProducerSide
 from kvlease.protocol import LeaseState, Lessor, Peer
@@ -115,8 +116,7 @@ class Listing:
         return Sessions(consumers, producers)
 
     def _consumer(self, lessor: Lessor, session: ConsumerSession) -> ConsumerEntry:
-        sizes = [size for token in session.claims if (size := self._producer.blocks.size(token)) is not None]
-        blocks = sum(size.blocks for size in sizes)
+        held = size_together(session.claims, self._producer.blocks.size)
         return ConsumerEntry(
             rank=self._rank,
             incarnation=f"{session.peer:016x}",
@@ -125,9 +125,9 @@ class Listing:
             silent_s=seconds(lessor.time - session.heard_at),
             remaining_s=seconds(session.deadline - lessor.time),
             claims=len(session.claims),
-            tokens=sum(size.tokens for size in sizes),
-            blocks=blocks,
-            bytes=blocks * self._block_bytes,
+            tokens=held.tokens,
+            blocks=held.blocks,
+            bytes=held.blocks * self._block_bytes,
         )
 
     def _producer_entry(self, session: ProducerSession, now: float) -> ProducerEntry:

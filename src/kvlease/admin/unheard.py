@@ -21,6 +21,13 @@ class HeldSize(NamedTuple):
     blocks: int = 0
 
 
+def size_together(tokens: Iterable[int], size_of: Callable[[int], LeaseSize | None]) -> HeldSize:
+    """Returns the size of these leases together, in any thread (`LeasedBlocks.size`)."""
+    # The engine may have ended one of them in this moment.
+    sizes = [size for size in map(size_of, tokens) if size is not None]
+    return HeldSize(len(sizes), sum(size.tokens for size in sizes), sum(size.blocks for size in sizes))
+
+
 class UnheardSizes(NamedTuple):
     """The leases held for consumers that are not heard any more."""
 
@@ -73,9 +80,6 @@ class UnheardLeases:
                 dead |= session.claims
             elif session.state is ConsumerState.ACTIVE and session.deadline < latest:
                 silent |= session.claims
-        return UnheardSizes(self._size(dead), self._size(silent)) if dead or silent else _NONE
-
-    def _size(self, tokens: Iterable[int]) -> HeldSize:
-        # The engine may have ended one of them in this moment.
-        sizes = [size for size in map(self._size_of, tokens) if size is not None]
-        return HeldSize(len(sizes), sum(size.tokens for size in sizes), sum(size.blocks for size in sizes))
+        if not dead and not silent:
+            return _NONE
+        return UnheardSizes(size_together(dead, self._size_of), size_together(silent, self._size_of))
