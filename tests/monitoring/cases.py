@@ -179,5 +179,11 @@ CASES = (
             of("P", "kvlease:declined_offers_total", reason="draining"): rising(),
         },
     ),
+    calm(
+        "an extension of a second",
+        histogram(
+            "P", "renewal_remaining_seconds", le_0_7="0x160", le_1=growing(10), le_10=growing(10), le_20=growing(10)
+        ),
+    ),
     calm("a full cache of which nothing is held", {of("D", "vllm:kv_cache_usage_perc"): always(0.99)}),
 )
