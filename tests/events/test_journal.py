@@ -102,8 +102,11 @@ def test_a_full_disk_loses_lines_and_nothing_else(tmp_path: Path, caplog: pytest
     assert "cannot be written" in caplog.text
     journal.path.unlink()
     journal.take([(1.79e9, offered(9))], 0)
-    assert kinds(journal.path) == [EventKind.GRANTED], "it goes on when there is room again"
-    assert journal.lost == 3
+    survey = Survey()
+    assert [line.event for line in lines_of(journal.path, survey)] == [EventKind.DROPPED, EventKind.GRANTED]
+    assert survey.dropped == journal.lost == 3, "it goes on when there is room again, and says what is missing"
+    journal.take([(1.79e9, offered(10))], 0)
+    assert kinds(journal.path)[2:] == [EventKind.GRANTED], "once"
 
 
 def test_a_directory_that_goes_away_loses_lines_and_nothing_else(tmp_path: Path) -> None:
@@ -152,14 +155,21 @@ def test_hearing_waits_for_nobody() -> None:
 
 
 def test_a_sink_that_fails_does_not_end_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    class Failing(Kept):
-        def take(self, heard: Sequence[Heard], dropped: int) -> None:
-            raise ZeroDivisionError(len(heard), dropped)
+    class FailingTwice(Kept):
+        calls = 0
 
-    recorder = FactRecorder([Failing(), kept := Kept()])
-    recorder.hear(offered(1))
-    recorder.flush()
-    assert len(kept.heard) == 1
+        def take(self, heard: Sequence[Heard], dropped: int) -> None:
+            self.calls += 1
+            if self.calls <= 2:
+                raise ZeroDivisionError(len(heard), dropped)
+            super().take(heard, dropped)
+
+    recorder = FactRecorder([failing := FailingTwice(), kept := Kept()])
+    for number in range(4):
+        recorder.hear(offered(number))
+        recorder.flush()
+    assert (len(kept.heard), kept.dropped) == (4, 0)
+    assert (len(failing.heard), failing.dropped) == (2, 2), "what it has lost is told to it once, and to nobody else"
     assert "lost by an error" in caplog.text
 
 

@@ -1,6 +1,7 @@
 """The journal: files of lines, rotated, of one part of an engine.
 
-Where a line cannot be written, on a full disk for example, it is counted and lost, and the engine goes on.
+Where a line cannot be written, on a full disk for example, it is lost, and the engine goes on; the next lines that can
+be written say how many are missing.
 """
 
 import logging
@@ -41,6 +42,8 @@ class Journal:
         """Makes the directory, if need be. Raises `ConfigError` where no file can be written in it."""
         check_folder(settings.folder)
         self.lost = 0
+        self._missing = 0
+        """Events that are not in the files, which these do not say yet."""
         self._lines = LineMaker(writer, settings.sample)
         self._encode = msgspec.json.Encoder().encode
         self._clock = clock
@@ -51,17 +54,21 @@ class Journal:
         self._write([self._lines.started(clock())])
 
     def take(self, heard: Sequence[Heard], dropped: int) -> None:
+        self._missing += dropped
         lines = list(self._lines.lines(heard))
-        if dropped:
-            lines.append(self._lines.dropped(self._clock(), dropped))
-        for start in range(0, len(lines), BATCH):
+        for start in range(0, max(1, len(lines)), BATCH):
             self._write(lines[start : start + BATCH])
 
     def _write(self, lines: Sequence[EventLine]) -> None:
-        text = b"\n".join(map(self._encode, lines)).decode()
-        error = self._file.write(text)
-        if error is not None:
+        missing = [self._lines.dropped(self._clock(), self._missing)] if self._missing else []
+        if not (written := [*missing, *lines]):
+            return
+        error = self._file.write(b"\n".join(map(self._encode, written)).decode())
+        if error is None:
+            self._missing = 0
+        else:
             self.lost += len(lines)
+            self._missing += len(lines)
             bounded.warning(
                 "kvlease: events cannot be written to %s (%s); %d lines are lost so far", self.path, error, self.lost
             )

@@ -34,7 +34,7 @@ class Survey:
     unread: list[str] = field(default_factory=list)
     """Files that could not be read to their end, and why."""
     dropped: int = 0
-    """Events that engines did not write, since there were too many at once."""
+    """Events that engines say are missing."""
     engines: set[str] = field(default_factory=set)
     requests: set[str] = field(default_factory=set)
     first: float | None = None

@@ -55,6 +55,8 @@ class FactRecorder:
         self._clock = clock
         self._heard: deque[Heard] = deque()
         self._told_dropped = 0
+        self._lost = [0] * len(sinks)
+        """The facts that each sink has lost by an error, which it was not told yet."""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kvlease-events", daemon=True)
 
@@ -78,11 +80,13 @@ class FactRecorder:
             bounded.warning("kvlease: %d events were dropped, since there were too many at once", dropped)
         if not heard and not dropped:
             return
-        for sink in self._sinks:
+        for number, sink in enumerate(self._sinks):
+            lost, self._lost[number] = self._lost[number] + dropped, 0
             try:
-                sink.take(heard, dropped)
-            except Exception:  # noqa: BLE001 - it is logged
+                sink.take(heard, lost)
+            except Exception:  # noqa: BLE001 - it is logged, and counted
                 # Whoever only watches must not end what is watched.
+                self._lost[number] = lost + len(heard)
                 bounded.exception("kvlease: %d events were lost by an error in writing them down", len(heard))
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ class EventKind(enum.StrEnum):
     STOPPED = "stopped"
     """It ends as it should; a killed one writes no such line."""
     DROPPED = "dropped"
-    """Events were not written, since there were too many at once (`count`)."""
+    """Events are missing (`count`): there were too many at once, or they could not be written."""
     GRANTED = "granted"
     """A prefill is done, and its lease begins."""
     DECLINED = "declined"

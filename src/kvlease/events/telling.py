@@ -86,7 +86,7 @@ def read_notes(survey: Survey) -> Iterator[str]:
     if survey.skipped:
         yield f"{survey.skipped} lines are not events, or cut off, and were left out."
     if survey.dropped:
-        yield f"{survey.dropped} events were never written, since there were too many at once."
+        yield f"{survey.dropped} events are missing: there were too many at once, or they could not be written."
     for unread in survey.unread:
         yield f"Not read to its end: {unread}."
 
