@@ -15,6 +15,7 @@ from proof.monitoring.client import PrometheusClient
 from proof.monitoring.draw import Mark
 from proof.monitoring.screen import Period
 from proof.monitoring.server import prometheus
+from proof.realengines.cores import choose_cores
 from proof.realengines.engine import Engine
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import PrefillError, Router, open_client
@@ -149,7 +150,7 @@ async def played(scene: Scene, model: Path, folder: Path, story: Story) -> Async
 
 
 def _engines(model: Path, logs: Path) -> tuple[Engine, Engine]:
-    settings = {"kv_lease_duration": TERM_S}
+    settings, cores = {"kv_lease_duration": TERM_S}, choose_cores()
     p = EngineSpec(
         name="P",
         model=model,
@@ -157,7 +158,7 @@ def _engines(model: Path, logs: Path) -> tuple[Engine, Engine]:
         connector="kvlease",
         extra_config=settings,
         num_blocks=_PRODUCER_BLOCKS,
-        cores=(0,),
+        cores=(cores.producer,),
         # Its routes under /v1/kvlease.
         extra_env={"VLLM_PLUGINS": "kvlease"},
     )
@@ -169,7 +170,7 @@ def _engines(model: Path, logs: Path) -> tuple[Engine, Engine]:
         extra_config=settings,
         num_blocks=_DECODER_BLOCKS,
         max_num_seqs=_DECODER_SEATS,
-        cores=(1,),
+        cores=(cores.decoder,),
     )
     return Engine(p, logs), Engine(d, logs)
 
