@@ -1,4 +1,4 @@
-"""The parts that `python -m proof demo` and `python -m proof chaos` share, as both play on real engines."""
+"""The parts that commands share which play on real engines."""
 
 import argparse
 from argparse import ArgumentTypeError

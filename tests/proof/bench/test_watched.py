@@ -79,8 +79,10 @@ def test_watchers_read_each_page_and_say_which_is_none() -> None:
             asked.append(str(request.url))
             return httpx.Response(status)
 
-        async with watching(["http://p"], ["http://p:9"], told, httpx.MockTransport(answer)):
-            await asyncio.sleep(0.05)
+        before = asyncio.all_tasks()
+        async with asyncio.timeout(10), watching(["http://p"], ["http://p:9"], told, httpx.MockTransport(answer)):
+            while told.pages < len(POLLED) + len(SCRAPED) and asyncio.all_tasks() != before:
+                await asyncio.sleep(0)
         return told
 
     assert asyncio.run(watch(200)).pages == len(POLLED) + len(SCRAPED)
