@@ -16,9 +16,9 @@ Stops a prefill engine again and again, as Kubernetes does, while requests with 
 all the time: POST /v1/kvlease/drain?wait=60, as in a preStop, through vLLM's API server and through the
 agent's own listener in turn; then SIGTERM, with vLLM's default --shutdown-timeout of 0; then it starts
 again. Nobody tells the router: it sends a prompt to P first, and whatever P says on to D, or the prompt
-alone where P does not answer. Some of its requests wait in D's queue, and some routers take seconds between P and D, so
-that leases are out whenever a stop begins. What D cannot read is lost (kv_load_failure_policy "fail",
-vLLM's default), and every answer is compared by token ids.
+alone where P does not answer. Some of its requests wait in D's queue, and some routers take seconds
+between P and D, so that leases are out whenever a stop begins. What D cannot read is lost
+(kv_load_failure_policy "fail", vLLM's default), and every answer is compared by token ids.
 
 Beside it the same without a drain: kvlease's P with SIGTERM alone, and stock vLLM's.
 
