@@ -14,6 +14,11 @@ Figures = dict[str, int]
 """Figures by the value of their metric's label."""
 
 
+def total(figures: Figures | None) -> int | None:
+    """Returns the sum of figures; None where nobody tells them."""
+    return None if figures is None else sum(figures.values())
+
+
 class EngineNow(msgspec.Struct, frozen=True, kw_only=True):
     """One engine; of several data-parallel ones behind a URL each stands for itself."""
 

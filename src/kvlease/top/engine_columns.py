@@ -2,6 +2,7 @@
 
 from kvlease.console.tables import Cell
 from kvlease.top.cells import alarm, lasting, long_duration, memory, number, per_second, share
+from kvlease.top.document import total
 from kvlease.top.headings import NOTHING, Heading
 from kvlease.top.picture import ROSE_LATELY_S, EngineLine
 from kvlease.top.sparks import spark
@@ -30,15 +31,15 @@ def _state_order(line: EngineLine) -> str:
 
 
 def _unheard(line: EngineLine) -> int | None:
-    return None if line.now.unheard_leases is None else sum(line.now.unheard_leases.values())
+    return total(line.now.unheard_leases)
 
 
 def _unheard_bytes(line: EngineLine) -> int | None:
-    return None if line.now.unheard_bytes is None else sum(line.now.unheard_bytes.values())
+    return total(line.now.unheard_bytes)
 
 
 def _sessions(line: EngineLine) -> int | None:
-    return None if line.now.sessions is None else sum(line.now.sessions.values())
+    return total(line.now.sessions)
 
 
 def why(line: EngineLine) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
+from msgspec.structs import asdict
 
 from kvlease.admin.answers import LeaseEntry
 from kvlease.top.document import ConsumerNow, EngineNow, FleetNow, LeaseNow, ProducerNow
@@ -52,7 +51,7 @@ class LeaseLine:
 
     def entry(self) -> LeaseNow:
         """Returns the lease as the document has it."""
-        return LeaseNow(url=self.url, **_fields(self.lease))
+        return LeaseNow(url=self.url, **asdict(self.lease))
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +162,7 @@ def _sessions(one: Watched, names: dict[tuple[str, int], str], by_id: dict[str, 
             names.get((one.url, consumer.rank), short(one.url)),
             _peer(consumer.engine_id, by_id),
             "consumer",
-            ConsumerNow(url=one.url, **_fields(consumer)),
+            ConsumerNow(url=one.url, **asdict(consumer)),
         )
         for consumer in one.sessions.consumers
     ] + [
@@ -171,7 +170,7 @@ def _sessions(one: Watched, names: dict[tuple[str, int], str], by_id: dict[str, 
             names.get((one.url, producer.rank), short(one.url)),
             producer.endpoint,
             "producer",
-            ProducerNow(url=one.url, **_fields(producer)),
+            ProducerNow(url=one.url, **asdict(producer)),
         )
         for producer in one.sessions.producers
     ]
@@ -180,7 +179,3 @@ def _sessions(one: Watched, names: dict[tuple[str, int], str], by_id: dict[str, 
 def _peer(engine_id: str, by_id: Mapping[str, str]) -> str:
     """The name of an engine that is watched, too, and else what it calls itself."""
     return by_id.get(engine_id, engine_id)
-
-
-def _fields(entry: msgspec.Struct) -> dict[str, Any]:
-    return {name: getattr(entry, name) for name in entry.__struct_fields__}

@@ -8,6 +8,7 @@ from textual.containers import Horizontal
 from textual.widgets import Sparkline, Static
 
 from kvlease.console.numbers import count, size
+from kvlease.top.document import total
 from kvlease.top.picture import EngineLine, Picture
 from kvlease.top.watching import REMEMBERED
 
@@ -59,7 +60,7 @@ def _holding(picture: Picture) -> Text:
 
 def _troubles(picture: Picture) -> Text:
     lines = picture.engines
-    unheard = sum(sum((line.now.unheard_leases or {}).values()) for line in lines if line.now.answers)
+    unheard = sum(total(line.now.unheard_leases) or 0 for line in lines if line.now.answers)
     late = sum(line.late_reads or 0 for line in lines)
     parts = [Text(_engines(lines))]
     for number, what, style in (

@@ -12,7 +12,7 @@ from kvlease.admin.answers import Health, LeaseEntry, Sessions
 from kvlease.admin.client import AdminClient, Declined, Unanswered
 from kvlease.metrics.scraped import Metrics
 from kvlease.top.counting import Tally
-from kvlease.top.document import EngineNow
+from kvlease.top.document import EngineNow, total
 from kvlease.top.figures import READ, engines_now
 
 REMEMBERED = 240
@@ -136,17 +136,13 @@ class Watched:
         past.held.append(engine.held_bytes)
         counters = {
             "grants": engine.grants,
-            "ends": _sum(engine.lease_ends),
+            "ends": total(engine.lease_ends),
             "late": None if engine.fence_checks is None else engine.fence_checks.get("revoked", 0),
-            "wasted": _sum(engine.wasted_prefill_tokens),
+            "wasted": total(engine.wasted_prefill_tokens),
         }
         anew = [past.tally(name).read(now, value) for name, value in counters.items() if value is not None]
         if any(anew):
             past.restarted_at = now
-
-
-def _sum(figures: dict[str, int] | None) -> int | None:
-    return None if figures is None else sum(figures.values())
 
 
 def _why(error: Declined | Unanswered) -> str:
