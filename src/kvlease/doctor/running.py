@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from kvlease.admin.answers import EngineHealth
+from kvlease.metrics.catalogue import METRICS
 from kvlease.metrics.scraped import Metrics
 
 
@@ -28,10 +29,10 @@ class RunningEngine:
         """The sum of the samples of a metric of kvlease's, named as on the page, without "kvlease:"."""
         return 0.0 if self.page is None else self.page.value(f"kvlease:{name}", **labels)
 
-    def by_label(self, name: str, label: str) -> dict[str, float]:
-        """The samples of a metric of kvlease's that are not 0, by the value of one label."""
-        found = {} if self.page is None else self.page.by_label(f"kvlease:{name}", label)
-        return {key: value for key, value in found.items() if value > 0}
+    def by_label(self, name: str) -> dict[str, float]:
+        """The samples of a metric of the catalogue that are not 0, by the value of its label."""
+        metric = METRICS[name]
+        return {} if self.page is None else self.page.by_label(metric.shown, metric.label)
 
     @property
     def produces(self) -> bool:

@@ -7,6 +7,7 @@ from kvlease.console.numbers import count, seconds
 from kvlease.doctor.findings import Check, Symptom, error, warning
 from kvlease.doctor.running import RunningEngine
 from kvlease.metrics.advice import Observed, TermAdvice, advise
+from kvlease.metrics.catalogue import METRICS
 
 STEPS = "vllm:inter_token_latency_seconds"
 """vLLM's histogram of the time between two tokens of a request: no step of a decode engine is longer than the next."""
@@ -103,11 +104,11 @@ def late_reads(engine: RunningEngine) -> Iterator[Symptom]:
     "Prefill engines computed these tokens, and decode engines had to compute them again, or failed their requests.",
 )
 def wasted_prefills(engine: RunningEngine) -> Iterator[Symptom]:
-    if found := engine.by_label("wasted_prefill_tokens_total", "reason"):
-        yield Symptom(
-            f"kvlease:wasted_prefill_tokens_total {_by_value(found)} {_SINCE}",
-            "docs/operate/observe.md says what each reason is: lost and revoked are terms that are too short",
-        )
+    yield from _counted(
+        engine,
+        "wasted_prefill_tokens",
+        "docs/operate/observe.md says what each reason is: lost and revoked are terms that are too short",
+    )
 
 
 @warning(
@@ -116,7 +117,7 @@ def wasted_prefills(engine: RunningEngine) -> Iterator[Symptom]:
     "Their blocks are kept from others until the grace or the extension is over.",
 )
 def unheard_consumers(engine: RunningEngine) -> Iterator[Symptom]:
-    if found := engine.by_label("unheard_leases", "consumer"):
+    if found := engine.by_label("unheard_leases"):
         yield Symptom(
             f"kvlease:unheard_leases {_by_value(found)}",
             "see GET /v1/kvlease/sessions for which engines; leave kv_lease_orphan_grace out if nobody takes over",
@@ -129,11 +130,11 @@ def unheard_consumers(engine: RunningEngine) -> Iterator[Symptom]:
     "An agent that cannot reach another one renews nothing there; after crashes and restarts some are usual.",
 )
 def transport_failures(engine: RunningEngine) -> Iterator[Symptom]:
-    if found := engine.by_label("transport_failures_total", "operation"):
-        yield Symptom(
-            f"kvlease:transport_failures_total {_by_value(found)} {_SINCE}",
-            "if it rises: see that engines reach each other's side channel and NIXL's ports, both ways",
-        )
+    yield from _counted(
+        engine,
+        "transport_failures",
+        "if it rises: see that engines reach each other's side channel and NIXL's ports, both ways",
+    )
 
 
 @warning(
@@ -142,11 +143,11 @@ def transport_failures(engine: RunningEngine) -> Iterator[Symptom]:
     "Somebody who should not talks to these engines, a router changes kv_lease, or versions differ.",
 )
 def refused_messages(engine: RunningEngine) -> Iterator[Symptom]:
-    if found := engine.by_label("refused_total", "kind"):
-        yield Symptom(
-            f"kvlease:refused_total {_by_value(found)} {_SINCE}",
-            "pass kv_transfer_params on untouched, and prefill with max_tokens 1 (docs/operate/troubleshoot.md)",
-        )
+    yield from _counted(
+        engine,
+        "refused",
+        "pass kv_transfer_params on untouched, and prefill with max_tokens 1 (docs/operate/troubleshoot.md)",
+    )
 
 
 @warning(
@@ -155,11 +156,11 @@ def refused_messages(engine: RunningEngine) -> Iterator[Symptom]:
     "Decode engines compute these prompts again.",
 )
 def declined_offers(engine: RunningEngine) -> Iterator[Symptom]:
-    if found := engine.by_label("declined_offers_total", "reason"):
-        yield Symptom(
-            f"kvlease:declined_offers_total {_by_value(found)} {_SINCE}",
-            "no_slot: leave kv_lease_fence_slots out; no_agent, no_producer: restart the engine, and report its log",
-        )
+    yield from _counted(
+        engine,
+        "declined_offers",
+        "no_slot: leave kv_lease_fence_slots out; no_agent, no_producer: restart the engine, and report its log",
+    )
 
 
 @warning(
@@ -168,11 +169,11 @@ def declined_offers(engine: RunningEngine) -> Iterator[Symptom]:
     "Prefill and decode engines are not given the same prompt, so that it is computed twice.",
 )
 def other_prompts(engine: RunningEngine) -> Iterator[Symptom]:
-    if found := engine.by_label("other_prompts_total", "reason"):
-        yield Symptom(
-            f"kvlease:other_prompts_total {_by_value(found)} {_SINCE}",
-            "the same chat template, adapter names and salt on both sides; media: kv_lease_compare_media",
-        )
+    yield from _counted(
+        engine,
+        "other_prompts",
+        "the same chat template, adapter names and salt on both sides; media: kv_lease_compare_media",
+    )
 
 
 @warning(
@@ -247,6 +248,12 @@ def longest_at_least(engine: RunningEngine, name: str) -> float | None:
         return None
     below = [bound for bound, n in zip(found.bounds, found.cumulative, strict=True) if n < found.count]
     return below[-1] if below else 0.0
+
+
+def _counted(engine: RunningEngine, name: str, change: str) -> Iterator[Symptom]:
+    """Yields the counts of a counter by its label, if it has counted anything."""
+    if found := engine.by_label(name):
+        yield Symptom(f"{METRICS[name].shown} {_by_value(found)} {_SINCE}", change)
 
 
 def _by_value(found: dict[str, float]) -> str:
