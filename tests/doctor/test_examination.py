@@ -1,6 +1,7 @@
 """The whole command: what is looked at, what is sent, and what is printed."""
 
 import json
+import math
 import socket
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from kvlease.doctor.examination import ToExamine, examine_all
 from kvlease.doctor.machine import is_taken, look_at_machine
 from kvlease.doctor.reading import read
 from kvlease.doctor.told import as_json, as_text
+from kvlease.doctor.trial import unreachable
 from tests.cli.bare import refused_bare
 from tests.doctor.subjects import D, P, health
 
@@ -107,6 +109,45 @@ def test_a_router_that_drops_kv_lease_is_found(fleet: Callable[..., FakeFleet]) 
     assert "lease-dropped" in ids(ToExamine(urls=[P, D], router=R, machine=False))
     fleet(drops=False)
     assert ids(ToExamine(urls=[P, D], router=R, machine=False)) == []
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        'kvlease:late_claims_total{outcome="too_late"} NaN\n',
+        'kvlease:claim_wait_seconds_bucket{le="+Inf"} +Inf\n',
+        'kvlease:claim_wait_seconds_bucket{le="1.0"} 3\n',
+        'vllm:inter_token_latency_seconds_bucket{le="1.0"} 3\n',
+    ],
+)
+def test_a_page_that_was_cut_off_or_whose_numbers_are_none_is_a_finding(
+    fleet: Callable[..., FakeFleet], monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    waits = 'kvlease:claim_wait_seconds_bucket{le="+Inf"} 5\n' if "claim_wait" not in page else ""
+    monkeypatch.setattr(FakeFleet, "page", lambda *_: page + waits)
+    fleet()
+    examined = examine_all(ToExamine(urls=[P], machine=False), {})
+    assert ("no-metrics", "no /metrics page") in [(finding.id, finding.found) for finding in examined.findings]
+
+
+@pytest.mark.parametrize("answer", [[], "x", {"kv_transfer_params": []}])
+def test_an_answer_that_is_no_completion_is_a_finding(
+    fleet: Callable[..., FakeFleet], monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    answered = FakeFleet.__call__
+
+    def answers(fake: FakeFleet, request: httpx.Request) -> httpx.Response:
+        return answered(fake, request) if request.method == "GET" else httpx.Response(200, json=answer)
+
+    monkeypatch.setattr(FakeFleet, "__call__", answers)
+    fleet()
+    examined = examine_all(ToExamine(urls=[P], prefill=P, machine=False), {})
+    assert "no-offer" in [finding.id for finding in examined.findings]
+
+
+@pytest.mark.parametrize("port", [None, [], "none", math.inf])
+def test_a_side_channel_whose_port_is_none_cannot_be_reached(port: Any) -> None:
+    assert unreachable({"remote_host": "127.0.0.1", "remote_port": port})
 
 
 def test_an_engine_that_is_not_there_is_an_error_in_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:

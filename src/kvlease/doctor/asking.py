@@ -1,6 +1,7 @@
 """Asks engines over HTTP for metrics, health and version."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 
 import httpx
@@ -8,6 +9,7 @@ import httpx
 from kvlease.admin.answers import EngineHealth
 from kvlease.admin.client import AdminClient, Declined, Unanswered
 from kvlease.doctor.running import RunningEngine
+from kvlease.metrics.metric import PREFIX
 from kvlease.metrics.scraped import Metrics
 
 
@@ -20,13 +22,22 @@ async def ask(http: httpx.AsyncClient, url: str) -> RunningEngine:
     """Asks one engine for all that is looked at."""
     client = AdminClient(url, http)
     try:
-        page = Metrics.parse(await client.metrics_page())
+        page = _sound(Metrics.parse(await client.metrics_page()))
     except Unanswered as reason:
         return RunningEngine(url, unreachable=str(reason))
     except (Declined, ValueError):
         page = None
     health, no_health = await _health(client)
     return RunningEngine(url, None, page, health, no_health, await _version(client))
+
+
+def _sound(page: Metrics) -> Metrics:
+    """Returns the page. Raises ValueError where it was cut off, or has no number where one belongs."""
+    if not all(math.isfinite(sample.value) for sample in page.samples if sample.name.startswith(PREFIX)):
+        raise ValueError("NaN, or something infinite, is no figure of kvlease's")
+    for name in {sample.name for sample in page.samples if sample.name.endswith("_bucket")}:
+        page.histogram(name.removesuffix("_bucket"))
+    return page
 
 
 async def _health(client: AdminClient) -> tuple[Sequence[EngineHealth], str]:

@@ -84,7 +84,7 @@ async def _complete(
         return TrialAnswer(url, None, str(fault) or type(fault).__name__)
     except (ValueError, LookupError, TypeError):
         return TrialAnswer(url, None, "what answers is no OpenAI API: /v1/models names no model")
-    given = content.get("kv_transfer_params")
+    given = content.get("kv_transfer_params") if isinstance(content, dict) else None
     said = " ".join(response.text.split())[:200]
     return TrialAnswer(url, response.status_code, said, given if isinstance(given, dict) else None)
 
@@ -94,7 +94,7 @@ def unreachable(params: Mapping[str, Any]) -> str | None:
     try:
         with socket.create_connection((str(params["remote_host"]), int(params["remote_port"])), CONNECTED_S):
             return None
-    except (OSError, LookupError, ValueError) as fault:
+    except (OSError, LookupError, TypeError, ValueError, OverflowError) as fault:
         return str(fault)
 
 
