@@ -56,10 +56,7 @@ def agent_down(engine: RunningEngine) -> Iterator[Symptom]:
         yield Symptom("its health says that the agent is dead", change)
     elif engine.page is not None and not engine.health:
         for rank in engine.page.engines():
-            page = engine.page.of_engine(rank)
-            # All counts of an engine that has made no step yet are 0; the times of their creation are no counts.
-            told = any(s.value > 0 for s in page.samples if s.name.startswith("kvlease:") and s.name.endswith("_total"))
-            if told and page.has("kvlease:agent_up") and page.value("kvlease:agent_up") == 0:
+            if engine.page.of_engine(rank).agent() == "dead":
                 yield Symptom(f"kvlease:agent_up is 0 (engine {rank or 0})", change)
 
 

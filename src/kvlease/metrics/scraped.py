@@ -90,6 +90,16 @@ class Metrics:
         counted = tuple(buckets[bound] for bound in bounds)
         return ScrapedHistogram(bounds, counted, self.value(f"{name}_sum", **labels), counted[-1])
 
+    def agent(self) -> str | None:
+        """The state of one engine's lease agent, "up" or "dead"; None where nobody tells it.
+
+        An engine that has made no step yet has reported nothing: all its figures are 0.
+        """
+        if self.value("kvlease:agent_up"):
+            return "up"
+        reported = any(sample.value for sample in self.samples if _is_figure(sample.name))
+        return "dead" if self.has("kvlease:agent_up") and reported else None
+
     def engines(self, prefix: str = "kvlease:") -> tuple[str, ...]:
         """The engines with samples whose names begin like that: ranks in their order, "" for one without a label."""
         found = {sample.labels.get(ENGINE, "") for sample in self.samples if sample.name.startswith(prefix)}
@@ -98,3 +108,8 @@ class Metrics:
     def of_engine(self, engine: str) -> Self:
         """The samples of one of the `engines`."""
         return type(self)(tuple(sample for sample in self.samples if sample.labels.get(ENGINE, "") == engine))
+
+
+def _is_figure(name: str) -> bool:
+    # The times of counters' creation are no figures.
+    return name.startswith("kvlease:") and not name.endswith("_created")

@@ -65,7 +65,7 @@ def _from_page(page: Metrics) -> Iterator[tuple[str, Any]]:
         # Some of these have no sample until they count for the first time.
         for name, label in LABELLED_COUNTERS.items():
             yield name, _labelled(page, f"kvlease:{name}_total", label)
-    yield "agent", _agent(page)
+    yield "agent", page.agent()
     if page.has("kvlease:draining"):
         yield "draining", bool(page.value("kvlease:draining"))
     if page.has("vllm:kv_cache_usage_perc"):
@@ -74,18 +74,6 @@ def _from_page(page: Metrics) -> Iterator[tuple[str, Any]]:
         if "model_name" in sample.labels:
             yield "model", sample.labels["model_name"]
             return
-
-
-def _agent(page: Metrics) -> str | None:
-    """The state of the lease agent. An engine that has made no step yet has reported nothing: all its figures are 0."""
-    if page.value("kvlease:agent_up"):
-        return "up"
-    reported = any(sample.value for sample in page.samples if _is_figure(sample.name))
-    return "dead" if page.has("kvlease:agent_up") and reported else None
-
-
-def _is_figure(name: str) -> bool:
-    return name.startswith("kvlease:") and not name.endswith("_created")
 
 
 def _from_health(health: EngineHealth) -> Iterator[tuple[str, Any]]:
