@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from kvlease.admin.settings import TOKEN_VARIABLE
 from kvlease.console.arguments import real
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 PARTS = ("textual", "httpx", "prometheus_client")
 INSTALL = "pip install 'kvlease[observe]'"
-TOKEN_VARIABLE = "KVLEASE_ADMIN_TOKEN"
-"""The environment variable with the key, so that it is in no command line."""
 DEFAULT_INTERVAL_S = 2.0
 DEFAULT_LIMIT_S = 5.0
 
@@ -92,6 +91,7 @@ def _check(chosen: argparse.Namespace) -> None:
 
 def _top(chosen: argparse.Namespace) -> Exit:
     urls = list(dict.fromkeys(chosen.url))
+    # From the environment, it is in no command line.
     key = chosen.api_key or os.environ.get(TOKEN_VARIABLE)
     if chosen.once:
         return _once(urls, key, chosen.timeout, chosen.json)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from kvlease.admin.settings import TOKEN_VARIABLE
 from kvlease.doctor import (
     fleet_checks,
     hand_off_checks,
@@ -22,7 +23,7 @@ from kvlease.doctor.setups import EngineSetup
 
 HERE = "this machine"
 TOGETHER = "all engines together"
-KEYS = ("KVLEASE_ADMIN_TOKEN", "VLLM_API_KEY")
+KEYS = (TOKEN_VARIABLE, "VLLM_API_KEY")
 """The variables that may have the key for engines' routes; the first that is set is sent."""
 
 

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterator, Mapping
 
+from kvlease.admin.settings import LISTEN, TOKEN_VARIABLE
 from kvlease.doctor.findings import Check, Symptom, error, warning
 from kvlease.doctor.setups import (
     DEFAULT_HOST,
@@ -15,8 +16,6 @@ from kvlease.doctor.setups import (
 from kvlease.vllm.plugin import REPLACES
 
 PLUGIN = "kvlease"
-LISTEN = "kv_lease_listen"
-TOKEN = "KVLEASE_ADMIN_TOKEN"
 _REACHABLE = f"set {HOST_VARIABLE} to this engine's address, as decode engines reach it; in a pod, status.podIP"
 
 
@@ -134,13 +133,16 @@ def drain_not_served(setup: EngineSetup) -> Iterator[Symptom]:
 
 @error(
     "listen-without-token",
-    f"A {LISTEN} beyond this machine without {TOKEN}",
+    f"A {LISTEN} beyond this machine without {TOKEN_VARIABLE}",
     "Whoever reaches the port could drain the engine and end its leases: kvlease refuses to start so.",
 )
 def listen_without_token(setup: EngineSetup) -> Iterator[Symptom]:
     where = setup.extra.get(LISTEN)
-    if isinstance(where, str) and TOKEN not in setup.variables and not is_loopback(where.rpartition(":")[0]):
-        yield Symptom(f"{LISTEN} {where!r}, and no {TOKEN}", f"set {TOKEN}, from a secret; or listen at 127.0.0.1")
+    if isinstance(where, str) and TOKEN_VARIABLE not in setup.variables and not is_loopback(where.rpartition(":")[0]):
+        yield Symptom(
+            f"{LISTEN} {where!r}, and no {TOKEN_VARIABLE}",
+            f"set {TOKEN_VARIABLE}, from a secret; or listen at 127.0.0.1",
+        )
 
 
 @error(
