@@ -153,8 +153,8 @@ def test_a_side_channel_whose_port_is_none_cannot_be_reached(port: Any) -> None:
 def test_an_engine_that_is_not_there_is_an_error_in_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--no-machine", "127.0.0.1:9"]) == 2
     assert "ERROR unreachable (http://127.0.0.1:9)\n  connection refused\n" in capsys.readouterr().out
-    assert main(["doctor", "--no-machine", "--json", "127.0.0.1:9"]) == 2
-    assert json.loads(capsys.readouterr().out)["findings"][0]["id"] == "unreachable"
+    assert main(["doctor", "--no-machine", "--json", "127.0.0.1:9/metrics"]) == 2
+    assert json.loads(capsys.readouterr().out)["findings"][0]["place"] == "http://127.0.0.1:9"
 
 
 def test_errors_come_first_and_the_sum_last(fleet: Callable[..., FakeFleet]) -> None:

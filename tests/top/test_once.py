@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from kvlease.cli import main
-from kvlease.cli.top import url
+from kvlease.console.arguments import engine_url
 from kvlease.top.document import SCHEMA, FleetNow
 from tests.cli.bare import refused_bare
 from tests.top.serve import Door
@@ -81,13 +81,16 @@ def test_json_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_url_may_be_short(text: str, meant: str) -> None:
-    assert url(text) == meant
+    assert engine_url(text) == meant
 
 
+@pytest.mark.parametrize("command", ["top", "doctor"])
 @pytest.mark.parametrize("text", ["", "ftp://p:1", "http://", "p:99999", "http://p:8000/?a=b"])
-def test_what_is_no_url_is_refused_before_anything_is_asked(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_url_is_refused_before_anything_is_asked(
+    text: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as refused:
-        main(["top", text])
+        main([command, text])
     assert refused.value.code == 2
     assert "such as http://prefill-0:8000" in capsys.readouterr().err
 

@@ -4,6 +4,7 @@ import argparse
 import os
 from typing import Any
 
+from kvlease.console.arguments import engine_url
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
 
@@ -43,7 +44,9 @@ def add_doctor(commands: Any) -> None:
         ),
         check=_check,
     ).add_to(commands)
-    doctor.add_argument("urls", nargs="*", metavar="URL", help="of an engine: vLLM's API server, or kvlease's listener")
+    doctor.add_argument(
+        "urls", nargs="*", type=engine_url, metavar="URL", help="of an engine: vLLM's API server, or kvlease's listener"
+    )
     doctor.add_argument(
         "--config",
         action="append",
@@ -52,9 +55,15 @@ def add_doctor(commands: Any) -> None:
         help="an engine's configuration: the JSON of --kv-transfer-config, a `vllm serve` command line, or a file "
         "(JSON, script, Kubernetes manifest, values of a chart); - is standard input; may be given several times",
     )
-    doctor.add_argument("--prefill", metavar="URL", help="send a short prefill to this engine, and see what it offers")
-    doctor.add_argument("--decode", metavar="URL", help="hand that prefill to this engine, and see that it is read")
-    doctor.add_argument("--router", metavar="URL", help="send a completion through this router, and see it on engines")
+    doctor.add_argument(
+        "--prefill", type=engine_url, metavar="URL", help="send a short prefill to this engine, and see what it offers"
+    )
+    doctor.add_argument(
+        "--decode", type=engine_url, metavar="URL", help="hand that prefill to this engine, and see that it is read"
+    )
+    doctor.add_argument(
+        "--router", type=engine_url, metavar="URL", help="send a completion through this router, and see it on engines"
+    )
     doctor.add_argument("--no-machine", action="store_true", help="leave this machine out: engines run elsewhere")
     doctor.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -88,12 +97,10 @@ def _missing() -> list[str]:
 def _examine(chosen: argparse.Namespace, setups: list[Any]) -> Exit:
     from kvlease.doctor.examination import ToExamine, examine_all
     from kvlease.doctor.findings import exit_status
-    from kvlease.doctor.running import with_scheme
     from kvlease.doctor.told import as_json, as_text
 
-    prefill, decode, router = (url and with_scheme(url) for url in (chosen.prefill, chosen.decode, chosen.router))
-    urls = [*map(with_scheme, chosen.urls), *(url for url in (prefill, decode) if url)]
-    asked = ToExamine(setups, list(dict.fromkeys(urls)), prefill, decode, router, machine=not chosen.no_machine)
+    urls = dict.fromkeys([*chosen.urls, *(url for url in (chosen.prefill, chosen.decode) if url)])
+    asked = ToExamine(setups, list(urls), chosen.prefill, chosen.decode, chosen.router, machine=not chosen.no_machine)
     examined = examine_all(asked)
     print(as_json(examined) if chosen.json else "\n".join(as_text(examined)))
     return exit_status(examined.findings)

@@ -4,10 +4,9 @@ import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from kvlease.admin.settings import TOKEN_VARIABLE
-from kvlease.console.arguments import real
+from kvlease.console.arguments import engine_url, real
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
 
@@ -49,7 +48,9 @@ def add_top(commands: Any) -> None:
         install=INSTALL,
         check=_check,
     ).add_to(commands)
-    top.add_argument("url", nargs="+", type=url, metavar="URL", help="of an engine, such as http://prefill-0:8000")
+    top.add_argument(
+        "url", nargs="+", type=engine_url, metavar="URL", help="of an engine, such as http://prefill-0:8000"
+    )
     top.add_argument("--once", action="store_true", help="print one look as text, and end")
     top.add_argument("--json", action="store_true", help="with --once: as JSON")
     top.add_argument(
@@ -69,19 +70,6 @@ def add_top(commands: Any) -> None:
     top.add_argument(
         "--api-key", metavar="KEY", help=f"sent to every URL as a bearer token (the variable {TOKEN_VARIABLE})"
     )
-
-
-def url(text: str) -> str:
-    """Returns the URL of an engine, from an argument with or without its scheme and the page of metrics."""
-    whole = text if "://" in text else f"http://{text}"
-    try:
-        parts = urlsplit(whole)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
-    except ValueError:
-        good = None
-    if not good:
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL of an engine, such as http://prefill-0:8000")
-    return whole.rstrip("/").removesuffix("/metrics").rstrip("/")
 
 
 def _check(chosen: argparse.Namespace) -> None:

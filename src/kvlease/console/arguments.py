@@ -8,6 +8,7 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
@@ -42,6 +43,19 @@ def real(low: float, high: float, unit: str = "", example: float | None = None) 
         return value
 
     return parse
+
+
+def engine_url(text: str) -> str:
+    """Returns the URL of an engine, from an argument with or without its scheme and the page of metrics."""
+    whole = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(whole)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
+    except ValueError:
+        good = None
+    if not good:
+        raise ArgumentTypeError(f"{text!r} is no URL of an engine, such as http://prefill-0:8000")
+    return whole.rstrip("/").removesuffix("/metrics").rstrip("/")
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:

@@ -45,11 +45,6 @@ class RunningEngine:
         return self.value("fence_checks_total") > 0 or self.value("renewals_total", direction="sent") > 0
 
 
-def with_scheme(url: str) -> str:
-    """Returns a URL as somebody wrote it, with "http://" where it has none, and without a slash at the end."""
-    return (url if "://" in url else f"http://{url}").rstrip("/")
-
-
 def host_of(url: str) -> str:
     """Returns the host of a URL."""
     return urlsplit(url).hostname or ""
