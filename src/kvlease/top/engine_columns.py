@@ -3,7 +3,7 @@
 from kvlease.console.tables import Cell
 from kvlease.top.cells import alarm, lasting, long_duration, memory, number, per_second, share
 from kvlease.top.document import total
-from kvlease.top.headings import NOTHING, Heading
+from kvlease.top.headings import NOTHING, Heading, of_value
 from kvlease.top.picture import ROSE_LATELY_S, EngineLine
 from kvlease.top.sparks import spark
 
@@ -52,11 +52,11 @@ def why(line: EngineLine) -> str:
 
 
 ENGINES: tuple[Heading[EngineLine], ...] = (
-    Heading(
+    of_value(
         "engine",
         "engine",
         "host and port, and the data-parallel rank where there are several",
-        lambda line, _: Cell(line.name),
+        Cell,
         lambda line: line.name,
         15,
         words=True,
@@ -81,13 +81,8 @@ ENGINES: tuple[Heading[EngineLine], ...] = (
         8,
         words=True,
     ),
-    Heading(
-        "held",
-        "held",
-        "memory of the KV blocks that its leases hold",
-        lambda line, _: memory(line.now.held_bytes),
-        lambda line: line.now.held_bytes,
-        8,
+    of_value(
+        "held", "held", "memory of the KV blocks that its leases hold", memory, lambda line: line.now.held_bytes, 8
     ),
     Heading(
         "history",
@@ -101,41 +96,26 @@ ENGINES: tuple[Heading[EngineLine], ...] = (
         most=48,
         tint="cyan",
     ),
-    Heading(
-        "leases",
-        "leases",
-        "leases granted and not over",
-        lambda line, _: number(line.now.active_leases),
-        lambda line: line.now.active_leases,
-        6,
-    ),
-    Heading(
+    of_value("leases", "leases", "leases granted and not over", number, lambda line: line.now.active_leases, 6),
+    of_value(
         "claimed",
         "claimed",
         "those of them that a consumer claims",
-        lambda line, _: number(line.now.claimed_leases),
+        number,
         lambda line: line.now.claimed_leases,
         7,
         drop=10,
     ),
-    Heading(
+    of_value(
         "tokens",
         "tokens",
         "tokens of the prompts that are held",
-        lambda line, _: number(line.now.held_tokens),
+        number,
         lambda line: line.now.held_tokens,
         10,
         drop=12,
     ),
-    Heading(
-        "blocks",
-        "blocks",
-        "KV blocks that are held",
-        lambda line, _: number(line.now.held_blocks),
-        lambda line: line.now.held_blocks,
-        9,
-        drop=11,
-    ),
+    of_value("blocks", "blocks", "KV blocks that are held", number, lambda line: line.now.held_blocks, 9, drop=11),
     Heading(
         "unheard",
         "unheard",
@@ -171,60 +151,28 @@ ENGINES: tuple[Heading[EngineLine], ...] = (
         8,
         drop=6,
     ),
-    Heading(
+    of_value(
         "lapsed",
         "lapsed",
         "leases that are over and can still be read; their blocks are free",
-        lambda line, _: number(line.now.lapsed_leases),
+        number,
         lambda line: line.now.lapsed_leases,
         6,
         drop=13,
     ),
-    Heading(
+    of_value(
         "cache",
         "KV",
         "the part of the KV cache in use: by requests and by leases",
-        lambda line, _: share(line.now.kv_cache_usage),
+        share,
         lambda line: line.now.kv_cache_usage,
         5,
         drop=4,
     ),
-    Heading(
-        "grants",
-        "grants/s",
-        "leases granted each second",
-        lambda line, _: per_second(line.grants_per_s),
-        lambda line: line.grants_per_s,
-        8,
-        drop=8,
-    ),
-    Heading(
-        "ends",
-        "ends/s",
-        "leases that ended each second",
-        lambda line, _: per_second(line.ends_per_s),
-        lambda line: line.ends_per_s,
-        6,
-        drop=9,
-    ),
-    Heading(
-        "sessions",
-        "sessions",
-        "open sessions with other engines",
-        lambda line, _: number(_sessions(line)),
-        _sessions,
-        8,
-        drop=7,
-    ),
-    Heading(
-        "uptime",
-        "uptime",
-        "the time since it started",
-        lambda line, _: lasting(line.now.uptime_s),
-        lambda line: line.now.uptime_s,
-        6,
-        drop=14,
-    ),
+    of_value("grants", "grants/s", "leases granted each second", per_second, lambda line: line.grants_per_s, 8, drop=8),
+    of_value("ends", "ends/s", "leases that ended each second", per_second, lambda line: line.ends_per_s, 6, drop=9),
+    of_value("sessions", "sessions", "open sessions with other engines", number, _sessions, 8, drop=7),
+    of_value("uptime", "uptime", "the time since it started", lasting, lambda line: line.now.uptime_s, 6, drop=14),
     Heading(
         "version",
         "version",

@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from kvlease.console.tables import Cell
 
 T = TypeVar("T")
+V = TypeVar("V", bound=float | str | None)
 
 NOTHING = "-"
 """The text of a figure that nobody tells."""
@@ -38,6 +39,22 @@ class Heading(Generic[T]):
     """The greatest width, for a column that takes what room is left; 0 for one that does not."""
     tint: str = ""
     """The colour of cells without a tone."""
+
+
+def of_value(
+    key: str,
+    label: str,
+    meaning: str,
+    cell: Callable[[V], Cell],
+    value: Callable[[T], V],
+    width: int,
+    *,
+    words: bool = False,
+    drop: int = 0,
+    most: int = 0,
+) -> Heading[T]:
+    """Returns a column that shows the value by which it sorts, in any width the same."""
+    return Heading(key, label, meaning, lambda line, _: cell(value(line)), value, width, words, drop, most)
 
 
 def fitting(headings: Sequence[Heading[T]], width: int, room: int = ROOM) -> list[Heading[T]]:

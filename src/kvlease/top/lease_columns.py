@@ -2,7 +2,7 @@
 
 from kvlease.console.tables import Cell, Tone
 from kvlease.top.cells import lasting, memory, number
-from kvlease.top.headings import NOTHING, Heading
+from kvlease.top.headings import NOTHING, Heading, of_value
 from kvlease.top.picture import LeaseLine
 
 TONES: dict[str, Tone] = {"claimed": "good", "granted": "open"}
@@ -16,11 +16,11 @@ def _remaining(line: LeaseLine, _: int) -> Cell:
 
 
 LEASES: tuple[Heading[LeaseLine], ...] = (
-    Heading(
+    of_value(
         "request",
         "request",
         "the request whose prompt it is",
-        lambda line, _: Cell(line.lease.request_id),
+        Cell,
         lambda line: line.lease.request_id,
         16,
         words=True,
@@ -45,64 +45,29 @@ LEASES: tuple[Heading[LeaseLine], ...] = (
         words=True,
         most=32,
     ),
+    of_value("age", "age", "since it was granted", lasting, lambda line: line.lease.age_s, 6),
     Heading(
-        "age",
-        "age",
-        "since it was granted",
-        lambda line, _: lasting(line.lease.age_s),
-        lambda line: line.lease.age_s,
-        6,
+        "remaining", "left", "until it is over, if nobody renews", _remaining, lambda line: line.lease.remaining_s, 6
     ),
-    Heading(
-        "remaining",
-        "left",
-        "until it is over, if nobody renews",
-        _remaining,
-        lambda line: line.lease.remaining_s,
-        6,
-    ),
-    Heading(
-        "size",
-        "size",
-        "the memory of its blocks",
-        lambda line, _: memory(line.lease.bytes),
-        lambda line: line.lease.bytes,
-        8,
-    ),
-    Heading(
-        "tokens",
-        "tokens",
-        "the tokens of its prompt",
-        lambda line, _: number(line.lease.tokens),
-        lambda line: line.lease.tokens,
-        7,
-        drop=2,
-    ),
-    Heading(
-        "blocks",
-        "blocks",
-        "its KV blocks",
-        lambda line, _: number(line.lease.blocks),
-        lambda line: line.lease.blocks,
-        6,
-        drop=4,
-    ),
-    Heading(
+    of_value("size", "size", "the memory of its blocks", memory, lambda line: line.lease.bytes, 8),
+    of_value("tokens", "tokens", "the tokens of its prompt", number, lambda line: line.lease.tokens, 7, drop=2),
+    of_value("blocks", "blocks", "its KV blocks", number, lambda line: line.lease.blocks, 6, drop=4),
+    of_value(
         "producer",
         "held by",
         "the engine that holds it",
-        lambda line, _: Cell(line.producer),
+        Cell,
         lambda line: line.producer,
         15,
         words=True,
         drop=1,
         most=32,
     ),
-    Heading(
+    of_value(
         "token",
         "token",
         "the first digits of its token, by which it can be released",
-        lambda line, _: Cell(line.lease.token),
+        Cell,
         lambda line: line.lease.token,
         8,
         words=True,

@@ -3,7 +3,7 @@
 from kvlease.console.tables import Cell, Tone
 from kvlease.top.cells import lasting, memory, number
 from kvlease.top.document import ConsumerNow
-from kvlease.top.headings import NOTHING, Heading
+from kvlease.top.headings import NOTHING, Heading, of_value
 from kvlease.top.picture import SessionLine
 
 TONES: dict[str, Tone] = {"active": "good", "open": "good", "dead": "bad", "seeking": "open", "greeting": "open"}
@@ -31,15 +31,8 @@ def _tokens(line: SessionLine) -> int | None:
 
 
 SESSIONS: tuple[Heading[SessionLine], ...] = (
-    Heading(
-        "engine",
-        "engine",
-        "the engine that tells of it",
-        lambda line, _: Cell(line.engine),
-        lambda line: line.engine,
-        15,
-        words=True,
-        most=32,
+    of_value(
+        "engine", "engine", "the engine that tells of it", Cell, lambda line: line.engine, 15, words=True, most=32
     ),
     Heading(
         "way",
@@ -70,24 +63,9 @@ SESSIONS: tuple[Heading[SessionLine], ...] = (
         8,
         words=True,
     ),
-    Heading(
-        "silent",
-        "silent",
-        "since the consumer was heard, or the producer acknowledged",
-        lambda line, _: lasting(_silent_s(line)),
-        _silent_s,
-        6,
-    ),
-    Heading(
-        "remaining",
-        "left",
-        "until its claims are void, if it stays silent",
-        lambda line, _: lasting(_remaining_s(line)),
-        _remaining_s,
-        6,
-        drop=1,
-    ),
-    Heading("leases", "leases", "leases that it claims", lambda line, _: number(_leases(line)), _leases, 6),
-    Heading("size", "size", "the memory of those", lambda line, _: memory(_bytes(line)), _bytes, 8, drop=3),
-    Heading("tokens", "tokens", "their tokens", lambda line, _: number(_tokens(line)), _tokens, 7, drop=4),
+    of_value("silent", "silent", "since the consumer was heard, or the producer acknowledged", lasting, _silent_s, 6),
+    of_value("remaining", "left", "until its claims are void, if it stays silent", lasting, _remaining_s, 6, drop=1),
+    of_value("leases", "leases", "leases that it claims", number, _leases, 6),
+    of_value("size", "size", "the memory of those", memory, _bytes, 8, drop=3),
+    of_value("tokens", "tokens", "their tokens", number, _tokens, 7, drop=4),
 )
