@@ -110,6 +110,20 @@ def test_help_and_all_about_one_line_open_and_close() -> None:
     shown((80, 40), act, 20.0)
 
 
+def test_a_line_that_has_gone_when_its_key_is_heard_opens_nothing() -> None:
+    async def act(bench: Bench, pilot: Terminal) -> None:
+        await pilot.press("2")
+        panel = bench.top.leases
+        panel.table.action_cursor_down()
+        panel.table.action_select_cursor()
+        panel.take((), "", "no leases")
+        await pilot.pause()
+        assert bench.top.screen_stack == [bench.top.screen]
+        assert lines(bench, "no leases")
+
+    shown((80, 40), act, 20.0)
+
+
 def test_without_routes_it_says_how_to_get_leases_and_sessions() -> None:
     async def act(bench: Bench, _: Terminal) -> None:
         assert lines(bench, "VLLM_PLUGINS=kvlease")

@@ -56,6 +56,7 @@ class Panel(Vertical, Generic[T]):
         self._filter, self._empty = "", ""
         self._columns: list[tuple[str, int, str]] = []
         self._texts: dict[str, list[Text]] = {}
+        self._drawn: dict[str, T] = {}
 
     def compose(self) -> ComposeResult:
         yield DataTable(cursor_type="row")
@@ -99,7 +100,10 @@ class Panel(Vertical, Generic[T]):
         self._sorted_anew()
 
     def on_data_table_row_selected(self, event: "DataTable.RowSelected") -> None:
-        self.post_message(self.Opened(self._shown[event.cursor_row]))
+        # A look may have come between the key and this: the line is another one's place now, or gone.
+        line = self._drawn.get(str(event.row_key.value))
+        if line is not None:
+            self.post_message(self.Opened(line))
 
     def _sorted_anew(self) -> None:
         self._sort_and_filter()
@@ -142,15 +146,16 @@ class Panel(Vertical, Generic[T]):
         return f"{heading.label}{arrow}" if len(heading.label) < heading.width else f"{heading.label[:-1]}{arrow}"
 
     def _draw_lines(self, fit: Sequence[Heading[T]]) -> None:
-        texts: dict[str, list[Text]] = {}
+        drawn: dict[str, T] = {}
         for number, line in enumerate(self._shown):
             key = self._key(line)
-            texts[key if key not in texts else f"{key}#{number}"] = [self._text(line, heading) for heading in fit]
+            drawn[key if key not in drawn else f"{key}#{number}"] = line
+        texts = {key: [self._text(line, heading) for heading in fit] for key, line in drawn.items()}
         if list(texts) == list(self._texts):
             self._update(texts)
         else:
             self._replace(texts)
-        self._texts = texts
+        self._texts, self._drawn = texts, drawn
 
     def _update(self, texts: dict[str, list[Text]]) -> None:
         for key, cells in texts.items():
