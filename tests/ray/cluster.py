@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,7 +28,7 @@ UP_WITHIN_S = 240.0
 DOWN_WITHIN_S = 120.0
 """Two of Ray's processes notice only after half a minute that theirs are gone."""
 PATIENCE_S = 120.0
-POLL_S = 0.02
+POLL_S = 0.1
 REPORT_INTERVAL_MS = 500
 """The time between two reports of Ray's metrics, instead of 10 s."""
 SEATS = 2
@@ -105,9 +106,10 @@ class Cluster:
             self._process.poll()
             time.sleep(POLL_S)
         left = self._members()
-        titles = [" ".join(member.cmdline()) for member in left]
+        titles = [_title(member) for member in left]
         for member in left:
-            member.kill()
+            with suppress(psutil.NoSuchProcess):
+                member.kill()
         self._process.wait()
         self._process = None
         remove(segments)
@@ -123,7 +125,7 @@ class Cluster:
     def replica(self, deployment: str) -> int | None:
         """The process, and the process group, of a deployment's one replica; None while there is none."""
         title = f"ray::ServeReplica:kvlease:{deployment}"
-        found = [member.pid for member in self._members() if " ".join(member.cmdline()).startswith(title)]
+        found = [member.pid for member in self._members() if _title(member).startswith(title)]
         return found[0] if found else None
 
     def exported(self, name: str, deployment: str) -> float | None:
@@ -163,6 +165,14 @@ def _is_of(process: psutil.Process, session: int) -> bool:
         return os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE
     except (ProcessLookupError, psutil.NoSuchProcess):
         return False
+
+
+def _title(process: psutil.Process) -> str:
+    """The command line, which Ray and vLLM rewrite; empty for a process that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def end_now(group: int) -> float:
