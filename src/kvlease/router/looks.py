@@ -46,6 +46,10 @@ class LeaseWord(NamedTuple):
     """The routes are there."""
 
 
+SILENCE = LeaseWord()
+"""The word of an engine that has said nothing of its leases."""
+
+
 def values_of(page: bytes, name: bytes) -> list[float]:
     """Returns the values of all samples of that name; those that cannot be read are left out."""
     found = []
@@ -63,7 +67,7 @@ def values_of(page: bytes, name: bytes) -> list[float]:
     return found
 
 
-def read_page(page: bytes, word: LeaseWord = LeaseWord()) -> EngineReport:
+def read_page(page: bytes, word: LeaseWord = SILENCE) -> EngineReport:
     """Returns the report of an engine that is healthy, from its page of metrics and its word on its leases."""
     page = b"\n" + page
     usage = values_of(page, _USAGE)
@@ -98,7 +102,7 @@ def read_health(status: int, body: bytes) -> LeaseWord:
             return LeaseWord(draining=said.startswith(ENDS), served=True)
     except msgspec.MsgspecError:
         pass
-    return LeaseWord()
+    return SILENCE
 
 
 async def look_at(http: aiohttp.ClientSession, url: str, limit_s: float, word: LeaseWord) -> EngineReport:

@@ -1,7 +1,7 @@
 """The watch over all engines: each is looked at again and again, by itself, and the fleet hears what it says.
 
-One that is slow holds up no other. One that refuses connections is away at once; one that does not answer in time may be
-busy, and is away after some looks in a row. It needs the package aiohttp.
+One that is slow holds up no other. One that refuses connections is away at once; one that does not answer in time may
+be busy, and is away after some looks in a row. It needs the package aiohttp.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import aiohttp
 from kvlease.logs import bounded_logger
 from kvlease.router.figures import RouterFigures
 from kvlease.router.fleet import EngineFleet, EngineReport, EngineRole
-from kvlease.router.looks import LeaseWord, NoLook, ask_leases, look_at
+from kvlease.router.looks import SILENCE, LeaseWord, NoLook, ask_leases, look_at
 from kvlease.router.settings import RouterSettings
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,8 @@ KEEP_S = 3.0
 LEAST_GRACE_S = 0.25
 """The shortest grace in which a second decode engine can take a dead one's lease over: the router notices, and the
 other engine claims."""
+TOLD_EVERY_S = 5.0
+"""The shortest time between two lines in the log about the same engine."""
 JITTER = 0.2
 """The part by which a pause is longer or shorter, at most: several routers must not ask all at the same moment."""
 
@@ -51,7 +53,10 @@ class SeenEngine:
     """The moment since which it is away, or up."""
     slow: int = 0
     """Looks without an answer in time, in a row."""
-    word: LeaseWord = LeaseWord()
+    word: LeaseWord = SILENCE
+    told_up: bool | None = None
+    """The last line in the log about it said that it is up, or away."""
+    told_at: float = float("-inf")
 
 
 class FleetWatch:
@@ -170,22 +175,33 @@ class FleetWatch:
     def _up(self, engine: SeenEngine, report: EngineReport) -> None:
         now = self._clock()
         if engine.why is not None:
-            log.info("%s engine %s is up%s", engine.role, engine.url, _kind(report))
             engine.why, engine.since = None, now
         engine.report = report
         self._fleet.report(now, engine.url, report)
+        if _is_to_tell(engine, now, up=True):
+            log.info("%s engine %s is up%s", engine.role, engine.url, _kind(report))
 
     def _away(self, engine: SeenEngine, why: str) -> None:
         now = self._clock()
         if engine.why is None:
-            log.warning("%s engine %s is away: %s", engine.role, engine.url, why)
             engine.since = now
         engine.why = why
+        if _is_to_tell(engine, now, up=False):
+            log.warning("%s engine %s is away: %s", engine.role, engine.url, why)
         engine.report = EngineReport(healthy=False)
         # Whoever comes back may be another.
-        engine.word = LeaseWord()
+        engine.word = SILENCE
         if self._fleet.report(now, engine.url, engine.report):
             self._died(engine.url)
+
+
+def _is_to_tell(engine: SeenEngine, now: float, up: bool) -> bool:
+    """Notes that its state is told. Returns False where it was told already, or a moment ago: an engine that comes and
+    goes must not fill the log."""
+    if engine.told_up is up or now - engine.told_at < TOLD_EVERY_S:
+        return False
+    engine.told_up, engine.told_at = up, now
+    return True
 
 
 def _kind(report: EngineReport) -> str:
