@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from kvlease.admin.settings import is_loopback
 from kvlease.errors import ConfigError
+from kvlease.router.admission import AdmissionLimits
+from kvlease.router.policy import RetryPolicy, TimeLimits
 
 KEYS_VARIABLE = "KVLEASE_ROUTER_API_KEY"
 """The environment variable with the keys that clients have to send, separated by commas."""
@@ -43,16 +45,20 @@ class NumberSetting(NamedTuple):
 
 
 _DAY = 86_400.0
+_LONG_S = 300.0
+_POLICY = RetryPolicy()
+_ADMISSION = AdmissionLimits()
 NUMBERS: tuple[NumberSetting, ...] = (
     NumberSetting("port", 0, 65_535, "", "port to listen on; 0 is any that is free", whole=True),
     NumberSetting("max_in_flight", 1, 1_000_000, "requests", "most requests that run at a time", whole=True),
     NumberSetting("max_queued", 0, 1_000_000, "requests", "most requests that wait for their turn", whole=True),
-    NumberSetting("max_queue_s", 0.0, 3600.0, "seconds", "longest wait for a turn, then 429"),
+    NumberSetting("max_queue_s", 0.01, 3600.0, "seconds", "longest wait for a turn, then 429"),
     NumberSetting("max_body_bytes", 1024, 1 << 31, "bytes", "longest body of a request", whole=True),
     NumberSetting("connect_s", 0.01, 60.0, "seconds", "longest time for a connection to an engine"),
     NumberSetting("prefill_s", 0.01, _DAY, "seconds", "longest time for P's answer"),
     NumberSetting("first_token_s", 0.01, _DAY, "seconds", "longest time for D's first token"),
-    NumberSetting("between_tokens_s", 0.01, _DAY, "seconds", "longest silence of D within an answer"),
+    NumberSetting("between_tokens_s", 0.01, _DAY, "seconds", "longest silence of D within a stream"),
+    NumberSetting("whole_answer_s", 0.01, _DAY, "seconds", "longest time for an answer that is no stream"),
     NumberSetting("prefill_attempts", 1, 16, "attempts", "most prefills asked for a request", whole=True),
     NumberSetting("decode_attempts", 1, 16, "attempts", "most decodes asked for a request", whole=True),
     NumberSetting("retry_ratio", 0.0, 1.0, "", "most retries, as a part of all requests"),
@@ -81,25 +87,26 @@ class RouterSettings:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    max_in_flight: int = 1024
-    max_queued: int = 1024
-    max_queue_s: float = 30.0
+    max_in_flight: int = _ADMISSION.in_flight
+    max_queued: int = _ADMISSION.queue
+    max_queue_s: float = _ADMISSION.wait_s
     max_body_bytes: int = 64_000_000
-    connect_s: float = 0.5
-    prefill_s: float = 600.0
-    first_token_s: float = 600.0
-    between_tokens_s: float = 120.0
-    prefill_attempts: int = 3
-    decode_attempts: int = 4
-    retry_ratio: float = 0.2
+    connect_s: float = _POLICY.limits.connect_s
+    prefill_s: float = _LONG_S
+    first_token_s: float = _LONG_S
+    between_tokens_s: float = 60.0
+    whole_answer_s: float = 3600.0
+    prefill_attempts: int = _POLICY.prefill_attempts
+    decode_attempts: int = _POLICY.decode_attempts
+    retry_ratio: float = _POLICY.retry_ratio
     watch_interval_s: float = 0.5
     watch_timeout_s: float = 2.0
     dns_interval_s: float = 5.0
     drain_timeout_s: float = 60.0
 
-    continue_streams: bool = False
+    continue_streams: bool = _POLICY.continue_streams
     """True: a greedy stream whose D died goes on at another one."""
-    whole_prompt_on_decoder: bool = True
+    whole_prompt_on_decoder: bool = _POLICY.whole_prompt_on_decoder
     """True: where no P can be asked, D computes the prompt itself."""
     api_keys: frozenset[str] = field(default=frozenset(), repr=False)
     """The keys of which a client has to send one; none: the client's `Authorization` goes on to engines."""
@@ -114,6 +121,28 @@ class RouterSettings:
                 name_and_port(name, flag)
         _check_engines(self)
         _check_keys(self)
+
+    def policy(self) -> RetryPolicy:
+        """Returns the policy of retries."""
+        limits = TimeLimits(
+            connect_s=self.connect_s,
+            prefill_s=self.prefill_s,
+            first_token_s=self.first_token_s,
+            between_tokens_s=self.between_tokens_s,
+            whole_answer_s=self.whole_answer_s,
+        )
+        return RetryPolicy(
+            prefill_attempts=self.prefill_attempts,
+            decode_attempts=self.decode_attempts,
+            retry_ratio=self.retry_ratio,
+            whole_prompt_on_decoder=self.whole_prompt_on_decoder,
+            continue_streams=self.continue_streams,
+            limits=limits,
+        )
+
+    def admission(self) -> AdmissionLimits:
+        """Returns the bounds of what is taken."""
+        return AdmissionLimits(in_flight=self.max_in_flight, queue=self.max_queued, wait_s=self.max_queue_s)
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[frozenset[str], str | None]:

@@ -18,7 +18,7 @@ from kvlease.router.settings import RouterSettings, name_and_port
 
 FILE_INTERVAL_S = 1.0
 """The pause between two looks at the file."""
-MAX_FILE_BYTES = 1_000_000
+MAX_FILE_BYTES = 256_000
 MAX_ENGINES = 1000
 """The most engines of one source."""
 ROLE_NAMES = ("prefill", "decode")
@@ -70,7 +70,7 @@ def _document(content: bytes, path: Path) -> Any:
     try:
         # Not all JSON is YAML: tabs are none.
         return msgspec.json.decode(content)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         pass
     import yaml
 
