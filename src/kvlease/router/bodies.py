@@ -120,6 +120,16 @@ class ClientBody:
     whole: bool
     """The request goes to a decode engine without a prefill elsewhere."""
 
+    @property
+    def path(self) -> str:
+        """The path at which engines are asked."""
+        return self.api
+
+    @property
+    def method(self) -> str:
+        """The method with which they are."""
+        return "POST"
+
     def affinity_key(self) -> bytes:
         """Returns the prompt's beginning, and what else decides which cached blocks it can use."""
         names = ("model", "cache_salt", "instructions", "tools", PROMPT[self.api])
@@ -150,6 +160,18 @@ class ClientBody:
         if with_ids:
             fields = {**fields, "return_token_ids": _TRUE}
         return msgspec.json.encode(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainBody:
+    """A request that has no prefill, such as for the list of models: it passes as it is."""
+
+    method: str
+    path: str
+    content: bytes
+    stream: bool = False
+    several: bool = False
+    whole: bool = True
 
 
 def for_release(params: Mapping[str, object]) -> bytes:
@@ -190,7 +212,9 @@ def _read(fields: Mapping[str, Raw], name: str, kind: Any) -> Any:
         # As pydantic does in vLLM, "true" and 1 are taken for true.
         return msgspec.json.decode(raw, type=kind, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BadBody(f"{name} is {brief(_beginning(raw, 60).decode(errors="replace"))}: it has another type", name) from None
+        raise BadBody(
+            f"{name} is {brief(_beginning(raw, 60).decode(errors='replace'))}: it has another type", name
+        ) from None
 
 
 def _goes_whole(api: Api, fields: Fields) -> bool:

@@ -31,9 +31,11 @@ class ClientExchange:
         """True once the client has the status."""
         self.gone = False
         """True once the client has left."""
+        self._ended = False
         self._receive = receive
         self._send = send
         self._watch: asyncio.Task[None] | None = None
+        self._left: Callable[[], object] = lambda: None
 
     def header(self, name: bytes) -> bytes | None:
         """Returns a header's value; None where there is none. `name` is in lower case."""
@@ -58,21 +60,26 @@ class ClientExchange:
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def watch(self, left: Callable[[], None]) -> None:
-        """Has `left` called when the client leaves."""
-        self._watch = asyncio.get_running_loop().create_task(self._wait(left))
+    def watch(self, left: Callable[[], object]) -> None:
+        """Has `left` called when the client leaves, in the place of what was to be called before."""
+        self._left = left
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._wait())
 
     def unwatch(self) -> None:
         """Ends what `watch` began."""
+        self._left = lambda: None
         if self._watch is not None:
             self._watch.cancel()
             self._watch = None
 
-    async def _wait(self, left: Callable[[], None]) -> None:
+    async def _wait(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        left()
+        # A server says the same once it has sent the whole answer.
+        if not self._ended:
+            self.gone = True
+            self._left()
 
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Sends the status and the headers."""
@@ -85,6 +92,7 @@ class ClientExchange:
 
     async def end(self, chunk: bytes = b"") -> None:
         """Sends the last part of the body."""
+        self._ended = True
         await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
 
     async def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:

@@ -1,8 +1,8 @@
 """Streams that can go on at another engine: what the client has of them, as tokens, and how the rest fits on.
 
-Only greedy answers can, where what comes next follows from the prompt and the tokens before. The engine is asked for its
-tokens (`return_token_ids`), which the client does not see unless it asked for them. If the engine dies, prompt and
-tokens are another's prompt, at `/v1/completions`, whatever API the client uses.
+Only greedy answers can, where what comes next follows from the prompt and the tokens before. The engine is asked for
+its tokens (`return_token_ids`), which the client does not see. If the engine dies, prompt and tokens are another's
+prompt, at `/v1/completions`, whatever API the client uses.
 
 A token may end in the middle of a character, and its engine then says the text with a later one. So the new engine
 begins at the last token that was alone in its event and had text: there the texts fit. What the client has beyond it is
@@ -21,16 +21,18 @@ from kvlease.router.streams import DONE, END, MOST_HELD_BYTES, Says, StreamFaile
 
 _KEPT = frozenset(
     (
-        "model temperature top_p top_k min_p seed stream stream_options user cache_salt priority session_id request_id "
-        "stop_token_ids ignore_eos skip_special_tokens spaces_between_special_tokens"
-    ).split()
+        *("model", "stream", "stream_options", "temperature", "top_p", "top_k", "min_p", "seed", "ignore_eos"),
+        *("stop_token_ids", "skip_special_tokens", "spaces_between_special_tokens"),
+        *("user", "cache_salt", "priority", "session_id", "request_id"),
+    )
 )
 """The fields that mean the same for the rest of an answer."""
 _USED_UP = frozenset(
     (
-        "prompt messages max_tokens max_completion_tokens min_tokens n add_special_tokens add_generation_prompt "
-        "continue_final_message chat_template chat_template_kwargs documents metadata store"
-    ).split()
+        *("prompt", "messages", "add_special_tokens", "add_generation_prompt", "continue_final_message"),
+        *("chat_template", "chat_template_kwargs", "documents", "metadata", "store"),
+        *("max_tokens", "max_completion_tokens", "min_tokens", "n"),
+    )
 )
 """The fields that are in the prompt's tokens, or are counted anew."""
 _DELTA = {"role", "content"}

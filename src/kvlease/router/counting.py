@@ -1,11 +1,31 @@
-"""Counts one request's way in the router's figures."""
+"""Counts one request's way in the router's figures: what its `RoutedRequest` tells, and the times."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
-from kvlease.router.actions import AskDecode, AskPrefill
+from kvlease.router.facts import (
+    CallFailed,
+    Outcome,
+    PromptRecomputed,
+    RequestOver,
+    RequestRetried,
+    RouterFact,
+    StreamContinued,
+    WholePrompt,
+    WholePromptSent,
+)
 from kvlease.router.failures import EngineFailure
+
+NOBODY = "no_engine"
+"""The kind of error, and the reason in the figures, where no engine can be asked."""
+_OUTCOMES: Mapping[Outcome, str] = {
+    Outcome.FINISHED: "ok",
+    Outcome.PASSED_ON: "failed",
+    Outcome.REFUSED: "failed",
+    Outcome.BROKEN_OFF: "broken",
+    Outcome.CLIENT_GONE: "client_gone",
+}
 
 
 class CountsRequests(Protocol):
@@ -19,7 +39,7 @@ class CountsRequests(Protocol):
 
 
 class RequestRecord:
-    """What is counted of one request."""
+    """What is counted of one request; `hear` is told its facts."""
 
     def __init__(self, figures: CountsRequests, endpoint: str, now: Callable[[], float]) -> None:
         """`endpoint`: one of the catalogue's."""
@@ -29,49 +49,64 @@ class RequestRecord:
         self._arrived = now()
         self._asked_s = 0.0
         self._asking_since: float | None = None
-        self._last_failure: EngineFailure | None = None
-        self._prefills = 0
-        self._continued = False
-        self.outcome = "ok"
-        """One of the catalogue's."""
+        self._failure: EngineFailure | None = None
+        self._outcome: str | None = None
+
+    def hear(self, fact: RouterFact) -> None:
+        """Counts a fact."""
+        match fact:
+            case CallFailed():
+                self._failure = fact.failure
+                self._figures.count("attempts", fact.role, fact.failure)
+            case RequestRetried():
+                self._figures.count("retries", fact.role, fact.failure)
+            case PromptRecomputed():
+                self._figures.count("second_prefills")
+            case WholePromptSent():
+                if fact.why is not WholePrompt.ASKED:
+                    self._figures.count("whole_prompts")
+            case StreamContinued():
+                self._figures.count("continued_streams")
+            case RequestOver():
+                self._over(fact)
+            case _:
+                pass
+
+    def _over(self, fact: RequestOver) -> None:
+        outcome = self._outcome or _OUTCOMES[fact.outcome]
+        if fact.outcome is Outcome.PASSED_ON and self._failure is EngineFailure.REFUSED:
+            outcome = "refused_by_engine"
+        if fact.outcome is Outcome.REFUSED and fact.kind == NOBODY:
+            self._figures.count("refused", NOBODY)
+            outcome = "refused"
+        self._figures.count("requests", self._endpoint, outcome)
+
+    def broken(self) -> None:
+        """The stream is ended too early, which the request itself has not decided."""
+        self._outcome = "broken"
+
+    def refused(self, reason: str) -> None:
+        """The router refuses the request before it is routed; `reason`: one of the catalogue's."""
+        self._figures.count("refused", reason)
+        self._figures.count("requests", self._endpoint, "refused")
+
+    def left_early(self) -> None:
+        """The client has left before its request was routed."""
+        self._figures.count("requests", self._endpoint, "client_gone")
 
     @contextlib.contextmanager
-    def asking(self, action: AskPrefill | AskDecode) -> Iterator[None]:
+    def asking(self) -> Iterator[None]:
         """A context in which an engine is asked."""
-        if self._last_failure is not None and self._last_failure is not EngineFailure.REFUSED:
-            self._figures.count("retries", _role(action), self._last_failure)
-            self._last_failure = None
-        if action.continued and not self._continued:
-            self._continued = True
-            self._figures.count("continued_streams")
-        if isinstance(action, AskPrefill) and not action.continued and self._prefills:
-            self._figures.count("second_prefills")
         self._asking_since = self._now()
         try:
             yield
         finally:
             self._asked()
 
-    def _asked(self) -> None:
-        if self._asking_since is not None:
-            self._asked_s += self._now() - self._asking_since
-            self._asking_since = None
-
-    def prefilled(self, action: AskPrefill) -> None:
+    def prefilled(self) -> None:
         """A prefill engine has answered."""
-        self._prefills += 1
         self._figures.count("attempts", "prefill", "ok")
-        if self._asking_since is not None:
-            self._figures.observe("prefill_seconds", self._now() - self._asking_since)
-
-    def whole_prompt(self) -> None:
-        """A decode engine computes the prompt, since no prefill is to be had."""
-        self._figures.count("whole_prompts")
-
-    def failed(self, action: AskPrefill | AskDecode, failure: EngineFailure) -> None:
-        """A call has failed."""
-        self._last_failure = failure
-        self._figures.count("attempts", _role(action), failure)
+        self._figures.observe("prefill_seconds", self._now() - (self._asking_since or self._arrived))
 
     def began(self) -> None:
         """The first part of the answer is there."""
@@ -80,32 +115,11 @@ class RequestRecord:
         self._figures.observe("time_to_first_token_seconds", took_s, self._endpoint)
         self._figures.observe("overhead_seconds", max(0.0, took_s - self._asked_s))
 
-    def answered(self, action: AskDecode) -> None:
+    def answered(self) -> None:
         """A decode engine's answer is complete."""
         self._figures.count("attempts", "decode", "ok")
 
-    def passed_on(self, status: int) -> None:
-        """The client gets an engine's own error."""
-        self.outcome = "refused_by_engine" if status < 500 else "failed"
-
-    def refused(self, reason: str | None) -> None:
-        """The client gets an error of the router's; `reason`: one of the catalogue's, None for a failure."""
-        self.outcome = "failed" if reason is None else "refused"
-        if reason is not None:
-            self._figures.count("refused", reason)
-
-    def broken(self) -> None:
-        """The client gets the end of a stream too early."""
-        self.outcome = "broken"
-
-    def client_gone(self) -> None:
-        """The client has left."""
-        self.outcome = "client_gone"
-
-    def over(self) -> None:
-        """The request has ended."""
-        self._figures.count("requests", self._endpoint, self.outcome)
-
-
-def _role(action: AskPrefill | AskDecode) -> str:
-    return "prefill" if isinstance(action, AskPrefill) else "decode"
+    def _asked(self) -> None:
+        if self._asking_since is not None:
+            self._asked_s += self._now() - self._asking_since
+            self._asking_since = None

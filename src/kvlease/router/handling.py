@@ -22,7 +22,7 @@ from kvlease.router.actions import (
     Refuse,
     ReleaseLease,
 )
-from kvlease.router.bodies import Api, ClientBody
+from kvlease.router.bodies import Api, ClientBody, PlainBody
 from kvlease.router.clients import JSON, ClientExchange
 from kvlease.router.continuing import Continuation
 from kvlease.router.counting import RequestRecord
@@ -37,6 +37,8 @@ from kvlease.router.upstream import CallFailed, EngineAnswer, EngineCall, Engine
 
 PATIENCE_S = 300.0
 """The longest time in which a client takes nothing of its stream; then it is taken for gone."""
+CANNOT_GO_ON = "the decode engine was lost, and no other one can go on with this answer"
+"""The error of a stream that was to be continued, and cannot be."""
 SETTLE_S = 0.5
 """The longest wait for the end of an answer whose last event is there, so that its connection can be used again."""
 
@@ -74,18 +76,19 @@ class RequestHandling:
         parts: RouterParts,
         request: RoutedRequest,
         client: ClientExchange,
-        body: ClientBody,
+        body: ClientBody | PlainBody,
         headers: Mapping[str, str],
         record: RequestRecord,
+        continuation: Continuation | None = None,
     ) -> None:
-        """`headers`: those that engines are sent."""
+        """`headers`: those that engines are sent. `continuation`: of a stream that another engine may go on with."""
         self._parts = parts
         self._request = request
         self._client = client
         self._body = body
         self._headers = headers
         self._record = record
-        self._continuation = Continuation.of(body) if parts.policy.continue_streams else None
+        self._continuation = continuation
         self._task: asyncio.Task[None] | None = None
         self._prefilling: EngineCall | None = None
         self._answer: EngineAnswer | None = None
@@ -130,7 +133,6 @@ class RequestHandling:
             self._task.cancel()
 
     def _let_go(self) -> None:
-        self._record.client_gone()
         for action in self._request.client_gone(self._parts.now()):
             if isinstance(action, ReleaseLease):
                 self._parts.releases.begin(action, self._headers)
@@ -140,16 +142,20 @@ class RequestHandling:
     async def _answer_by(self, action: Action) -> None:
         if isinstance(action, PassOn) and self._answer is not None:
             answer = self._answer
-            self._record.passed_on(answer.status)
             await self._client.answer(answer.status, self._for_client(answer), answer.body)
         elif isinstance(action, Refuse):
-            self._record.refused(action.status, action.kind)
             after = action.retry_after_s
             retry_after_s = None if after is None else max(1, -int(-after // 1))
             await self._client.refuse(action.status, action.kind, action.message, retry_after_s=retry_after_s)
         elif isinstance(action, BreakOff):
-            self._record.broken()
-            await self._client.end(error_event(self._body.api, action.kind, action.message))
+            await self._client.end(error_event(self._body.path, action.kind, action.message))
+
+    async def _break_off(self) -> None:
+        """Ends a stream which the engine has shown to be one that cannot be continued."""
+        self._record.broken()
+        self._let_go()
+        tail = self._continuation.missing_end() if self._continuation is not None else b""
+        await self._client.end(tail or error_event(self._body.path, "engine_lost", CANNOT_GO_ON))
 
     def _for_client(self, answer: EngineAnswer) -> list[tuple[bytes, bytes]]:
         return for_client(answer.headers, self._headers[REQUEST_ID], len(answer.body))
@@ -157,9 +163,12 @@ class RequestHandling:
     # -- calls ---------------------------------------------------------------------------------------------------
 
     async def _ask(self, action: AskPrefill | AskDecode) -> Sequence[Action]:
+        if action.continued and not (self._continuation is not None and self._continuation.can_go_on()):
+            await self._break_off()
+            return ()
         if action.delay_s > 0.0:
             await asyncio.sleep(action.delay_s)
-        with self._parts.connections.call(action.engine) as call, self._record.asking(action):
+        with self._parts.connections.call(action.engine) as call, self._record.asking():
             try:
                 if isinstance(action, AskPrefill):
                     return await self._ask_prefill(call, action)
@@ -171,26 +180,24 @@ class RequestHandling:
         if self._client.gone:
             # It has hung up, and the engine had offered nothing.
             return ()
-        self._record.failed(action, failure)
         return self._request.failed(self._parts.now(), failure, _retry_after_s(self._answer))
 
     async def _ask_prefill(self, call: EngineCall, action: AskPrefill) -> Sequence[Action]:
-        path, body = self._body.api, b""
+        assert isinstance(self._body, ClientBody)
         if action.continued and self._continuation is not None:
-            path, body = Api.COMPLETIONS, self._continuation.for_prefill()
+            api, body = Api.COMPLETIONS, self._continuation.for_prefill()
         else:
-            body = self._body.for_prefill()
+            api, body = self._body.api, self._body.for_prefill()
         self._prefilling = call
         try:
             async with call.within(self._parts.policy.limits.prefill_s):
-                answer = await call.whole(path, body, self._headers)
+                answer = await call.whole(api, body, self._headers)
         finally:
             self._prefilling = None
-        reference = KvReference.of(read_answer(path, answer.body), action.engine)
-        self._record.prefilled(action)
+        reference = KvReference.of(read_answer(api, answer.body), action.engine)
+        self._record.prefilled()
         if reference is not None and self._body.several and not reference.leased:
             # Each of the answers would read it, and the first that has read it ends a stock offer.
-            self._record.offer_unused()
             actions = self._request.prefilled(self._parts.now(), None)
             by = tuple(ask.engine for ask in actions if isinstance(ask, AskDecode))
             return (ReleaseLease(reference, by, action.engine), *actions)
@@ -201,24 +208,27 @@ class RequestHandling:
         limits = self._parts.policy.limits
         opening: Opening | None = None
         async with call.within(limits.first_token_s if self._body.stream else limits.whole_answer_s):
-            status = await call.begin(path, body, self._headers)
-            if status == 200 and call.is_stream:
+            status = await call.begin(path, body, self._headers, self._body.method)
+            if status == 200 and call.is_stream and isinstance(path, Api):
                 opening = Opening(path)
                 while not opening.feed(chunk := await call.chunk()):
                     if not chunk:
                         raise CallFailed(EngineFailure.CUT)
             else:
                 answer = await call.good()
-                read_answer(path, answer.body)
+                if isinstance(path, Api):
+                    read_answer(path, answer.body)
         self._record.began()
         if opening is not None:
-            return await self._pump(call, opening, action)
+            return await self._pump(call, opening, continued=action.continued)
         actions = self._request.finished(self._parts.now())
-        self._record.answered(action)
+        self._record.answered()
         await self._client.answer(answer.status, self._for_client(answer), answer.body)
         return actions
 
-    def _for_decode(self, action: AskDecode) -> tuple[Api, bytes]:
+    def _for_decode(self, action: AskDecode) -> tuple[str, bytes]:
+        if isinstance(self._body, PlainBody):
+            return self._body.path, self._body.content
         reference = action.reference
         params = None if reference is None else reference.params
         keep_lease = reference is not None and reference.leased
@@ -228,10 +238,12 @@ class RequestHandling:
             return self._body.api, self._body.for_decode(params, keep_lease=keep_lease, with_ids=True)
         return Api.COMPLETIONS, self._continuation.for_decode(params, keep_lease=keep_lease)
 
-    async def _pump(self, call: EngineCall, opening: Opening, action: AskDecode) -> Sequence[Action]:
+    async def _pump(self, call: EngineCall, opening: Opening, *, continued: bool) -> Sequence[Action]:
         """Passes a stream on, from its first token to its end."""
         actions = self._request.began(self._parts.now())
-        reads: Reads = self._continuation if self._continuation is not None else Flow(self._body.api)
+        if continued and self._continuation is not None:
+            self._continuation.resume()
+        reads: Reads = self._continuation if self._continuation is not None else Flow(self._body.path)
         if not self._client.started:
             await self._client.start(200, for_client(call.headers, self._headers[REQUEST_ID]))
         limit = SilenceLimit(self._parts.policy.limits.between_tokens_s, PATIENCE_S, call.abort, self._stalled)
@@ -254,14 +266,13 @@ class RequestHandling:
             limit.stop()
         if reads.failure is None and reads.has_ended():
             await self._client.end()
-            self._record.answered(action)
+            self._record.answered()
             actions = (*actions, *self._request.finished(self._parts.now()))
             with contextlib.suppress(CallFailed):
                 async with call.within(SETTLE_S):
                     await call.rest()
             return actions
         failure = reads.failure or failure
-        self._record.failed(action, failure)
         call.close()
         return (*actions, *self._request.failed(self._parts.now(), failure))
 

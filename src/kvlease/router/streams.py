@@ -99,8 +99,8 @@ def _chunk_says(content: Mapping[str, Any]) -> Says:
 def _is_seen(choice: Mapping[str, Any]) -> bool:
     if choice.get("finish_reason") is not None or choice.get("text") or choice.get("logprobs"):
         return True
-    delta = choice.get("delta")
-    return bool(delta) and any(value for name, value in delta.items() if name != "role")
+    delta = choice.get("delta") or {}
+    return any(value for name, value in delta.items() if name != "role")
 
 
 def _response_says(content: Mapping[str, Any]) -> Says:
@@ -150,6 +150,9 @@ class Opening:
                 return True
             if says is Says.FAILED:
                 raise failure_said(content)
+            if says is Says.END and self._api is Api.RESPONSES:
+                # It has used tokens, if none that a client sees.
+                return True
             if says in (Says.ABORTED, Says.END):
                 # An answer without a token and without a reason to end is none: vLLM says no more of an abort.
                 raise StreamFailed(EngineFailure.ABORTED)
@@ -165,8 +168,8 @@ class Opening:
 class Flow:
     """A stream after its first token: bytes in, bytes out, up to the end of the last event that is complete."""
 
-    def __init__(self, api: Api) -> None:
-        self._api = api
+    def __init__(self, api: str) -> None:
+        self._api = Api(api)
         self._rest = b""
         self._last = b""
         self.failure: EngineFailure | None = None
@@ -253,9 +256,9 @@ def read_answer(api: Api, body: bytes) -> dict[str, Any] | None:
     return answer.kv_transfer_params
 
 
-def error_event(api: Api, kind: str, message: str) -> bytes:
+def error_event(api: str, kind: str, message: str) -> bytes:
     """Returns the event that ends a stream which cannot go on, in the form of its API."""
-    if api is Api.RESPONSES:
+    if api == Api.RESPONSES:
         content = {"type": "error", "code": kind, "message": message, "param": None}
         return b"event: error\ndata: " + msgspec.json.encode(content) + END
     return b"data: " + error_body(500, kind, message) + END

@@ -49,7 +49,7 @@ class CallFailed(Exception):
 
 
 class EngineConnections:
-    """The connections to all engines, kept for reuse. It has no cookies, follows nobody elsewhere, and unpacks nothing."""
+    """The connections to all engines, kept for reuse. They know no cookies and no redirects, and unpack nothing."""
 
     def __init__(self, connect_s: float) -> None:
         self._connect_s = connect_s
