@@ -3,8 +3,8 @@
 Rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998): each key ranks the
 engines by a hash of both, so that an engine that joins or leaves moves its own prompts alone, and routers that know
 nothing of each other agree. A short beginning, such as a system prompt, is shared by many: it chooses half of the
-engines, so that one of them need not serve all; each longer one halves these again, down to two. A conversation that grows moves
-among those that have computed its beginning.
+engines, so that one of them need not serve all; each longer one halves these again, down to two. A conversation that
+grows moves among those that have computed its beginning.
 
 Load bounds it (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018): an engine that has
 much more to do than the least loaded one gives way to the next.

@@ -22,7 +22,7 @@ class BreakerState(enum.StrEnum):
     OPEN = "open"
     """It is not, until its time is over; then one call may try."""
     TRYING = "trying"
-    """That call is under way, and no other is sent."""
+    """The trial is under way, and no other call is sent."""
 
 
 class BreakerEvent(enum.StrEnum):

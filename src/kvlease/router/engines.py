@@ -17,7 +17,7 @@ class EngineRole(enum.StrEnum):
     DECODE = "decode"
 
 
-class Standing(enum.IntEnum):
+class EngineStanding(enum.IntEnum):
     """The reasons to ask one engine before another, the best first."""
 
     WELL = 0
@@ -79,7 +79,7 @@ class EngineView(NamedTuple):
 
     url: str
     role: EngineRole
-    standing: Standing
+    standing: EngineStanding
     in_flight: int
     """The calls of this router that are under way there."""
     load: float
@@ -125,11 +125,11 @@ class KnownEngine:
         since = [each for each in (self._dead_since, self._breaker.opened_at) if each is not None]
         return min(since, default=math.inf)
 
-    def standing(self, now: float) -> Standing:
+    def standing(self, now: float) -> EngineStanding:
         """Returns how good it is for a request that has tried nothing yet."""
         if self._dead_since is not None or not self._breaker.lets(now):
-            return Standing.SHUT
-        return Standing.DRAINING if now < self._drains_until else Standing.WELL
+            return EngineStanding.SHUT
+        return EngineStanding.DRAINING if now < self._drains_until else EngineStanding.WELL
 
     def load(self, now: float) -> float:
         """Returns how much it has to do: requests, those in its queue twice, more where its cache is full.

@@ -12,7 +12,7 @@ from kvlease.router.engines import EngineRole
 from kvlease.router.failures import EngineFailure
 
 
-class Outcome(enum.StrEnum):
+class RoutedOutcome(enum.StrEnum):
     """The ends of a request."""
 
     FINISHED = "finished"
@@ -124,7 +124,7 @@ class BudgetEmpty:
 class RequestOver:
     """A request has ended."""
 
-    outcome: Outcome
+    outcome: RoutedOutcome
     kind: str
     """The error's `type`; "" where there is none of the router's."""
 

@@ -8,16 +8,17 @@ from collections.abc import Collection, Iterable, Sequence
 from random import Random
 
 from kvlease.router.affinity import gives_way, ranked
-from kvlease.router.engines import EngineReport, EngineRole, EngineView, FleetSettings, KnownEngine, Standing
+from kvlease.router.engines import EngineReport, EngineRole, EngineStanding, EngineView, FleetSettings, KnownEngine
 from kvlease.router.failures import EngineFailure
 
 
 class EngineFleet:
     """All engines that the router knows. Not thread-safe.
 
-    An engine is chosen from the best of these that has any (`Standing`): those that are well, those that this request
-    has tried already, those that drain, and those that are shut. Of the shut ones it is the one that was shut first: if
-    all are, the router is more likely wrong than all engines dead, and who was shut first is likeliest back.
+    An engine is chosen from the best of these that has any (`EngineStanding`): those that are well, those that this
+    request has tried already, those that drain, and those that are shut. Of the shut ones it is the one that was shut
+    first: if all are, the router is more likely wrong than all engines dead, and who was shut first is likeliest
+    back.
 
     All engines are looked at, not two drawn by chance: a router's own counts are exact. Where several routers share
     engines, they see each other's requests in the reports only, up to a poll's interval late.
@@ -62,7 +63,7 @@ class EngineFleet:
 
     def living(self, now: float, role: EngineRole) -> tuple[str, ...]:
         """Returns the engines of a role that are believed alive, also those that drain, the least loaded first."""
-        alive = [each for each in self._of(role) if each.standing(now) < Standing.SHUT]
+        alive = [each for each in self._of(role) if each.standing(now) < EngineStanding.SHUT]
         return tuple(each.url for each in sorted(alive, key=lambda each: (each.standing(now), each.load(now))))
 
     def snapshot(self, now: float) -> tuple[EngineView, ...]:
@@ -112,9 +113,9 @@ class EngineFleet:
         """
         fitting = (each for each in self._of(EngineRole.DECODE) if not fenced or each.leased)
         standing, best = self._best(now, fitting, excluding, reluctantly)
-        if not best or (standing is Standing.SHUT and not shut_too):
+        if not best or (standing is EngineStanding.SHUT and not shut_too):
             return None
-        return _first_shut(best) if standing is Standing.SHUT else _least(now, best, chance)
+        return _first_shut(best) if standing is EngineStanding.SHUT else _least(now, best, chance)
 
     def choose_prefill(
         self,
@@ -128,7 +129,7 @@ class EngineFleet:
         """Returns the prefill engine that has likely seen a prompt with this beginning (`affinity.keys_of`), unless it
         has much more to do than the others; None where there is none. Without keys: the one with the least load."""
         standing, best = self._best(now, self._of(EngineRole.PREFILL), excluding, reluctantly)
-        if standing is Standing.SHUT and best:
+        if standing is EngineStanding.SHUT and best:
             return _first_shut(best)
         if not keys or len(best) < 2:
             return _least(now, best, chance) if best else None
@@ -140,19 +141,19 @@ class EngineFleet:
 
     def _best(
         self, now: float, engines: Iterable[KnownEngine], excluding: Collection[str], reluctantly: Collection[str]
-    ) -> tuple[Standing, list[KnownEngine]]:
+    ) -> tuple[EngineStanding, list[KnownEngine]]:
         """Returns the best standing that any engine has for a request, and all that have it."""
-        found: dict[Standing, list[KnownEngine]] = {}
+        found: dict[EngineStanding, list[KnownEngine]] = {}
         for each in engines:
             if each.url in excluding:
                 continue
             standing = each.standing(now)
             if each.url in reluctantly:
-                if standing is Standing.SHUT:
+                if standing is EngineStanding.SHUT:
                     continue
-                standing = max(standing, Standing.TRIED)
+                standing = max(standing, EngineStanding.TRIED)
             found.setdefault(standing, []).append(each)
-        best = min(found, default=Standing.SHUT)
+        best = min(found, default=EngineStanding.SHUT)
         return best, found.get(best, [])
 
     def _of(self, role: EngineRole) -> Iterable[KnownEngine]:

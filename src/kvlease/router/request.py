@@ -33,12 +33,12 @@ from kvlease.router.facts import (
     BudgetEmpty,
     CallFailed,
     LeaseReleased,
-    Outcome,
     PromptRecomputed,
     ReferenceHandedOn,
     ReleaseReason,
     RequestOver,
     RequestRetried,
+    RoutedOutcome,
     RouterFact,
     StreamContinued,
     WholePromptSent,
@@ -47,7 +47,7 @@ from kvlease.router.failures import FAILURES, EngineFailure
 from kvlease.router.fleet import EngineFleet
 from kvlease.router.policy import RetryBudget, RetryPolicy
 from kvlease.router.states import RequestMove, RequestReport, RequestState, moves_after
-from kvlease.router.tries import RequestTries, Step
+from kvlease.router.tries import NextCall, RequestTries
 
 RELEASERS = 3
 """The most decode engines that are tried for one release."""
@@ -170,7 +170,7 @@ class RoutedRequest:
         self._hear(RequestReport.FINISHED)
         self._end_call(now, None)
         self._tries.answered()
-        self._end(RequestMove.FINISH, Outcome.FINISHED)
+        self._end(RequestMove.FINISH, RoutedOutcome.FINISHED)
         return ()
 
     def client_gone(self, now: float) -> tuple[Action, ...]:
@@ -187,12 +187,12 @@ class RoutedRequest:
             actions.append(Cancel(self._call.engine))
             self._call = None
         actions += self._release(now, ReleaseReason.CLIENT_GONE)
-        self._end(RequestMove.LEAVE, Outcome.CLIENT_GONE)
+        self._end(RequestMove.LEAVE, RoutedOutcome.CLIENT_GONE)
         return tuple(actions)
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
-    def _take(self, now: float, step: Step, delay_s: float) -> tuple[Action, ...]:
+    def _take(self, now: float, step: NextCall, delay_s: float) -> tuple[Action, ...]:
         actions: list[Action] = []
         if step.recompute is not None:
             self._tell(PromptRecomputed(step.recompute))
@@ -215,7 +215,7 @@ class RoutedRequest:
         self._fleet.ended(now, call.engine, failure, call.trial)
         return call
 
-    def _continuation(self, now: float, call: _Call, failure: EngineFailure) -> Step | None:
+    def _continuation(self, now: float, call: _Call, failure: EngineFailure) -> NextCall | None:
         """Returns the first step by which a stream that was cut goes on; None where it does not."""
         if not self._policy.continue_streams or not self._continuable or not FAILURES[failure].retried:
             return None
@@ -254,7 +254,7 @@ class RoutedRequest:
         rule = FAILURES[failure]
         released = self._release(now, ReleaseReason.ENDED)
         if failure in (EngineFailure.REFUSED, EngineFailure.ERROR) and self.state not in _HAS_PART:
-            self._end(RequestMove.PASS_ON, Outcome.PASSED_ON)
+            self._end(RequestMove.PASS_ON, RoutedOutcome.PASSED_ON)
             return (PassOn(), *released)
         calls = "1 call" if self._calls == 1 else f"{self._calls} calls"
         message = f"given up after {calls} to engines: a {call.role} engine {said_of(failure)}"
@@ -270,9 +270,9 @@ class RoutedRequest:
 
     def _error(self, status: int, kind: str, message: str) -> Action:
         if self.state in _HAS_PART:
-            self._end(RequestMove.BREAK_OFF, Outcome.BROKEN_OFF, kind)
+            self._end(RequestMove.BREAK_OFF, RoutedOutcome.BROKEN_OFF, kind)
             return BreakOff(kind, message)
-        self._end(RequestMove.REFUSE, Outcome.REFUSED, kind)
+        self._end(RequestMove.REFUSE, RoutedOutcome.REFUSED, kind)
         retry_after_s = self._retry_after_s
         if retry_after_s is None and status in (502, 503):
             retry_after_s = RETRY_AFTER_S
@@ -287,7 +287,7 @@ class RoutedRequest:
         by = [engine for engine in living if not self._tries.is_useless(engine)]
         return (ReleaseLease(reference, tuple(by[:RELEASERS]), reference.producer),)
 
-    def _end(self, move: RequestMove, outcome: Outcome, kind: str = "") -> None:
+    def _end(self, move: RequestMove, outcome: RoutedOutcome, kind: str = "") -> None:
         self._go(move)
         self._tell(RequestOver(outcome, kind))
 

@@ -20,7 +20,7 @@ from kvlease.router.policy import RetryPolicy
 PREFILL, DECODE = EngineRole.PREFILL, EngineRole.DECODE
 
 
-class Step(NamedTuple):
+class NextCall(NamedTuple):
     """The next call of a request."""
 
     role: EngineRole
@@ -59,7 +59,7 @@ class RequestTries:
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
-    def take(self, step: Step) -> None:
+    def take(self, step: NextCall) -> None:
         """Notes that a step is carried out."""
         self._asked[step.role] += 1
         if step.recompute is not None:
@@ -90,7 +90,7 @@ class RequestTries:
 
     # -- what is next ------------------------------------------------------------------------------------------------
 
-    def first(self, now: float) -> Step | None:
+    def first(self, now: float) -> NextCall | None:
         """Returns the first step; None where nobody can be asked. Nothing is computed where nobody could read it."""
         if not self._fleet.has(DECODE):
             return None
@@ -98,7 +98,7 @@ class RequestTries:
             return self._decode(now, WholePrompt.ASKED)
         return self._compute(now, None)
 
-    def after_prefill(self, now: float) -> Step | None:
+    def after_prefill(self, now: float) -> NextCall | None:
         """Returns the step after a prefill engine's answer; None where nobody can be asked.
 
         An answer without an offer is no failure, so the decode engine gets the prompt whatever the policy says of
@@ -106,7 +106,7 @@ class RequestTries:
         """
         return self._decode(now, WholePrompt.NO_OFFER if self.reference is None else None)
 
-    def after_failure(self, now: float, role: EngineRole, failure: EngineFailure) -> Step | None:
+    def after_failure(self, now: float, role: EngineRole, failure: EngineFailure) -> NextCall | None:
         """Returns the step after a call that failed; None where nothing is left to try."""
         if not FAILURES[failure].retried or self._all_errors >= self._policy.errors or self._cuts >= self._policy.cuts:
             return None
@@ -124,7 +124,7 @@ class RequestTries:
         """Returns True where a call of this request has failed at an engine."""
         return engine in self._tried
 
-    def _decode_again(self, now: float) -> Step | None:
+    def _decode_again(self, now: float) -> NextCall | None:
         """Returns the step with a reference that an engine may have seen. A living engine of any kind comes before one
         that is believed dead, even if that costs another prefill."""
         assert self.reference is not None
@@ -134,12 +134,12 @@ class RequestTries:
             return self._compute(now, Recompute.ERRORS)
         for shut_too in (False, True):
             if engine := self._decoder(now, fenced=True, shut_too=shut_too):
-                return Step(DECODE, engine)
+                return NextCall(DECODE, engine)
             if self._decoder(now, fenced=False, shut_too=shut_too):
                 return self._compute(now, Recompute.NO_READER)
         return None
 
-    def _compute(self, now: float, recompute: Recompute | None) -> Step | None:
+    def _compute(self, now: float, recompute: Recompute | None) -> NextCall | None:
         """Returns the step by which the prompt is computed: by a prefill engine, or by a decode engine, where none
         can."""
         if self._decoder(now) is None:
@@ -150,15 +150,15 @@ class RequestTries:
                 now, self._chance, self._keys, excluding=self._useless, reluctantly=self._tried
             )
             if engine is not None:
-                return Step(PREFILL, engine, recompute)
+                return NextCall(PREFILL, engine, recompute)
         if not self._policy.whole_prompt_on_decoder:
             return None
         step = self._decode(now, WholePrompt.NO_PREFILL)
         return None if step is None else step._replace(recompute=recompute)
 
-    def _decode(self, now: float, whole: WholePrompt | None) -> Step | None:
+    def _decode(self, now: float, whole: WholePrompt | None) -> NextCall | None:
         engine = self._decoder(now)
-        return None if engine is None else Step(DECODE, engine, whole=whole)
+        return None if engine is None else NextCall(DECODE, engine, whole=whole)
 
     def _decoder(self, now: float, *, fenced: bool = False, shut_too: bool = True) -> str | None:
         """Returns the decode engine to ask next; None where there is none, or where it would be one call too many."""
