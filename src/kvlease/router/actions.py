@@ -119,9 +119,9 @@ ANSWERS = (PassOn, Refuse, BreakOff)
 """The actions that are the end of a request: the client gets nothing after them."""
 
 
-def names_failure(failure: EngineFailure, engine: str) -> str:
-    """Returns what happened at an engine, for an error message."""
-    return f"{engine} {_SAID[failure]}"
+def said_of(failure: EngineFailure) -> str:
+    """Returns what an engine did, for an error message. It does not name the engine: clients need not know it."""
+    return _SAID[failure]
 
 
 _SAID: Mapping[EngineFailure, str] = {

@@ -1,4 +1,5 @@
-"""Admission: how many requests are under way at once, and how many may wait for it, how long. Pure; first in, first out.
+"""Admission: how many requests are under way at once, how many wait for that, and how long. Pure; first come, first
+served.
 
 Without a bound a router that gets more than its engines can do holds ever more requests, each of which waits longer
 than its client does.

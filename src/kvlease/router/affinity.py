@@ -3,8 +3,8 @@
 Rendezvous hashing (Thaler and Ravishankar, "Using Name-Based Mappings to Increase Hit Rates", 1998): each key ranks the
 engines by a hash of both, so that an engine that joins or leaves moves its own prompts alone, and routers that know
 nothing of each other agree. A short beginning, such as a system prompt, is shared by many: it chooses half of the
-engines, so that one of them need not serve all; each longer one halves these again. A conversation that grows moves
-among those that have computed its beginning.
+engines, so that one of them need not serve all; each longer one halves these again, down to two. A conversation that
+grows moves among those that have computed its beginning.
 
 Load bounds it (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2018): an engine that has
 much more to do than the least loaded one gives way to the next.
@@ -24,9 +24,9 @@ SLACK = 2.0
 def keys_of(beginning: bytes, session: str | None = None) -> tuple[bytes, ...]:
     """Returns the keys of a prompt, from the shortest beginning on.
 
-    `beginning`: the first `PREFIX_BYTES[-1]` bytes of what the engine would compute, e.g. the JSON of a chat's messages;
-    more of it is ignored. Two that begin alike have to be alike in bytes. `session`: the client's `x-session-id`. It is
-    the last key: a session stays at one engine, among those that know its beginning.
+    `beginning`: the first `PREFIX_BYTES[-1]` bytes of what the engine would compute, e.g. the JSON of a chat's
+    messages; more of it is ignored. Two that begin alike have to be alike in bytes. `session`: the client's
+    `x-session-id`. It is the last key: a session stays at one engine, among those that know its beginning.
     """
     lengths = [length for length in PREFIX_BYTES if length <= len(beginning)]
     if beginning and not lengths:
@@ -46,7 +46,7 @@ def ranked(keys: Sequence[bytes], engines: Sequence[str]) -> list[str]:
     for key in keys:
         # Those behind the group stay where they are: they are for the time when all of the group are gone.
         order[:among] = sorted(order[:among], key=lambda engine: _hash(key, engine.encode()), reverse=True)
-        among = (among + 1) // 2
+        among = min(among, max(2, (among + 1) // 2))
     return order
 
 
