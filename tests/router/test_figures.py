@@ -134,6 +134,4 @@ def test_an_engine_that_has_left_leaves_no_series_behind() -> None:
     assert D not in figures.page().decode()
     engines.append(EngineFigure(D, "decode", "up", 0))
     assert read(figures).value("kvlease_router:engine_failures_total", engine=D) == 0
-    assert set(CONDITIONS) == {
-        s.labels["condition"] for s in metrics.samples if s.name == "kvlease_router:engines"
-    }
+    assert set(CONDITIONS) == {s.labels["condition"] for s in metrics.samples if s.name == "kvlease_router:engines"}

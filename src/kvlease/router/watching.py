@@ -157,6 +157,10 @@ class FleetWatch:
         except NoLook:
             # The looks find out whether it is away. Until then its last word holds.
             return
+        self.heard(engine, word)
+
+    def heard(self, engine: SeenEngine, word: LeaseWord) -> None:
+        """Takes an engine's word on its leases."""
         if word.grace_s is None and word.served:
             word = word._replace(grace_s=engine.word.grace_s)
         if word == engine.word:
