@@ -64,7 +64,7 @@ def test_any_source_of_engines_is_enough() -> None:
 
 def test_keys_come_from_the_environment_and_are_not_shown() -> None:
     keys, engine_key = from_environment({KEYS_VARIABLE: f"{KEY}, {KEY}1,", ENGINE_KEY_VARIABLE: "secret"})
-    assert (keys, engine_key) == ({KEY, KEY + "1"}, "secret")
+    assert (keys, engine_key) == (frozenset({KEY, KEY + "1"}), "secret")
     assert from_environment({}) == (frozenset(), None)
     shown = repr(settings_of(api_keys=keys, engine_key=engine_key))
     assert KEY not in shown

@@ -21,11 +21,10 @@ ENDPOINTS = {
     "other": "any other path",
 }
 OUTCOMES = {
-    "ok": "answered by an engine, to its end",
-    "refused_by_engine": "answered by an engine with 4xx, which was passed on",
-    "refused": "refused by the router; `refused_total` says why",
-    "failed": "no engine answered it: a 5xx in the form of the OpenAI API",
-    "broken": "ended with an error event, after tokens had been sent",
+    "finished": "answered by an engine, to its end",
+    "passed_on": "answered by an engine with an error, which the client has as it was",
+    "refused": "answered by the router with an error; `refused_total` says which",
+    "broken_off": "ended with an error event, after tokens had been sent",
     "client_gone": "left by its client",
 }
 ROLES = {"prefill": "prefill engines", "decode": "decode engines"}
@@ -40,14 +39,30 @@ FAILURES = {
     "refused": "4xx: never sent again",
     "garbled": "200, and no answer of its kind",
 }
-REASONS = {
+REFUSALS = {
     "queue_full": "`--max-in-flight` run and `--max-queued` wait: 429",
     "queue_time": "it waited for `--max-queue`: 429",
     "draining": "the router is to end: 503",
-    "no_engine": "no engine can be asked: 503",
+    "no_engine": "no engine is named for it: 503",
     "too_long": "its body is longer than `--max-body-bytes`: 413",
     "unauthorized": "without one of the router's keys: 401",
-    "bad_request": "its body is none that could be handed over: 400",
+    "bad_request": "a body that is none: 400",
+    "engine_failed": "all that could be tried has failed; `call_failures_total` says how: 5xx",
+}
+RECOMPUTED = {
+    "unfenced": "the prefill has no lease, and an engine may have seen it: stock engines",
+    "no_reader": "a decode engine may have seen it, and no other that lives is known to have kvlease",
+    "errors": "decode engines answer with errors of their own",
+}
+WHOLE = {
+    "asked": "a request without a use for a prefill, such as one for embeddings",
+    "no_offer": "the prefill engine offered nothing: a prompt shorter than a block, or it drains",
+    "no_prefill": "no prefill engine could do it",
+}
+RELEASED = {
+    "client_gone": "its client left before the first token",
+    "ended": "its request ended with an error before a decode engine had read it",
+    "given_up": "its prompt is computed again",
 }
 WAYS = {
     "decode": "a decode engine was sent a request that it refuses, and told P",
@@ -57,7 +72,7 @@ WAYS = {
 CONDITIONS = {
     "up": "it answers, and gets requests",
     "down": "it does not answer looks, or has not yet",
-    "open": "its breaker is open: requests failed on it",
+    "open": "its breaker is open: requests failed on it in a row",
     "draining": "it takes no new work: it drains or shuts down",
     "leaving": "it is not named any more, and finishes what runs on it",
 }
@@ -86,6 +101,7 @@ class RouterMetric(NamedTuple):
 
 
 _ENGINE = {"engine": ANY, "role": ROLES}
+_RETRIED = {name: said for name, said in FAILURES.items() if name != "refused"}
 _TIMES = steps(0.001, 500)
 
 _ALL = (
@@ -93,62 +109,89 @@ _ALL = (
         "requests",
         Kind.COUNTER,
         "Requests that are over, by what became of them.",
-        "`ok`, and `client_gone` as clients will",
-        "`failed` or `broken` rises: engines die faster than others can take over; `attempts_total` says how",
+        "`finished`, and the others as clients will",
+        "`refused` or `broken_off` rises: `refused_total` and `call_failures_total` say why",
         {"endpoint": ENDPOINTS, "outcome": OUTCOMES},
     ),
     RouterMetric(
-        "attempts",
+        "call_failures",
         Kind.COUNTER,
-        "Questions to engines for a request, by what came of each.",
-        "`ok`",
-        "anything else rises: the engines' logs, and `engine_failures_total` for which one",
-        {"role": ROLES, "result": {"ok": "answered", **FAILURES}},
+        "Calls to engines that failed.",
+        "0, but for restarts, and `refused` as clients ask for what engines do not do",
+        "it rises: the engines' logs; `engine_failures_total` says which",
+        {"role": ROLES, "failure": FAILURES},
     ),
     RouterMetric(
         "retries",
         Kind.COUNTER,
-        "Questions that were asked again, by the failure before: of another engine where there is one.",
+        "Requests that were sent again, by the failure before.",
         "0, but for restarts",
         "it rises: engines die or refuse",
-        {"role": ROLES, "failure": {name: said for name, said in FAILURES.items() if name != "refused"}},
+        {"role": ROLES, "failure": _RETRIED},
+    ),
+    RouterMetric(
+        "handed_on",
+        Kind.COUNTER,
+        "Prefills that a second decode engine got, by the failure of the first: nothing was computed twice.",
+        "0, but for restarts",
+        "it rises: decode engines die or refuse",
+        {"failure": _RETRIED},
     ),
     RouterMetric(
         "second_prefills",
         Kind.COUNTER,
-        "Prompts that were prefilled a second time, since the first prefill could not be used.",
+        "Prompts that were sent to a prefill engine again, since the first prefill could not be used.",
         "0",
-        "it rises: stock engines, or P died with the prefill",
+        "it rises: by `why`",
+        {"why": RECOMPUTED},
     ),
     RouterMetric(
         "whole_prompts",
         Kind.COUNTER,
-        "Prompts that a decode engine computed itself, since no prefill was to be had.",
-        "0",
-        "it rises: prefill engines are away, or offer nothing",
+        "Requests whose prompt a decode engine computed itself.",
+        "some: short prompts",
+        "`no_prefill` rises: prefill engines are away",
+        {"why": WHOLE},
     ),
     RouterMetric(
         "releases",
         Kind.COUNTER,
-        "Prefills that nobody was to read any more, by the way in which P was told.",
+        "Prefills that nobody was to read any more, by reason.",
         "some: clients that leave",
+        "`ended` or `given_up` rises: see `call_failures_total`",
+        {"why": RELEASED},
+    ),
+    RouterMetric(
+        "release_ways",
+        Kind.COUNTER,
+        "The same, by the way in which P was told.",
+        "`decode`",
         "`term` rises: blocks stay on P until the lease's term is over",
         {"way": WAYS},
     ),
     RouterMetric(
         "continued_streams",
         Kind.COUNTER,
-        "Streams that went on at another decode engine after tokens had been sent (`--continue-streams`).",
+        "Streams that went on at another decode engine after tokens had been sent (`--continue-streams`), by the "
+        "failure of the one before.",
         "0",
         "it rises: decode engines die",
+        {"failure": _RETRIED},
+    ),
+    RouterMetric(
+        "budget_empty",
+        Kind.COUNTER,
+        "Requests that were not sent again, since all requests together had no retry left (`--retry-ratio`).",
+        "0",
+        "it rises: most requests fail, and retries would only add to the load",
     ),
     RouterMetric(
         "refused",
         Kind.COUNTER,
-        "Requests that the router refused, by reason.",
+        "Requests that the router answered with an error of its own.",
         "0",
-        "`queue_full`, `queue_time`: more requests than engines can serve; `no_engine`: see `engines`",
-        {"reason": REASONS},
+        "`queue_full`, `queue_time`: more requests than engines can serve; `no_engine`, `engine_failed`: see `engines`",
+        {"why": REFUSALS},
     ),
     RouterMetric(
         "in_flight",
@@ -180,7 +223,7 @@ _ALL = (
     RouterMetric(
         "engine_in_flight",
         Kind.GAUGE,
-        "Questions that this engine has from the router.",
+        "Calls of this router that are under way at this engine.",
         "alike for all of a role",
         "one has many more: it is slow, or hangs",
         _ENGINE,
@@ -188,7 +231,7 @@ _ALL = (
     RouterMetric(
         "engine_failures",
         Kind.COUNTER,
-        "Questions to this engine that failed in a way that is no client's mistake.",
+        "Calls to this engine that failed, but for `refused`.",
         "0, but for restarts",
         "it rises for one engine alone: see its log",
         _ENGINE,

@@ -4,15 +4,30 @@ What is true of an engine at the moment is asked for when the page is: an engine
 It needs the package prometheus_client.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import prometheus_client
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from kvlease.metrics.metric import Kind
 from kvlease.router.catalogue import ANY, CONDITIONS, PREFIX, ROLES, ROUTER_METRICS, RouterMetric
+from kvlease.router.facts import (
+    BudgetEmpty,
+    CallFailed,
+    LeaseReleased,
+    PromptRecomputed,
+    ReferenceHandedOn,
+    RequestOver,
+    RequestRetried,
+    RouterFact,
+    StreamContinued,
+    WholePromptSent,
+)
+from kvlease.router.failures import EngineFailure
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of the page."""
@@ -27,7 +42,6 @@ class EngineFigure(NamedTuple):
     condition: str
     """One of `catalogue.CONDITIONS`."""
     in_flight: int
-    failures: int
 
 
 Look = Callable[[], Iterable[EngineFigure]]
@@ -43,7 +57,33 @@ class RouterFigures:
             name: _kept(metric, self._registry) for name, metric in ROUTER_METRICS.items() if not _is_looked_up(metric)
         }
         self._children: dict[tuple[str, ...], Any] = {}
-        self._registry.register(_Engines(engines))
+        self._failures: Counter[str] = Counter()
+        self._registry.register(_Engines(engines, self._failures))
+
+    def hear(self, fact: RouterFact) -> None:
+        """Counts a fact of a request (`RoutedRequest` takes this as `tell`)."""
+        match fact:
+            case CallFailed(role, failure, engine):
+                self.count("call_failures", role, failure)
+                if failure is not EngineFailure.REFUSED:
+                    self._failures[engine] += 1
+            case RequestRetried(role, failure):
+                self.count("retries", role, failure)
+            case ReferenceHandedOn(failure):
+                self.count("handed_on", failure)
+            case PromptRecomputed(why):
+                self.count("second_prefills", why)
+            case WholePromptSent(why):
+                self.count("whole_prompts", why)
+            case LeaseReleased(why):
+                self.count("releases", why)
+            case StreamContinued(failure):
+                self.count("continued_streams", failure)
+            case BudgetEmpty():
+                self.count("budget_empty")
+            case RequestOver():
+                # The driver counts requests: it knows the endpoint, and those that never began.
+                pass
 
     def count(self, name: str, *values: str, by: int = 1) -> None:
         """Adds to a counter; `values` are those of its labels, in the catalogue's order."""
@@ -97,7 +137,9 @@ def _kept(metric: RouterMetric, registry: CollectorRegistry) -> Any:
     if metric.kind is Kind.HISTOGRAM:
         made: Any = Histogram(name, metric.meaning, labels, registry=registry, buckets=metric.buckets)
     else:
-        made = (Counter if metric.kind is Kind.COUNTER else Gauge)(name, metric.meaning, labels, registry=registry)
+        made = (prometheus_client.Counter if metric.kind is Kind.COUNTER else Gauge)(
+            name, metric.meaning, labels, registry=registry
+        )
     # Each series is there from the start, so that a rate over it sees its first rise.
     for values in product(*metric.labels.values()):
         if values:
@@ -108,8 +150,9 @@ def _kept(metric: RouterMetric, registry: CollectorRegistry) -> Any:
 class _Engines:
     """The figures of engines, as a collector of prometheus_client."""
 
-    def __init__(self, engines: Look) -> None:
+    def __init__(self, engines: Look, failures: "Counter[str]") -> None:
         self._engines = engines
+        self._failures = failures
 
     def describe(self) -> list[Any]:
         """Describes nothing ahead, so that engines are asked for only when the page is."""
@@ -122,6 +165,10 @@ class _Engines:
         for engine in engines:
             numbers[engine.role, engine.condition] += 1
         yield _family("engines", {key: float(number) for key, number in numbers.items()})
+        known = {engine.url for engine in engines}
+        for url in [url for url in self._failures if url not in known]:
+            del self._failures[url]
+        yield _family("engine_failures", {(each.url, each.role): float(self._failures[each.url]) for each in engines})
         for name, value in _OF_ENGINE.items():
             yield _family(name, {(engine.url, engine.role): value(engine) for engine in engines})
 
@@ -129,7 +176,6 @@ class _Engines:
 _OF_ENGINE: Mapping[str, Callable[[EngineFigure], float]] = {
     "engine_up": lambda engine: float(engine.condition == "up"),
     "engine_in_flight": lambda engine: engine.in_flight,
-    "engine_failures": lambda engine: engine.failures,
 }
 
 

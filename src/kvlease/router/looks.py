@@ -15,7 +15,7 @@ import msgspec
 
 from kvlease.admin.answers import ErrorAnswer, Health
 from kvlease.errors import KvLeaseError
-from kvlease.router.fleet import EngineReport
+from kvlease.router.engines import EngineReport
 
 MAX_PAGE_BYTES = 8_000_000
 """The longest answer that is read."""
@@ -30,11 +30,7 @@ _DRAINING = b"kvlease:draining"
 
 
 class NoLook(KvLeaseError):
-    """An engine has not answered a look; `dead`: it is known to be away, and not only slow."""
-
-    def __init__(self, message: str, dead: bool) -> None:
-        super().__init__(message)
-        self.dead = dead
+    """An engine has not answered a look, or is not healthy. The message says which."""
 
 
 class LeaseWord(NamedTuple):
@@ -77,7 +73,8 @@ def read_page(page: bytes, word: LeaseWord = SILENCE) -> EngineReport:
         running=_count(values_of(page, _RUNNING)),
         waiting=_count(values_of(page, _WAITING)),
         kv_usage=min(1.0, max(0.0, sum(usage) / len(usage))) if usage else 0.0,
-        draining=word.draining or bool(draining and min(draining) > 0),
+        # A page that says nothing of a drain is no sign that there is none: vLLM has no metric for its own.
+        draining=True if word.draining or (draining and min(draining) > 0) else None,
         leased=bool(kvlease) if is_vllm else None,
         grace_s=word.grace_s,
     )
@@ -112,7 +109,7 @@ async def look_at(http: aiohttp.ClientSession, url: str, limit_s: float, word: L
     """
     status, _ = await _get(http, url + "/health", limit_s)
     if status != 200:
-        raise NoLook(f"its /health answers {status}", dead=True)
+        raise NoLook(f"its /health answers {status}")
     status, page = await _get(http, url + "/metrics", limit_s)
     return read_page(page if status == 200 else b"", word)
 
@@ -131,12 +128,12 @@ async def _get(
             async for part in response.content.iter_any():
                 content += part
                 if len(content) > MAX_PAGE_BYTES:
-                    raise NoLook(f"its answer has more than {MAX_PAGE_BYTES // 1_000_000} MB", dead=False)
+                    raise NoLook(f"its answer has more than {MAX_PAGE_BYTES // 1_000_000} MB")
             return response.status, bytes(content)
     except TimeoutError:
-        raise NoLook(f"no answer within {limit_s:g} s", dead=False) from None
+        raise NoLook(f"no answer within {limit_s:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise NoLook(_plain(error), dead=True) from None
+        raise NoLook(_plain(error)) from None
 
 
 def _plain(error: BaseException) -> str:

@@ -1,12 +1,12 @@
 """What an operator may ask of a router: whether it lives, whether it takes requests, its figures, and its engines.
 
-`/health`, `/ready` and `/metrics` are open, as an engine's own are. `GET /v1/kvlease/router` names the engines, so it is
-guarded by the clients' keys where there are any. Nothing here tells of a request or its prompt.
+`/health`, `/ready` and `/metrics` are open, as an engine's own are. `GET /v1/kvlease/router` names the engines, so it
+is guarded by the clients' keys where there are any. Nothing here tells of a request or its prompt.
 """
 
 import hmac
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from starlette.requests import Request
@@ -16,6 +16,7 @@ from starlette.routing import Route
 from kvlease import __version__
 from kvlease.admin.answers import ErrorAnswer, ErrorDetail
 from kvlease.admin.routes import as_json
+from kvlease.router.engines import EngineView, Standing
 from kvlease.router.figures import CONTENT_TYPE, EngineFigure, RouterFigures
 from kvlease.router.fleet import EngineFleet
 from kvlease.router.settings import RouterSettings
@@ -33,16 +34,16 @@ class RouterEngine(msgspec.Struct, frozen=True):
     condition: str
     """One of `catalogue.CONDITIONS`."""
     why: str | None
-    """The reason for which it is down."""
-    since_s: float
+    """The reason for which it does not answer looks."""
+    since_s: float | None
     """The time for which it has answered looks, or has not."""
     in_flight: int
-    """The router's own questions to it."""
-    running: int
-    """The requests that it runs, by its own word."""
-    waiting: int
+    """The calls of this router that are under way there."""
+    running: int | None
+    """The requests that it runs, by its own last word, if there was one."""
+    waiting: int | None
     """The requests in its queue."""
-    kv_usage: float
+    kv_usage: float | None
     """The share of its KV cache in use, from 0 to 1."""
     kvlease: bool | None
     """True for kvlease's connector, false for stock's, null where that cannot be seen."""
@@ -129,22 +130,13 @@ class OperatorRoutes:
         """Returns the reason for which no request should be sent here; None where there is none."""
         if self._state.draining:
             return "draining"
-        roles = {figure.role for figure in self.engines() if figure.condition in ("up", "draining")}
+        views = self._fleet.snapshot(self._clock())
+        roles = {view.role for view in views if condition(view) in ("up", "draining")}
         if "decode" not in roles:
             return "no decode engine is up"
         if "prefill" not in roles and not self._settings.whole_prompt_on_decoder:
             return "no prefill engine is up"
         return None
-
-    def engines(self) -> Iterator[EngineFigure]:
-        """Yields the engines as the page of metrics shows them."""
-        for seen in self._watch.engines.values():
-            yield EngineFigure(seen.url, seen.role, self._condition(seen), 0, 0)
-
-    def _condition(self, seen: SeenEngine) -> str:
-        if not seen.report.healthy:
-            return "down"
-        return "draining" if seen.report.draining else "up"
 
     def _health(self, _request: Request) -> Response:
         return as_json(200, {"status": "ok"})
@@ -159,36 +151,43 @@ class OperatorRoutes:
     def _status(self, request: Request) -> Response:
         if not self._keys.admit(request.headers.get("authorization")):
             return unauthorized()
-        state = self._state
-        now = self._clock()
-        figures = {figure.url: figure for figure in self.engines()}
-        return as_json(
-            200,
-            RouterStatus(
-                version=__version__,
-                draining=state.draining,
-                ready=self.not_ready() is None,
-                in_flight=state.in_flight(),
-                queued=state.queued(),
-                engines=[_entry(seen, figures[url], now) for url, seen in self._watch.engines.items()],
-            ),
-        )
+        state, now = self._state, self._clock()
+        entries = [_entry(view, self._watch.engines.get(view.url), now) for view in self._fleet.snapshot(now)]
+        ready = self.not_ready() is None
+        status = RouterStatus(__version__, state.draining, ready, state.in_flight(), state.queued(), entries)
+        return as_json(200, status)
 
 
-def _entry(seen: SeenEngine, figure: EngineFigure, now: float) -> RouterEngine:
-    report = seen.report
+def condition(view: EngineView) -> str:
+    """Returns the condition of an engine (`catalogue.CONDITIONS`)."""
+    if view.left:
+        return "leaving"
+    if view.report is None or not view.healthy:
+        return "down"
+    if view.standing is Standing.SHUT:
+        return "open"
+    return "draining" if view.draining else "up"
+
+
+def engine_figures(fleet: EngineFleet, now: float) -> list[EngineFigure]:
+    """Returns the engines as the page of metrics shows them."""
+    return [EngineFigure(view.url, view.role, condition(view), view.in_flight) for view in fleet.snapshot(now)]
+
+
+def _entry(view: EngineView, seen: SeenEngine | None, now: float) -> RouterEngine:
+    report = view.report
     return RouterEngine(
-        url=seen.url,
-        role=seen.role,
-        condition=figure.condition,
-        why=seen.why,
-        since_s=round(now - seen.since, 3),
-        in_flight=figure.in_flight,
-        running=report.running,
-        waiting=report.waiting,
-        kv_usage=report.kv_usage,
-        kvlease=report.leased,
-        orphan_grace_s=report.grace_s,
+        url=view.url,
+        role=view.role,
+        condition=condition(view),
+        why=seen.why if seen else None,
+        since_s=round(now - seen.since, 3) if seen else None,
+        in_flight=view.in_flight,
+        running=report.running if report else None,
+        waiting=report.waiting if report else None,
+        kv_usage=report.kv_usage if report else None,
+        kvlease=view.leased,
+        orphan_grace_s=report.grace_s if report else None,
     )
 
 

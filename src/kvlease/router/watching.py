@@ -1,7 +1,7 @@
 """The watch over all engines: each is looked at again and again, by itself, and the fleet hears what it says.
 
-One that is slow holds up no other. One that refuses connections is away at once; one that does not answer in time may
-be busy, and is away after some looks in a row. It needs the package aiohttp.
+One that is slow holds up no other. One that has not answered is looked at again soon, since the fleet believes the
+second such look. It needs the package aiohttp.
 """
 
 import asyncio
@@ -9,21 +9,22 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import aiohttp
 
 from kvlease.logs import bounded_logger
+from kvlease.router.engines import EngineReport, EngineRole
 from kvlease.router.figures import RouterFigures
-from kvlease.router.fleet import EngineFleet, EngineReport, EngineRole
+from kvlease.router.fleet import EngineFleet
 from kvlease.router.looks import SILENCE, LeaseWord, NoLook, ask_leases, look_at
 from kvlease.router.settings import RouterSettings
 
 log = logging.getLogger(__name__)
 often = bounded_logger(__name__)
 
-SLOW_LOOKS = 3
-"""The looks in a row without an answer in time after which an engine counts as away."""
+AGAIN_S = 0.1
+"""The pause after a first look without an answer."""
 LEASES_EVERY_S = 2.0
 """The pause between two questions for an engine's leases, which it answers between two of its steps."""
 UNSERVED_EVERY_S = 30.0
@@ -45,14 +46,14 @@ class SeenEngine:
 
     url: str
     role: EngineRole
-    report: EngineReport = field(default_factory=lambda: EngineReport(healthy=False))
-    """Its last word, or that it is away."""
+    report: EngineReport | None = None
+    """Its last word; None where the last look had no answer, or there was none yet."""
     why: str | None = "not looked at yet"
-    """The reason for which it is away."""
+    """The reason for which it has no word."""
     since: float = 0.0
-    """The moment since which it is away, or up."""
-    slow: int = 0
-    """Looks without an answer in time, in a row."""
+    """The moment since which it answers looks, or does not."""
+    drains: bool = False
+    """The fleet was told that it drains."""
     word: LeaseWord = SILENCE
     told_up: bool | None = None
     """The last line in the log about it said that it is up, or away."""
@@ -118,18 +119,20 @@ class FleetWatch:
 
     def _let_go(self, url: str) -> None:
         del self.engines[url]
-        self._fleet.leave(self._clock(), url)
+        self._fleet.leave(url)
         for task in self._tasks.pop(url, ()):
             task.cancel()
 
     async def _look_on(self, engine: SeenEngine, http: aiohttp.ClientSession) -> None:
         while True:
+            had_word = engine.report is not None
             await self.look(engine, http)
-            await asyncio.sleep(self._pause_s(self._settings.watch_interval_s))
+            lost = had_word and engine.report is None
+            await asyncio.sleep(self._pause_s(AGAIN_S if lost else self._settings.watch_interval_s))
 
     async def _ask_on(self, engine: SeenEngine, http: aiohttp.ClientSession) -> None:
+        # A task of its own: an engine in a long step answers late, and its health must not wait for that.
         while True:
-            # Its own task: an engine in a long step answers late, and its health must not wait for that.
             await self.ask(engine, http)
             await asyncio.sleep(self._pause_s(LEASES_EVERY_S if engine.word.served else UNSERVED_EVERY_S))
 
@@ -142,57 +145,64 @@ class FleetWatch:
             report = await look_at(http, engine.url, self._settings.watch_timeout_s, engine.word)
         except NoLook as error:
             self._figures.count("looks", engine.role, "failed")
-            engine.slow += 1
-            if error.dead or engine.slow >= SLOW_LOOKS or engine.why is not None:
-                self._away(engine, str(error))
+            self._lost(engine, str(error))
             return
         self._figures.count("looks", engine.role, "ok")
-        engine.slow = 0
-        self._up(engine, report)
+        self._found(engine, report)
 
     async def ask(self, engine: SeenEngine, http: aiohttp.ClientSession) -> None:
-        """Asks an engine for its leases once; the next look tells the fleet."""
+        """Asks an engine for its leases once, and tells the fleet what is new."""
         try:
             word = await ask_leases(http, engine.url, self._settings.watch_timeout_s, self._headers)
         except NoLook:
             # The looks find out whether it is away. Until then its last word holds.
             return
+        self.heard(engine, word)
+
+    def heard(self, engine: SeenEngine, word: LeaseWord) -> None:
+        """Takes an engine's word on its leases."""
         if word.grace_s is None and word.served:
             word = word._replace(grace_s=engine.word.grace_s)
-        if word.grace_s is not None and word.grace_s < LEAST_GRACE_S and engine.role is EngineRole.PREFILL:
-            often.warning(
-                "%s ends the leases of a dead decode engine after %g s (kv_lease_orphan_grace): no other can take them "
-                "over, and their prompts are prefilled again; leave the setting out, or set at least %g",
-                engine.url,
-                word.grace_s,
-                LEAST_GRACE_S,
-            )
-        changed = word != engine.word
+        if word == engine.word:
+            return
         engine.word = word
-        if changed and engine.report.healthy:
-            self._up(engine, replace(engine.report, draining=word.draining, grace_s=word.grace_s))
+        _warn_of_grace(engine)
+        if engine.report is not None:
+            self._found(engine, replace(engine.report, draining=word.draining or None, grace_s=word.grace_s))
 
-    def _up(self, engine: SeenEngine, report: EngineReport) -> None:
+    def _found(self, engine: SeenEngine, report: EngineReport) -> None:
         now = self._clock()
-        if engine.why is not None:
+        if engine.report is None:
             engine.why, engine.since = None, now
-        engine.report = report
-        self._fleet.report(now, engine.url, report)
+        # "No drain" is told once, where there was one: the fleet has other signs of a drain, which must not be undone.
+        told = report if report.draining or not engine.drains else replace(report, draining=False)
+        engine.report, engine.drains = report, bool(report.draining)
+        self._fleet.report(now, engine.url, told)
         if _is_to_tell(engine, now, up=True):
             log.info("%s engine %s is up%s", engine.role, engine.url, _kind(report))
 
-    def _away(self, engine: SeenEngine, why: str) -> None:
+    def _lost(self, engine: SeenEngine, why: str) -> None:
         now = self._clock()
-        if engine.why is None:
+        if engine.report is not None:
             engine.since = now
-        engine.why = why
-        if _is_to_tell(engine, now, up=False):
-            log.warning("%s engine %s is away: %s", engine.role, engine.url, why)
-        engine.report = EngineReport(healthy=False)
         # Whoever comes back may be another.
-        engine.word = SILENCE
-        if self._fleet.report(now, engine.url, engine.report):
+        engine.report, engine.word, engine.why = None, SILENCE, why
+        if self._fleet.report(now, engine.url, EngineReport(healthy=False)):
             self._died(engine.url)
+            if _is_to_tell(engine, now, up=False):
+                log.warning("%s engine %s is away: %s", engine.role, engine.url, why)
+
+
+def _warn_of_grace(engine: SeenEngine) -> None:
+    grace_s = engine.word.grace_s
+    if engine.role is EngineRole.PREFILL and grace_s is not None and grace_s < LEAST_GRACE_S:
+        often.warning(
+            "%s ends the leases of a dead decode engine after %g s (kv_lease_orphan_grace): another one finds them in "
+            "time only while P has memory to spare; leave the setting out, or set at least %g",
+            engine.url,
+            grace_s,
+            LEAST_GRACE_S,
+        )
 
 
 def _is_to_tell(engine: SeenEngine, now: float, up: bool) -> bool:
