@@ -41,7 +41,7 @@ FAILURES = {
 }
 REFUSALS = {
     "queue_full": "`--max-in-flight` run and `--max-queued` wait: 429",
-    "queue_time": "it waited for `--max-queue`: 429",
+    "queue_time": "it waited for `--queue-timeout`: 429",
     "draining": "the router is to end: 503",
     "no_engine": "no engine is named for it: 503",
     "too_long": "its body is longer than `--max-body-bytes`: 413",
