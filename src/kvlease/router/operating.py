@@ -16,7 +16,7 @@ from starlette.routing import Route
 from kvlease import __version__
 from kvlease.admin.answers import ErrorAnswer, ErrorDetail
 from kvlease.admin.routes import as_json
-from kvlease.router.engines import EngineView, Standing
+from kvlease.router.engines import EngineView, EngineStanding
 from kvlease.router.figures import CONTENT_TYPE, EngineFigure, RouterFigures
 from kvlease.router.fleet import EngineFleet
 from kvlease.router.settings import RouterSettings
@@ -164,7 +164,7 @@ def condition(view: EngineView) -> str:
         return "leaving"
     if view.report is None or not view.healthy:
         return "down"
-    if view.standing is Standing.SHUT:
+    if view.standing is EngineStanding.SHUT:
         return "open"
     return "draining" if view.draining else "up"
 
