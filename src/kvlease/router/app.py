@@ -67,7 +67,7 @@ class RouterApp:
         """See `open_app`."""
         policy = settings.policy()
         connections = EngineConnections(policy.limits.connect_s)
-        releases = LeaseReleases(connections, policy.limits.release_s, lambda way: figures.count("releases", way))
+        releases = LeaseReleases(connections, policy.limits.release_s, lambda way: figures.count("release_ways", way))
         budget = RetryBudget(policy, now())
         chance = chance or random.Random()
         self._parts = RouterParts(fleet, policy, budget, chance, now, connections, releases)

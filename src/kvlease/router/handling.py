@@ -222,7 +222,6 @@ class RequestHandling:
         if opening is not None:
             return await self._pump(call, opening, continued=action.continued)
         actions = self._request.finished(self._parts.now())
-        self._record.answered()
         await self._client.answer(answer.status, self._for_client(answer), answer.body)
         return actions
 
@@ -266,7 +265,6 @@ class RequestHandling:
             limit.stop()
         if reads.failure is None and reads.has_ended():
             await self._client.end()
-            self._record.answered()
             actions = (*actions, *self._request.finished(self._parts.now()))
             with contextlib.suppress(CallFailed):
                 async with call.within(SETTLE_S):

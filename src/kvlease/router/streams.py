@@ -228,7 +228,7 @@ class _Answer(msgspec.Struct):
     choices: list[_Choice] | None = None
     output: list[msgspec.Raw] | None = None
     status: str | None = None
-    usage: msgspec.Raw | None = None
+    usage: dict[str, Any] | None = None
     kv_transfer_params: dict[str, Any] | None = None
 
 
@@ -245,8 +245,7 @@ def read_answer(api: Api, body: bytes) -> dict[str, Any] | None:
         # One that runs in the background has no output yet.
         if answer.output is None:
             raise StreamFailed(EngineFailure.GARBLED)
-        used = msgspec.json.decode(answer.usage) if answer.usage is not None else None
-        if _is_aborted_response({"status": answer.status, "output": answer.output, "usage": used}):
+        if _is_aborted_response({"status": answer.status, "output": answer.output, "usage": answer.usage}):
             raise StreamFailed(EngineFailure.ABORTED)
     else:
         if not answer.choices:
