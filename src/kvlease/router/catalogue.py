@@ -55,7 +55,7 @@ RECOMPUTED = {
     "errors": "decode engines answer with errors of their own",
 }
 WHOLE = {
-    "asked": "a request without a use for a prefill, such as one for embeddings",
+    "asked": "a request that carries no KV cache, such as one for models or embeddings, or that no prefill fits",
     "no_offer": "the prefill engine offered nothing: a prompt shorter than a block, or it drains",
     "no_prefill": "no prefill engine could do it",
 }
