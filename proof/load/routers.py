@@ -61,7 +61,7 @@ _Command = tuple[Sequence[str], str, dict[str, str]]
 
 def _ours(prefill: Sequence[str], decode: Sequence[str], port: int) -> _Command:
     command = [sys.executable, "-m", "kvlease.cli", "router", "--host", HOST, "--port", str(port)]
-    return [*command, *_each("--prefill", prefill), *_each("--decode", decode)], "/ready", {"PYTHONPATH": python_path()}
+    return [*command, "--prefill", *prefill, "--decode", *decode], "/ready", {"PYTHONPATH": python_path()}
 
 
 def _rust(prefill: Sequence[str], decode: Sequence[str], port: int) -> _Command:
