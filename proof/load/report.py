@@ -65,16 +65,15 @@ def soak_table(run: SoakRun) -> Table:
     """The findings of the long run, and what is promised."""
     answers = sum(run.fates.values())
     restarts = ", ".join(f"{number} of {role}" for role, number in sorted(run.restarts.items()))
-    leases = ", ".join(f"{count(number)} {how}" for how, number in sorted(run.leases.items()))
     growth = "-" if run.growth is None else growth_text(run.growth)
     lines: list[Sequence[str | Cell]] = [
         ["answers", count(answers), "", ""],
         ["  … wrong", count(run.fates["wrong"]), "none", verdict(not run.fates["wrong"])],
         ["  … lost, and the client was told so", count(run.fates["lost"]), "", ""],
-        ["engines killed and started again", restarts or "none", "", ""],
-        ["leases", leases, "", ""],
+        ["engines killed, and started again", restarts or "none", "", ""],
+        *([f"leases {how}", count(number), "", ""] for how, number in sorted(run.leases.items())),
         ["  … stranded: neither read nor released", count(run.stranded), "none", verdict(not run.stranded)],
-        ["reads", ", ".join(f"{count(number)} {how}" for how, number in sorted(run.reads.items())), "", ""],
+        *([f"references {how}", count(number), "", ""] for how, number in sorted(run.reads.items())),
         ["prompts that a P computed twice", count(run.repeated), "", ""],
         ["the router's memory grows by", growth, "nothing", verdict(run.growth.flat if run.growth else None)],
         ["the router's share of its core", percent(run.router_cpu), "", ""],

@@ -32,7 +32,7 @@ _BETWEEN_KILLS_S = 10.0
 _DOWN_S = 2.0
 """The time for which a killed engine is down."""
 _SAMPLE_S = 1.0
-_WHY = 90
+_WHY = 200
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ _DECODERS = 3
 _PROMPT_BYTES = 400
 _POLL_S = 0.05
 _OURS_WITH_A_DEATH = ("--continue-streams",)
-_WHY = 90
+_WHY = 200
 
 
 def measure_streams(
