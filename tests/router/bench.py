@@ -178,7 +178,8 @@ async def router_bench(
         for role, engines in ((EngineRole.PREFILL, producers), (EngineRole.DECODE, consumers)):
             for engine in engines:
                 fleet.join(now(), engine.url, role)
-                fleet.report(now(), engine.url, EngineReport(leased=leased))
+                # The first of each role has the least to do, and is chosen.
+                fleet.report(now(), engine.url, EngineReport(leased=leased, running=100 * engines.index(engine)))
         settings = settings_of(**chosen)
         chance = random.Random(seed)
         app = await stack.enter_async_context(open_app(fleet, settings, figures, state, now=now, chance=chance))
@@ -215,5 +216,6 @@ def _text_of_whole(answer: Any) -> str:
 def _text_of_event(event: dict[str, Any]) -> str:
     if "type" in event:
         return str(event["delta"]) if event["type"] == "response.output_text.delta" else ""
-    said = [choice["text"] if "text" in choice else choice["delta"].get("content") for choice in event.get("choices", ())]
+    choices = event.get("choices", ())
+    said = [choice["text"] if "text" in choice else choice["delta"].get("content") for choice in choices]
     return "".join(text or "" for text in said)
