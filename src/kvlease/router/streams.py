@@ -22,6 +22,10 @@ MOST_HELD_BYTES = 16_000_000
 """The longest event, and the most that is held back before the first token."""
 END = b"\n\n"
 DONE = b"data: [DONE]\n\n"
+_ERROR_EVENT = b"event: error"
+_SUSPECTS = (b'"abort"', b'"error"', b'"cancelled"', b'"response.failed"', _ERROR_EVENT)
+"""The bytes of which an event has one where it may tell of a failure. The text of an answer cannot have them, but as a
+whole value: its quotes are escaped."""
 
 
 class Says(enum.Enum):
@@ -74,6 +78,8 @@ def says_of(api: Api, event: bytes) -> Says:
         return Says.END
     try:
         if api is Api.RESPONSES:
+            if event.startswith(_ERROR_EVENT):
+                raise _failure_said(data)
             return _response_says(_response_events.decode(data), data)
         return _chunk_says(_chunks.decode(data), data)
     except _UNREADABLE:
@@ -220,8 +226,7 @@ class Flow:
                 self.failure = EngineFailure.GARBLED
         if not chunk:
             return chunk
-        # The text of an answer cannot have these bytes but as a whole value: its quotes are escaped.
-        if b'"abort"' in chunk or b'"error"' in chunk or b'"cancelled"' in chunk or b'"response.failed"' in chunk:
+        if any(suspect in chunk for suspect in _SUSPECTS):
             chunk = self._before_failure(chunk)
         self._last = chunk
         return chunk
