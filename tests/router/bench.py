@@ -58,7 +58,7 @@ class Said:
     def is_done(self) -> bool:
         """True for a stream that has come to its proper end."""
         last = self.events[-1]
-        return last == "[DONE]" or last.get("type") == "response.completed"
+        return bool(last == "[DONE]" or last.get("type") == "response.completed")
 
 
 class Client:
