@@ -191,7 +191,7 @@ def trouble(fleet: EngineFleet, chance: Random, now: float) -> None:
             fleet.report(now, view.url, report)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(policy=POLICIES, seed=st.integers(0, 2**32), count=st.integers(1, 6))
 def test_every_request_ends_once_and_leaves_nothing(policy: RetryPolicy, seed: int, count: int) -> None:
     chance = Random(seed)
