@@ -19,7 +19,7 @@ from kvlease.router.catalogue import (
     WHOLE,
 )
 from kvlease.router.engines import EngineRole
-from kvlease.router.facts import Outcome, Recompute, ReleaseReason, WholePrompt
+from kvlease.router.facts import Recompute, ReleaseReason, RoutedOutcome, WholePrompt
 from kvlease.router.failures import EngineFailure
 from kvlease.router.figures import EngineFigure, RouterFigures
 
@@ -34,7 +34,7 @@ def test_the_catalogue_has_the_words_of_the_core_and_no_other() -> None:
     for enum, words in (
         (EngineFailure, FAILURES),
         (EngineRole, ROLES),
-        (Outcome, OUTCOMES),
+        (RoutedOutcome, OUTCOMES),
         (Recompute, RECOMPUTED),
         (WholePrompt, WHOLE),
         (ReleaseReason, RELEASED),
@@ -107,7 +107,7 @@ def test_each_fact_of_the_core_is_counted_once() -> None:
         figures.hear(fact)
         key = (ROUTER_METRICS[name].shown, tuple(sorted(labels.items())))
         expected[key] = expected.get(key, 0) + 1
-    figures.hear(facts.RequestOver(Outcome.FINISHED, ""))
+    figures.hear(facts.RequestOver(RoutedOutcome.FINISHED, ""))
     counted = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for sample in read(figures).samples

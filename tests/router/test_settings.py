@@ -81,7 +81,7 @@ def test_a_key_that_is_none_is_refused_and_not_repeated(key: str) -> None:
 
 
 def test_the_core_gets_what_was_chosen() -> None:
-    settings = settings_of(connect_s=0.25, prefill_attempts=5, max_queued=7, continue_streams=True)
+    settings = settings_of(connect_timeout_s=0.25, prefill_attempts=5, max_queued=7, continue_streams=True)
     policy, bounds = settings.policy(), settings.admission()
     assert (policy.limits.connect_s, policy.prefill_attempts, policy.continue_streams) == (0.25, 5, True)
     assert (bounds.in_flight, bounds.queue) == (1024, 7)

@@ -135,8 +135,14 @@ def test_an_engine_that_comes_and_goes_does_not_fill_the_log(caplog: pytest.LogC
                 engine.healthy = not engine.healthy
                 await seen.look(engine.url)
                 await seen.look(engine.url)
-                seen.now[0] += 0.5
-            assert len([record for record in caplog.records if record.name.endswith("watching")]) == 1
+                seen.now[0] += 0.4
+            said = [record.getMessage() for record in caplog.records if record.name.endswith("watching")]
+            assert said == [f"decode engine {engine.url} is away: its /health answers 503"]
+            # What could not be told is told once its time has come.
+            assert engine.healthy
+            seen.now[0] += 5.0
+            await seen.look(engine.url)
+            assert "is up" in caplog.records[-1].getMessage()
 
     play(scene)
 

@@ -41,7 +41,7 @@ FAILURES = {
 }
 REFUSALS = {
     "queue_full": "`--max-in-flight` run and `--max-queued` wait: 429",
-    "queue_time": "it waited for `--max-queue`: 429",
+    "queue_time": "it waited for `--queue-timeout`: 429",
     "draining": "the router is to end: 503",
     "no_engine": "no engine is named for it: 503",
     "too_long": "its body is longer than `--max-body-bytes`: 413",
@@ -55,7 +55,7 @@ RECOMPUTED = {
     "errors": "decode engines answer with errors of their own",
 }
 WHOLE = {
-    "asked": "a request without a use for a prefill, such as one for embeddings",
+    "asked": "a request that carries no KV cache, such as one for models or embeddings, or that no prefill fits",
     "no_offer": "the prefill engine offered nothing: a prompt shorter than a block, or it drains",
     "no_prefill": "no prefill engine could do it",
 }

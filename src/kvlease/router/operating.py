@@ -88,6 +88,10 @@ class RouterState:
         self.in_flight: Callable[[], int] = lambda: 0
         self.queued: Callable[[], int] = lambda: 0
 
+    def busy(self) -> int:
+        """Returns the number of requests that run or wait."""
+        return self.in_flight() + self.queued()
+
 
 def unauthorized() -> Response:
     """Returns the answer to a request without one of the router's keys."""

@@ -19,6 +19,8 @@ KEYS_VARIABLE = "KVLEASE_ROUTER_API_KEY"
 """The environment variable with the keys that clients have to send, separated by commas."""
 ENGINE_KEY_VARIABLE = "KVLEASE_ROUTER_ENGINE_API_KEY"
 """The environment variable with the key that the router sends to engines."""
+HOST = "127.0.0.1"
+"""The address that is listened on unless another is chosen: who wants others to come says so."""
 MIN_KEY = 16
 """The fewest characters of a client's key."""
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]+")
@@ -52,13 +54,13 @@ NUMBERS: tuple[NumberSetting, ...] = (
     NumberSetting("port", 0, 65_535, "", "port to listen on; 0 is any that is free", whole=True),
     NumberSetting("max_in_flight", 1, 1_000_000, "requests", "most requests that run at a time", whole=True),
     NumberSetting("max_queued", 0, 1_000_000, "requests", "most requests that wait for their turn", whole=True),
-    NumberSetting("max_queue_s", 0.01, 3600.0, "seconds", "longest wait for a turn, then 429"),
+    NumberSetting("queue_timeout_s", 0.01, 3600.0, "seconds", "longest wait for a turn, then 429"),
     NumberSetting("max_body_bytes", 1024, 1 << 31, "bytes", "longest body of a request", whole=True),
-    NumberSetting("connect_s", 0.01, 60.0, "seconds", "longest time for a connection to an engine"),
-    NumberSetting("prefill_s", 0.01, _DAY, "seconds", "longest time for P's answer"),
-    NumberSetting("first_token_s", 0.01, _DAY, "seconds", "longest time for D's first token"),
-    NumberSetting("between_tokens_s", 0.01, _DAY, "seconds", "longest silence of D within a stream"),
-    NumberSetting("whole_answer_s", 0.01, _DAY, "seconds", "longest time for an answer that is no stream"),
+    NumberSetting("connect_timeout_s", 0.01, 60.0, "seconds", "longest time for a connection to an engine"),
+    NumberSetting("prefill_timeout_s", 0.01, _DAY, "seconds", "longest time for P's answer"),
+    NumberSetting("first_token_timeout_s", 0.01, _DAY, "seconds", "longest time for D's first token"),
+    NumberSetting("between_tokens_timeout_s", 0.01, _DAY, "seconds", "longest silence of D within a stream"),
+    NumberSetting("whole_answer_timeout_s", 0.01, _DAY, "seconds", "longest time for an answer that is no stream"),
     NumberSetting("prefill_attempts", 1, 16, "attempts", "most prefills asked for a request", whole=True),
     NumberSetting("decode_attempts", 1, 16, "attempts", "most decodes asked for a request", whole=True),
     NumberSetting("retry_ratio", 0.0, 1.0, "", "most retries, as a part of all requests"),
@@ -85,17 +87,17 @@ class RouterSettings:
     decode_dns: tuple[str, ...] = ()
     """Names with ports, each of whose addresses is a decode engine."""
 
-    host: str = "127.0.0.1"
+    host: str = HOST
     port: int = 8000
     max_in_flight: int = _ADMISSION.in_flight
     max_queued: int = _ADMISSION.queue
-    max_queue_s: float = _ADMISSION.wait_s
+    queue_timeout_s: float = _ADMISSION.wait_s
     max_body_bytes: int = 64_000_000
-    connect_s: float = _POLICY.limits.connect_s
-    prefill_s: float = _LONG_S
-    first_token_s: float = _LONG_S
-    between_tokens_s: float = 60.0
-    whole_answer_s: float = 3600.0
+    connect_timeout_s: float = _POLICY.limits.connect_s
+    prefill_timeout_s: float = _LONG_S
+    first_token_timeout_s: float = _LONG_S
+    between_tokens_timeout_s: float = 60.0
+    whole_answer_timeout_s: float = 3600.0
     prefill_attempts: int = _POLICY.prefill_attempts
     decode_attempts: int = _POLICY.decode_attempts
     retry_ratio: float = _POLICY.retry_ratio
@@ -125,11 +127,11 @@ class RouterSettings:
     def policy(self) -> RetryPolicy:
         """Returns the policy of retries."""
         limits = TimeLimits(
-            connect_s=self.connect_s,
-            prefill_s=self.prefill_s,
-            first_token_s=self.first_token_s,
-            between_tokens_s=self.between_tokens_s,
-            whole_answer_s=self.whole_answer_s,
+            connect_s=self.connect_timeout_s,
+            prefill_s=self.prefill_timeout_s,
+            first_token_s=self.first_token_timeout_s,
+            between_tokens_s=self.between_tokens_timeout_s,
+            whole_answer_s=self.whole_answer_timeout_s,
         )
         return RetryPolicy(
             prefill_attempts=self.prefill_attempts,
@@ -142,7 +144,7 @@ class RouterSettings:
 
     def admission(self) -> AdmissionLimits:
         """Returns the bounds of what is taken."""
-        return AdmissionLimits(in_flight=self.max_in_flight, queue=self.max_queued, wait_s=self.max_queue_s)
+        return AdmissionLimits(in_flight=self.max_in_flight, queue=self.max_queued, wait_s=self.queue_timeout_s)
 
 
 def from_environment(environment: Mapping[str, str]) -> tuple[frozenset[str], str | None]:
@@ -184,11 +186,12 @@ def _check_number(setting: NumberSetting, value: object) -> None:
         of = f" of {setting.unit}" if setting.unit else ""
         raise ConfigError(
             f"{setting.flag} is {value!r}: the {setting.meaning}, must be {what}{of} from {setting.low:g} to "
-            f"{setting.high:g}, for example {setting.flag} {_default(setting.name):g}"
+            f"{setting.high:g}, for example {setting.flag} {default_of(setting.name):g}"
         )
 
 
-def _default(name: str) -> float:
+def default_of(name: str) -> float:
+    """Returns the default of a setting that is a number."""
     (found,) = (each.default for each in fields(RouterSettings) if each.name == name)
     assert isinstance(found, int | float)
     return found

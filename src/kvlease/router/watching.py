@@ -52,6 +52,8 @@ class SeenEngine:
     """The reason for which it has no word."""
     since: float = 0.0
     """The moment since which it answers looks, or does not."""
+    away: bool = False
+    """The fleet holds it dead for that."""
     drains: bool = False
     """The fleet was told that it drains."""
     word: LeaseWord = SILENCE
@@ -176,7 +178,7 @@ class FleetWatch:
             engine.why, engine.since = None, now
         # "No drain" is told once, where there was one: the fleet has other signs of a drain, which must not be undone.
         told = report if report.draining or not engine.drains else replace(report, draining=False)
-        engine.report, engine.drains = report, bool(report.draining)
+        engine.report, engine.away, engine.drains = report, False, bool(report.draining)
         self._fleet.report(now, engine.url, told)
         if _is_to_tell(engine, now, up=True):
             log.info("%s engine %s is up%s", engine.role, engine.url, _kind(report))
@@ -188,9 +190,10 @@ class FleetWatch:
         # Whoever comes back may be another.
         engine.report, engine.word, engine.why = None, SILENCE, why
         if self._fleet.report(now, engine.url, EngineReport(healthy=False)):
+            engine.away = True
             self._died(engine.url)
-            if _is_to_tell(engine, now, up=False):
-                log.warning("%s engine %s is away: %s", engine.role, engine.url, why)
+        if engine.away and _is_to_tell(engine, now, up=False):
+            log.warning("%s engine %s is away: %s", engine.role, engine.url, why)
 
 
 def _warn_of_grace(engine: SeenEngine) -> None:
