@@ -216,12 +216,6 @@ def _text_of_whole(answer: Any) -> str:
 def _text_of_event(event: dict[str, Any]) -> str:
     if "type" in event:
         return str(event["delta"]) if event["type"] == "response.output_text.delta" else ""
-<<<<<<< HEAD
     choices = event.get("choices", ())
     said = [choice["text"] if "text" in choice else choice["delta"].get("content") for choice in choices]
-=======
-    said = [
-        choice["text"] if "text" in choice else choice["delta"].get("content") for choice in event.get("choices", ())
-    ]
->>>>>>> w-load
     return "".join(text or "" for text in said)
