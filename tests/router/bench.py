@@ -174,7 +174,11 @@ async def router_bench(
         for engine in (*producers, *consumers):
             await stack.enter_async_context(engine)
         fleet, figures, state = EngineFleet(), RouterFigures(), RouterState()
-        now = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+
+        def now() -> float:
+            return loop.time()
+
         for role, engines in ((EngineRole.PREFILL, producers), (EngineRole.DECODE, consumers)):
             for engine in engines:
                 fleet.join(now(), engine.url, role)
@@ -184,6 +188,19 @@ async def router_bench(
         chance = random.Random(seed)
         app = await stack.enter_async_context(open_app(fleet, settings, figures, state, now=now, chance=chance))
         yield RouterBench(app, fleet, figures, state, producers, consumers, now)
+
+
+def leap(seconds: float) -> None:
+    """Lets time pass for the event loop that runs, at once."""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    loop.time = lambda: before() + seconds  # type: ignore[method-assign]
+
+
+async def until(met: Callable[[], object]) -> None:
+    """Waits until something is so."""
+    while not met():
+        await asyncio.sleep(0)
 
 
 def play(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -10,7 +10,7 @@ from kvlease.router.continuing import Continuation, is_continuable
 from kvlease.router.failures import EngineFailure
 from kvlease.testing.http_engines import Behaviour
 from kvlease.testing.http_engines.behaviour import Fault
-from tests.router.bench import MESSAGES, PATHS, TOKENS, play, right_answer, router_bench
+from tests.router.bench import MESSAGES, PATHS, TOKENS, leap, play, right_answer, router_bench, until
 
 LOSSES = {
     "cut": Behaviour(Fault.CUT_STREAM, after_chunks=3, times=1),
@@ -44,9 +44,13 @@ def test_a_stream_that_cannot_go_on_ends_with_an_error_and_without_done(api: str
 
 def test_an_engine_that_falls_silent_within_a_stream() -> None:
     async def scene() -> None:
-        async with router_bench(between_tokens_s=0.05) as bench:
+        async with router_bench(between_tokens_s=20.0) as bench:
             bench.consumers[0].behaviour = Behaviour(Fault.HANG, after_chunks=3)
-            said = await bench.ask()
+            client = bench.client()
+            said = client.said
+            await until(lambda: len(said.text) == 3 if said.chunks else None)
+            leap(20.0)
+            await client.task
             assert said.text == right_answer("completions")[:3]
             assert said.events[-1]["error"]["type"] == "engine_silent"
             await bench.settled()

@@ -7,7 +7,7 @@ import pytest
 
 from kvlease.testing.http_engines import Behaviour
 from kvlease.testing.http_engines.behaviour import Fault
-from tests.router.bench import PATHS, play, right_answer, router_bench
+from tests.router.bench import PATHS, leap, play, right_answer, router_bench, until
 
 APIS = tuple(PATHS)
 ERRORS = {
@@ -78,11 +78,20 @@ def test_an_engine_that_is_gone_is_asked_no_more() -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_silent_engine_has_its_time_and_no_more(stream: bool) -> None:
     async def scene() -> None:
-        async with router_bench(first_token_s=0.05, whole_answer_s=0.05) as bench:
-            bench.consumers[0].behaviour = Behaviour(Fault.HANG)
-            assert (await bench.ask("chat", stream=stream)).text == right_answer("chat")
+        async with router_bench(prefill=2, prefill_s=10.0, first_token_s=20.0, whole_answer_s=20.0) as bench:
+            silent = (bench.producers[0], bench.consumers[0])
+            for engine in silent:
+                engine.behaviour = Behaviour(Fault.HANG)
+            client = bench.client("chat", stream=stream)
+            for engine, limit_s in zip(silent, (10.0, 20.0), strict=True):
+                await until(lambda engine=engine: engine.seen)  # type: ignore[misc]
+                leap(limit_s)
+            await client.task
+            assert client.said.text == right_answer("chat")
             await bench.assert_books(prefills=1, read=1)
+            assert bench.figures.value("call_failures", "prefill", "silent") == 1
             assert bench.figures.value("call_failures", "decode", "silent") == 1
+            assert [engine.books.calls["cancelled"] for engine in silent] == [1, 1]
 
     play(scene)
 

@@ -1,20 +1,12 @@
 """Clients that leave: the engines are told, and no lease is left to its term."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
 from kvlease.testing.http_engines import Behaviour, FakeEngine
 from kvlease.testing.http_engines.behaviour import Fault
-from tests.router.bench import Client, RouterBench, play, router_bench
-
-
-async def until(met: Callable[[], object]) -> None:
-    """Waits until something is so."""
-    async with asyncio.timeout(5.0):
-        while not met():
-            await asyncio.sleep(0)
+from tests.router.bench import Client, RouterBench, play, router_bench, until
 
 
 async def gone(bench: RouterBench, client: Client) -> None:
