@@ -1,4 +1,4 @@
-"""What `kvlease router` does: its failures and its states, as tables (`kvlease.router`)."""
+"""The tables by which `kvlease router` decides: its failures, states and breakers (`kvlease.router`)."""
 
 from collections.abc import Iterator
 
