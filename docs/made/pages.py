@@ -14,6 +14,7 @@ from docs.made import (
     monitoring,
     planted,
     reference,
+    router,
     settings,
     states,
 )
@@ -35,6 +36,14 @@ PAGES: Mapping[Path, Parts] = {
         "parallel": metrics.parallel,
         "values": metrics.values,
         "buckets": metrics.buckets,
+    },
+    DOCS / "operate" / "router.md": {
+        "failures": router.failures,
+        "router settings": router.settings,
+        "router metrics": router.metrics,
+        "router worries": router.worries,
+        "router values": router.values,
+        "router buckets": router.buckets,
     },
     DOCS / "proofs" / "planted.md": {"planted": planted.planted},
     DOCS / "protocol" / "messages.md": {"messages": messages.messages, "fields": messages.fields},
