@@ -1,94 +1,69 @@
-"""The router: what follows from each failure, its settings, and its metrics (`kvlease.router`)."""
+"""What `kvlease router` does: its failures and its states, as tables (`kvlease.router`)."""
 
 from collections.abc import Iterator
 
-from docs.made.markdown import code, number, table
-from kvlease.metrics.metric import Kind
-from kvlease.router.catalogue import ANY, ROUTER_METRICS, RouterMetric
-from kvlease.router.catalogue import FAILURES as SAID
+from docs.made.markdown import code, table
+from docs.made.meanings import documented
+from kvlease.router.breaker import BREAKER
 from kvlease.router.failures import FAILURES, EngineFailure, FailureRule
-from kvlease.router.settings import NUMBERS, NumberSetting, default_of
+from kvlease.router.states import REQUEST, RequestReport, RequestState
 
 
 def failures() -> Iterator[str]:
-    """Every way in which a call to an engine fails, and what follows while the client has no token yet."""
-    rows = (
-        (code(failure), SAID[failure], _again(rule), _breaker(rule), _client(failure, rule))
-        for failure, rule in FAILURES.items()
+    """The failures of a call to an engine, and what follows from each: the table `FAILURES`."""
+    said = documented(EngineFailure)
+    yield from table(
+        ("failure", "what the router saw", "sent again", "reference", "breaker", "client, in the end"),
+        (
+            (code(failure), said[failure.name], _again(rule), _reference(rule), _breaker(rule), _client(failure, rule))
+            for failure, rule in FAILURES.items()
+        ),
     )
-    head = ("failure", "is", "the request is sent again", "counts for the engine's breaker", "at last the client gets")
-    return table(head, rows)
+
+
+def requests() -> Iterator[str]:
+    """The life of a request: the table `REQUEST`, as a diagram and with all that it can meet."""
+    arrows: dict[tuple[RequestState, RequestState], list[str]] = {}
+    for (state, report), moves in REQUEST.items():
+        if report is not RequestReport.CLIENT_GONE:
+            for move, after in moves.items():
+                arrows.setdefault((state, after), []).append(f"{move} ({report})")
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield f"    [*] --> {RequestState.NEW}"
+    for (state, after), labels in arrows.items():
+        yield f"    {state} --> {after}: {', '.join(labels)}"
+    yield f"    {RequestState.ENDED} --> [*]"
+    yield "```"
+    yield ""
+    said = documented(RequestState)
+    yield from table(("state", "what it means"), ((code(state), said[state.name]) for state in RequestState))
+
+
+def breaker() -> Iterator[str]:
+    """The life of an engine's breaker: the table `BREAKER`."""
+    rows = ((code(state), code(event), code(after)) for (state, event), after in BREAKER.items())
+    yield from table(("state", "event", "next state"), rows)
 
 
 def _again(rule: FailureRule) -> str:
     if not rule.retried:
-        return "never"
-    return "to another engine; to the same where there is no other" if rule.same_engine else "to another engine"
+        return "no"
+    same = ", or to the same" if rule.same_engine else ""
+    return f"to another engine{same}"
+
+
+def _reference(rule: FailureRule) -> str:
+    return "may have been seen" if rule.seen else "unseen"
 
 
 def _breaker(rule: FailureRule) -> str:
-    if not rule.breaker:
-        return "no"
-    return "yes" if rule.opens else "beside others; alone it never opens it"
+    if rule.opens:
+        return "opens"
+    return "counts, never opens alone" if rule.breaker else "is an answer"
 
 
 def _client(failure: EngineFailure, rule: FailureRule) -> str:
     if failure in (EngineFailure.REFUSED, EngineFailure.ERROR):
         return "the engine's own answer"
-    return f"{rule.status}, {code(rule.kind)}"
-
-
-def settings() -> Iterator[str]:
-    """Every setting that is a number."""
-    rows = ((code(each.flag), number(default_of(each.name)), _allowed(each), each.meaning) for each in NUMBERS)
-    return table(("option", "default", "allowed", "is the"), rows)
-
-
-def _allowed(setting: NumberSetting) -> str:
-    return f"{number(setting.low)} to {number(setting.high)}{' ' + setting.unit if setting.unit else ''}"
-
-
-def metrics() -> Iterator[str]:
-    """Every metric, with its labels and what it means."""
-    rows = ((code(metric.shown), metric.kind, _labels(metric), metric.meaning) for metric in ROUTER_METRICS.values())
-    return table(("metric", "type", "labels", "meaning"), rows)
-
-
-def _labels(metric: RouterMetric) -> str:
-    return ", ".join(map(code, metric.labels))
-
-
-def worries() -> Iterator[str]:
-    """The look of each metric in good times, and the one to worry about."""
-    rows = (
-        (code(metric.name), metric.good, metric.worry)
-        for metric in ROUTER_METRICS.values()
-        if metric.good or metric.worry
-    )
-    return table(("metric", "in good times", "worry when"), rows)
-
-
-def values() -> Iterator[str]:
-    """The values of each label."""
-    named: dict[tuple[str, str, str], list[str]] = {}
-    for name, metric in ROUTER_METRICS.items():
-        for label, meanings in metric.labels.items():
-            if meanings is ANY:
-                named.setdefault((label, "", "the engine's URL, as it is named"), []).append(name)
-            for value, meaning in meanings.items():
-                named.setdefault((label, value, meaning), []).append(name)
-    rows = (
-        (code(label), code(value), meaning, "several" if len(names) > 2 else ", ".join(map(code, names)))
-        for (label, value, meaning), names in named.items()
-    )
-    return table(("label", "its value", "is", "of"), rows)
-
-
-def buckets() -> Iterator[str]:
-    """The bounds of each histogram's buckets."""
-    rows = (
-        (code(metric.shown), " ".join(map(number, metric.buckets)))
-        for metric in ROUTER_METRICS.values()
-        if metric.kind is Kind.HISTOGRAM
-    )
-    return table(("histogram", "bounds of its buckets, in seconds"), rows)
+    return f"{rule.status} {code(rule.kind)}"

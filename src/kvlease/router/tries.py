@@ -92,8 +92,6 @@ class RequestTries:
 
     def first(self, now: float) -> NextCall | None:
         """Returns the first step; None where nobody can be asked. Nothing is computed where nobody could read it."""
-        if not self._fleet.has(DECODE):
-            return None
         if not self._prefill:
             return self._decode(now, WholePrompt.ASKED)
         return self._compute(now, None)
