@@ -44,7 +44,7 @@ def test_a_stream_that_cannot_go_on_ends_with_an_error_and_without_done(api: str
 
 def test_an_engine_that_falls_silent_within_a_stream() -> None:
     async def scene() -> None:
-        async with router_bench(between_tokens_s=20.0) as bench:
+        async with router_bench(between_tokens_timeout_s=20.0) as bench:
             bench.consumers[0].behaviour = Behaviour(Fault.HANG, after_chunks=3)
             client = bench.client()
             said = client.said
