@@ -1,4 +1,4 @@
-"""What `kvlease router` does: its failures and its states, as tables (`kvlease.router`)."""
+"""The decisions of `kvlease router`: its failures, its states and its breaker, as tables (`kvlease.router`)."""
 
 from collections.abc import Iterator
 

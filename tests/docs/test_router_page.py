@@ -10,7 +10,8 @@ from tests.docs.messages_in_code import Spoken, spoken
 PAGE = DOCS / "operate" / "router.md"
 ROW = re.compile(r"^\| `([^`]*)` \| (.*) \| (.*) \|$", re.MULTILINE)
 FOUND = list(spoken(ROOT / "src/kvlease/router", {"BadEngines", "CannotListen"}))
-LISTED = [key for key, _, _ in ROW.findall(PAGE.read_text().partition("\n### Lines in its log, and errors\n")[2])]
+SECTION = PAGE.read_text().partition("\n### Lines in its log, and errors\n")[2].partition("\n## ")[0]
+LISTED = [key for key, _, _ in ROW.findall(SECTION)]
 
 
 def test_messages_are_found_at_all() -> None:
