@@ -23,7 +23,7 @@ from kvlease.router.actions import (
     ReleaseLease,
 )
 from kvlease.router.bodies import Api, ClientBody, PlainBody
-from kvlease.router.clients import JSON, ClientExchange
+from kvlease.router.clients import JSON, PATIENCE_S, ClientExchange, ClientLeft
 from kvlease.router.continuing import Continuation
 from kvlease.router.counting import RequestRecord
 from kvlease.router.failures import EngineFailure
@@ -35,8 +35,6 @@ from kvlease.router.request import RoutedRequest
 from kvlease.router.streams import Flow, Opening, StreamFailed, error_event, read_answer
 from kvlease.router.upstream import CallFailed, EngineAnswer, EngineCall, EngineConnections, SilenceLimit
 
-PATIENCE_S = 300.0
-"""The longest time in which a client takes nothing of its stream; then it is taken for gone."""
 CANNOT_GO_ON = "the decode engine was lost, and no other one can go on with this answer"
 """The error of a stream that was to be continued, and cannot be."""
 SETTLE_S = 0.5
@@ -99,6 +97,8 @@ class RequestHandling:
         self._client.watch(self._left)
         try:
             await self._follow(self._request.start(self._parts.now()))
+        except ClientLeft:
+            self._let_go()
         except asyncio.CancelledError:
             self._let_go()
             if not self._client.gone:
