@@ -6,13 +6,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from proof.load.engines import HOST, LoadError, CoreProcess, python_path
+from proof.load.engines import HOST, CoreProcess, LoadError, python_path
 from proof.realengines.ports import free_port
 
 BESIDE = Path(sys.prefix) / "load"
 """The folder of the routers beside ours: requirements/load.txt, which `make load` installs there."""
-_VLLMS_TESTS = Path(sys.prefix) / "upstream" / "0.32" / "tests"
-_TOY = _VLLMS_TESTS / "v1" / "kv_connector" / "nixl_integration" / "toy_proxy_server.py"
+NIXL_TESTS = Path(sys.prefix, "upstream", "0.32", "tests", "v1", "kv_connector", "nixl_integration")
+"""The folder of vLLM's tests of P and D together, which `make load` fetches: its toy proxy, and clients of that."""
+_TOY = NIXL_TESTS / "toy_proxy_server.py"
 
 OURS = "kvlease router"
 DIRECT = "no router"

@@ -124,6 +124,8 @@ class OperatorRoutes:
         """Returns the routes."""
         found: Mapping[str, Callable[[Request], Response]] = {
             "/health": self._health,
+            # The name that vLLM's toy proxy has for it, for scripts that wait for that one.
+            "/healthcheck": self._health,
             "/ready": self._ready,
             "/metrics": self._metrics,
             STATUS_ROUTE: self._status,
