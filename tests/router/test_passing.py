@@ -1,4 +1,4 @@
-"""What passes from client to engine and back, what is refused, and how much is held."""
+"""Headers, bodies and refusals between clients and engines, and how much the router holds."""
 
 import asyncio
 import contextlib
