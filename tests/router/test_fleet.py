@@ -1,4 +1,4 @@
-"""Which engine is asked next: the least loaded of those that are best to ask."""
+"""The choice: which engine is asked next: the least loaded of those that are best to ask."""
 
 from random import Random
 

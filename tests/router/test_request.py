@@ -102,6 +102,14 @@ def test_a_living_engine_comes_before_a_dead_one_even_if_that_costs_a_prefill() 
     assert RequestBench(fleet).decoding().failed(F.SILENT).ask.engine == D2, "there is nobody else"
 
 
+def test_nothing_is_computed_again_where_nobody_is_left_to_read_it() -> None:
+    bench = RequestBench(fleet_of((D1,))).decoding(leased=False)
+    for _ in range(2):
+        bench.fleet.report(1.0, D1, EngineReport(healthy=False))
+    refused, _ = bench.failed(F.CUT).actions
+    assert isinstance(refused, Refuse)
+
+
 def test_an_offer_that_nobody_can_read_any_more_is_released() -> None:
     bench = RequestBench().start()
     bench.fleet.leave(D1)
