@@ -14,7 +14,7 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos drain explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream monitoring site clean
+.PHONY: help demo bench chaos drain failover routers explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, ev
 
 drain: $(VENV)/.engine ## real engines: P drained and stopped 50 times under traffic, every answer checked (20 min)
 	$(BIN)/python -m proof drain $(DRAIN)
+
+failover: $(VENV)/.engine $(VENV)/.routers ## real engines: one of two Ds killed, stopped, drained, full under 16 streams; three routers (12 min)
+	$(BIN)/python -m proof failover $(FAILOVER)
 
 # Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.
 test: check ## everything: make check, all layers in short, the tests on real engines (under 20 min)
@@ -139,6 +142,14 @@ $(VENV)/vllm-%/vllm: | $(VENV)/.engine
 $(VENV)/upstream/.tools: requirements/upstream.txt | $(VENV)/.engine
 	@echo "== what vLLM's tests need (a minute, 240 MB)"
 	$(PIP) --target $(VENV)/upstream/tools --upgrade -r requirements/upstream.txt
+	@touch $@
+
+routers: $(VENV)/.routers
+
+$(VENV)/.routers: requirements/routers.txt | $(VENV)/.engine
+	@echo "== the routers beside ours: vllm-router, and vLLM's toy proxy out of its source (seconds, 60 MB)"
+	$(PIP) --target $(VENV)/routers --upgrade -r requirements/routers.txt
+	$(BIN)/python -m tests.upstream.fetch $(NEWEST) $(VENV)/routers
 	@touch $@
 
 $(VENV)/.engine: requirements/engine.txt | $(VENV)/.dev

@@ -26,7 +26,7 @@ FLOORS = (
     "kvlease.cli",
     "proof",
     "proof.promises proof.planted proof.realengines",
-    "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.monitoring",
+    "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.failover proof.monitoring",
     "proof.bench proof.questions",
     "proof.cli",
     "proof.__main__",
