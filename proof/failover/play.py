@@ -23,7 +23,7 @@ from proof.realengines.router import open_client
 from proof.realengines.routers import RouterProcess, RouterSpec
 
 STREAMS = 16
-PROMPTS = 40
+PROMPTS = 24
 LEFT_AFTER_S = 3.0
 """The time after the last answer by which P is to hold nothing."""
 _PROMPT_SEED = 9401

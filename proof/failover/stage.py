@@ -110,11 +110,15 @@ class FailoverStage:
     async def right_answers(self, prompts: Sequence[str]) -> dict[str, RightTokens]:
         """Lets a D, alone and undisturbed, compute every prompt."""
         router = Router(self.http, self.p.url, self.spare.url)
-        rights = {}
-        for prompt in prompts:
-            answer = await router.compute_alone(self.spare.url, prompt, ANSWER_TOKENS)
-            rights[prompt] = answer.tokens_or_raise("D cannot answer by itself")
-        return rights
+        # Not all at once: it would answer 503.
+        turns = asyncio.Semaphore(DECODER_SEATS)
+
+        async def right(prompt: str) -> RightTokens:
+            async with turns:
+                answer = await router.compute_alone(self.spare.url, prompt, ANSWER_TOKENS)
+            return answer.tokens_or_raise("D cannot answer by itself")
+
+        return dict(zip(prompts, await asyncio.gather(*map(right, prompts)), strict=True))
 
     def prefilled(self) -> PrefillCount:
         """Reads what P has computed since it started."""

@@ -1,6 +1,6 @@
 """vLLM's own tests, from its source distribution. They are kept in `.venv/upstream`, never in this repository.
 
-`python -m tests.upstream.fetch MINOR TOOLS` fetches those of a minor with what is in the folder TOOLS: unearth.
+`python -m tests.upstream.fetch MINOR FOLDER TOOLS` fetches them.
 """
 
 import os
@@ -33,4 +33,4 @@ def fetch_tests(minor: str, folder: Path, tools: Path) -> None:
 
 
 if __name__ == "__main__":
-    fetch_tests(sys.argv[1], Path(sys.prefix) / "upstream" / sys.argv[1], Path(sys.argv[2]))
+    fetch_tests(sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve())
