@@ -6,12 +6,13 @@ From the ground up, as imports run:
     planted       bugs put into the code under test, which the proofs below have to find
     realengines   vLLM engines, a router and a network on this machine
 
+    failover      real engines: a D or P fails under traffic, routers side by side
+
     simulate      the product's code on a simulated network, clock and engine, with faults
     explore       small worlds, every order of everything that can happen
     hostile       inputs that strangers could send
     chaos, demo   faults on real engines: many, drawn from a seed; and four, told step by step
     drain         real engines: P drained and stopped under traffic
-    failover      real engines: a D or P fails under traffic, routers side by side
     monitoring    the dashboard and the alerts, in a real Prometheus, and as pictures
 
     bench         what a lease costs, beside vLLM's own mechanism in the same run

@@ -19,7 +19,7 @@ Puts a router before one prefill engine and two decode engines, real vLLM with r
 this machine's CPU, and lets 16 clients stream answers from it without a pause. Then one engine fails:
 
   killed     one D gets SIGKILL
-  stopped    one D gets SIGSTOP, for longer than any client waits for a token (12 s), then SIGCONT
+  stopped    one D gets SIGSTOP, for longer than any client waits for a token (25 s), then SIGCONT
   draining   one D gets SIGTERM, with --shutdown-timeout 30
   full       one D answers 503 (--max-num-queued-reqs)
   p-killed   P gets SIGKILL and starts again

@@ -29,4 +29,4 @@ ARMS: tuple[FailoverArm, ...] = (
     FailoverArm("vllm-router", "vllm-router", "stock"),
     FailoverArm("toy", "toy", "stock"),
 )
-"""In the order of the table. Those of one connector have the same engines in the same run."""
+"""The arms in the order of the table. Those of one connector have the same engines in the same run."""

@@ -13,7 +13,7 @@ FAULTS: Mapping[FailoverFault, str] = {
     "full": "D answers 503",
     "p-killed": "P killed, started again",
 }
-"""What befalls the engines, in the order in which it is played."""
+"""The faults, in the order in which they are played."""
 
 StreamFate = Literal["right", "wrong", "broken-off", "cut", "lost"]
 """`wrong`: a token that an undisturbed engine would not have given. `broken-off`: right tokens, then an error event.

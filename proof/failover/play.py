@@ -91,7 +91,9 @@ async def _scene(
     )
     before = stage.prefilled()
     with ExitStack() as life:
-        router = life.enter_context(await asyncio.to_thread(_started, spec, settings.logs))
+        router = RouterProcess(spec, settings.logs)
+        life.callback(router.kill)
+        await asyncio.to_thread(router.start)
         streams = EndlessStreams(http, router.url, rights, settings.streams)
         async with streams.going_on():
             await _lead(streams)
@@ -111,12 +113,6 @@ async def _scene(
         left=left,
         took_s=round(time.monotonic() - began, 1),
     )
-
-
-def _started(spec: RouterSpec, logs: Path) -> RouterProcess:
-    router = RouterProcess(spec, logs)
-    router.start()
-    return router
 
 
 def _since(now: PrefillCount, before: PrefillCount) -> PrefillCount:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from proof.failover.outcome import FailoverFault
-from proof.failover.traffic import ANSWER_TOKENS, PATIENCE_S, RightTokens
+from proof.failover.traffic import PATIENCE_S, RightTokens
 from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine, EngineError
 from proof.realengines.metrics import RUNNING, WAITING
@@ -19,6 +19,7 @@ from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.router import Answer, Router, completion
 from proof.realengines.spec import Connector, EngineSpec
 
+ANSWER_TOKENS = 48
 PRODUCER_BLOCKS = 200
 """P's blocks: few, so that what is freed is soon given to others."""
 DECODER_BLOCKS = 600

@@ -14,8 +14,7 @@ import httpx
 from proof.failover.outcome import StreamEnd, StreamFate
 from proof.realengines.router import completion
 
-ANSWER_TOKENS = 48
-PATIENCE_S = 12.0
+PATIENCE_S = 25.0
 """The time for which a client waits for the next byte; what is silent for longer has no answer."""
 _PAUSE_S = 0.25
 _DATA = b"data: "
@@ -69,7 +68,7 @@ class EndlessStreams:
     """A number of clients of one router, and what became of their requests: `ends`."""
 
     def __init__(self, http: httpx.AsyncClient, url: str, rights: Mapping[str, RightTokens], clients: int) -> None:
-        """`rights`: the right answers by prompt."""
+        """`rights`: the right answers by prompt; each asks for as many tokens as its right answer has."""
         self.ends: list[StreamEnd] = []
         self._http = http
         self._url = url
@@ -108,7 +107,7 @@ class EndlessStreams:
         """Has one prompt answered, and returns what became of it."""
         began_at, seen = time.monotonic(), StreamSeen()
         try:
-            await self._stream(prompt, seen)
+            await self._stream(completion(prompt, len(self._rights[prompt])) | {"stream": True}, seen)
         except httpx.TransportError as error:
             seen.said = seen.said or repr(error)
         fate, said = seen.judged(self._rights[prompt])
@@ -122,10 +121,10 @@ class EndlessStreams:
             said=said,
         )
 
-    async def _stream(self, prompt: str, seen: StreamSeen) -> None:
-        body = completion(prompt, ANSWER_TOKENS) | {"stream": True}
+    async def _stream(self, body: Mapping[str, Any], seen: StreamSeen) -> None:
         patience = httpx.Timeout(PATIENCE_S)
-        async with self._http.stream("POST", f"{self._url}/v1/completions", json=body, timeout=patience) as response:
+        url = f"{self._url}/v1/completions"
+        async with self._http.stream("POST", url, json=dict(body), timeout=patience) as response:
             seen.status = response.status_code
             if response.status_code != httpx.codes.OK:
                 text = (await response.aread()).decode(errors="replace")

@@ -112,7 +112,9 @@ class RouterProcess:
         self.kill()
 
     def start(self) -> None:
-        """Starts it and waits until it serves. Raises RouterError where it does not."""
+        """Starts it and waits until it serves. Raises RouterError where it does not, and where it runs already."""
+        if self._process is not None:
+            raise RouterError(f"{self.spec.label} is running already (process {self._process.pid})")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         command = self._program.command(self.spec, self.port)
         path = os.pathsep.join([str(self._program.path), *filter(None, [os.environ.get("PYTHONPATH")])])
