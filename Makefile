@@ -36,11 +36,11 @@ test: check ## everything: make check, all layers in short, the tests on real en
 	@$(MAKE) --no-print-directory -j2 -Oline fuzz-bytes planted simulate
 	@$(MAKE) --no-print-directory engine
 
-check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
+check: $(VENV)/.dev $(VENV)/kubernetes.json ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus"
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -n 2 --dist loadfile -m sim
