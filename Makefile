@@ -69,7 +69,7 @@ matrix: $(VENV)/.engine frameworks ## the tests of rarer ways to run vLLM, and t
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
 	$(BIN)/pytest -q tests/contract
 
-frameworks: $(VENV)/.frameworks ## what Dynamo and Ray Serve LLM make of a connector's name, from their wheels (83 MB; seconds)
+frameworks: $(VENV)/.frameworks $(VENV)/.routers ## what Dynamo, Ray Serve LLM and other people's routers make of a lease (150 MB; seconds)
 	$(BIN)/pytest -q tests/frameworks
 
 contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)
@@ -127,6 +127,15 @@ $(VENV)/.site: requirements/site.txt | $(VENV)/.dev
 $(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev
 	$(BIN)/python -m pip download --disable-pip-version-check --no-deps --dest $(VENV)/frameworks -r requirements/frameworks.txt
 	@touch $@
+
+$(VENV)/.routers: requirements/routers.txt | $(VENV)/.dev
+	@echo "== vllm-router and smg for make frameworks (seconds, 60 MB)"
+	$(PIP) --target $(VENV)/routers --upgrade -r requirements/routers.txt
+	@touch $@
+
+$(VENV)/kubernetes.json: requirements/kubernetes.txt requirements/kubernetes.py | $(VENV)/.dev
+	@echo "== the schemas of Kubernetes' API for make check (seconds, 22 MB)"
+	$(BIN)/python requirements/kubernetes.py $@
 
 $(VENV)/prometheus: | $(VENV)/bin/python
 	@echo "== Prometheus and promtool for make monitoring (seconds, 100 MB)"

@@ -1,0 +1,264 @@
+"""Other people's routers as processes, before fake engines, and what becomes of leases and of failures there.
+
+`make frameworks` puts the routers into a folder of their own. Of their Python only the start is run, without the
+packages that it names and does not need for this.
+"""
+
+import asyncio
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import httpx
+import msgspec
+import pytest
+
+from kvlease.testing.http_engines import FakeEngine, answer_to
+from kvlease.testing.http_engines.behaviour import Behaviour, Fault
+from kvlease.testing.http_engines.engine import fake_engines
+from kvlease.testing.http_engines.toy_model import MODEL
+
+FOLDER = Path(sys.prefix) / "routers"
+START_S = 20.0
+TOKENS = 4
+PROMPT = "a prompt that is long enough for a block"
+WRITTEN_BY_CLIENT = {"remote_engine_id": "somebody else's"}
+"""Params that name nothing, so that a fake engine does not look for it."""
+
+STARTS = 3
+"""The times that a router is started at most."""
+
+_START = """
+import sys, types
+sys.path.insert(0, {folder!r})
+for name, content in {absent!r}.items():
+    sys.modules[name] = module = types.ModuleType(name)
+    vars(module).update(dict.fromkeys(content, lambda *_: None))
+from {package} import launch_router
+launch_router.launch_router(launch_router.parse_router_args(sys.argv[1:]))
+"""
+
+
+class Router(Protocol):
+    """A router that can be started."""
+
+    @property
+    def name(self) -> str:
+        """The name that the page has for it, with its version."""
+
+    def command(self, port: int, prefill: Sequence[str], decode: Sequence[str]) -> list[str]:
+        """Returns the command that starts it."""
+
+    async def tell(self, client: httpx.AsyncClient, prefill: Sequence[str], decode: Sequence[str]) -> None:
+        """Tells it of its engines, where its arguments do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherRouter:
+    """A router: how it is started, and told of its engines."""
+
+    name: str
+    """The name that the page has for it, with its version."""
+    package: str
+    arguments: tuple[str, ...]
+    absent: dict[str, tuple[str, ...]]
+    """The modules that its start imports and that are left out, with the names that it takes from them."""
+    labels: dict[str, str] | None = None
+    """The labels with which engines are told to it over HTTP; None: by its arguments."""
+
+    def command(self, port: int, prefill: Sequence[str], decode: Sequence[str]) -> list[str]:
+        """Returns the command that starts it."""
+        if not (FOLDER / self.package).is_dir():
+            pytest.skip(f"{self.package} is not here: make frameworks fetches it")
+        start = _START.format(folder=str(FOLDER), absent=self.absent, package=self.package)
+        own = ["--host", "127.0.0.1", "--port", str(port)]
+        own += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())]
+        urls = [word for url in prefill for word in ("--prefill", url)]
+        urls += [word for url in decode for word in ("--decode", url)]
+        told = urls if self.labels is None else []
+        return [sys.executable, "-c", start, *own, "--policy", "round_robin", *self.arguments, *told]
+
+    async def tell(self, client: httpx.AsyncClient, prefill: Sequence[str], decode: Sequence[str]) -> None:
+        """Tells it of its engines, where its arguments do not."""
+        if self.labels is None:
+            return
+        for role, urls in (("prefill", prefill), ("decode", decode)):
+            for url in urls:
+                worker = {"url": url, "worker_type": role, "runtime_type": "vllm", "labels": self.labels}
+                (await client.post("/workers", json=worker)).raise_for_status()
+
+
+VLLM_ROUTER = OtherRouter(
+    "vllm-router 0.1.17",
+    "vllm_router",
+    ("--vllm-pd-disaggregation", "--worker-startup-check-interval", "1"),
+    {"vllm_router.mini_lb": ("MiniLoadBalancer",), "setproctitle": ("setproctitle",)},
+)
+SMG = OtherRouter(
+    "smg 1.13.0, engines labelled `kv_connector=NixlConnector`",
+    "smg",
+    ("--enable-igw",),
+    {"setproctitle": ("setproctitle",)},
+    labels={"kv_connector": "NixlConnector", "model_id": MODEL},
+)
+SMG_UNLABELLED = OtherRouter(
+    "smg 1.13.0, without that label",
+    "smg",
+    ("--enable-igw",),
+    {"setproctitle": ("setproctitle",)},
+    labels={"model_id": MODEL},
+)
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Scene(NamedTuple):
+    """A router and its engines: one prefills, two decode."""
+
+    client: httpx.AsyncClient
+    producer: FakeEngine
+    decoders: list[FakeEngine]
+
+    async def ask(self, **more: Any) -> httpx.Response:
+        """Sends one request."""
+        body = {"model": MODEL, "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0.0, **more}
+        return await self.client.post("/v1/completions", json=body)
+
+    def transfer_params(self, engine: FakeEngine) -> dict[str, Any]:
+        """Returns the `kv_transfer_params` of the last request that an engine got."""
+        body = msgspec.json.decode(engine.seen[-1][2], type=dict[str, Any])
+        return dict(body.get("kv_transfer_params") or {})
+
+
+@asynccontextmanager
+async def scene(router: Router) -> AsyncIterator[Scene]:
+    """Starts engines and a router before them, and ends all of it."""
+    async with fake_engines(1, 2) as (producers, decoders):
+        prefill, decode = [each.url for each in producers], [each.url for each in decoders]
+        process, url = await _started(router, prefill, decode)
+        try:
+            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+                await router.tell(client, prefill, decode)
+                ready = Scene(client, producers[0], decoders)
+                await _until(lambda: _answers(ready))
+                yield ready
+        finally:
+            await _end(process)
+
+
+async def _started(router: Router, prefill: Sequence[str], decode: Sequence[str]) -> tuple[Process, str]:
+    """Starts a router; again where somebody else took one of its ports meanwhile."""
+    for _ in range(STARTS):
+        port = free_port()
+        nowhere = asyncio.subprocess.DEVNULL
+        command = router.command(port, prefill, decode)
+        process = await asyncio.create_subprocess_exec(*command, stdout=nowhere, stderr=nowhere)
+        if await _comes_up(process, f"http://127.0.0.1:{port}"):
+            return process, f"http://127.0.0.1:{port}"
+    raise AssertionError(f"{router.name} does not start: {command}")
+
+
+async def _end(process: Process) -> None:
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+async def _comes_up(process: Process, url: str) -> bool:
+    """Waits until it answers; False: it has ended instead."""
+    async with httpx.AsyncClient(base_url=url) as client:
+
+        async def over_or_up() -> bool:
+            return process.returncode is not None or await _is_up(client)
+
+        await _until(over_or_up)
+    return process.returncode is None
+
+
+async def _is_up(client: httpx.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health")).is_success
+    except httpx.HTTPError:
+        return False
+
+
+async def _answers(ready: Scene) -> bool:
+    """Tells whether it knows all its engines: each decode engine has answered."""
+    await ready.ask()
+    return all(engine.seen for engine in ready.decoders)
+
+
+async def _until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(START_S):
+        while not await holds():
+            await asyncio.sleep(0.02)
+
+
+# -- what becomes of requests -----------------------------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """The end of two requests, of which at least one came to a decode engine with a fault."""
+
+    instead: str | None
+    """The answer that one of them got instead of its own; None: both were answered, whole and right."""
+    prefilled_again: bool
+    """True: the prefill engine computed a prompt twice for it."""
+    held: bool
+    """True: it holds blocks in the end, for nobody."""
+
+    def __str__(self) -> str:
+        again = ", after a second prefill" if self.prefilled_again else ""
+        said = self.instead or f"answered by another D{again}"
+        return said + ("; P holds the blocks for a term" if self.held else "")
+
+
+async def outcome_of(ready: Scene, fail: Callable[[FakeEngine], Awaitable[None]]) -> Outcome:
+    """Has one of two decode engines fail, and sends two requests: to each of them one comes, or comes first."""
+    await fail(ready.decoders[0])
+    books = ready.producer.books
+    before, held = books.prefills.total, len(books.leases)
+    texts = [_text(await ready.ask()) for _ in range(2)]
+    others = [text for text in texts if text != answer_to(PROMPT, TOKENS)]
+    assert len(others) <= 1, others
+    return Outcome(others[0] if others else None, books.prefills.total - before > len(texts), len(books.leases) > held)
+
+
+def _text(answer: httpx.Response) -> str:
+    """An answer's text, or its status and form."""
+    if answer.headers.get("content-type", "").startswith("application/json"):
+        body = answer.json()
+        if answer.is_success:
+            return str(body["choices"][0]["text"]) or "200, without a token"
+        return f"{answer.status_code}"
+    return f"{answer.status_code} in plain text"
+
+
+async def recovers(engine: FakeEngine) -> None:
+    """It is well again."""
+    engine.behaviour = Behaviour()
+
+
+async def dies(engine: FakeEngine) -> None:
+    """It dies: nobody listens there any more."""
+    await engine.close()
+
+
+async def refuses(engine: FakeEngine) -> None:
+    """It answers 503, as an overloaded one."""
+    engine.behaviour = Behaviour(Fault.STATUS, 503)
+
+
+async def drains(engine: FakeEngine) -> None:
+    """It aborts what it is sent, as an engine does that was told to end."""
+    engine.behaviour = Behaviour(Fault.ABORT)

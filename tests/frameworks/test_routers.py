@@ -1,0 +1,119 @@
+"""Routers run before fake engines, and the page has what was seen of leases and of decode engines that fail.
+
+The rows of docs/operate/neighbours.md that say *tested* are those of `SEEN`.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+import pytest
+
+from docs.made.pages import DOCS
+from kvlease.protocol import LeaseRef
+from tests.frameworks.routers import (
+    SMG,
+    SMG_UNLABELLED,
+    VLLM_ROUTER,
+    WRITTEN_BY_CLIENT,
+    Outcome,
+    Router,
+    Scene,
+    dies,
+    drains,
+    outcome_of,
+    recovers,
+    refuses,
+    scene,
+)
+
+PAGE = DOCS / "operate" / "neighbours.md"
+
+
+class Relayed(NamedTuple):
+    """The params that get through."""
+
+    offer: str
+    """Those that P offers, to D."""
+    written_by_client: str
+    """Those that a client writes, to P and D."""
+
+
+class Failures(NamedTuple):
+    """The ends of requests whose decode engine fails before their first token."""
+
+    dead: Outcome
+    overloaded: Outcome
+    """It answers 503."""
+    draining: Outcome
+    """It answers 200 with `finish_reason: "abort"`, as vLLM does while it ends."""
+
+
+NO_TOKEN = "200, without a token"
+SEEN: list[tuple[Router, Relayed, Failures | None]] = [
+    (
+        VLLM_ROUTER,
+        Relayed("whole", "overwritten"),
+        Failures(
+            dead=Outcome("500 in plain text", prefilled_again=False, held=True),
+            overloaded=Outcome("503", prefilled_again=False, held=False),
+            draining=Outcome(NO_TOKEN, prefilled_again=False, held=True),
+        ),
+    ),
+    (
+        SMG,
+        Relayed("whole", "overwritten"),
+        Failures(
+            dead=Outcome(None, prefilled_again=True, held=True),
+            overloaded=Outcome(None, prefilled_again=True, held=False),
+            draining=Outcome(NO_TOKEN, prefilled_again=False, held=True),
+        ),
+    ),
+    (SMG_UNLABELLED, Relayed("not at all: D computes the prompt as well", "passed on to P and D"), None),
+]
+
+
+@pytest.mark.neighbours
+@pytest.mark.parametrize(("router", "relayed", "failures"), SEEN, ids=lambda value: getattr(value, "name", ""))
+def test_what_a_router_makes_of_leases_and_of_failures(
+    router: Router, relayed: Relayed, failures: Failures | None
+) -> None:
+    async def look() -> tuple[Relayed, Failures | None]:
+        async with scene(router) as ready:
+            first = await _relayed(ready)
+            return first, (None if failures is None else await _failures(ready))
+
+    assert asyncio.run(look()) == (relayed, failures)
+
+
+async def _relayed(ready: Scene) -> Relayed:
+    computed = sum(engine.books.prefills.total for engine in ready.decoders)
+    answer = await ready.ask(kv_transfer_params=WRITTEN_BY_CLIENT)
+    assert answer.is_success
+    again = sum(engine.books.prefills.total for engine in ready.decoders) - computed
+    seen = [ready.transfer_params(engine) for engine in (ready.producer, *ready.decoders)]
+    offers = [params for params in seen[1:] if "kv_lease" in params]
+    for offer in offers:
+        # The fake producer names its blocks by the lease's token: all of it is from one offer.
+        assert f"{LeaseRef.from_params(offer['kv_lease']).token:016x}" == offer["remote_request_id"]
+        assert offer["remote_port"] == int(ready.producer.url.rpartition(":")[2])
+    assert len(offers) in (0, len(ready.decoders))
+    assert bool(again) is not bool(offers)
+    client = "passed on to P and D" if WRITTEN_BY_CLIENT in seen else "overwritten"
+    return Relayed("whole" if offers else "not at all: D computes the prompt as well", client)
+
+
+async def _failures(ready: Scene) -> Failures:
+    overloaded = await outcome_of(ready, refuses)
+    await recovers(ready.decoders[0])
+    draining = await outcome_of(ready, drains)
+    await recovers(ready.decoders[0])
+    return Failures(await outcome_of(ready, dies), overloaded, draining)
+
+
+@pytest.mark.parametrize(("router", "relayed", "failures"), SEEN, ids=lambda value: getattr(value, "name", ""))
+def test_the_page_has_what_was_seen(router: Router, relayed: Relayed, failures: Failures | None) -> None:
+    rows = [f"| {router.name} | {relayed.offer} | {relayed.written_by_client} | tested |"]
+    if failures is not None:
+        rows.append(f"| {router.name} | {' | '.join(map(str, failures))} | tested |")
+    page = PAGE.read_text()
+    assert [row for row in rows if row not in page] == []
