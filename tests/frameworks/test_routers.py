@@ -11,15 +11,18 @@ import pytest
 from docs.made.pages import DOCS
 from kvlease.protocol import LeaseRef
 from tests.frameworks.routers import (
+    KVLEASE,
     SMG,
     SMG_UNLABELLED,
     VLLM_ROUTER,
     WRITTEN_BY_CLIENT,
+    OtherRouter,
     Outcome,
     Router,
     Scene,
     dies,
     drains,
+    gateway,
     outcome_of,
     recovers,
     refuses,
@@ -50,6 +53,11 @@ class Failures(NamedTuple):
 
 NO_TOKEN = "200, without a token"
 SEEN: list[tuple[Router, Relayed, Failures | None]] = [
+    (
+        KVLEASE,
+        Relayed("whole", "overwritten"),
+        Failures(*[Outcome(None, prefilled_again=False, held=False)] * 3),
+    ),
     (
         VLLM_ROUTER,
         Relayed("whole", "overwritten"),
@@ -108,6 +116,32 @@ async def _failures(ready: Scene) -> Failures:
     draining = await outcome_of(ready, drains)
     await recovers(ready.decoders[0])
     return Failures(await outcome_of(ready, dies), overloaded, draining)
+
+
+SENT = {
+    "authorization": "Bearer a client's",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "x-request-id": "a-request",
+}
+
+
+@pytest.mark.neighbours
+@pytest.mark.parametrize("router", [VLLM_ROUTER, SMG], ids=lambda router: router.package)
+def test_a_gateway_stands_before_kvleases_router(router: OtherRouter) -> None:
+    """It takes it for one engine. Headers reach P and D, streams the client, and a D may fail behind all of it."""
+
+    async def look() -> None:
+        async with scene(KVLEASE) as behind, gateway(router, behind) as ready:
+            for engine in (ready.producer, *ready.decoders):
+                engine.seen.clear()
+            streamed = await ready.ask(headers=SENT, stream=True)
+            assert streamed.text.rstrip().endswith("data: [DONE]")
+            for engines in ([ready.producer], ready.decoders):
+                ((_, headers, _),) = [seen for engine in engines for seen in engine.seen]
+                assert {name: headers.get(name) for name in SENT} == SENT
+            assert await outcome_of(ready, refuses) == Outcome(None, prefilled_again=False, held=False)
+
+    asyncio.run(look())
 
 
 @pytest.mark.parametrize(("router", "relayed", "failures"), SEEN, ids=lambda value: getattr(value, "name", ""))

@@ -1,5 +1,6 @@
 """The Kubernetes examples: the API and the doctor take them, and what belongs together fits together."""
 
+import argparse
 import copy
 import json
 import os
@@ -13,8 +14,10 @@ import pytest
 from docs.made.pages import DOCS, ROOT
 from kvlease.admin.listener import AdminListener
 from kvlease.admin.settings import TOKEN_VARIABLE, ListenSettings
+from kvlease.cli.router import add_router
 from kvlease.doctor.examination import ToExamine, examine_all
 from kvlease.doctor.reading import read
+from kvlease.router.settings import NUMBERS, RouterSettings
 from kvlease.vllm.surface import TESTED
 from tests.admin.doors import Door
 from tests.admin.test_listener import free_port
@@ -142,6 +145,23 @@ def test_the_router_knows_that_an_engine_goes_before_it_goes() -> None:
     for name in ("prefill", "decode"):
         (sleeps,) = re.findall(r"sleep[ (](\d+)", " ".join(pod(FOLDERS[0], name).hook))
         assert known_s < float(sleeps)
+
+
+def test_the_routers_command_line_is_one() -> None:
+    """`kvlease router` takes every argument, and the values are allowed."""
+    router = pod(FOLDERS[0], "router")
+    words: list[str] = router.container["command"] + router.container["args"]
+    parser = argparse.ArgumentParser()
+    add_router(parser.add_subparsers())
+    chosen = parser.parse_args(words[1:])
+    assert words[0] == "kvlease"
+    assert chosen.port == router.ports["http"]
+    RouterSettings(
+        host=chosen.host,
+        prefill_dns=tuple(chosen.prefill_dns),
+        decode_dns=tuple(chosen.decode_dns),
+        **{number.name: getattr(chosen, number.name) for number in NUMBERS},
+    )
 
 
 def test_the_page_tells_of_every_secret() -> None:
