@@ -135,7 +135,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def looked_up(*answers: Iterable[tuple[int, str]] | OSError) -> list[dict[str, str] | str]:
-    """What a name gives, look by look."""
+    """The engines that a name gives, look by look, or the error."""
     left = list(answers)
 
     async def answer(host: str, port: int) -> Iterable[tuple[int, str]]:

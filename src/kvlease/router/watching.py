@@ -42,7 +42,7 @@ JITTER = 0.2
 
 @dataclass(slots=True)
 class SeenEngine:
-    """What the watch knows of one engine."""
+    """One engine, as the watch knows it."""
 
     url: str
     role: EngineRole
