@@ -24,9 +24,16 @@ from kvlease.testing.http_engines.engine import fake_engines
 from kvlease.testing.http_engines.toy_model import MODEL
 
 FOLDER = Path(sys.prefix) / "routers"
-START_S = 20.0
+START_S = 60.0
+"""The time in which a router has to be up, on a machine that does other things as well."""
 TOKENS = 4
 PROMPT = "a prompt that is long enough for a block"
+APIS: Mapping[str, Mapping[str, Any]] = {
+    "/v1/completions": {"prompt": PROMPT, "max_tokens": TOKENS},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": TOKENS},
+    "/v1/responses": {"input": PROMPT, "max_output_tokens": TOKENS},
+}
+"""A request to each of OpenAI's three APIs."""
 WRITTEN_BY_CLIENT = {"remote_engine_id": "somebody else's"}
 """Params that name nothing, so that a fake engine does not look for it."""
 
@@ -160,13 +167,18 @@ class Scene(NamedTuple):
 
     async def ask(self, headers: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
         """Sends one request."""
-        body = {"model": MODEL, "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0.0, **more}
-        return await self.client.post("/v1/completions", json=body, headers=headers)
+        return await self.post("/v1/completions", {**APIS["/v1/completions"], **more}, headers)
 
-    def transfer_params(self, engine: FakeEngine) -> dict[str, Any]:
-        """Returns the `kv_transfer_params` of the last request that an engine got."""
-        body = msgspec.json.decode(engine.seen[-1][2], type=dict[str, Any])
-        return dict(body.get("kv_transfer_params") or {})
+    async def post(
+        self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        """Sends one request to any of the APIs."""
+        return await self.client.post(path, json={"model": MODEL, "temperature": 0.0, **body}, headers=headers)
+
+    def transfer_params(self, engine: FakeEngine) -> list[dict[str, Any]]:
+        """Returns the `kv_transfer_params` of the requests that an engine got."""
+        bodies = [msgspec.json.decode(body, type=dict[str, Any]) for _, _, body in engine.seen]
+        return [dict(body.get("kv_transfer_params") or {}) for body in bodies]
 
 
 @asynccontextmanager

@@ -4,13 +4,14 @@ The rows of docs/operate/neighbours.md that say *tested* are those of `SEEN`.
 """
 
 import asyncio
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from docs.made.pages import DOCS
 from kvlease.protocol import LeaseRef
 from tests.frameworks.routers import (
+    APIS,
     KVLEASE,
     SMG,
     SMG_UNLABELLED,
@@ -94,20 +95,30 @@ def test_what_a_router_makes_of_leases_and_of_failures(
 
 
 async def _relayed(ready: Scene) -> Relayed:
-    computed = sum(engine.books.prefills.total for engine in ready.decoders)
-    answer = await ready.ask(kv_transfer_params=WRITTEN_BY_CLIENT)
-    assert answer.is_success
-    again = sum(engine.books.prefills.total for engine in ready.decoders) - computed
-    seen = [ready.transfer_params(engine) for engine in (ready.producer, *ready.decoders)]
-    offers = [params for params in seen[1:] if "kv_lease" in params]
+    (await ready.ask(kv_transfer_params=WRITTEN_BY_CLIENT)).raise_for_status()
+    seen = [params for engine in (ready.producer, *ready.decoders) for params in ready.transfer_params(engine)]
+    client = "passed on to P and D" if WRITTEN_BY_CLIENT in seen else "overwritten"
+    offers, computed = await _offers(ready)
+    # Each is read, or computed again by D.
+    assert (len(offers), computed) in ((2 * len(APIS), 0), (0, 2 * len(APIS)))
     for offer in offers:
         # The fake producer names its blocks by the lease's token: all of it is from one offer.
         assert f"{LeaseRef.from_params(offer['kv_lease']).token:016x}" == offer["remote_request_id"]
         assert offer["remote_port"] == int(ready.producer.url.rpartition(":")[2])
-    assert len(offers) in (0, len(ready.decoders))
-    assert bool(again) is not bool(offers)
-    client = "passed on to P and D" if WRITTEN_BY_CLIENT in seen else "overwritten"
     return Relayed("whole" if offers else "not at all: D computes the prompt as well", client)
+
+
+async def _offers(ready: Scene) -> tuple[list[dict[str, Any]], int]:
+    """The offers that D reads, of each API with a stream and without, and the number of prompts that it computes."""
+    for engine in ready.decoders:
+        engine.seen.clear()
+    books = [engine.books for engine in ready.decoders]
+    before = sum(each.prefills.total for each in books)
+    for path, body in APIS.items():
+        for stream in (False, True):
+            (await ready.post(path, {**body, "stream": stream})).raise_for_status()
+    seen = [params for engine in ready.decoders for params in ready.transfer_params(engine)]
+    return [params for params in seen if "kv_lease" in params], sum(each.prefills.total for each in books) - before
 
 
 async def _failures(ready: Scene) -> Failures:

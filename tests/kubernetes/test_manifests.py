@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +180,9 @@ def test_the_images_are_those_of_the_dockerfile() -> None:
         assert {re.fullmatch(r"kvlease-(\w+):0\.1\.0(-cpu)?", image)[1] for image in images} <= stages  # type: ignore[index]
     (vllm,) = re.findall(r"vllm-openai:v(\d+\.\d+)\.", recipe)
     assert vllm in TESTED
-    assert 'version = "0.1.0"' in (ROOT / "pyproject.toml").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == "0.1.0"
+    assert set(re.findall(r"\[(\w+)\]", recipe)) == {"router"} <= set(project["optional-dependencies"])
 
 
 def test_llm_ds_own_is_left_as_it_is() -> None:
