@@ -11,10 +11,13 @@ From the ground up, as imports run:
     hostile       inputs that strangers could send
     chaos, demo   faults on real engines: many, drawn from a seed; and four, told step by step
     drain         real engines: P drained and stopped under traffic
+    failover      real engines: a D or P fails under traffic, routers side by side
     monitoring    the dashboard and the alerts, in a real Prometheus, and as pictures
 
     bench         what a lease costs, beside vLLM's own mechanism in the same run
     questions     an operator's questions to engines in trouble, each answered by one command
+
+    load          the router under load, with fake engines: overhead, many streams, a long run
 
     cli           `python -m proof`
 

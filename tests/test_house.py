@@ -26,8 +26,9 @@ FLOORS = (
     "kvlease.cli",
     "proof",
     "proof.promises proof.planted proof.realengines",
-    "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.monitoring",
+    "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.failover proof.monitoring",
     "proof.bench proof.questions",
+    "proof.load",
     "proof.cli",
     "proof.__main__",
 )

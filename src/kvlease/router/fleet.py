@@ -31,19 +31,14 @@ class EngineFleet:
     # -- who is there ------------------------------------------------------------------------------------------------
 
     def join(self, now: float, url: str, role: EngineRole, leased: bool | None = None) -> None:
-        """Begins to use an engine; does nothing for one that is used. `leased`: what is known of it beforehand.
-
-        Raises ValueError where the URL is known in another role and still has calls: an engine has one.
-        """
+        """Begins to use an engine; does nothing for one that is used in this role already. `leased`: what is known of
+        it beforehand."""
         known = self._engines.get(url)
-        if known is not None and known.role is not role:
-            if known.in_flight:
-                raise ValueError(f"{url} joins as {role}, and still has calls as {known.role}; let it leave before")
-            known = None
         if known is None:
             self._engines[url] = KnownEngine(url, role, leased, self._settings, now)
-        elif known.left:
-            known.rejoin(now)
+        elif known.left or known.role is not role:
+            # Calls that it still has belong to what it was before; they are counted as long as they last.
+            known.rejoin(now, role, leased)
 
     def leave(self, url: str) -> None:
         """Sends an engine nothing more. What is under way there goes on."""

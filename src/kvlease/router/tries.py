@@ -78,7 +78,7 @@ class RequestTries:
         """Notes that a call has failed."""
         rule = FAILURES[failure]
         self._tried.add(engine)
-        if not rule.same_engine:
+        if rule.retried and not rule.same_engine:
             self._useless.add(engine)
         if role is DECODE and self.reference is not None:
             self.seen = self.seen or rule.seen

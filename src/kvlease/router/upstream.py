@@ -204,7 +204,7 @@ class EngineCall:
     def cut_short(self) -> None:
         """Ends the phase at once, as if the connection had ended."""
         self._cut = True
-        if self._limit is not None:
+        if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     def hang_up(self) -> bool:
@@ -213,7 +213,9 @@ class EngineCall:
         Returns False where the connection cannot be closed on one side only; then it has to be closed.
         """
         transport = self._connection.transport if self._connection is not None else None
-        if transport is None or self._limit is None or transport.is_closing() or not transport.can_write_eof():
+        if transport is None or transport.is_closing() or not transport.can_write_eof():
+            return False
+        if self._limit is None or self._limit.expired():
             return False
         self._half_closed = transport
         transport.write_eof()
