@@ -11,6 +11,7 @@ from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +25,7 @@ from kvlease.testing.http_engines.engine import fake_engines
 from kvlease.testing.http_engines.toy_model import MODEL
 
 FOLDER = Path(sys.prefix) / "routers"
+TOY_PROXY = Path(sys.prefix) / "upstream/0.32/tests/v1/kv_connector/nixl_integration/toy_proxy_server.py"
 START_S = 60.0
 """The time in which a router has to be up, on a machine that does other things as well."""
 TOKENS = 4
@@ -34,10 +36,13 @@ APIS: Mapping[str, Mapping[str, Any]] = {
     "/v1/responses": {"input": PROMPT, "max_output_tokens": TOKENS},
 }
 """A request to each of OpenAI's three APIs."""
+ALL_APIS = tuple(APIS)
 WRITTEN_BY_CLIENT = {"remote_engine_id": "somebody else's"}
 """Params that name nothing, so that a fake engine does not look for it."""
 
 REQUESTS = 4
+AS_TOLD = "as it was told"
+"""The message of a fake engine's errors."""
 STARTS = 3
 """The times that a router is started at most."""
 
@@ -59,6 +64,14 @@ class Router(Protocol):
     def name(self) -> str:
         """The name that the page has for it, with its version."""
 
+    @property
+    def health(self) -> str:
+        """The path at which it says that it is up."""
+
+    @property
+    def apis(self) -> tuple[str, ...]:
+        """The paths at which it takes requests."""
+
     def command(self, port: int, prefill: Sequence[str], decode: Sequence[str]) -> list[str]:
         """Returns the command that starts it."""
 
@@ -78,6 +91,8 @@ class OtherRouter:
     """The modules that its start imports and that are left out, with the names that it takes from them."""
     labels: dict[str, str] | None = None
     """The labels with which engines are told to it over HTTP; None: by its arguments."""
+    health: str = "/health"
+    apis: tuple[str, ...] = ALL_APIS
 
     def command(self, port: int, prefill: Sequence[str], decode: Sequence[str]) -> list[str]:
         """Returns the command that starts it."""
@@ -124,10 +139,33 @@ SMG_UNLABELLED = OtherRouter(
 
 
 @dataclass(frozen=True, slots=True)
+class ToyProxy:
+    """The proxy of vLLM's own tests."""
+
+    name: str = "vLLM's toy proxy (0.32)"
+    health: str = "/healthcheck"
+    apis: tuple[str, ...] = ("/v1/completions", "/v1/chat/completions")
+
+    def command(self, port: int, prefill: Sequence[str], decode: Sequence[str]) -> list[str]:
+        """Returns the command that starts it."""
+        if not TOY_PROXY.is_file() or find_spec("fastapi") is None:
+            pytest.skip("vLLM's toy proxy is not here: make routers and make engine fetch it and what it needs")
+        hosts = (("--prefiller-ports", prefill), ("--decoder-ports", decode))
+        ports = [word for name, urls in hosts for word in (name, *(url.rpartition(":")[2] for url in urls))]
+        hosts_of = ["--prefiller-hosts", *["127.0.0.1"] * len(prefill), "--decoder-hosts", *["127.0.0.1"] * len(decode)]
+        return [sys.executable, str(TOY_PROXY), "--host", "127.0.0.1", "--port", str(port), *hosts_of, *ports]
+
+    async def tell(self, client: httpx.AsyncClient, prefill: Sequence[str], decode: Sequence[str]) -> None:
+        """Does nothing: its arguments say it."""
+
+
+@dataclass(frozen=True, slots=True)
 class OwnRouter:
     """`kvlease router`, which is held to the same."""
 
     name: str = "`kvlease router`"
+    health: str = "/health"
+    apis: tuple[str, ...] = ALL_APIS
 
     def command(self, port: int, prefill: Sequence[str], decode: Sequence[str]) -> list[str]:
         """Returns the command that starts it."""
@@ -149,6 +187,7 @@ class OwnRouter:
 
 
 KVLEASE = OwnRouter()
+TOY = ToyProxy()
 
 
 def free_port() -> int:
@@ -222,7 +261,7 @@ async def _started(router: Router, prefill: Sequence[str], decode: Sequence[str]
         nowhere = asyncio.subprocess.DEVNULL
         command = router.command(port, prefill, decode)
         process = await asyncio.create_subprocess_exec(*command, stdout=nowhere, stderr=nowhere)
-        if await _comes_up(process, f"http://127.0.0.1:{port}"):
+        if await _comes_up(process, f"http://127.0.0.1:{port}", router.health):
             return process, f"http://127.0.0.1:{port}"
     raise AssertionError(f"{router.name} does not start: {command}")
 
@@ -233,20 +272,20 @@ async def _end(process: Process) -> None:
     await process.wait()
 
 
-async def _comes_up(process: Process, url: str) -> bool:
+async def _comes_up(process: Process, url: str, path: str) -> bool:
     """Waits until it answers; False: it has ended instead."""
     async with httpx.AsyncClient(base_url=url) as client:
 
         async def over_or_up() -> bool:
-            return process.returncode is not None or await _is_up(client)
+            return process.returncode is not None or await _is_up(client, path)
 
         await _until(over_or_up)
     return process.returncode is None
 
 
-async def _is_up(client: httpx.AsyncClient) -> bool:
+async def _is_up(client: httpx.AsyncClient, path: str) -> bool:
     try:
-        return (await client.get("/health")).is_success
+        return (await client.get(path)).is_success
     except httpx.HTTPError:
         return False
 
@@ -294,20 +333,23 @@ async def outcome_of(ready: Scene, fail: Callable[[FakeEngine], Awaitable[None]]
     before, held = books.prefills.total, len(books.leases)
     texts: list[str] = []
     while len(texts) < REQUESTS or not (failing.seen or fail is dies):
-        texts.append(_text(await ready.ask()))
+        texts.append(await _answer(ready))
     others = set(texts) - {answer_to(PROMPT, TOKENS)}
     assert len(others) <= 1, others
     return Outcome(next(iter(others), None), books.prefills.total - before > len(texts), len(books.leases) > held)
 
 
-def _text(answer: httpx.Response) -> str:
-    """An answer's text, or its status and form."""
-    if answer.headers.get("content-type", "").startswith("application/json"):
-        body = answer.json()
-        if answer.is_success:
-            return str(body["choices"][0]["text"]) or "200, without a token"
-        return f"{answer.status_code}"
-    return f"{answer.status_code} in plain text"
+async def _answer(ready: Scene) -> str:
+    """An answer's text, or the form of what there is instead."""
+    try:
+        answer = await ready.ask()
+    except httpx.RemoteProtocolError:
+        return "200, and nothing"
+    if not answer.headers.get("content-type", "").startswith("application/json"):
+        return f"{answer.status_code} in plain text"
+    if not answer.is_success:
+        return "D's answer" if answer.json()["error"]["message"] == AS_TOLD else f"{answer.status_code}"
+    return str(answer.json()["choices"][0]["text"]) or "200, without a token"
 
 
 async def recovers(engine: FakeEngine) -> None:
@@ -325,6 +367,11 @@ async def refuses(engine: FakeEngine) -> None:
     engine.behaviour = Behaviour(Fault.STATUS, 503)
 
 
-async def drains(engine: FakeEngine) -> None:
-    """It aborts what it is sent, as an engine does that was told to end."""
+async def shuts_down(engine: FakeEngine) -> None:
+    """It answers 500, as vLLM 0.32 does while it shuts down."""
+    engine.behaviour = Behaviour(Fault.STATUS, 500)
+
+
+async def aborts(engine: FakeEngine) -> None:
+    """It aborts what it is sent, with a 200, as an engine core does that shuts down."""
     engine.behaviour = Behaviour(Fault.ABORT)

@@ -4,6 +4,7 @@ The rows of docs/operate/neighbours.md that say *tested* are those of `SEEN`.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,19 +16,21 @@ from tests.frameworks.routers import (
     KVLEASE,
     SMG,
     SMG_UNLABELLED,
+    TOY,
     VLLM_ROUTER,
     WRITTEN_BY_CLIENT,
     OtherRouter,
     Outcome,
     Router,
     Scene,
+    aborts,
     dies,
-    drains,
     gateway,
     outcome_of,
     recovers,
     refuses,
     scene,
+    shuts_down,
 )
 
 PAGE = DOCS / "operate" / "neighbours.md"
@@ -46,35 +49,36 @@ class Failures(NamedTuple):
     """The ends of requests whose decode engine fails before their first token."""
 
     dead: Outcome
-    overloaded: Outcome
-    """It answers 503."""
-    draining: Outcome
-    """It answers 200 with `finish_reason: "abort"`, as vLLM does while it ends."""
+    refusing: Outcome
+    """It answers 503, and the same where it answers 500."""
+    aborting: Outcome
+    """It answers 200 with `finish_reason: "abort"`, and no token."""
 
 
-NO_TOKEN = "200, without a token"
+def lost(dead: str, refusing: str) -> Failures:
+    """The failures of a router that knows no other decode engine."""
+    return Failures(
+        Outcome(dead, prefilled_again=False, held=True),
+        Outcome(refusing, prefilled_again=False, held=False),
+        Outcome("200, without a token", prefilled_again=False, held=True),
+    )
+
+
 SEEN: list[tuple[Router, Relayed, Failures | None]] = [
     (
         KVLEASE,
         Relayed("whole", "overwritten"),
         Failures(*[Outcome(None, prefilled_again=False, held=False)] * 3),
     ),
-    (
-        VLLM_ROUTER,
-        Relayed("whole", "overwritten"),
-        Failures(
-            dead=Outcome("500 in plain text", prefilled_again=False, held=True),
-            overloaded=Outcome("503", prefilled_again=False, held=False),
-            draining=Outcome(NO_TOKEN, prefilled_again=False, held=True),
-        ),
-    ),
+    (VLLM_ROUTER, Relayed("whole", "overwritten"), lost("500 in plain text", "D's answer")),
+    (TOY, Relayed("whole", "overwritten"), lost("200, and nothing", "200, and nothing")),
     (
         SMG,
         Relayed("whole", "overwritten"),
         Failures(
-            dead=Outcome(None, prefilled_again=True, held=True),
-            overloaded=Outcome(None, prefilled_again=True, held=False),
-            draining=Outcome(NO_TOKEN, prefilled_again=False, held=True),
+            Outcome(None, prefilled_again=True, held=True),
+            Outcome(None, prefilled_again=True, held=False),
+            Outcome("200, without a token", prefilled_again=False, held=True),
         ),
     ),
     (SMG_UNLABELLED, Relayed("not at all: D computes the prompt as well", "passed on to P and D"), None),
@@ -88,19 +92,19 @@ def test_what_a_router_makes_of_leases_and_of_failures(
 ) -> None:
     async def look() -> tuple[Relayed, Failures | None]:
         async with scene(router) as ready:
-            first = await _relayed(ready)
+            first = await _relayed(ready, router.apis)
             return first, (None if failures is None else await _failures(ready))
 
     assert asyncio.run(look()) == (relayed, failures)
 
 
-async def _relayed(ready: Scene) -> Relayed:
+async def _relayed(ready: Scene, apis: Sequence[str]) -> Relayed:
     (await ready.ask(kv_transfer_params=WRITTEN_BY_CLIENT)).raise_for_status()
     seen = [params for engine in (ready.producer, *ready.decoders) for params in ready.transfer_params(engine)]
     client = "passed on to P and D" if WRITTEN_BY_CLIENT in seen else "overwritten"
-    offers, computed = await _offers(ready)
+    offers, computed = await _offers(ready, apis)
     # Each is read, or computed again by D.
-    assert (len(offers), computed) in ((2 * len(APIS), 0), (0, 2 * len(APIS)))
+    assert (len(offers), computed) in ((2 * len(apis), 0), (0, 2 * len(apis)))
     for offer in offers:
         # The fake producer names its blocks by the lease's token: all of it is from one offer.
         assert f"{LeaseRef.from_params(offer['kv_lease']).token:016x}" == offer["remote_request_id"]
@@ -108,25 +112,27 @@ async def _relayed(ready: Scene) -> Relayed:
     return Relayed("whole" if offers else "not at all: D computes the prompt as well", client)
 
 
-async def _offers(ready: Scene) -> tuple[list[dict[str, Any]], int]:
+async def _offers(ready: Scene, apis: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
     """The offers that D reads, of each API with a stream and without, and the number of prompts that it computes."""
     for engine in ready.decoders:
         engine.seen.clear()
     books = [engine.books for engine in ready.decoders]
     before = sum(each.prefills.total for each in books)
-    for path, body in APIS.items():
+    for path in apis:
         for stream in (False, True):
-            (await ready.post(path, {**body, "stream": stream})).raise_for_status()
+            (await ready.post(path, {**APIS[path], "stream": stream})).raise_for_status()
     seen = [params for engine in ready.decoders for params in ready.transfer_params(engine)]
     return [params for params in seen if "kv_lease" in params], sum(each.prefills.total for each in books) - before
 
 
 async def _failures(ready: Scene) -> Failures:
-    overloaded = await outcome_of(ready, refuses)
-    await recovers(ready.decoders[0])
-    draining = await outcome_of(ready, drains)
-    await recovers(ready.decoders[0])
-    return Failures(await outcome_of(ready, dies), overloaded, draining)
+    outcomes = []
+    for fail in (refuses, shuts_down, aborts):
+        outcomes.append(await outcome_of(ready, fail))
+        await recovers(ready.decoders[0])
+    refused, shutting_down, aborted = outcomes
+    assert refused == shutting_down
+    return Failures(await outcome_of(ready, dies), refused, aborted)
 
 
 SENT = {
