@@ -321,12 +321,11 @@ class Outcome(NamedTuple):
         return said + ("; P holds the blocks for a term" if self.held else "")
 
 
-async def outcome_of(ready: Scene, fail: Callable[[FakeEngine], Awaitable[None]]) -> Outcome:
+async def outcome_of(ready: Scene, failing: FakeEngine, fail: Callable[[FakeEngine], Awaitable[None]]) -> Outcome:
     """Has one of two decode engines fail, and sends requests until one has come to it, some at least.
 
     To one that is dead nothing comes: a router that chooses by chance may have chosen the other one.
     """
-    failing = ready.decoders[0]
     failing.seen.clear()
     await fail(failing)
     books = ready.producer.books
@@ -352,26 +351,21 @@ async def _answer(ready: Scene) -> str:
     return str(answer.json()["choices"][0]["text"]) or "200, without a token"
 
 
-async def recovers(engine: FakeEngine) -> None:
-    """It is well again."""
-    engine.behaviour = Behaviour()
-
-
 async def dies(engine: FakeEngine) -> None:
     """It dies: nobody listens there any more."""
     await engine.close()
 
 
 async def refuses(engine: FakeEngine) -> None:
-    """It answers 503, as an overloaded one."""
-    engine.behaviour = Behaviour(Fault.STATUS, 503)
+    """It answers 503 once, as an overloaded one. A router may then leave it alone for a while."""
+    engine.behaviour = Behaviour(Fault.STATUS, 503, times=1)
 
 
 async def shuts_down(engine: FakeEngine) -> None:
-    """It answers 500, as vLLM 0.32 does while it shuts down."""
-    engine.behaviour = Behaviour(Fault.STATUS, 500)
+    """It answers 500 once, as vLLM 0.32 does while it shuts down."""
+    engine.behaviour = Behaviour(Fault.STATUS, 500, times=1)
 
 
 async def aborts(engine: FakeEngine) -> None:
-    """It aborts what it is sent, with a 200, as an engine core does that shuts down."""
-    engine.behaviour = Behaviour(Fault.ABORT)
+    """It aborts a request, with a 200, as an engine core does that shuts down."""
+    engine.behaviour = Behaviour(Fault.ABORT, times=1)
