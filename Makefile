@@ -42,11 +42,11 @@ test: check ## everything: make check, all layers in short, the tests on real en
 	@$(MAKE) --no-print-directory -j2 -Oline fuzz-bytes planted simulate
 	@$(MAKE) --no-print-directory engine
 
-check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
+check: $(VENV)/.dev $(VENV)/kubernetes.json ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus"
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -n 2 --dist loadfile -m sim
@@ -70,12 +70,12 @@ fuzz-admin: $(VENV)/.schemathesis ## MINUTES (1) of requests of any kind to an o
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
 	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide and not prometheus)" -v
 
-matrix: $(VENV)/.engine frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
+matrix: $(VENV)/.engine routers frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
 	$(BIN)/pytest -m wide -v
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
 	$(BIN)/pytest -q tests/contract
 
-frameworks: $(VENV)/.frameworks ## what Dynamo and Ray Serve LLM make of a connector's name, from their wheels (83 MB; seconds)
+frameworks: $(VENV)/.frameworks $(VENV)/routers/.tools ## what Dynamo, Ray Serve LLM and other people's routers make of a lease (150 MB; seconds)
 	$(BIN)/pytest -q tests/frameworks
 
 contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)
@@ -134,6 +134,10 @@ $(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev
 	$(BIN)/python -m pip download --disable-pip-version-check --no-deps --dest $(VENV)/frameworks -r requirements/frameworks.txt
 	@touch $@
 
+$(VENV)/kubernetes.json: requirements/kubernetes.txt requirements/kubernetes.py | $(VENV)/.dev
+	@echo "== the schemas of Kubernetes' API for make check (seconds, 22 MB)"
+	$(BIN)/python requirements/kubernetes.py $@
+
 $(VENV)/prometheus: | $(VENV)/bin/python
 	@echo "== Prometheus and promtool for make monitoring (seconds, 100 MB)"
 	$(BIN)/python requirements/prometheus.py $@
@@ -149,8 +153,8 @@ $(VENV)/upstream/.tools: requirements/upstream.txt | $(VENV)/.engine
 
 routers: $(VENV)/routers/.tools $(VENV)/upstream/$(NEWEST)/tests
 
-$(VENV)/routers/.tools: requirements/routers.txt | $(VENV)/.engine
-	@echo "== vLLM's Rust router, to be put beside ours (seconds, 24 MB)"
+$(VENV)/routers/.tools: requirements/routers.txt | $(VENV)/.dev
+	@echo "== vllm-router and smg, to be put beside ours (seconds, 60 MB)"
 	$(PIP) --target $(VENV)/routers --upgrade -r requirements/routers.txt
 	@touch $@
 
