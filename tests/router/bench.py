@@ -128,13 +128,13 @@ class RouterBench:
         return Client(self.app, "POST", PATHS[api], body, {"content-type": "application/json", **(headers or {})})
 
     async def ask(self, api: str = "completions", **more: Any) -> Said:
-        """What a client is answered."""
+        """Returns what a client is answered."""
         client = self.client(api, **more)
         await client.task
         return client.said
 
     async def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Said:
-        """What a client that sends this is answered."""
+        """Returns what a client that sends this is answered."""
         client = Client(self.app, method, path, body, headers or {})
         await client.task
         return client.said

@@ -1,4 +1,4 @@
-"""How many requests are under way, how many wait, and how long."""
+"""The bounds: how many requests are under way, how many wait, and how long."""
 
 from random import Random
 

@@ -1,4 +1,4 @@
-"""Whatever engines and clients do, in any order: what holds for every request (hypothesis)."""
+"""The properties of every request, whatever engines and clients do, in any order (hypothesis)."""
 
 from collections.abc import Iterator
 from random import Random
@@ -216,7 +216,7 @@ def going_on(requests: list[JudgedRequest]) -> Iterator[int]:
 
 
 def test_random_requests_take_every_move_of_the_table() -> None:
-    """What no request ever does is no part of the table, and what is judged above is all of it."""
+    """The table has nothing that no request ever does, and all of it is judged above."""
     taken: set[tuple[object, ...]] = set()
     for seed in range(300):
         chance = Random(seed)

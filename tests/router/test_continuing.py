@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kvlease.router.bodies import Api, read_body
-from kvlease.router.continuing import Continuation, is_continuable
+from kvlease.router.continuing import StreamContinuation, is_continuable
 from kvlease.router.failures import EngineFailure
 from kvlease.testing.http_engines import Behaviour
 from kvlease.testing.http_engines.behaviour import Fault
@@ -44,7 +44,7 @@ def test_a_stream_that_cannot_go_on_ends_with_an_error_and_without_done(api: str
 
 def test_an_engine_that_falls_silent_within_a_stream() -> None:
     async def scene() -> None:
-        async with router_bench(between_tokens_s=20.0) as bench:
+        async with router_bench(between_tokens_timeout_s=20.0) as bench:
             bench.consumers[0].behaviour = Behaviour(Fault.HANG, after_chunks=3)
             client = bench.client()
             said = client.said
@@ -166,10 +166,10 @@ def stream_of(*said: tuple[list[int], str], prompt: list[int] | None = None, rea
     return b"".join(events)
 
 
-def begun(*said: tuple[list[int], str]) -> Continuation:
+def begun(*said: tuple[list[int], str]) -> StreamContinuation:
     """A continuation of a stream that has said this, and whose next engine begins."""
     body = {"model": "m", "prompt": "p", "temperature": 0, "stream": True, "max_tokens": 10, "min_tokens": 4}
-    continuation = Continuation.of(read_body(Api.COMPLETIONS, json.dumps(body).encode()))
+    continuation = StreamContinuation.of(read_body(Api.COMPLETIONS, json.dumps(body).encode()))
     assert continuation is not None
     continuation.feed(stream_of(*said, prompt=[1, 2]))
     return continuation
@@ -215,7 +215,7 @@ def test_an_engine_that_ends_before_what_was_said_is_not_believed() -> None:
 
 def test_an_answer_that_a_parser_reads_is_not_continued() -> None:
     body = {"model": "m", "messages": MESSAGES, "temperature": 0, "stream": True}
-    continuation = Continuation.of(read_body(Api.CHAT, json.dumps(body).encode()))
+    continuation = StreamContinuation.of(read_body(Api.CHAT, json.dumps(body).encode()))
     assert continuation is not None
     delta = {"choices": [{"index": 0, "delta": {"reasoning": "hm"}, "token_ids": [1]}], "prompt_token_ids": [1]}
     assert b"hm" in continuation.feed(b"data: " + json.dumps(delta).encode() + b"\n\n")

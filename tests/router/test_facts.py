@@ -1,4 +1,4 @@
-"""What requests tell is counted by its labels, which are few."""
+"""The counts: what requests tell is counted by its labels, which are few."""
 
 from kvlease.router.engines import EngineRole
 from kvlease.router.facts import CallFailed, LeaseReleased, ReleaseReason, RequestOver, RoutedOutcome, RouterCounts

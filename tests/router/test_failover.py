@@ -78,7 +78,9 @@ def test_an_engine_that_is_gone_is_asked_no_more() -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_silent_engine_has_its_time_and_no_more(stream: bool) -> None:
     async def scene() -> None:
-        async with router_bench(prefill=2, prefill_s=10.0, first_token_s=20.0, whole_answer_s=20.0) as bench:
+        async with router_bench(
+            prefill=2, prefill_timeout_s=10.0, first_token_timeout_s=20.0, whole_answer_timeout_s=20.0
+        ) as bench:
             silent = (bench.producers[0], bench.consumers[0])
             for engine in silent:
                 engine.behaviour = Behaviour(Fault.HANG)

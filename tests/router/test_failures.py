@@ -1,4 +1,4 @@
-"""What follows from each way in which a call can fail: the table `FAILURES`."""
+"""The table `FAILURES`: what follows from each way in which a call can fail."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which engine is asked next: the least loaded of those that are best to ask."""
+"""The choice: which engine is asked next: the least loaded of those that are best to ask."""
 
 from random import Random
 
@@ -134,6 +134,7 @@ def test_an_engine_is_dead_when_two_polls_failed_and_back_with_the_first_that_di
     assert fleet.living(3.0, DECODE) == (D2,)
     fleet.report(4.0, D1, EngineReport())
     assert view(fleet, D1, 4.0).standing is EngineStanding.WELL
+    assert not fleet.report(5.0, D1, EngineReport(healthy=False)), "they are counted anew"
 
 
 def test_the_breaker_of_an_engine_that_is_healthy_again_is_tried_at_once() -> None:

@@ -1,4 +1,4 @@
-"""How soon a request is sent again, and how many retries all requests may make."""
+"""The policy: how soon a request is sent again, and how many retries all requests may make."""
 
 from random import Random
 

@@ -88,6 +88,47 @@ def test_a_stock_engine_gets_no_reference_that_another_may_have_seen(leased: boo
     assert bench.actions == (AskDecode(D2, bench.reference, 0.0),)
 
 
+def test_a_living_engine_comes_before_a_dead_one_even_if_that_costs_a_prefill() -> None:
+    fleet = fleet_of((D1, D2))
+    fleet.join(0.0, D3, EngineRole.DECODE, leased=False)
+    fleet.report(0.0, D3, EngineReport(running=99))
+    for _ in range(2):
+        fleet.report(0.0, D2, EngineReport(healthy=False))
+    bench = RequestBench(fleet).decoding().failed(F.CUT)
+    assert bench.ask.engine == D1, "it has kvlease, and may live"
+    bench = RequestBench(fleet).decoding().failed(F.SILENT)
+    assert isinstance(bench.ask, AskPrefill)
+    fleet.leave(D3)
+    assert RequestBench(fleet).decoding().failed(F.SILENT).ask.engine == D2, "there is nobody else"
+
+
+def test_nothing_is_computed_again_where_nobody_is_left_to_read_it() -> None:
+    bench = RequestBench(fleet_of((D1,))).decoding(leased=False)
+    for _ in range(2):
+        bench.fleet.report(1.0, D1, EngineReport(healthy=False))
+    refused, _ = bench.failed(F.CUT).actions
+    assert isinstance(refused, Refuse)
+
+
+def test_an_offer_that_nobody_can_read_any_more_is_released() -> None:
+    bench = RequestBench().start()
+    bench.fleet.leave(D1)
+    bench.fleet.leave(D2)
+    refused, release = bench.prefilled(offer()).actions
+    assert isinstance(refused, Refuse)
+    assert release == ReleaseLease(bench.reference or offer(), (), P1)
+
+
+def test_the_first_token_tells_that_an_engine_lives() -> None:
+    bench = RequestBench(fleet_of((D1,)))
+    for _ in range(3):
+        bench.fleet.ended(0.0, D1, F.CUT, bench.fleet.begun(D1))
+    bench.decoding()
+    assert bench.fleet.living(1.0, EngineRole.DECODE) == ()
+    bench.began()
+    assert bench.fleet.living(1.0, EngineRole.DECODE) == (D1,), "not only when its stream has ended"
+
+
 def test_the_same_engine_is_asked_again_only_where_there_is_no_other() -> None:
     bench = RequestBench(fleet_of((D1,))).decoding()
     assert bench.failed(F.CUT).actions == (AskDecode(D1, bench.reference, 0.0),)

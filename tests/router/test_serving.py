@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from kvlease.cli import main
+from kvlease.router import serving
 from kvlease.testing.http_engines import FakeEngine, answer_to
 from kvlease.testing.http_engines.call import Call
 
@@ -137,7 +138,12 @@ def test_it_drains_what_runs_finishes_and_nothing_new_is_taken(stage: Callable[.
     stage(scene)
 
 
-def test_what_runs_after_its_time_is_broken_off_and_its_engines_are_told(stage: Callable[..., None]) -> None:
+def test_what_runs_after_its_time_is_broken_off_and_its_engines_are_told(
+    stage: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It ends by itself, and not since the last time of all is up.
+    monkeypatch.setattr(serving, "LAST_S", 600)
+
     async def scene(served: Served) -> None:
         running = asyncio.create_task(served.post())
         await served.decode.asked.wait()
@@ -151,7 +157,9 @@ def test_what_runs_after_its_time_is_broken_off_and_its_engines_are_told(stage: 
     stage(scene, "--drain-timeout", "0.01")
 
 
-def test_a_second_signal_ends_it_at_once(stage: Callable[..., None]) -> None:
+def test_a_second_signal_ends_it_at_once(stage: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "AT_ONCE_S", 600.0)
+
     async def scene(served: Served) -> None:
         running = asyncio.create_task(served.post())
         await served.decode.asked.wait()

@@ -257,6 +257,18 @@ def test_what_is_not_named_any_more_is_not_looked_at_and_takes_nothing_new() -> 
     play(scene)
 
 
+def test_an_engine_that_is_named_in_another_role_has_it_while_its_calls_end() -> None:
+    async def scene() -> None:
+        async with watched() as seen:
+            seen.watch.follow({"http://e:1": "decode"})
+            seen.fleet.begun("http://e:1")
+            seen.watch.follow({"http://e:1": "prefill"})
+            assert seen.watch.engines["http://e:1"].role == "prefill"
+            assert [(view.role, view.in_flight) for view in seen.fleet.snapshot(0.0)] == [("prefill", 1)]
+
+    play(scene)
+
+
 def test_one_that_hangs_holds_up_no_other() -> None:
     async def scene() -> None:
         async def hang(_writer: asyncio.StreamWriter) -> None:

@@ -11,7 +11,21 @@ affinity    prompts that begin alike go to the same prefill engine
 admission   how many requests are under way at once, and how many wait
 facts       what a request tells, and the counts for /metrics
 
-Around it is what an operator sees; it needs the packages of `pip install 'kvlease[router]'`:
+The core's driver is the data path, which needs the same packages as the rest:
+
+app         the application that serves clients, and what of engines they may reach
+clients     a client's request and answer, as ASGI has it
+turns       requests wait for theirs while too many run
+bodies      the bodies of requests: what goes to which engine
+passing     headers on their way through
+upstream    calls to engines, and how they fail
+streams     what the events of an answer say, and what of them may go to the client
+handling    one request: the core's actions carried out, and what came of them
+continuing  streams that go on at another engine, in token space
+releasing   prefills that nobody will read, told to their producers
+counting    what is counted of one request
+
+Around them is what an operator sees; it needs the packages of `pip install 'kvlease[router]'`:
 
 settings    all that an operator may choose, and what is refused
 sources     the places that name engines: flags, a file, the addresses of a name

@@ -38,7 +38,7 @@ _USED_UP = frozenset(
 _DELTA = {"role", "content"}
 
 
-class Continuation:
+class StreamContinuation:
     """One stream that can be continued: it is read in the place of a `Flow`."""
 
     def __init__(self, body: ClientBody) -> None:
@@ -58,7 +58,7 @@ class Continuation:
         self._ended = False
 
     @classmethod
-    def of(cls, body: ClientBody) -> "Continuation | None":
+    def of(cls, body: ClientBody) -> "StreamContinuation | None":
         """Returns the continuation of a request's stream; None where it cannot be continued."""
         return cls(body) if is_continuable(body) else None
 

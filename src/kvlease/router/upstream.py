@@ -39,7 +39,7 @@ class EngineAnswer:
     body: bytes
 
 
-class CallFailed(Exception):
+class EngineCallFailed(Exception):
     """A call that has failed, with the engine's own answer where it gave one."""
 
     def __init__(self, failure: EngineFailure, answer: EngineAnswer | None = None) -> None:
@@ -113,7 +113,7 @@ class _NotedConnector(aiohttp.TCPConnector):
 
 
 class EngineCall:
-    """One request to one engine. All methods raise `CallFailed`."""
+    """One request to one engine. All methods raise `EngineCallFailed`."""
 
     def __init__(self, connections: EngineConnections, engine: str) -> None:
         self.engine = engine
@@ -137,7 +137,7 @@ class EngineCall:
                 method, self.engine + path, data=data if body else None, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CallFailed(_failure_of(error)) from None
+            raise EngineCallFailed(_failure_of(error)) from None
         finally:
             _calling.reset(token)
         return self._response.status
@@ -160,7 +160,7 @@ class EngineCall:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise CallFailed(_failure_of(error)) from None
+            raise EngineCallFailed(_failure_of(error)) from None
 
     async def rest(self) -> EngineAnswer:
         """Returns the whole answer."""
@@ -170,7 +170,7 @@ class EngineCall:
             parts.append(part)
             length += len(part)
             if length > MOST_ANSWER_BYTES:
-                raise CallFailed(EngineFailure.GARBLED)
+                raise EngineCallFailed(EngineFailure.GARBLED)
         return EngineAnswer(self._response.status, self._response.raw_headers, b"".join(parts))
 
     async def whole(self, path: str, body: bytes, headers: Mapping[str, str], method: str = "POST") -> EngineAnswer:
@@ -183,7 +183,7 @@ class EngineCall:
         answer = await self.rest()
         failure = of_status(answer.status)
         if failure is not None:
-            raise CallFailed(failure, answer)
+            raise EngineCallFailed(failure, answer)
         return answer
 
     def within(self, limit_s: float | None) -> "_Phase":
@@ -264,7 +264,7 @@ class _Phase:
         try:
             await self._timeout.__aexit__(kind, error, traceback)
         except TimeoutError:
-            raise CallFailed(failure) from None
+            raise EngineCallFailed(failure) from None
 
 
 class SilenceLimit:

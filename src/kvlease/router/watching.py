@@ -108,8 +108,8 @@ class FleetWatch:
 
     def _begin(self, url: str, role: EngineRole) -> None:
         now = self._clock()
-        engine = self.engines[url] = SeenEngine(url, role, since=now)
         self._fleet.join(now, url, role)
+        engine = self.engines[url] = SeenEngine(url, role, since=now)
         if self._http is not None:
             each = (self._look_on(engine, self._http), self._ask_on(engine, self._http))
             self._tasks[url] = [asyncio.create_task(task) for task in each]
