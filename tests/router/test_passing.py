@@ -192,7 +192,7 @@ def test_without_engines_it_says_so() -> None:
 class Flood:
     """A decode engine that sends as fast as it can: events of a hundred kilobytes."""
 
-    EVENTS = 200
+    EVENTS = 120
 
     def __init__(self) -> None:
         self.sent = 0
