@@ -87,6 +87,7 @@ async def _scene(
         prefill=(stage.p.url,),
         decode=(stage.hit.url, stage.spare.url),
         module=arm.module,
+        options=arm.options,
         name=f"{arm.name}-{fault}",
     )
     before = stage.prefilled()
