@@ -20,7 +20,7 @@ from proof.realengines.cores import choose_cores
 from proof.realengines.engine import EngineError
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import open_client
-from proof.realengines.routers import RouterProcess, RouterSpec
+from proof.realengines.routers import StartedRouter, RouterSpec
 
 STREAMS = 16
 PROMPTS = 24
@@ -92,7 +92,7 @@ async def _scene(
     )
     before = stage.prefilled()
     with ExitStack() as life:
-        router = RouterProcess(spec, settings.logs)
+        router = StartedRouter(spec, settings.logs)
         life.callback(router.kill)
         await asyncio.to_thread(router.start)
         streams = EndlessStreams(http, router.url, rights, settings.streams)
