@@ -17,7 +17,7 @@ from proof.failover.outcome import StreamEnd
 from proof.failover.traffic import EndlessStreams
 from proof.realengines.engine import Engine
 from proof.realengines.prompts import draw_prompts
-from proof.realengines.routers import ROUTER_NAMES, RouterKind, StartedRouter, RouterSpec
+from proof.realengines.routers import ROUTER_NAMES, RouterKind, RouterSpec, StartedRouter
 from proof.realengines.spec import Connector
 
 STREAMS = 6

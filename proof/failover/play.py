@@ -20,7 +20,7 @@ from proof.realengines.cores import choose_cores
 from proof.realengines.engine import EngineError
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import open_client
-from proof.realengines.routers import StartedRouter, RouterSpec
+from proof.realengines.routers import RouterSpec, StartedRouter
 
 STREAMS = 16
 PROMPTS = 24

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proof.realengines import routers
-from proof.realengines.routers import ROUTER_KINDS, RouterError, RouterKind, StartedRouter, RouterSpec, missing_router
+from proof.realengines.routers import ROUTER_KINDS, RouterError, RouterKind, RouterSpec, StartedRouter, missing_router
 
 P, D1, D2 = "http://127.0.0.1:21", "http://127.0.0.1:22", "http://127.0.0.1:23"
 
