@@ -20,8 +20,8 @@ from proof.realengines.router import Answer, Router, completion
 from proof.realengines.spec import Connector, EngineSpec
 
 ANSWER_TOKENS = 48
-PRODUCER_BLOCKS = 200
-"""P's blocks: few, so that what is freed is soon given to others."""
+PRODUCER_BLOCKS = 480
+"""P's blocks: for the prompts of all streams and some more; what is freed is soon given to others."""
 DECODER_BLOCKS = 600
 DECODER_SEATS = 4
 """The requests that a D runs at a time: few, so that others wait there for their first token."""
