@@ -29,7 +29,7 @@ MOST_QUEUED = 24
 """The requests that a D takes before it answers 503 (`--max-num-queued-reqs`): more than there are clients."""
 DRAIN_S = 30
 """The time that a D has for the requests that it runs when it is told to end (`--shutdown-timeout`)."""
-AFTER_S = 5.0
+AFTER_S = 8.0
 """The time for which traffic goes on after most faults."""
 STOPPED_S = PATIENCE_S + 3.0
 """The time for which a D is stopped: longer than any client waits."""
