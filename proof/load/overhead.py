@@ -33,11 +33,11 @@ class OverheadPlan:
     """The answers of one router in a block."""
 
 
-ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.0, blocks=40, a_block=25)
-"""One request at a time, from engines that take no time: what is left is the router's."""
+ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.002, blocks=50, a_block=10)
+"""One request at a time, from engines that do little: 2 ms for a token, and for a prefill."""
 BUSY = OverheadPlan(at_once=32, tokens=16, token_s=0.01, blocks=15, a_block=128)
 """The requests of 32 clients, with some 10 ms for a token, and for a prefill."""
-SHORT_ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.0, blocks=6, a_block=10)
+SHORT_ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.002, blocks=6, a_block=10)
 SHORT_BUSY = OverheadPlan(at_once=32, tokens=16, token_s=0.01, blocks=4, a_block=64)
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[WireAnswer]]
