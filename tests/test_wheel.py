@@ -25,6 +25,7 @@ ROOMS = {
     "events",
     "top",
     "doctor",
+    "up",
     "cli",
 }
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}

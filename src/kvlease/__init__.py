@@ -23,6 +23,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
     top            a live view of any number of engines: `kvlease top`
 
     doctor         what is wrong with an installation, a configuration or engines, and what to change
+    up             engines and a router on this machine
 
     cli            the command `kvlease`
 
