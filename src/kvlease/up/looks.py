@@ -1,0 +1,116 @@
+"""Looks at engines and router over HTTP: whether they serve, and their figures. It needs httpx, prometheus_client."""
+
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+
+from kvlease.admin.answers import Health
+from kvlease.admin.client import AdminClient, Declined, Unanswered
+from kvlease.metrics.scraped import Metrics
+from kvlease.top.document import total
+from kvlease.top.figures import READ, engines_now
+from kvlease.up.plan import Launch
+
+RUNNING = "vllm:num_requests_running"
+WAITING = "vllm:num_requests_waiting"
+CACHE_USAGE = "vllm:kv_cache_usage_perc"
+ROUTER = "kvlease_router:"
+"""The beginning of the router's metrics."""
+ENGINE_METRICS = (*READ, RUNNING, WAITING)
+NOT_SERVING = "it does not answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at a process. A figure is None where nobody tells it."""
+
+    answers: bool
+    error: str | None = None
+    """The reason why it does not answer."""
+    running: int | None = None
+    waiting: int | None = None
+    kv_usage: float | None = None
+    """The part of the KV cache in use, from 0 to 1."""
+    leases: int | None = None
+    held_bytes: int | None = None
+    sessions: int | None = None
+    draining: bool | None = None
+    requests: int | None = None
+    """The requests that the router has ended so far; so the next ones."""
+    retries: int | None = None
+    second_prefills: int | None = None
+    refused: int | None = None
+
+
+async def serves(url: str, http: httpx.AsyncClient) -> bool:
+    """Tells whether a process answers that it is healthy."""
+    try:
+        return (await http.get(f"{url}/health")).status_code == httpx.codes.OK
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+async def look_at(launch: Launch, http: httpx.AsyncClient) -> Look:
+    """Looks at a process once. It raises nothing: one that does not answer is one more thing to show."""
+    try:
+        page = await AdminClient(launch.url, http).metrics_page()
+        if launch.role == "router":
+            return router_look(Metrics.parse(page, (ROUTER,)))
+        return engine_look(launch.url, Metrics.parse(page, ENGINE_METRICS), await _health(launch, http))
+    except (Declined, Unanswered) as error:
+        return Look(answers=False, error=str(error))
+    except (ValueError, OverflowError):
+        return Look(answers=False, error="its /metrics is no page of metrics")
+
+
+async def _health(launch: Launch, http: httpx.AsyncClient) -> Health | None:
+    """The health that kvlease's own listener tells: it is of this moment, and needs no key of vLLM's."""
+    if launch.listener is None:
+        return None
+    try:
+        return await AdminClient(launch.listener, http).health()
+    except (Declined, Unanswered):
+        return None
+
+
+def engine_look(url: str, page: Metrics, health: Health | None) -> Look:
+    """Returns the figures of an engine; those of several data-parallel ones are added up."""
+    ranks = engines_now(url, page, health, None)
+    known = [msgspec.structs.asdict(rank) for rank in ranks]
+
+    def added(name: str) -> int | None:
+        values = [each[name] for each in known if each[name] is not None]
+        return sum(values) if values else None
+
+    usages = [rank.kv_cache_usage for rank in ranks if rank.kv_cache_usage is not None]
+    sessions = [told for rank in ranks if (told := total(rank.sessions)) is not None]
+    return Look(
+        answers=True,
+        running=_number(page, RUNNING),
+        waiting=_number(page, WAITING),
+        # A page without kvlease's metrics is a stock engine's.
+        kv_usage=max(usages, default=page.value(CACHE_USAGE) if page.has(CACHE_USAGE) else None),
+        leases=added("active_leases"),
+        held_bytes=added("held_bytes"),
+        sessions=sum(sessions) if sessions else None,
+        draining=any(rank.draining for rank in ranks) if ranks else None,
+    )
+
+
+def router_look(page: Metrics) -> Look:
+    """Returns the figures of the router."""
+    return Look(
+        answers=True,
+        running=_number(page, f"{ROUTER}in_flight"),
+        waiting=_number(page, f"{ROUTER}queued"),
+        draining=page.value(f"{ROUTER}draining") > 0,
+        requests=_number(page, f"{ROUTER}requests_total"),
+        retries=_number(page, f"{ROUTER}retries_total"),
+        second_prefills=_number(page, f"{ROUTER}second_prefills_total"),
+        refused=_number(page, f"{ROUTER}refused_total"),
+    )
+
+
+def _number(page: Metrics, name: str) -> int | None:
+    return int(page.value(name)) if page.has(name) else None
