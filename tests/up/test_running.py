@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,7 +125,7 @@ def test_what_was_registered_never_runs_without_its_line(scratch: Path, tmp_path
     """A process becomes its command only when the reaper knows its group."""
     reaper = ReaperProcess(tmp_path / "reaper.log")
     told: list[list[str]] = []
-    launch = small(scratch).launches[0]
+    launch = replace(small(scratch).launches[0], command=("sleep", "600"))
 
     class Watching(ReaperProcess):
         def __init__(self) -> None:

@@ -144,6 +144,8 @@ class Child:
     def kill(self) -> None:
         """Has the kernel end the whole group, at once; `bury` waits for it."""
         if self._process is not None:
+            # The dead have mapped nothing.
+            self._segments |= shared_memory(self._process.pid)
             signal_group(self._process.pid, signal.SIGKILL)
 
     def bury(self) -> None:
