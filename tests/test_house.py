@@ -21,7 +21,7 @@ FLOORS = (
     "kvlease.fence kvlease.fleet kvlease.metrics",
     "kvlease.agent kvlease.engine kvlease.events kvlease.testing",
     "kvlease.admin",
-    "kvlease.vllm kvlease.top",
+    "kvlease.vllm kvlease.top kvlease.router",
     "kvlease.doctor kvlease.up",
     "kvlease.cli",
     "proof",

@@ -24,6 +24,7 @@ ROOMS = {
     "admin",
     "events",
     "top",
+    "router",
     "doctor",
     "up",
     "cli",

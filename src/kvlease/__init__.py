@@ -21,6 +21,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
 
     vllm           the connector
     top            a live view of any number of engines: `kvlease top`
+    router         clients' requests to prefill and decode engines: `kvlease router`
 
     doctor         what is wrong with an installation, a configuration or engines, and what to change
     up             engines and a router on this machine
