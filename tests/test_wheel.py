@@ -33,6 +33,7 @@ DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
 EXTRAS = {
     "fleet": {"rich", "matplotlib", "jinja2"},
     "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
+    "up": {"rich", "httpx", "psutil", "prometheus-client", "pyyaml", "starlette", "uvicorn", "aiohttp"},
 }
 
 

@@ -14,7 +14,7 @@ from kvlease.console.exits import Exit, described
 from kvlease.up.engines import CONNECTORS, HOST
 from kvlease.up.machine import Host, is_installed, this_host
 from kvlease.up.plan import Deployment, decide, is_path
-from kvlease.up.wanted import DEFAULT_PORT, Wanted
+from kvlease.up.wanted import DEFAULT_DRAIN_S, DEFAULT_PORT, Wanted
 
 if TYPE_CHECKING:
     from kvlease.up.running import RunSettings
@@ -23,7 +23,6 @@ PARTS = ("rich", "httpx", "psutil", "prometheus_client", "starlette", "uvicorn",
 INSTALL = "pip install 'kvlease[up]'"
 FORMS = ("plain", "compose", "systemd")
 DEFAULT_LOGS = Path("out/up")
-DEFAULT_DRAIN_S = 30
 MOST_ENGINES = 64
 PRINTED_SCRATCH = Path("/tmp/kvlease-up")
 """The directory for temporary files in what is printed; each form has its own way to have one."""
@@ -158,6 +157,7 @@ def wanted_of(chosen: argparse.Namespace) -> Wanted:
             "prefill": _words("--prefill-args", chosen.prefill_args),
             "decode": _words("--decode-args", chosen.decode_args),
         },
+        drain_s=chosen.drain,
         router_arguments=_words("--router-args", chosen.router_args),
         extra_config=_settings(chosen.extra_config),
     )
@@ -199,8 +199,13 @@ def _settings(text: str) -> dict[str, Any]:
 def _print(chosen: argparse.Namespace, wanted: Wanted, host: Host) -> Exit:
     from kvlease.up.model import place_of
 
-    decided = decide(wanted, host, place_of("llama"), PRINTED_SCRATCH)
-    files = _files(chosen, decided)
+    if chosen.form == "compose" and not is_installed("yaml"):
+        print(f"kvlease up --print compose needs yaml, not installed here: `{INSTALL}` installs it")
+        return Exit.NOT_DONE
+    tiny = place_of("llama")
+    if wanted.model is None and not tiny.is_dir():
+        print(f"{tiny} is not there yet: `{host.python} -m kvlease.up.model` makes it", file=sys.stderr)
+    files = _files(chosen, decide(wanted, host, tiny, PRINTED_SCRATCH))
     if chosen.to is None:
         # Several files are told apart by their names, as comments.
         texts = [f"# {name}\n{text}" if len(files) > 1 else text for name, text in files.items()]

@@ -87,7 +87,7 @@ def _volumes(decided: Deployment) -> list[str]:
 
 
 def _health(launch: Launch) -> str:
-    return f"import urllib.request as asked; asked.urlopen('{launch.url}/health', timeout=5)"
+    return f"import urllib.request as asked; asked.urlopen('{launch.url}{launch.ready}', timeout=5)"
 
 
 def _literal(text: str) -> str:

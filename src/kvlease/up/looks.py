@@ -38,15 +38,16 @@ class Look:
     draining: bool | None = None
     requests: int | None = None
     """The requests that the router has ended so far; so the next ones."""
-    retries: int | None = None
+    handed_on: int | None = None
+    """The prefills that another decode engine got, since the first one failed."""
     second_prefills: int | None = None
     refused: int | None = None
 
 
-async def serves(url: str, http: httpx.AsyncClient) -> bool:
-    """Tells whether a process answers that it is healthy."""
+async def serves(launch: Launch, http: httpx.AsyncClient) -> bool:
+    """Tells whether a process answers that it serves."""
     try:
-        return (await http.get(f"{url}/health")).status_code == httpx.codes.OK
+        return (await http.get(f"{launch.url}{launch.ready}")).status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL):
         return False
 
@@ -83,14 +84,13 @@ def engine_look(url: str, page: Metrics, health: Health | None) -> Look:
         values = [each[name] for each in known if each[name] is not None]
         return sum(values) if values else None
 
-    usages = [rank.kv_cache_usage for rank in ranks if rank.kv_cache_usage is not None]
+    usages = [sample.value for sample in page.samples if sample.name == CACHE_USAGE]
     sessions = [told for rank in ranks if (told := total(rank.sessions)) is not None]
     return Look(
         answers=True,
         running=_number(page, RUNNING),
         waiting=_number(page, WAITING),
-        # A page without kvlease's metrics is a stock engine's.
-        kv_usage=max(usages, default=page.value(CACHE_USAGE) if page.has(CACHE_USAGE) else None),
+        kv_usage=max(usages, default=None),
         leases=added("active_leases"),
         held_bytes=added("held_bytes"),
         sessions=sum(sessions) if sessions else None,
@@ -106,7 +106,7 @@ def router_look(page: Metrics) -> Look:
         waiting=_number(page, f"{ROUTER}queued"),
         draining=page.value(f"{ROUTER}draining") > 0,
         requests=_number(page, f"{ROUTER}requests_total"),
-        retries=_number(page, f"{ROUTER}retries_total"),
+        handed_on=_number(page, f"{ROUTER}handed_on_total"),
         second_prefills=_number(page, f"{ROUTER}second_prefills_total"),
         refused=_number(page, f"{ROUTER}refused_total"),
     )

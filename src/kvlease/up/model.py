@@ -1,5 +1,7 @@
 """The models that the engines serve: tiny, random, and made here, since no weights are to be downloaded.
 
+`python -m kvlease.up.model` makes the one of `kvlease up`, and prints its directory.
+
 The weights are drawn with a wide initialiser (0.3 instead of 0.02), so that the greedy answer depends on every token of
 the prompt: an engine that reads wrong KV then gives wrong tokens. The vocabulary is the 256 bytes and three special
 tokens; of plain English, one character is one token. They are kept in float32: in bfloat16 two tokens are now and then
@@ -167,3 +169,7 @@ def _write_tokenizer(directory: Path) -> None:
     path = directory / "tokenizer_config.json"
     settings = json.loads(path.read_text())
     path.write_text(json.dumps({**settings, "tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    print(build_model())

@@ -59,6 +59,8 @@ class Launch:
     environment: Mapping[str, str]
     """The environment beyond the starting process's own."""
     url: str
+    ready: str = "/health"
+    """The path that answers 200 once it serves."""
     listener: str | None = None
     """The URL of kvlease's own listener in an engine; None for the router and for stock engines."""
     cores: tuple[int, ...] = ()
@@ -186,11 +188,12 @@ def _router(wanted: Wanted, host: Host, engines: Sequence[Launch]) -> Launch:
         *("--host", wanted.host, "--port", str(wanted.port)),
         *("--prefill", *urls["prefill"]),
         *("--decode", *urls["decode"]),
+        *("--drain-timeout", str(wanted.drain_s)),
         *wanted.router_arguments,
     )
     reached = HOST if wanted.host in ("0.0.0.0", "::") else wanted.host
     url = f"http://[{reached}]:{wanted.port}" if ":" in reached else f"http://{reached}:{wanted.port}"
-    return Launch(name="router", role="router", command=command, environment={}, url=url)
+    return Launch(name="router", role="router", command=command, environment={}, url=url, ready="/ready")
 
 
 def _program(wanted: Wanted, host: Host, tiny_model: Path) -> list[str]:

@@ -170,7 +170,7 @@ class UpRun:
         """Asks one process again and again: whether it serves, and then for its figures."""
         child, process = self.children[name], self.supervision.processes[name]
         while True:
-            if process.phase is ProcessPhase.STARTING and await serves(child.launch.url, http):
+            if process.phase is ProcessPhase.STARTING and await serves(child.launch, http):
                 # It may have ended while it was asked.
                 if child.status() is None and process.phase is ProcessPhase.STARTING:
                     self.supervision.ready(time.monotonic(), name)

@@ -80,7 +80,7 @@ def _remarks(process: ProcessNow, now: float) -> list[str]:
     if not look.answers:
         return [f"{supervised.name}: {look.error}"]
     if supervised.role == "router" and look.requests is not None:
-        figures = ("requests", look.requests), ("retries", look.retries), ("second prefills", look.second_prefills)
+        figures = ("requests", look.requests), ("handed on", look.handed_on), ("second prefills", look.second_prefills)
         told = [f"{value:,} {name}" for name, value in (*figures, ("refused", look.refused)) if value is not None]
         return [f"router: {', '.join(told)}"]
     return []

@@ -9,6 +9,7 @@ from kvlease.up.engines import HOST, Connector
 EngineRole = Literal["prefill", "decode"]
 ENGINE_ROLES: tuple[EngineRole, ...] = ("prefill", "decode")
 DEFAULT_PORT = 8000
+DEFAULT_DRAIN_S = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Wanted:
     role_arguments: Mapping[EngineRole, tuple[str, ...]] = field(default_factory=dict)
     """vLLM's arguments for the engines of one role, after those for all."""
     router_arguments: tuple[str, ...] = ()
+    drain_s: int = DEFAULT_DRAIN_S
+    """The time for requests that run, and for leases that are out, when everything is to end."""
     extra_config: Mapping[str, Any] = field(default_factory=dict)
     """Settings for `kv_connector_extra_config`."""
 
