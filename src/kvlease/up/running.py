@@ -199,10 +199,10 @@ class UpRun:
             return
         self._shown_at = now
         lines = [
-            ProcessNow(process, self._looks.get(name), self._log(name))
+            ProcessNow(process, self._looks.get(name), self._log(name), now)
             for name, process in self.supervision.processes.items()
         ]
-        self._view.show(lines, now, f"kvlease up: {self._decided.router.url}/v1, Ctrl-C ends all")
+        self._view.show(lines, f"kvlease up: {self._decided.router.url}/v1, Ctrl-C ends all")
 
     # -- ending it -------------------------------------------------------------------------------------------------
 

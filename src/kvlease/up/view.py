@@ -1,7 +1,7 @@
 """The table of all processes, and the lines about what happens to them. It needs the package rich."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,9 @@ from rich.text import Text
 
 from kvlease.console.tables import Cell, Table
 from kvlease.top.cells import alarm, duration, memory, number, share
+from kvlease.top.headings import Heading, fitting
 from kvlease.up.looks import Look
 from kvlease.up.supervision import ProcessPhase, Supervised
-
-HEADINGS = ("process", "state", "running", "waiting", "KV", "leases", "held", "sessions", "restarts", "since", "log")
-WORDS = 2
-"""The columns of words, at the left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +24,14 @@ class ProcessNow:
     look: Look | None
     """The last look; None before the first one since it was started."""
     log: Path
+    now: float
+    """The supervision's clock."""
+
+    @property
+    def told(self) -> Look:
+        """The last look, if the process serves; else one that knows nothing."""
+        serves = self.supervised.phase is ProcessPhase.READY
+        return self.look if serves and self.look is not None else Look(answers=False)
 
 
 def state(process: ProcessNow) -> Cell:
@@ -43,38 +48,46 @@ def state(process: ProcessNow) -> Cell:
     return Cell("up", "good")
 
 
-def table(processes: Sequence[ProcessNow], now: float) -> Table:
-    """Returns the table; `now` is the supervision's clock."""
-    return Table(HEADINGS, [_line(process, now) for process in processes], caption=_below(processes, now), texts=WORDS)
+def _column(
+    label: str,
+    meaning: str,
+    cell: Callable[[ProcessNow], Cell],
+    width: int,
+    drop: int = 0,
+    *,
+    words: bool = False,
+    most: int = 0,
+) -> Heading[ProcessNow]:
+    return Heading(label, label, meaning, lambda line, _: cell(line), lambda _: None, width, words, drop, most)
 
 
-def _line(process: ProcessNow, now: float) -> list[str | Cell]:
-    supervised = process.supervised
-    shown = process.look if supervised.phase is ProcessPhase.READY else None
-    look = shown or Look(answers=False)
-    return [
-        supervised.name,
-        state(process),
-        number(look.running),
-        number(look.waiting),
-        share(look.kv_usage),
-        number(look.leases),
-        memory(look.held_bytes),
-        number(look.sessions),
-        alarm(supervised.restarts, "open"),
-        duration(now - supervised.since),
-        str(process.log),
-    ]
+PROCESSES: tuple[Heading[ProcessNow], ...] = (
+    _column("process", "its name, which its log has", lambda line: Cell(line.supervised.name), 10, words=True),
+    _column("state", "waiting, starting, up, draining, silent: it does not answer, down", state, 8, words=True),
+    _column("log", "the file of its log", lambda line: Cell(str(line.log)), 24, 9, words=True, most=80),
+    _column("running", "requests that run", lambda line: number(line.told.running), 7),
+    _column("waiting", "requests in its queue", lambda line: number(line.told.waiting), 7),
+    _column("KV", "the part of its KV cache in use", lambda line: share(line.told.kv_usage), 5),
+    _column("leases", "leases granted and not over", lambda line: number(line.told.leases), 6, 1),
+    _column("held", "the memory of those", lambda line: memory(line.told.held_bytes), 8, 5),
+    _column("sessions", "open sessions with other engines", lambda line: number(line.told.sessions), 8, 4),
+    _column("restarts", "starts after its first one", lambda line: alarm(line.supervised.restarts, "open"), 8, 2),
+    _column("since", "the time in this state", lambda line: Cell(duration(line.now - line.supervised.since)), 6, 3),
+)
 
 
-def _below(processes: Sequence[ProcessNow], now: float) -> str:
-    return "\n".join(line for process in processes for line in _remarks(process, now))
+def table(processes: Sequence[ProcessNow], width: int) -> Table:
+    """Returns the table, with the columns that fit."""
+    fit = fitting(PROCESSES, width, room=0)
+    lines = [[heading.cell(process, heading.width) for heading in fit] for process in processes]
+    below = "\n".join(remark for process in processes for remark in _remarks(process))
+    return Table([heading.label for heading in fit], lines, caption=below, texts=sum(heading.words for heading in fit))
 
 
-def _remarks(process: ProcessNow, now: float) -> list[str]:
+def _remarks(process: ProcessNow) -> list[str]:
     supervised, look = process.supervised, process.look
     if supervised.phase is ProcessPhase.WAITING and supervised.last_end:
-        return [f"{supervised.name}: {supervised.last_end}; starts in {duration(supervised.start_at - now)}"]
+        return [f"{supervised.name}: {supervised.last_end}; starts in {duration(supervised.start_at - process.now)}"]
     if supervised.phase is not ProcessPhase.READY or look is None:
         return []
     if not look.answers:
@@ -112,14 +125,16 @@ class UpView:
         for line in lines:
             self._console.print(line)
 
-    def show(self, processes: Sequence[ProcessNow], now: float, title: str) -> None:
+    def show(self, processes: Sequence[ProcessNow], title: str) -> None:
         """Shows the table, on a terminal."""
         if self._quiet or not self._console.is_terminal:
             return
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False)
             self._live.start()
-        self._live.update(Group(Text(title, style="bold"), table(processes, now).__rich__()), refresh=True)
+        self._live.update(
+            Group(Text(title, style="bold"), table(processes, self._console.width).__rich__()), refresh=True
+        )
 
     def close(self) -> None:
         """Leaves the table as it is."""
