@@ -17,7 +17,7 @@ from kvlease.up.view import UpView
 SERVER = """
 import http.server, mmap, os, sys, time
 port, segment = int(sys.argv[1]), sys.argv[2]
-with open(segment, "w+b") as file:
+with open(f"{segment}-{os.getpid()}", "w+b") as file:
     file.truncate(4096)
     mapped = mmap.mmap(file.fileno(), 4096)
 if os.fork() == 0:
@@ -34,9 +34,15 @@ http.server.HTTPServer(("127.0.0.1", port), Health).serve_forever()
 HOST = "127.0.0.1"
 
 
-def segment(name: str, port: int) -> Path:
-    """The shared memory of a process."""
-    return Path(f"/dev/shm/psm_kvlease-test-{name}-{port}")
+def segment(name: str, port: int) -> str:
+    """The beginning of the names of a launch's shared memory; each process of it has its own."""
+    return f"/dev/shm/psm_kvlease-test-{name}-{port}"
+
+
+def segments(beginning: str) -> list[Path]:
+    """The shared memory that is there."""
+    path = Path(beginning)
+    return list(path.parent.glob(f"{path.name}-*"))
 
 
 def launch(name: str, role: str, scratch: Path, script: str = SERVER) -> Launch:
@@ -44,7 +50,7 @@ def launch(name: str, role: str, scratch: Path, script: str = SERVER) -> Launch:
     return Launch(
         name=name,
         role=role,  # type: ignore[arg-type]
-        command=(sys.executable, "-S", "-c", script, str(port), str(segment(name, port))),
+        command=(sys.executable, "-S", "-c", script, str(port), segment(name, port)),
         environment={"TMPDIR": str(scratch / name)},
         url=f"http://{HOST}:{port}",
     )

@@ -16,7 +16,7 @@ from kvlease.up.children import Child, ReaperProcess
 from kvlease.up.processes import group_members
 from kvlease.up.reaper import Charge, Charges, read
 from kvlease.up.running import UpRun
-from tests.up.small import SERVER, run_of, small
+from tests.up.small import SERVER, run_of, segments, small
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -72,6 +72,7 @@ def test_what_is_killed_is_started_again_and_one_signal_ends_all(
         await until(lambda: run.supervision.processes["decode-0"].restarts == 1 and run.supervision.all_ready)
         assert group(run, "decode-0") != before
         groups.add(group(run, "decode-0"))
+        assert len(segments(decided.launches[1].command[-1])) == 1, "that of the one that was killed is there"
         os.kill(os.getpid(), signal.SIGTERM)
         assert await ended == Exit.OK
         return groups
@@ -79,7 +80,7 @@ def test_what_is_killed_is_started_again_and_one_signal_ends_all(
     groups = asyncio.run(story())
     assert [member for each in groups for member in group_members(each)] == []
     assert not scratch.exists()
-    assert not any(Path(launch.command[-1]).exists() for launch in decided.launches)
+    assert not any(segments(launch.command[-1]) for launch in decided.launches)
     said = capsys.readouterr().out
     assert "decode-0 has ended (killed by SIGKILL) and starts again in 0.01 s" in said
     assert f"all serve: {decided.router.url}/v1, model none" in said
@@ -101,20 +102,21 @@ def test_nothing_is_left_when_up_itself_is_killed(scratch: Path, tmp_path: Path)
     command = [sys.executable, "-m", "tests.up.small", str(scratch), str(tmp_path / "logs")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as up:
         assert up.stdout is not None
-        segments, groups = [], set()
+        beginnings, groups = [], set()
         for line in up.stdout:
-            segments += [Path(line.split()[1])] if "/dev/shm/" in line else []
+            beginnings += [line.split()[1]] if "/dev/shm/" in line else []
             if "all serve" in line:
                 break
         for child in children_of(up.pid):
             groups.add(child)
         assert len(groups) == 4, "three processes and the reaper"
-        assert all(segment.exists() for segment in segments)
+        assert all(segments(beginning) for beginning in beginnings)
         up.kill()
     wait_until(lambda: not any(group_members(each) for each in groups))
-    assert len(segments) == 3
-    assert not any(segment.exists() for segment in segments)
-    assert not scratch.exists()
+    assert len(beginnings) == 3
+    # The reaper removes memory when the last process is gone.
+    wait_until(lambda: not scratch.exists())
+    assert not any(segments(beginning) for beginning in beginnings)
 
 
 def children_of(pid: int) -> list[int]:
@@ -147,7 +149,9 @@ def test_what_was_registered_never_runs_without_its_line(scratch: Path, tmp_path
 def test_a_reaper_that_was_killed_has_a_successor_that_knows_all(tmp_path: Path) -> None:
     reaper = ReaperProcess(tmp_path / "reaper.log")
     sleeper = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    reaper.tell(Charge(group=sleeper.pid))
+    memory = tmp_path / "memory"
+    memory.touch()
+    reaper.tell(Charge(group=sleeper.pid, segments=[str(memory)]))
     before = reaper.pid
     os.kill(before, signal.SIGKILL)
 
@@ -158,6 +162,7 @@ def test_a_reaper_that_was_killed_has_a_successor_that_knows_all(tmp_path: Path)
     wait_until(has_a_successor)
     reaper.close()
     assert sleeper.wait(timeout=20) == -signal.SIGKILL
+    assert not memory.exists()
 
 
 def test_a_charge_is_kept_until_it_is_over() -> None:
