@@ -4,13 +4,14 @@ Each of them has a child of its own and a segment of shared memory, as engines h
 """
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 from kvlease.console.progress import open_console
 from kvlease.up.plan import Deployment, Launch
 from kvlease.up.ports import free_port
-from kvlease.up.running import RunSettings, UpRun, inherited
+from kvlease.up.running import RunSettings, UpRun
 from kvlease.up.schedule import BackOff
 from kvlease.up.view import UpView
 
@@ -69,7 +70,7 @@ def small(scratch: Path, script: str = SERVER) -> Deployment:
 def run_of(decided: Deployment, logs: Path, *, quiet: bool = False) -> UpRun:
     """A run that loses no time."""
     settings = RunSettings(logs=logs, drain_s=60.0, end_s=60.0, back_off=BackOff(first_s=0.01))
-    return UpRun(decided, settings, UpView(open_console(), quiet=quiet), inherited())
+    return UpRun(decided, settings, UpView(open_console(), quiet=quiet), os.environ)
 
 
 async def main(scratch: Path, logs: Path) -> int:

@@ -92,7 +92,7 @@ def test_a_process_that_does_not_come_up_ends_all_and_its_log_says_why(
     run = run_of(small(scratch, DIES), tmp_path / "logs", quiet=True)
     assert asyncio.run(run.run()) == Exit.NOT_DONE
     said = capsys.readouterr().out
-    assert "decode-0 did not come up; its log says: ValueError: the pool is too small" in said
+    assert "decode-0 did not come up (exit 1); its log says: ValueError: the pool is too small" in said
     assert str(tmp_path / "logs" / "decode-0.log") in said
     assert "starts" not in said, "quiet is what was asked for"
 

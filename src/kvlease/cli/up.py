@@ -3,6 +3,7 @@
 import argparse
 import getpass
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
 from kvlease.up.engines import CONNECTORS, HOST
 from kvlease.up.machine import Host, is_installed, this_host
-from kvlease.up.plan import Deployment, decide, is_path
+from kvlease.up.plan import Deployment, NotStartable, decide, is_path
 from kvlease.up.wanted import DEFAULT_DRAIN_S, DEFAULT_PORT, Wanted
 
 if TYPE_CHECKING:
@@ -254,22 +255,30 @@ def _run(chosen: argparse.Namespace, wanted: Wanted, host: Host) -> Exit:
     if wanted.model is None:
         build_model("llama")
     decided = decide(wanted, host, place_of("llama"), make_scratch(), lambda port: is_free(HOST, port))
+    _make(chosen.logs)
     settings = RunSettings(logs=chosen.logs, start_limit_s=chosen.start_limit, drain_s=chosen.drain)
     return _keep_running(decided, settings, chosen.quiet, _described(wanted, host))
+
+
+def _make(logs: Path) -> None:
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotStartable(f"--logs {logs} cannot be made: {error.strerror}; give another directory") from None
 
 
 def _keep_running(decided: Deployment, settings: "RunSettings", quiet: bool, what: str) -> Exit:
     import asyncio
 
     from kvlease.console.progress import open_console
-    from kvlease.up.running import UpRun, inherited
+    from kvlease.up.running import UpRun
     from kvlease.up.view import UpView
 
     view = UpView(open_console(), quiet=quiet)
     view.lead(f"{what}, at {decided.router.url}/v1; logs in {settings.logs}")
 
     async def run() -> Exit:
-        return await UpRun(decided, settings, view, inherited()).run()
+        return await UpRun(decided, settings, view, os.environ).run()
 
     return asyncio.run(run())
 

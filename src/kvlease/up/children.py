@@ -107,7 +107,8 @@ class Child:
         self._process = process
         self._reaper.tell(Charge(group=process.pid))
         if self.launch.cores:
-            os.sched_setaffinity(process.pid, self.launch.cores)
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(process.pid, self.launch.cores)
         if process.stdin is not None:
             # It may have been killed already, which is told by its end.
             with contextlib.suppress(BrokenPipeError):

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import time
@@ -34,6 +33,8 @@ READY_EVERY_S = 0.2
 LOOK_EVERY_S = 1.0
 SHOW_EVERY_S = 0.5
 TIMEOUT_S = 5.0
+MARGIN_S = 5.0
+"""The time for the router to end once those of its requests have passed."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -91,7 +92,10 @@ class UpRun:
                     for watcher in watchers:
                         watcher.cancel()
                     await asyncio.gather(*watchers, return_exceptions=True)
-            await self._stop()
+            if self.supervision.failed is None:
+                await self._stop()
+            else:
+                self._tell_failure(self.supervision.failed)
         finally:
             await self._end_the_rest()
             self._view.close()
@@ -115,12 +119,14 @@ class UpRun:
             child.kill()
 
     def _exit(self) -> Exit:
-        failed = self.supervision.failed
-        if failed is not None:
-            self._view.warn(f"{failed} did not come up; {last_words(self._log(failed))}", "bold red")
-            return Exit.NOT_DONE
         self._view.say("all has ended, and nothing is left running")
+        if self.supervision.failed is not None:
+            return Exit.NOT_DONE
         return Exit.INTERRUPTED if self._at_once else Exit.OK
+
+    def _tell_failure(self, name: str) -> None:
+        how = self.supervision.processes[name].last_end
+        self._view.warn(f"{name} did not come up ({how}); {last_words(self._log(name))}", "bold red")
 
     # -- keeping it running ----------------------------------------------------------------------------------------
 
@@ -215,7 +221,7 @@ class UpRun:
                 child.kill()
         router = self.children[self._decided.router.name]
         router.signal(signal.SIGTERM)
-        await self._wait_for([router], self._settings.drain_s)
+        await self._wait_for([router], self._settings.drain_s + MARGIN_S)
         if not self._at_once:
             await self._drain(ready)
         engines = [self.children[launch.name] for launch in self._decided.engines]
@@ -252,8 +258,3 @@ class UpRun:
 def _said(status: int) -> str:
     """The end of a process in a few words."""
     return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit {status}"
-
-
-def inherited() -> dict[str, str]:
-    """Returns the environment that all processes have beside their own: this one's, without what is another's place."""
-    return {name: value for name, value in os.environ.items() if name not in ("LINES", "COLUMNS")}
