@@ -16,6 +16,8 @@ From the ground up, as imports run:
     bench         what a lease costs, beside vLLM's own mechanism in the same run
     questions     an operator's questions to engines in trouble, each answered by one command
 
+    load          the router under load, with fake engines: overhead, many streams, a long run
+
     cli           `python -m proof`
 
 Nothing of it is in the wheel, and nothing in `src` imports it.

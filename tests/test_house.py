@@ -28,6 +28,7 @@ FLOORS = (
     "proof.promises proof.planted proof.realengines",
     "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.monitoring",
     "proof.bench proof.questions",
+    "proof.load",
     "proof.cli",
     "proof.__main__",
 )

@@ -33,7 +33,8 @@ DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
 EXTRAS = {
     "fleet": {"rich", "matplotlib", "jinja2"},
     "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
-    "up": {"rich", "httpx", "psutil", "prometheus-client", "pyyaml", "starlette", "uvicorn", "aiohttp"},
+    "router": {"aiohttp", "httptools", "prometheus-client", "pyyaml", "starlette", "uvicorn", "uvloop"},
+    "up": {"kvlease[router]", "rich", "httpx", "psutil"},
 }
 
 

@@ -11,6 +11,7 @@ from proof.cli.drain import add_drain
 from proof.cli.explore import add_explore
 from proof.cli.fuzz_admin import add_fuzz_admin
 from proof.cli.fuzz_bytes import add_fuzz_bytes
+from proof.cli.load import add_load
 from proof.cli.questions import add_questions
 from proof.cli.simulate import add_simulate
 
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add_drain,
         add_bench,
         add_dashboard,
+        add_load,
         add_questions,
     ]
     return run_program("python -m proof", _DESCRIPTION, add, arguments)

@@ -58,7 +58,7 @@ class Said:
     def is_done(self) -> bool:
         """True for a stream that has come to its proper end."""
         last = self.events[-1]
-        return last == "[DONE]" or last.get("type") == "response.completed"
+        return bool(last == "[DONE]" or last.get("type") == "response.completed")
 
 
 class Client:
@@ -128,13 +128,13 @@ class RouterBench:
         return Client(self.app, "POST", PATHS[api], body, {"content-type": "application/json", **(headers or {})})
 
     async def ask(self, api: str = "completions", **more: Any) -> Said:
-        """What a client is answered."""
+        """Returns what a client is answered."""
         client = self.client(api, **more)
         await client.task
         return client.said
 
     async def send(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Said:
-        """What a client that sends this is answered."""
+        """Returns what a client that sends this is answered."""
         client = Client(self.app, method, path, body, headers or {})
         await client.task
         return client.said
@@ -174,15 +174,33 @@ async def router_bench(
         for engine in (*producers, *consumers):
             await stack.enter_async_context(engine)
         fleet, figures, state = EngineFleet(), RouterFigures(), RouterState()
-        now = asyncio.get_running_loop().time
+        loop = asyncio.get_running_loop()
+
+        def now() -> float:
+            return loop.time()
+
         for role, engines in ((EngineRole.PREFILL, producers), (EngineRole.DECODE, consumers)):
             for engine in engines:
                 fleet.join(now(), engine.url, role)
-                fleet.report(now(), engine.url, EngineReport(leased=leased))
+                # The first of each role has the least to do, and is chosen.
+                fleet.report(now(), engine.url, EngineReport(leased=leased, running=100 * engines.index(engine)))
         settings = settings_of(**chosen)
         chance = random.Random(seed)
         app = await stack.enter_async_context(open_app(fleet, settings, figures, state, now=now, chance=chance))
         yield RouterBench(app, fleet, figures, state, producers, consumers, now)
+
+
+def leap(seconds: float) -> None:
+    """Lets time pass for the event loop that runs, at once."""
+    loop = asyncio.get_running_loop()
+    before = loop.time
+    loop.time = lambda: before() + seconds  # type: ignore[method-assign]
+
+
+async def until(met: Callable[[], object]) -> None:
+    """Waits until something is so."""
+    while not met():
+        await asyncio.sleep(0)
 
 
 def play(scene: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -215,7 +233,6 @@ def _text_of_whole(answer: Any) -> str:
 def _text_of_event(event: dict[str, Any]) -> str:
     if "type" in event:
         return str(event["delta"]) if event["type"] == "response.output_text.delta" else ""
-    said = [
-        choice["text"] if "text" in choice else choice["delta"].get("content") for choice in event.get("choices", ())
-    ]
+    choices = event.get("choices", ())
+    said = [choice["text"] if "text" in choice else choice["delta"].get("content") for choice in choices]
     return "".join(text or "" for text in said)

@@ -46,22 +46,22 @@ def test_a_file_is_json_or_yaml(path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "it must have `prefill` and `decode`, each a list of URLs, such as"),
-        (b"[1, 2]", "it must have `prefill` and `decode`"),
-        (b"prefill: []\n", "it must have `prefill` and `decode`"),
+        (b"", "it must have prefill and decode, each a list of URLs, such as"),
+        (b"[1, 2]", "it must have prefill and decode"),
+        (b"prefill: []\n", "it must have prefill and decode"),
         (b"{prefill: [], decode: [}", "is neither YAML nor JSON"),
         (b"\x80", "is neither YAML nor JSON"),
         (
             b"prefill: []\ndecode: []\ndecoder: []\n",
-            "has 'decoder': it may have `prefill` and `decode`, and nothing else",
+            "has 'decoder': it may have prefill and decode, and nothing else",
         ),
         (
             b"prefill: http://p0:8000\ndecode: []\n",
-            "`prefill` must be a list of up to 1000 URLs, and is 'http://p0:8000'",
+            "prefill must be a list of up to 1000 URLs, and is 'http://p0:8000'",
         ),
-        (b"prefill: []\ndecode: [8000]\n", "`decode` has 8000, which is no URL, such as http://decode-0:8000"),
-        (b"prefill: []\ndecode: ['ftp://d0']\n", "`decode`: 'ftp://d0' is no URL of an engine"),
-        (b"prefill: [a:1]\ndecode: ['http://a:1/']\n", "http://a:1 in `prefill` and in `decode`"),
+        (b"prefill: []\ndecode: [8000]\n", "decode has 8000, which is no URL, such as http://decode-0:8000"),
+        (b"prefill: []\ndecode: ['ftp://d0']\n", "decode has no URL: 'ftp://d0' is no URL of an engine"),
+        (b"prefill: [a:1]\ndecode: ['http://a:1/']\n", "http://a:1 in prefill and in decode"),
         (b"#" * 256_001, "more than 256,000 bytes"),
         (b"[" * 400, "is neither YAML nor JSON"),
     ],
@@ -121,7 +121,7 @@ def test_a_bad_content_is_judged_once_and_a_good_one_after_it_is_taken(path: Pat
     source.look_here()
     path.write_bytes(b"decode: []")
     assert source.look_here() is None
-    with pytest.raises(BadEngines, match="must have `prefill`"):
+    with pytest.raises(BadEngines, match="must have prefill"):
         source.look_here()
     assert source.look_here() is None
     path.write_bytes(ONE)
@@ -135,7 +135,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def looked_up(*answers: Iterable[tuple[int, str]] | OSError) -> list[dict[str, str] | str]:
-    """What a name gives, look by look."""
+    """The engines that a name gives, look by look, or the error."""
     left = list(answers)
 
     async def answer(host: str, port: int) -> Iterable[tuple[int, str]]:

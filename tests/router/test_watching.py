@@ -214,18 +214,26 @@ def test_a_drain_is_undone_only_by_who_said_it() -> None:
     assert told == [None, True, True, False, None]
 
 
-def test_a_grace_that_is_too_short_for_a_second_engine_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_engines_word_on_its_leases_is_told_at_once() -> None:
     async def scene() -> None:
-        for word in (LeaseWord(grace_s=1.0, served=True), LeaseWord(grace_s=0.0, served=True)):
-            async with watched() as seen:
-                seen.watch.follow({"http://p0:1": "prefill"})
-                seen.watch.heard(seen.watch.engines["http://p0:1"], word)
+        async with FakeEngine("prefill") as engine, watched() as seen:
+            seen.watch.follow({engine.url: "prefill"})
+            one = seen.watch.engines[engine.url]
+            # Before the first look there is nothing to tell it with.
+            seen.watch.heard(one, LeaseWord(draining=False, grace_s=0.0, served=True))
+            assert (await seen.look(engine.url)).draining is False
+            seen.watch.heard(one, LeaseWord(draining=True, grace_s=0.5, served=True))
+            (view,) = seen.fleet.snapshot(seen.now[0])
+            assert view.report is not None
+            assert (view.draining, view.report.grace_s) == (True, 0.5)
+            # One that shuts down says no more of its grace.
+            seen.watch.heard(one, LeaseWord(draining=True, served=True))
+            assert one.word.grace_s == 0.5
+            assert (await seen.look(engine.url)).draining is True
+            seen.watch.heard(one, LeaseWord(draining=False, grace_s=0.5, served=True))
+            assert (await seen.look(engine.url)).draining is False
 
     play(scene)
-    assert [record.getMessage() for record in caplog.records] == [
-        "http://p0:1 ends the leases of a dead decode engine after 0 s (kv_lease_orphan_grace): another one finds them "
-        "in time only while P has memory to spare; leave the setting out, or set at least 0.25"
-    ]
 
 
 def test_what_is_not_named_any_more_is_not_looked_at_and_takes_nothing_new() -> None:
@@ -245,6 +253,18 @@ def test_what_is_not_named_any_more_is_not_looked_at_and_takes_nothing_new() -> 
                 seen.fleet.ended(0.0, one.url, None, trial=False)
                 assert [view.url for view in seen.fleet.snapshot(0.0)] == [other.url]
             assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    play(scene)
+
+
+def test_an_engine_that_is_named_in_another_role_has_it_while_its_calls_end() -> None:
+    async def scene() -> None:
+        async with watched() as seen:
+            seen.watch.follow({"http://e:1": "decode"})
+            seen.fleet.begun("http://e:1")
+            seen.watch.follow({"http://e:1": "prefill"})
+            assert seen.watch.engines["http://e:1"].role == "prefill"
+            assert [(view.role, view.in_flight) for view in seen.fleet.snapshot(0.0)] == [("prefill", 1)]
 
     play(scene)
 

@@ -249,3 +249,15 @@ def test_an_engine_says_its_load_its_model_and_its_health() -> None:
             assert (await client.get(f"{p.url}/health")).status_code == 503
 
     play(scene)
+
+
+def test_a_consumer_finds_a_producer_that_was_started_again_at_its_port() -> None:
+    async def scene() -> None:
+        async with pair() as (p, d, _, client):
+            await decode(client, d, await offer_of(client, p))
+            await p.close()
+            await p.open(port=int(p.url.rsplit(":", 1)[1]))
+            await decode(client, d, await offer_of(client, p))
+            assert d.books.reads == {"read": 2}
+
+    play(scene)

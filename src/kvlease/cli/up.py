@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kvlease.cli.router import PARTS as ROUTER_PARTS
 from kvlease.console.arguments import one_of, real, whole
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
@@ -20,7 +21,7 @@ from kvlease.up.wanted import DEFAULT_DRAIN_S, DEFAULT_PORT, Wanted
 if TYPE_CHECKING:
     from kvlease.up.running import RunSettings
 
-PARTS = ("rich", "httpx", "psutil", "prometheus_client", "starlette", "uvicorn", "aiohttp")
+PARTS = ("rich", "httpx", "psutil", *ROUTER_PARTS)
 INSTALL = "pip install 'kvlease[up]'"
 FORMS = ("plain", "compose", "systemd")
 DEFAULT_LOGS = Path("out/up")

@@ -75,7 +75,8 @@ class AdmissionQueue(Generic[K]):
         """Takes a request. Raises ValueError for a key that is here already."""
         if key in self._since or key in self._waiting:
             raise ValueError(f"the request {key!r} is here already")
-        if len(self._since) < self._limits.in_flight and not self._waiting:
+        if len(self._since) < self._limits.in_flight:
+            # Nobody waits then: whoever did was admitted when the place became free.
             self._since[key] = now
             return Entry.ADMITTED
         if len(self._waiting) < self._limits.queue:

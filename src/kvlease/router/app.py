@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Router
 from kvlease.router.affinity import keys_of
 from kvlease.router.bodies import Api, BadBody, ClientBody, PlainBody, decode_fields, read_body, strip_transfers
 from kvlease.router.clients import BodyTooLong, ClientExchange, ClientLeft, Receive, Scope, Send
-from kvlease.router.continuing import Continuation
+from kvlease.router.continuing import StreamContinuation
 from kvlease.router.counting import CountsRequests, RequestRecord
 from kvlease.router.fleet import EngineFleet
 from kvlease.router.handling import RequestHandling, RouterParts
@@ -171,12 +171,12 @@ class RouterApp:
 
     async def _handle(self, client: ClientExchange, body: ClientBody | PlainBody, record: RequestRecord) -> None:
         parts, settings = self._parts, self._settings
-        continuation: Continuation | None = None
+        continuation: StreamContinuation | None = None
         keys: tuple[bytes, ...] = ()
         if isinstance(body, ClientBody):
             session = client.header(b"x-session-id")
             keys = keys_of(body.affinity_key(), None if session is None else session.decode("latin-1"))
-            continuation = Continuation.of(body) if parts.policy.continue_streams else None
+            continuation = StreamContinuation.of(body) if parts.policy.continue_streams else None
         request = RoutedRequest(
             parts.fleet,
             parts.policy,

@@ -270,7 +270,7 @@ _ALL = (
         "overhead_seconds",
         Kind.HISTOGRAM,
         "The part of the time to the first token in which no engine was asked: reading, choosing, waiting for a turn.",
-        "below 0.005 s",
+        "a few milliseconds at most",
         "it grows: the router's core is busy, or requests wait for their turn",
         buckets=steps(0.0001, 50),
     ),

@@ -11,10 +11,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Any]
 Send = Callable[[Message], Any]
 JSON = (b"content-type", b"application/json")
+PATIENCE_S = 300.0
+"""The longest time in which a client takes nothing of its answer; then it is taken for gone."""
 
 
 class ClientLeft(Exception):
-    """The client has closed its connection."""
+    """The client has closed its connection, or takes nothing any more."""
 
 
 class BodyTooLong(Exception):
@@ -22,7 +24,7 @@ class BodyTooLong(Exception):
 
 
 class ClientExchange:
-    """One request of a client, and its answer."""
+    """One request of a client, and its answer. What sends may raise `ClientLeft`."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -84,16 +86,24 @@ class ClientExchange:
     async def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Sends the status and the headers."""
         self.started = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await self._send_in_time({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     async def pass_on(self, chunk: bytes) -> None:
-        """Sends a part of the body, and waits while the client does not take it."""
+        """Sends a part of the body, and waits while the client does not take it: for how long, the caller sees to."""
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, chunk: bytes = b"") -> None:
         """Sends the last part of the body."""
         self._ended = True
-        await self._send({"type": "http.response.body", "body": chunk, "more_body": False})
+        await self._send_in_time({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _send_in_time(self, message: Message) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._send(message)
+        except TimeoutError:
+            self.gone = True
+            raise ClientLeft from None
 
     async def answer(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         """Sends an answer in one piece; the headers have its length."""

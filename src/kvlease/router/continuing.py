@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from kvlease.router.bodies import Api, BadBody, ClientBody, decode_fields, is_set, is_text
 from kvlease.router.failures import EngineFailure
-from kvlease.router.streams import DONE, END, MOST_HELD_BYTES, Says, StreamFailed, events_of, failure_said, read_event
+from kvlease.router.streams import DONE, END, MOST_HELD_BYTES, Says, StreamFailed, data_of, events_of, says_of
 
 _KEPT = frozenset(
     (
@@ -38,7 +38,7 @@ _USED_UP = frozenset(
 _DELTA = {"role", "content"}
 
 
-class Continuation:
+class StreamContinuation:
     """One stream that can be continued: it is read in the place of a `Flow`."""
 
     def __init__(self, body: ClientBody) -> None:
@@ -58,7 +58,7 @@ class Continuation:
         self._ended = False
 
     @classmethod
-    def of(cls, body: ClientBody) -> "Continuation | None":
+    def of(cls, body: ClientBody) -> "StreamContinuation | None":
         """Returns the continuation of a request's stream; None where it cannot be continued."""
         return cls(body) if is_continuable(body) else None
 
@@ -135,17 +135,12 @@ class Continuation:
         return DONE if whole and not self._ended else b""
 
     def _pass(self, event: bytes) -> bytes:
-        says, content = read_event(self._body.api if not self._resumed else Api.COMPLETIONS, event)
-        if says is Says.FAILED:
-            raise failure_said(content)
-        if says is Says.ABORTED:
-            raise StreamFailed(EngineFailure.ABORTED)
+        says = says_of(self._body.api if not self._resumed else Api.COMPLETIONS, event)
         if says is Says.END:
             self._ended = True
             return event
-        if not content:
-            return event
-        return self._pass_chunk(content)
+        data = data_of(event)
+        return self._pass_chunk(msgspec.json.decode(data)) if data else event
 
     def _pass_chunk(self, content: dict[str, Any]) -> bytes:
         choices = content.get("choices") or [{}]

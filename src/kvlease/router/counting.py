@@ -24,7 +24,7 @@ class CountsRequests(Protocol):
 
 
 class RequestRecord:
-    """What is counted of one request; `hear` is told its facts."""
+    """The counts of one request; `hear` is told its facts."""
 
     def __init__(self, figures: CountsRequests, endpoint: str, now: Callable[[], float]) -> None:
         """`endpoint`: one of the catalogue's."""

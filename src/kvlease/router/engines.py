@@ -171,10 +171,13 @@ class KnownEngine:
             self._drains_until = math.inf if report.draining else -math.inf
         return False
 
-    def rejoin(self, now: float) -> None:
-        """Is used again, after it had left and before its last call was over."""
-        self.left = False
+    def rejoin(self, now: float, role: EngineRole, leased: bool | None) -> None:
+        """Is used again, in this role, before its last call was over: it may be another process by now."""
+        self.role, self.leased, self.left = role, leased, False
         self._fresh_since = now
+        self._report, self._missed, self._dead_since = None, 0, None
+        self._drains_until = -math.inf
+        self._breaker.hope()
 
     def begun(self) -> bool:
         """Notes a call. Returns True where it is the trial of the breaker."""

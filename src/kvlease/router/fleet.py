@@ -31,19 +31,14 @@ class EngineFleet:
     # -- who is there ------------------------------------------------------------------------------------------------
 
     def join(self, now: float, url: str, role: EngineRole, leased: bool | None = None) -> None:
-        """Begins to use an engine; does nothing for one that is used. `leased`: what is known of it beforehand.
-
-        Raises ValueError where the URL is known in another role and still has calls: an engine has one.
-        """
+        """Begins to use an engine; does nothing for one that is used in this role already. `leased`: what is known of
+        it beforehand."""
         known = self._engines.get(url)
-        if known is not None and known.role is not role:
-            if known.in_flight:
-                raise ValueError(f"{url} joins as {role}, and still has calls as {known.role}; let it leave before")
-            known = None
         if known is None:
             self._engines[url] = KnownEngine(url, role, leased, self._settings, now)
-        elif known.left:
-            known.rejoin(now)
+        elif known.left or known.role is not role:
+            # Calls that it still has belong to what it was before; they are counted as long as they last.
+            known.rejoin(now, role, leased)
 
     def leave(self, url: str) -> None:
         """Sends an engine nothing more. What is under way there goes on."""
@@ -57,9 +52,9 @@ class EngineFleet:
         known = self._engines.get(url)
         return known is not None and known.report(now, report)
 
-    def has(self, role: EngineRole) -> bool:
-        """Returns True where there is an engine of the role, dead or alive."""
-        return any(True for _ in self._of(role))
+    def has(self, role: EngineRole, excluding: Collection[str] = ()) -> bool:
+        """Returns True where there is an engine of the role, dead or alive, that is none of these."""
+        return any(each.url not in excluding for each in self._of(role))
 
     def living(self, now: float, role: EngineRole) -> tuple[str, ...]:
         """Returns the engines of a role that are believed alive, also those that drain, the least loaded first."""
@@ -143,7 +138,7 @@ class EngineFleet:
         self, now: float, engines: Iterable[KnownEngine], excluding: Collection[str], reluctantly: Collection[str]
     ) -> tuple[EngineStanding, list[KnownEngine]]:
         """Returns the best standing that any engine has for a request, and all that have it."""
-        found: dict[EngineStanding, list[KnownEngine]] = {}
+        best, found = EngineStanding.SHUT, list[KnownEngine]()
         for each in engines:
             if each.url in excluding:
                 continue
@@ -152,9 +147,11 @@ class EngineFleet:
                 if standing is EngineStanding.SHUT:
                     continue
                 standing = max(standing, EngineStanding.TRIED)
-            found.setdefault(standing, []).append(each)
-        best = min(found, default=EngineStanding.SHUT)
-        return best, found.get(best, [])
+            if standing < best:
+                best, found = standing, []
+            if standing is best:
+                found.append(each)
+        return best, found
 
     def _of(self, role: EngineRole) -> Iterable[KnownEngine]:
         return (each for each in self._engines.values() if each.role is role and not each.left)
@@ -167,8 +164,9 @@ class EngineFleet:
 def _loads(now: float, engines: Sequence[KnownEngine]) -> dict[str, float]:
     """Returns how much each has to do, as far as it is warm. A slow start is slow beside others: the engines with which
     a router begins are all equally cold."""
-    warmest = max(each.share(now) for each in engines)
-    return {each.url: each.load(now) * (warmest / each.share(now)) for each in engines}
+    shares = [each.share(now) for each in engines]
+    warmest = max(shares)
+    return {each.url: each.load(now) * (warmest / share) for each, share in zip(engines, shares, strict=True)}
 
 
 def _least(now: float, engines: Sequence[KnownEngine], chance: Random) -> str:

@@ -23,8 +23,8 @@ from kvlease.router.actions import (
     ReleaseLease,
 )
 from kvlease.router.bodies import Api, ClientBody, PlainBody
-from kvlease.router.clients import JSON, ClientExchange
-from kvlease.router.continuing import Continuation
+from kvlease.router.clients import JSON, PATIENCE_S, ClientExchange, ClientLeft
+from kvlease.router.continuing import StreamContinuation
 from kvlease.router.counting import RequestRecord
 from kvlease.router.failures import EngineFailure
 from kvlease.router.fleet import EngineFleet
@@ -33,10 +33,8 @@ from kvlease.router.policy import RetryBudget, RetryPolicy
 from kvlease.router.releasing import LeaseReleases
 from kvlease.router.request import RoutedRequest
 from kvlease.router.streams import Flow, Opening, StreamFailed, error_event, read_answer
-from kvlease.router.upstream import CallFailed, EngineAnswer, EngineCall, EngineConnections, SilenceLimit
+from kvlease.router.upstream import EngineAnswer, EngineCall, EngineCallFailed, EngineConnections, SilenceLimit
 
-PATIENCE_S = 300.0
-"""The longest time in which a client takes nothing of its stream; then it is taken for gone."""
 CANNOT_GO_ON = "the decode engine was lost, and no other one can go on with this answer"
 """The error of a stream that was to be continued, and cannot be."""
 SETTLE_S = 0.5
@@ -56,8 +54,8 @@ class RouterParts:
     releases: LeaseReleases
 
 
-class Reads(Protocol):
-    """A stream after its first token, as `Flow` and `Continuation` read it."""
+class ReadsStream(Protocol):
+    """A stream after its first token, as `Flow` and `StreamContinuation` read it."""
 
     failure: EngineFailure | None
 
@@ -79,7 +77,7 @@ class RequestHandling:
         body: ClientBody | PlainBody,
         headers: Mapping[str, str],
         record: RequestRecord,
-        continuation: Continuation | None = None,
+        continuation: StreamContinuation | None = None,
     ) -> None:
         """`headers`: those that engines are sent. `continuation`: of a stream that another engine may go on with."""
         self._parts = parts
@@ -99,6 +97,8 @@ class RequestHandling:
         self._client.watch(self._left)
         try:
             await self._follow(self._request.start(self._parts.now()))
+        except ClientLeft:
+            self._let_go()
         except asyncio.CancelledError:
             self._let_go()
             if not self._client.gone:
@@ -173,7 +173,7 @@ class RequestHandling:
                 if isinstance(action, AskPrefill):
                     return await self._ask_prefill(call, action)
                 return await self._ask_decode(call, action)
-            except CallFailed as failed:
+            except EngineCallFailed as failed:
                 failure, self._answer = failed.failure, failed.answer
             except StreamFailed as said:
                 failure, self._answer = said.failure, _as_answer(said)
@@ -213,7 +213,7 @@ class RequestHandling:
                 opening = Opening(path)
                 while not opening.feed(chunk := await call.chunk()):
                     if not chunk:
-                        raise CallFailed(EngineFailure.CUT)
+                        raise EngineCallFailed(EngineFailure.CUT)
             else:
                 answer = await call.good()
                 if isinstance(path, Api):
@@ -242,7 +242,7 @@ class RequestHandling:
         actions = self._request.began(self._parts.now())
         if continued and self._continuation is not None:
             self._continuation.resume()
-        reads: Reads = self._continuation if self._continuation is not None else Flow(self._body.path)
+        reads: ReadsStream = self._continuation if self._continuation is not None else Flow(self._body.path)
         if not self._client.started:
             await self._client.start(200, for_client(call.headers, self._headers[REQUEST_ID]))
         limit = SilenceLimit(self._parts.policy.limits.between_tokens_s, PATIENCE_S, call.abort, self._stalled)
@@ -259,14 +259,14 @@ class RequestHandling:
                 if not (chunk := await call.chunk()):
                     break
                 passed = reads.feed(chunk)
-        except CallFailed as failed:
+        except EngineCallFailed as failed:
             failure = EngineFailure.SILENT if limit.is_silent else failed.failure
         finally:
             limit.stop()
         if reads.failure is None and reads.has_ended():
             await self._client.end()
             actions = (*actions, *self._request.finished(self._parts.now()))
-            with contextlib.suppress(CallFailed):
+            with contextlib.suppress(EngineCallFailed):
                 async with call.within(SETTLE_S):
                     await call.rest()
             return actions

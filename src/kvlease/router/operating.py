@@ -1,4 +1,4 @@
-"""What an operator may ask of a router: whether it lives, whether it takes requests, its figures, and its engines.
+"""The routes for an operator: whether a router lives, whether it takes requests, its figures, and its engines.
 
 `/health`, `/ready` and `/metrics` are open, as an engine's own are. `GET /v1/kvlease/router` names the engines, so it
 is guarded by the clients' keys where there are any. Nothing here tells of a request or its prompt.
@@ -124,6 +124,8 @@ class OperatorRoutes:
         """Returns the routes."""
         found: Mapping[str, Callable[[Request], Response]] = {
             "/health": self._health,
+            # The name that vLLM's toy proxy has for it, for scripts that wait for that one.
+            "/healthcheck": self._health,
             "/ready": self._ready,
             "/metrics": self._metrics,
             STATUS_ROUTE: self._status,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from kvlease.router.actions import KvReference, ReleaseLease
 from kvlease.router.bodies import Api, for_release
-from kvlease.router.upstream import CallFailed, EngineConnections
+from kvlease.router.upstream import EngineCallFailed, EngineConnections
 
 MOST_AT_ONCE = 64
 """The most releases that are under way at a time."""
@@ -85,5 +85,5 @@ class LeaseReleases:
                     status = await call.begin(path, body, {**headers, "content-type": "application/json"})
                     await call.rest()
                     return status
-            except CallFailed:
+            except EngineCallFailed:
                 return None

@@ -7,6 +7,7 @@ uvicorn; uvloop and httptools make it faster where they are installed.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -231,6 +232,9 @@ def serve(settings: RouterSettings, listening: Callable[[str], None]) -> int:
         await process.run(listening)
         return process.broken
 
+    # What is there by now stays: the collector need not look at it again and again, while streams wait.
+    gc.collect()
+    gc.freeze()
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(run())

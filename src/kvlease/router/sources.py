@@ -55,14 +55,14 @@ def parse_file(content: bytes, path: Path) -> ListedEngines:
     document = _document(content, path)
     if not isinstance(document, dict) or not all(role in document for role in ROLE_NAMES):
         raise BadEngines(
-            f"{path} is no list of engines: it must have `prefill` and `decode`, each a list of URLs, such as "
+            f"{path} is no list of engines: it must have prefill and decode, each a list of URLs, such as "
             '{"prefill": ["http://prefill-0:8000"], "decode": ["http://decode-0:8000"]}'
         )
     if unknown := [key for key in document if key not in ROLE_NAMES]:
-        raise BadEngines(f"{path} has {brief(unknown[0])}: it may have `prefill` and `decode`, and nothing else")
+        raise BadEngines(f"{path} has {brief(unknown[0])}: it may have prefill and decode, and nothing else")
     found = ListedEngines(*(frozenset(_urls(document[role], role, path)) for role in ROLE_NAMES))
     if both := sorted(found.prefill & found.decode):
-        raise BadEngines(f"{path} has {both[0]} in `prefill` and in `decode`: an engine has one part; name it once")
+        raise BadEngines(f"{path} has {both[0]} in prefill and in decode: an engine has one part; name it once")
     return found
 
 
@@ -82,14 +82,14 @@ def _document(content: bytes, path: Path) -> Any:
 
 def _urls(value: object, role: str, path: Path) -> Iterator[str]:
     if not isinstance(value, list) or len(value) > MAX_ENGINES:
-        raise BadEngines(f"{path}: `{role}` must be a list of up to {MAX_ENGINES} URLs, and is {brief(value)}")
+        raise BadEngines(f"{path}: {role} must be a list of up to {MAX_ENGINES} URLs, and is {brief(value)}")
     for text in value:
         if not isinstance(text, str):
-            raise BadEngines(f"{path}: `{role}` has {brief(text)}, which is no URL, such as http://{role}-0:8000")
+            raise BadEngines(f"{path}: {role} has {brief(text)}, which is no URL, such as http://{role}-0:8000")
         try:
             yield engine_url(text)
         except ArgumentTypeError as error:
-            raise BadEngines(f"{path}: `{role}`: {error}") from None
+            raise BadEngines(f"{path}: {role} has no URL: {error}") from None
 
 
 class EngineSource(Protocol):

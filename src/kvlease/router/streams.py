@@ -10,7 +10,7 @@ gets no event but `[DONE]` (completions), the role and `[DONE]` (chat), or a "co
 """
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -22,19 +22,19 @@ MOST_HELD_BYTES = 16_000_000
 """The longest event, and the most that is held back before the first token."""
 END = b"\n\n"
 DONE = b"data: [DONE]\n\n"
+_ERROR_EVENT = b"event: error"
+_SUSPECTS = (b'"abort"', b'"error"', b'"cancelled"', b'"response.failed"', _ERROR_EVENT)
+"""The bytes of which an event has one where it may tell of a failure. The text of an answer cannot have them, but as a
+whole value: its quotes are escaped."""
 
 
 class Says(enum.Enum):
-    """What one event of a stream says to the router."""
+    """The meaning of one event of a stream to the router."""
 
     NOTHING = enum.auto()
     """Nothing that a client would miss: a comment, a role, that the answer has begun."""
     OUTPUT = enum.auto()
     """A token that can be seen, or the reason why the answer ends."""
-    ABORTED = enum.auto()
-    """The engine has aborted the request."""
-    FAILED = enum.auto()
-    """An error."""
     END = enum.auto()
     """The end of the stream."""
 
@@ -69,66 +69,106 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
 
 
-def read_event(api: Api, event: bytes) -> tuple[Says, dict[str, Any]]:
-    """Returns what an event says, and its content. Raises `StreamFailed` for one that cannot be read."""
+def says_of(api: Api, event: bytes) -> Says:
+    """Returns what an event says. Raises `StreamFailed` for an error, an abort, and what cannot be read."""
     data = data_of(event)
     if not data:
-        return Says.NOTHING, {}
+        return Says.NOTHING
     if data == b"[DONE]":
-        return Says.END, {}
+        return Says.END
     try:
-        content = msgspec.json.decode(data, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if api is Api.RESPONSES:
+            if event.startswith(_ERROR_EVENT):
+                raise _failure_said(data)
+            return _response_says(_response_events.decode(data), data)
+        return _chunk_says(_chunks.decode(data), data)
+    except _UNREADABLE:
         raise StreamFailed(EngineFailure.GARBLED) from None
-    says = _response_says(content) if api is Api.RESPONSES else _chunk_says(content)
-    return says, content
 
 
-def _chunk_says(content: Mapping[str, Any]) -> Says:
-    if content.get("error"):
-        return Says.FAILED
+class _ChunkChoice(msgspec.Struct):
+    finish_reason: str | None = None
+    text: str | None = None
+    delta: dict[str, Any] | None = None
+    logprobs: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_ChunkChoice] | None = None
+    error: Any = None
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    output: list[msgspec.Raw] | None = None
+    status: str | None = None
+    usage: dict[str, Any] | None = None
+    kv_transfer_params: dict[str, Any] | None = None
+
+    def is_aborted_response(self) -> bool:
+        """Tells whether it is a response of which nothing was made.
+
+        vLLM has a status for that with gpt-oss only; else the response is complete, and has nothing in it.
+        """
+        return self.status == "cancelled" or (not self.output and (self.usage or {}).get("output_tokens") == 0)
+
+
+class _ResponseEvent(msgspec.Struct):
+    type: str | None = None
+    error: Any = None
+    response: _Answer | None = None
+
+
+_chunks = msgspec.json.Decoder(_Chunk)
+_response_events = msgspec.json.Decoder(_ResponseEvent)
+_answers = msgspec.json.Decoder(_Answer)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _chunk_says(chunk: _Chunk, data: bytes) -> Says:
+    if chunk.error:
+        raise _failure_said(data)
     says = Says.NOTHING
-    for choice in content.get("choices") or ():
-        if choice.get("finish_reason") == "abort":
-            return Says.ABORTED
+    for choice in chunk.choices or ():
+        if choice.finish_reason == "abort":
+            raise StreamFailed(EngineFailure.ABORTED)
         if _is_seen(choice):
             says = Says.OUTPUT
     return says
 
 
-def _is_seen(choice: Mapping[str, Any]) -> bool:
-    if choice.get("finish_reason") is not None or choice.get("text") or choice.get("logprobs"):
+def _is_seen(choice: _ChunkChoice) -> bool:
+    if choice.finish_reason is not None or choice.text or choice.logprobs:
         return True
-    delta = choice.get("delta") or {}
-    return any(value for name, value in delta.items() if name != "role")
+    return any(value for name, value in (choice.delta or {}).items() if name != "role")
 
 
-def _response_says(content: Mapping[str, Any]) -> Says:
-    kind = content.get("type")
-    if kind == "error" or kind == "response.failed" or (kind is None and content.get("error")):
-        return Says.FAILED
+def _response_says(event: _ResponseEvent, data: bytes) -> Says:
+    kind = event.type or ""
+    if kind in ("error", "response.failed") or (not kind and event.error):
+        raise _failure_said(data)
     if kind in ("response.completed", "response.incomplete"):
-        return Says.ABORTED if _is_aborted_response(content.get("response") or {}) else Says.END
+        if event.response is not None and event.response.is_aborted_response():
+            raise StreamFailed(EngineFailure.ABORTED)
+        return Says.END
     # What is added, opened or in progress comes with its first token, and is nothing without it.
-    if isinstance(kind, str) and kind.endswith((".delta", ".done")):
-        return Says.OUTPUT
-    return Says.NOTHING
+    return Says.OUTPUT if kind.endswith((".delta", ".done")) else Says.NOTHING
 
 
-def _is_aborted_response(response: Mapping[str, Any]) -> bool:
-    # vLLM has no status for it, but for gpt-oss: the response is complete, and has nothing in it.
-    used = response.get("usage") or {}
-    return response.get("status") == "cancelled" or (not response.get("output") and used.get("output_tokens") == 0)
-
-
-def failure_said(content: Mapping[str, Any]) -> StreamFailed:
+def _failure_said(data: bytes) -> StreamFailed:
     """Returns the failure that an error event tells of, with the error as an answer of its own."""
-    error = content.get("error")
-    inner = error if isinstance(error, dict) else content
-    code = inner.get("code")
+    content = msgspec.json.decode(data, type=dict[str, Any])
+    response = content.get("response")
+    inner = (response if isinstance(response, dict) else content).get("error")
+    said: Any = inner if isinstance(inner, dict) else content
+    code = said.get("code")
     status = code if isinstance(code, int) and 400 <= code < 600 else 500
-    said = msgspec.json.encode({"error": {name: value for name, value in inner.items() if name != "sequence_number"}})
-    return StreamFailed(of_status(status) or EngineFailure.ERROR, (status, said))
+    error = {name: value for name, value in said.items() if name != "sequence_number"}
+    return StreamFailed(of_status(status) or EngineFailure.ERROR, (status, msgspec.json.encode({"error": error})))
 
 
 class Opening:
@@ -145,15 +185,11 @@ class Opening:
         while (end := self._held.find(END, self._read_bytes)) >= 0:
             event = bytes(self._held[self._read_bytes : end + 2])
             self._read_bytes = end + 2
-            says, content = read_event(self._api, event)
-            if says is Says.OUTPUT:
+            says = says_of(self._api, event)
+            # A response that is complete has used tokens, if none that a client sees.
+            if says is Says.OUTPUT or (says is Says.END and self._api is Api.RESPONSES):
                 return True
-            if says is Says.FAILED:
-                raise failure_said(content)
-            if says is Says.END and self._api is Api.RESPONSES:
-                # It has used tokens, if none that a client sees.
-                return True
-            if says in (Says.ABORTED, Says.END):
+            if says is Says.END:
                 # An answer without a token and without a reason to end is none: vLLM says no more of an abort.
                 raise StreamFailed(EngineFailure.ABORTED)
         if len(self._held) > MOST_HELD_BYTES:
@@ -163,6 +199,14 @@ class Opening:
     def held(self) -> bytes:
         """Returns all bytes that have come."""
         return bytes(self._held)
+
+
+def _is_suspect(chunk: bytes) -> bool:
+    # A loop, since each chunk of each stream comes by here: a generator takes twice as long.
+    for suspect in _SUSPECTS:  # noqa: SIM110
+        if suspect in chunk:
+            return True
+    return False
 
 
 class Flow:
@@ -190,8 +234,7 @@ class Flow:
                 self.failure = EngineFailure.GARBLED
         if not chunk:
             return chunk
-        # The text of an answer cannot have these bytes but as a whole value: its quotes are escaped.
-        if b'"abort"' in chunk or b'"error"' in chunk or b'"cancelled"' in chunk or b'"response.failed"' in chunk:
+        if _is_suspect(chunk):
             chunk = self._before_failure(chunk)
         self._last = chunk
         return chunk
@@ -206,46 +249,25 @@ class Flow:
         passed = 0
         for event in events_of(block):
             try:
-                says, content = read_event(self._api, event)
+                says_of(self._api, event)
             except StreamFailed as broken:
                 self.failure = broken.failure
                 break
-            if says is Says.ABORTED:
-                self.failure = EngineFailure.ABORTED
-                break
-            if says is Says.FAILED:
-                self.failure = failure_said(content).failure
-                break
             passed += len(event)
         return block[:passed]
-
-
-class _Choice(msgspec.Struct):
-    finish_reason: str | None = None
-
-
-class _Answer(msgspec.Struct):
-    choices: list[_Choice] | None = None
-    output: list[msgspec.Raw] | None = None
-    status: str | None = None
-    usage: dict[str, Any] | None = None
-    kv_transfer_params: dict[str, Any] | None = None
-
-
-_answers = msgspec.json.Decoder(_Answer)
 
 
 def read_answer(api: Api, body: bytes) -> dict[str, Any] | None:
     """Returns the `kv_transfer_params` of an answer in one piece. Raises `StreamFailed` for one that is none."""
     try:
         answer = _answers.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except _UNREADABLE:
         raise StreamFailed(EngineFailure.GARBLED) from None
     if api is Api.RESPONSES:
         # One that runs in the background has no output yet.
         if answer.output is None:
             raise StreamFailed(EngineFailure.GARBLED)
-        if _is_aborted_response({"status": answer.status, "output": answer.output, "usage": answer.usage}):
+        if answer.is_aborted_response():
             raise StreamFailed(EngineFailure.ABORTED)
     else:
         if not answer.choices:

@@ -78,7 +78,7 @@ class RequestTries:
         """Notes that a call has failed."""
         rule = FAILURES[failure]
         self._tried.add(engine)
-        if not rule.same_engine:
+        if rule.retried and not rule.same_engine:
             self._useless.add(engine)
         if role is DECODE and self.reference is not None:
             self.seen = self.seen or rule.seen
@@ -92,8 +92,6 @@ class RequestTries:
 
     def first(self, now: float) -> NextCall | None:
         """Returns the first step; None where nobody can be asked. Nothing is computed where nobody could read it."""
-        if not self._fleet.has(DECODE):
-            return None
         if not self._prefill:
             return self._decode(now, WholePrompt.ASKED)
         return self._compute(now, None)
@@ -142,7 +140,10 @@ class RequestTries:
     def _compute(self, now: float, recompute: Recompute | None) -> NextCall | None:
         """Returns the step by which the prompt is computed: by a prefill engine, or by a decode engine, where none
         can."""
-        if self._decoder(now) is None:
+        if self._asked[DECODE] >= self._policy.decode_attempts or not self._fleet.has(DECODE, self._useless):
+            return None
+        if recompute is not None and self._decoder(now) is None:
+            # The only engine that is left is one that has failed, and is believed dead by now.
             return None
         wearied = self._errors[PREFILL] >= self._policy.errors_each_way
         if self._prefill and not wearied and self._asked[PREFILL] < self._policy.prefill_attempts:

@@ -39,7 +39,7 @@ class EngineAnswer:
     body: bytes
 
 
-class CallFailed(Exception):
+class EngineCallFailed(Exception):
     """A call that has failed, with the engine's own answer where it gave one."""
 
     def __init__(self, failure: EngineFailure, answer: EngineAnswer | None = None) -> None:
@@ -113,7 +113,7 @@ class _NotedConnector(aiohttp.TCPConnector):
 
 
 class EngineCall:
-    """One request to one engine. All methods raise `CallFailed`."""
+    """One request to one engine. All methods raise `EngineCallFailed`."""
 
     def __init__(self, connections: EngineConnections, engine: str) -> None:
         self.engine = engine
@@ -137,7 +137,7 @@ class EngineCall:
                 method, self.engine + path, data=data if body else None, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CallFailed(_failure_of(error)) from None
+            raise EngineCallFailed(_failure_of(error)) from None
         finally:
             _calling.reset(token)
         return self._response.status
@@ -160,7 +160,7 @@ class EngineCall:
         try:
             return await self._response.content.readany()
         except (aiohttp.ClientError, OSError) as error:
-            raise CallFailed(_failure_of(error)) from None
+            raise EngineCallFailed(_failure_of(error)) from None
 
     async def rest(self) -> EngineAnswer:
         """Returns the whole answer."""
@@ -170,7 +170,7 @@ class EngineCall:
             parts.append(part)
             length += len(part)
             if length > MOST_ANSWER_BYTES:
-                raise CallFailed(EngineFailure.GARBLED)
+                raise EngineCallFailed(EngineFailure.GARBLED)
         return EngineAnswer(self._response.status, self._response.raw_headers, b"".join(parts))
 
     async def whole(self, path: str, body: bytes, headers: Mapping[str, str], method: str = "POST") -> EngineAnswer:
@@ -183,7 +183,7 @@ class EngineCall:
         answer = await self.rest()
         failure = of_status(answer.status)
         if failure is not None:
-            raise CallFailed(failure, answer)
+            raise EngineCallFailed(failure, answer)
         return answer
 
     def within(self, limit_s: float | None) -> "_Phase":
@@ -204,7 +204,7 @@ class EngineCall:
     def cut_short(self) -> None:
         """Ends the phase at once, as if the connection had ended."""
         self._cut = True
-        if self._limit is not None:
+        if self._limit is not None and not self._limit.expired():
             self._limit.reschedule(asyncio.get_running_loop().time())
 
     def hang_up(self) -> bool:
@@ -213,7 +213,9 @@ class EngineCall:
         Returns False where the connection cannot be closed on one side only; then it has to be closed.
         """
         transport = self._connection.transport if self._connection is not None else None
-        if transport is None or self._limit is None or transport.is_closing() or not transport.can_write_eof():
+        if transport is None or transport.is_closing() or not transport.can_write_eof():
+            return False
+        if self._limit is None or self._limit.expired():
             return False
         self._half_closed = transport
         transport.write_eof()
@@ -262,7 +264,7 @@ class _Phase:
         try:
             await self._timeout.__aexit__(kind, error, traceback)
         except TimeoutError:
-            raise CallFailed(failure) from None
+            raise EngineCallFailed(failure) from None
 
 
 class SilenceLimit:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
-from kvlease.logs import bounded_logger
 from kvlease.router.engines import EngineReport, EngineRole
 from kvlease.router.figures import RouterFigures
 from kvlease.router.fleet import EngineFleet
@@ -21,7 +20,6 @@ from kvlease.router.looks import SILENCE, LeaseWord, NoLook, ask_leases, look_at
 from kvlease.router.settings import RouterSettings
 
 log = logging.getLogger(__name__)
-often = bounded_logger(__name__)
 
 AGAIN_S = 0.1
 """The pause after a first look without an answer."""
@@ -31,9 +29,6 @@ UNSERVED_EVERY_S = 30.0
 """The same where it does not serve these routes, or has another key: it may be another engine by then."""
 KEEP_S = 3.0
 """The time that an idle connection is kept: vLLM closes it after 5 s."""
-LEAST_GRACE_S = 0.25
-"""The shortest grace in which a second decode engine can take a dead one's lease over: the router notices, and the
-other engine claims."""
 TOLD_EVERY_S = 5.0
 """The shortest time between two lines in the log about the same engine."""
 JITTER = 0.2
@@ -42,7 +37,7 @@ JITTER = 0.2
 
 @dataclass(slots=True)
 class SeenEngine:
-    """What the watch knows of one engine."""
+    """One engine, as the watch knows it."""
 
     url: str
     role: EngineRole
@@ -113,8 +108,8 @@ class FleetWatch:
 
     def _begin(self, url: str, role: EngineRole) -> None:
         now = self._clock()
-        engine = self.engines[url] = SeenEngine(url, role, since=now)
         self._fleet.join(now, url, role)
+        engine = self.engines[url] = SeenEngine(url, role, since=now)
         if self._http is not None:
             each = (self._look_on(engine, self._http), self._ask_on(engine, self._http))
             self._tasks[url] = [asyncio.create_task(task) for task in each]
@@ -168,7 +163,6 @@ class FleetWatch:
         if word == engine.word:
             return
         engine.word = word
-        _warn_of_grace(engine)
         if engine.report is not None:
             self._found(engine, replace(engine.report, draining=word.draining or None, grace_s=word.grace_s))
 
@@ -194,18 +188,6 @@ class FleetWatch:
             self._died(engine.url)
         if engine.away and _is_to_tell(engine, now, up=False):
             log.warning("%s engine %s is away: %s", engine.role, engine.url, why)
-
-
-def _warn_of_grace(engine: SeenEngine) -> None:
-    grace_s = engine.word.grace_s
-    if engine.role is EngineRole.PREFILL and grace_s is not None and grace_s < LEAST_GRACE_S:
-        often.warning(
-            "%s ends the leases of a dead decode engine after %g s (kv_lease_orphan_grace): another one finds them in "
-            "time only while P has memory to spare; leave the setting out, or set at least %g",
-            engine.url,
-            grace_s,
-            LEAST_GRACE_S,
-        )
 
 
 def _is_to_tell(engine: SeenEngine, now: float, up: bool) -> bool:

@@ -42,5 +42,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The time before the first token, of `SLOW`."""
     after_chunks: int = 0
     """The number of chunks with a token that a stream has before it ends, falls silent, or says an error."""
+    token_s: float | None = None
+    """The time that a token takes, of any fault. None: as the engine was made."""
     times: int | None = None
     """The number of requests it is for; the engine answers those after them. None: all."""

@@ -55,11 +55,13 @@ class BlockReader:
         place = (str(params["remote_host"]), int(params["remote_port"]))
         question = msgspec.json.encode({"do": what, "lease": params["remote_request_id"], "digest": digest})
         async with self._turns.setdefault(place, asyncio.Lock()):
-            try:
-                return await self._exchange(place, question)
-            except (OSError, asyncio.IncompleteReadError):
-                self._forget(place)
-                return False
+            # A connection that was there may be to a producer that has been started again since.
+            for _ in range(2 if place in self._streams else 1):
+                try:
+                    return await self._exchange(place, question)
+                except (OSError, asyncio.IncompleteReadError):
+                    self._forget(place)
+            return False
 
     def close(self) -> None:
         """Ends all connections, as a death does."""

@@ -202,9 +202,10 @@ class FakeEngine:
         right = await self._prefill(call, dying=behaviour.fault is Fault.DIE and behaviour.after_chunks == 0)
         await asyncio.sleep(behaviour.delay_s)
         making = [Continuation(prompt, wrong=not right) for prompt in call.prompts for _ in range(call.n)]
+        token_s = self._token_s if behaviour.token_s is None else behaviour.token_s
         if call.stream:
-            return await self._stream(call, exchange, answers, behaviour, making)
-        await asyncio.sleep(self._token_s * call.tokens)
+            return await self._stream(call, exchange, answers, behaviour, making, token_s)
+        await asyncio.sleep(token_s * call.tokens)
         if behaviour.fault in (Fault.DIE, Fault.CUT_STREAM):
             return _break(exchange, behaviour.fault)
         if behaviour.fault is Fault.HANG:
@@ -248,7 +249,13 @@ class FakeEngine:
         } | held
 
     async def _stream(
-        self, call: Call, exchange: Exchange, answers: AnswerForms, behaviour: Behaviour, making: list[Continuation]
+        self,
+        call: Call,
+        exchange: Exchange,
+        answers: AnswerForms,
+        behaviour: Behaviour,
+        making: list[Continuation],
+        token_s: float,
     ) -> str:
         outputs: list[list[int]] = [[] for _ in making]
         ends_at = None if behaviour.fault in (Fault.OK, Fault.SLOW) else behaviour.after_chunks
@@ -263,8 +270,8 @@ class FakeEngine:
                 event = answers.token(index, number, outputs[index][-1], reason)
                 await exchange.send(b"".join([*before, event]))
                 sent += 1
-            if self._token_s:
-                await asyncio.sleep(self._token_s)
+            if token_s and number < call.tokens:
+                await asyncio.sleep(token_s)
         await _stream_rest(exchange, answers.ending(outputs, call.finish_reason))
         return "answered"
 
