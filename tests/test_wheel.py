@@ -34,8 +34,8 @@ EXTRAS = {
     "fleet": {"rich", "matplotlib", "jinja2"},
     "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
     "router": {"aiohttp", "httptools", "prometheus-client", "pyyaml", "starlette", "uvicorn", "uvloop"},
-    "up": {"kvlease[router]", "rich", "httpx", "psutil"},
 }
+EXTRAS["up"] = EXTRAS["router"] | {"rich", "httpx", "psutil"}
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvlease.up.ports import free_port
 from proof.load.engines import HOST, CoreProcess, LoadError, python_path
-from proof.realengines.ports import free_port
 
 BESIDE = Path(sys.prefix) / "load"
 """The folder of the routers beside ours: requirements/load.txt, which `make load` installs there."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from kvlease.testing.http_engines.toy_model import MODEL
+from kvlease.up.model import build_model
 from proof.load.routers import NIXL_TESTS
-from proof.realengines.model import build_model
 from tests.clients.conftest import Served
 
 pytest.importorskip("vllm")

@@ -1,4 +1,4 @@
-"""What is refused before anything is started, and what each refusal says."""
+"""Refusals before anything is started, and what each of them says."""
 
 from pathlib import Path
 

@@ -87,7 +87,7 @@ def test_units_are_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_without_its_packages_it_says_how_to_install_them() -> None:
-    """What is printed needs none of them."""
+    """Printing needs none of them."""
     script = """
 from kvlease.cli import main
 assert main(["up", "--print", "plain", "--devices", "none"]) == 0

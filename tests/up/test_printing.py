@@ -1,4 +1,4 @@
-"""What is printed says the same as what is started: every command, every variable, every core."""
+"""Files that are printed say the same as what is started: every command, every variable, every core."""
 
 import configparser
 import re

@@ -1,4 +1,4 @@
-"""Which process is started when, with a clock that the tests move."""
+"""The decision which process is started when, with a clock that the tests move."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What is refused before anything is started: each message says what is wrong, and what to do."""
+"""Refusals before anything is started: each message says what is wrong, and what to do."""
 
 from collections.abc import Callable
 from pathlib import Path

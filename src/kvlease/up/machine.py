@@ -1,4 +1,4 @@
-"""What this machine has: devices, cores, programs, and the environment that was given."""
+"""The machine: devices, cores, programs, and the environment that was given."""
 
 import os
 import re

@@ -46,7 +46,7 @@ KV_ROLES: Mapping[EngineRole, Role] = {"prefill": "kv_producer", "decode": "kv_c
 
 
 class NotStartable(KvLeaseError, ValueError):
-    """What is wanted cannot be started on this machine. The message says why, and what to change."""
+    """Engines that were wanted cannot be started on this machine. The message says why, and what to change."""
 
 
 @dataclass(frozen=True, kw_only=True)

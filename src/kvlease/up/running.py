@@ -40,7 +40,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """How processes are kept running, and how they are ended."""
+    """The ways in which processes are kept running, and ended."""
 
     logs: Path
     start_limit_s: float = 1800.0

@@ -1,4 +1,4 @@
-"""Which process is started when: a state for each process, and what has happened to it. No clock, no process, no I/O.
+"""The decision which process is started when: a state for each, and what has happened to it. No clock, no I/O.
 
     WAITING --begun--> STARTING --ready--> READY
        ^                  |                  |

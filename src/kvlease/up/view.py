@@ -100,7 +100,7 @@ def _remarks(process: ProcessNow) -> list[str]:
 
 
 class UpView:
-    """What is seen of a run: lines, and below them the table where there is a terminal."""
+    """The sight of a run: lines, and below them the table where there is a terminal."""
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
         self._began, self._quiet = time.monotonic(), quiet

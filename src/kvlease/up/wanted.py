@@ -1,4 +1,4 @@
-"""What the command line asks for, before anything is known of the machine."""
+"""The wishes of the command line, before anything is known of the machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
