@@ -51,4 +51,14 @@ def test_what_this_machine_lacks_is_said_with_the_remedy() -> None:
     with pytest.raises(NotStartable, match=r"port 8000 of 127\.0\.0\.1 is in use"):
         machine(Wanted(), taken=True)
     with pytest.raises(NotStartable, match="the command /nowhere/bin/vllm is not there"):
-        machine(Wanted(), host=Host(devices=("0",), python="/nowhere/bin/python"))
+        machine(Wanted(), host=Host(devices=("0",), vllm="/nowhere/bin/vllm"))
+
+
+def test_a_vllm_of_the_other_kind_is_refused() -> None:
+    machine(Wanted(), host=Host(built_for_cpu=True))
+    with pytest.raises(NotStartable, match="no NVIDIA device was found, and the vLLM here is not built for the CPU"):
+        machine(Wanted(), host=Host(built_for_cpu=False))
+    with pytest.raises(
+        NotStartable, match=r"built for the CPU, and there are NVIDIA devices \(0, 1\): give --devices none"
+    ):
+        machine(Wanted(), host=Host(devices=("0", "1"), built_for_cpu=True))

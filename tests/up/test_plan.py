@@ -11,7 +11,7 @@ from kvlease.up.machine import Host, found_devices
 from kvlease.up.plan import Deployment, Launch, NotStartable, decide
 from kvlease.up.wanted import Wanted
 
-CPU = Host(cores=(0, 1, 2, 3), python="/venv/bin/python")
+CPU = Host(cores=(0, 1, 2, 3), python="/venv/bin/python", vllm="/venv/bin/vllm")
 GPUS = replace(CPU, devices=("0", "1", "2", "3"))
 REAL = "owner/model"
 

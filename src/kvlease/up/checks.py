@@ -51,6 +51,16 @@ def check_machine(
         raise NotStartable(
             f"NIXL, over which vLLM hands KV blocks on, is not installed for {host.python}: `pip install nixl`"
         )
+    if host.on_cpu and host.built_for_cpu is False:
+        raise NotStartable(
+            "no NVIDIA device was found, and the vLLM here is not built for the CPU: install one that is (in a checkout "
+            "of kvlease `make up` does), or name the devices with --devices"
+        )
+    if not host.on_cpu and host.built_for_cpu:
+        raise NotStartable(
+            f"the vLLM here is built for the CPU, and there are NVIDIA devices ({', '.join(host.devices)}): give "
+            f"--devices none, or install the vLLM for them"
+        )
     if not host.on_cpu and not Path(host.vllm).is_file():
         raise NotStartable(f"the command {host.vllm} is not there, though vLLM can be imported: install vLLM again")
     if not is_free(wanted.host, wanted.port):

