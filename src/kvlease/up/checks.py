@@ -53,8 +53,8 @@ def check_machine(
         )
     if host.on_cpu and host.built_for_cpu is False:
         raise NotStartable(
-            "no NVIDIA device was found, and the vLLM here is not built for the CPU: install one that is (in a checkout "
-            "of kvlease `make up` does), or name the devices with --devices"
+            "no NVIDIA device was found, and the vLLM here is not built for the CPU: install one that is (in a "
+            "checkout of kvlease `make up` does), or name the devices with --devices"
         )
     if not host.on_cpu and host.built_for_cpu:
         raise NotStartable(
