@@ -58,8 +58,10 @@ def group(run: UpRun, name: str) -> int:
 
 
 def test_what_is_killed_is_started_again_and_one_signal_ends_all(
-    scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scratch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # No proxy stands between processes of one machine.
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     decided = small(scratch)
     run = run_of(decided, tmp_path / "logs")
 

@@ -6,7 +6,7 @@ import httpx
 import msgspec
 
 from kvlease.admin.answers import Health
-from kvlease.admin.client import AdminClient, Declined, Unanswered
+from kvlease.admin.client import AdminClient, Declined, Unanswered, open_http
 from kvlease.metrics.scraped import Metrics
 from kvlease.top.document import total
 from kvlease.top.figures import READ, engines_now
@@ -42,6 +42,14 @@ class Look:
     """The prefills that another decode engine got, since the first one failed."""
     second_prefills: int | None = None
     refused: int | None = None
+
+
+def open_local(token: str | None, timeout_s: float) -> httpx.AsyncClient:
+    """Returns the connections to this machine's processes; the token goes to kvlease's listeners."""
+    # No proxy stands between, and nothing is encrypted, so no certificates are loaded. No connection is kept: a server
+    # closes an idle one after 5 s, maybe just as it is used again.
+    unkept = httpx.Limits(max_keepalive_connections=0)
+    return open_http(token, timeout_s, httpx.AsyncHTTPTransport(verify=False, trust_env=False, limits=unkept))
 
 
 async def serves(launch: Launch, http: httpx.AsyncClient) -> bool:

@@ -10,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kvlease.admin.client import open_http
 from kvlease.admin.settings import TOKEN_VARIABLE
 from kvlease.console.exits import Exit
 from kvlease.up.children import Child, ReaperProcess
 from kvlease.up.drain import drain
 from kvlease.up.last_words import last_words
-from kvlease.up.looks import Look, look_at, serves
+from kvlease.up.looks import Look, look_at, open_local, serves
 from kvlease.up.plan import Deployment
 from kvlease.up.reaper import Charge
 from kvlease.up.schedule import BackOff
@@ -84,7 +83,7 @@ class UpRun:
         for number in SIGNALS:
             loop.add_signal_handler(number, self._end, number)
         try:
-            async with open_http(self._environment.get(TOKEN_VARIABLE), TIMEOUT_S) as http:
+            async with open_local(self._environment.get(TOKEN_VARIABLE), TIMEOUT_S) as http:
                 watchers = [asyncio.create_task(self._watch(launch.name, http)) for launch in self._decided.launches]
                 try:
                     await self._keep(reaper)
