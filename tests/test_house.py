@@ -26,6 +26,7 @@ FLOORS = (
     "kvlease.cli",
     "proof",
     "proof.promises proof.planted proof.realengines",
+    "proof.failover",
     "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.monitoring",
     "proof.bench proof.questions",
     "proof.load",

@@ -1,4 +1,4 @@
-"""The tables by which `kvlease router` decides: its failures, states and breakers (`kvlease.router`)."""
+"""The decisions of `kvlease router`: its failures, its states and its breaker, as tables (`kvlease.router`)."""
 
 from collections.abc import Iterator
 

@@ -1,7 +1,7 @@
 """`python -m proof load`: its arguments, and what frames the run."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvlease.console.arguments import add_out, one_of, real, several, whole
 from kvlease.console.commands import Command
@@ -9,8 +9,10 @@ from kvlease.console.exits import Exit, described
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from proof.load.outcome import OverheadRun, SoakRun, StreamsRun
+    from kvlease.console.progress import Story
+    from kvlease.console.tables import Table
     from proof.realengines.cores import Cores
 
 PLAYS = ("overhead", "streams", "soak")
@@ -23,10 +25,11 @@ other one.
 overhead  what a router adds to the time to the first token and to the whole answer: kvlease's, vLLM's
           Rust router and vLLM's toy proxy, beside a client that asks P and D itself; one run, in turn
 streams   many streams at once, through each router; then again, and a decode engine is killed
-soak      minutes of steady traffic through kvlease's router while engines are killed and started again:
-          no answer wrong, no lease stranded, the router's memory as it was
+soak      minutes of steady traffic through one router (ours, unless --routers names another one first) while
+          engines are killed and started again: none wrong, no lease stranded, the router's memory as it was
 
-Ends with tables and DIR/load.json. The logs of all processes are in DIR/logs."""
+Ends with tables; each play leaves DIR/load-<play>.json, and its tables as Markdown beside it. The logs
+of all processes are in DIR/logs."""
 
 
 def add_load(commands: Any) -> None:
@@ -55,7 +58,7 @@ def add_load(commands: Any) -> None:
         type=several(one_of("router", ("kvlease", "rust", "toy")), "kvlease,rust"),
         default=("kvlease", "rust", "toy"),
         metavar="A,B",
-        help="the routers of overhead and streams (kvlease,rust,toy)",
+        help="the routers to play with (kvlease,rust,toy)",
     )
     parser.add_argument("--short", action="store_true", help="few requests for overhead: to see that it runs")
     parser.add_argument("--streams", type=whole(1, 5000, 500), default=500, metavar="N", help="(%(default)s)")
@@ -72,33 +75,42 @@ def add_load(commands: Any) -> None:
 
 def _load(chosen: argparse.Namespace) -> Exit:
     # Imported late, so that --help and bad arguments answer at once.
-    from kvlease.console.files import write
     from kvlease.console.origin import commit
-    from kvlease.console.progress import Story, open_console, progress, show
-    from proof.load.report import document, overhead_tables, soak_table, streams_reasons, streams_table
+    from kvlease.console.progress import Story, open_console, progress
     from proof.realengines.cores import choose_cores
 
     story = Story(open_console())
     story.say(f"python -m proof load: {', '.join(chosen.only)} (commit {commit()})")
-    cores = choose_cores()
-    with progress(story.console, "load") as tell:
-        overhead = _overhead(chosen, cores, tell) if "overhead" in chosen.only else []
-        streams = _streams(chosen, cores, tell) if "streams" in chosen.only else []
-        soaked = _soak(chosen, cores, tell) if "soak" in chosen.only else None
-    show(
-        story.console,
-        *[table for run in overhead for table in overhead_tables(run)],
-        *([streams_table(streams)] if streams else []),
-    )
-    for line in streams_reasons(streams):
+    cores, good = choose_cores(), True
+    for name in (each for each in PLAYS if each in chosen.only):
+        with progress(story.console, name) as tell:
+            found = _PLAYS[name](chosen, cores, tell)
+        good = _keep(story, chosen.out, name, found) and good
+    return Exit.OK if good else Exit.FOUND
+
+
+def _keep(story: "Story", out: "Path", name: str, found: "_Found") -> bool:
+    """Shows the findings of a play, and writes them down. Returns whether ours were good."""
+    from kvlease.console.files import write
+    from kvlease.console.progress import show
+    from proof.load.report import as_markdown, document
+
+    show(story.console, *found.tables)
+    for line in found.more:
         story.say(line)
-    if soaked is not None:
-        show(story.console, soak_table(soaked))
-        for why, number in soaked.whys.most_common():
-            story.say(f"lost: {number} times: {why}")
-    write(chosen.out / "load.json", document(overhead, streams, soaked))
-    story.say(f"everything is in {chosen.out / 'load.json'}")
-    return Exit.OK if _good(overhead, streams, soaked) else Exit.FOUND
+    write(out / f"load-{name}.json", document(found.findings))
+    write(out / f"load-{name}.md", as_markdown(found.tables, found.more))
+    story.say(f"everything is in {out / f'load-{name}.json'}, the tables as Markdown beside it")
+    return found.good
+
+
+class _Found(NamedTuple):
+    """The findings of a play, as they are shown, and whether those of our router are good."""
+
+    findings: object
+    tables: "list[Table]"
+    more: list[str]
+    good: bool
 
 
 def _names(chosen: argparse.Namespace) -> list[str]:
@@ -108,35 +120,40 @@ def _names(chosen: argparse.Namespace) -> list[str]:
     return [known[name] for name in chosen.routers]
 
 
-def _overhead(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> "list[OverheadRun]":
+def _overhead(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
     from proof.load.overhead import ALONE, BUSY, SHORT_ALONE, SHORT_BUSY, measure_overhead
-    from proof.load.routers import DIRECT
+    from proof.load.report import overhead_tables
+    from proof.load.routers import DIRECT, OURS
 
     plans = (SHORT_ALONE, SHORT_BUSY) if chosen.short else (ALONE, BUSY)
-    return measure_overhead([DIRECT, *_names(chosen)], plans, cores, chosen.out / "logs", tell)
+    runs = measure_overhead([DIRECT, *_names(chosen)], plans, cores, chosen.out / "logs", tell)
+    good = all(not each.wrong for run in runs for each in run.found if each.name == OURS)
+    return _Found(runs, [table for run in runs for table in overhead_tables(run)], [], good)
 
 
-def _streams(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> "list[StreamsRun]":
+def _streams(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
+    from proof.load.report import streams_table, why_not_right
+    from proof.load.routers import OURS
     from proof.load.streams import measure_streams
 
     size = (chosen.streams, chosen.tokens, chosen.token_ms / 1000)
-    return [
+    runs = [
         measure_streams(name, *size, cores, chosen.out / "logs", tell, dies=dies)
         for dies in (False, True)
         for name in _names(chosen)
     ]
+    good = all(run.right == run.streams for run in runs if run.name == OURS)
+    return _Found(runs, [streams_table(runs)], why_not_right(runs), good)
 
 
-def _soak(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> "SoakRun":
+def _soak(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
+    from proof.load.report import soak_table, why_lost
+    from proof.load.routers import OURS
     from proof.load.soak import soak
 
-    return soak(chosen.minutes, chosen.seed, cores, chosen.out / "logs", tell)
+    name = _names(chosen)[0]
+    run = soak(name, chosen.minutes, chosen.seed, cores, chosen.out / "logs", tell)
+    return _Found(run, [soak_table(run)], why_lost(run), run.passed or name != OURS)
 
 
-def _good(overhead: "list[OverheadRun]", streams: "list[StreamsRun]", soaked: "SoakRun | None") -> bool:
-    """Judges our own router alone."""
-    from proof.load.routers import OURS
-
-    right = all(not each.wrong for run in overhead for each in run.found if each.name == OURS)
-    whole_streams = all(run.right == run.streams for run in streams if run.name == OURS)
-    return right and whole_streams and (soaked is None or soaked.passed)
+_PLAYS = {"overhead": _overhead, "streams": _streams, "soak": _soak}

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from proof.bench.frame.figures import Spread
 
@@ -83,6 +82,7 @@ class Growth:
 class SoakRun:
     """A long run with restarts."""
 
+    name: str
     minutes: float
     fates: Counter[str] = field(default_factory=Counter)
     """The answers: right, wrong, lost."""
@@ -102,7 +102,6 @@ class SoakRun:
     """The router's memory: seconds since the beginning, KiB."""
     growth: Growth | None = None
     router_cpu: float = 0.0
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def stranded(self) -> int:

@@ -35,7 +35,7 @@ class OverheadPlan:
 
 ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.0, blocks=40, a_block=25)
 """One request at a time, from engines that take no time: what is left is the router's."""
-BUSY = OverheadPlan(at_once=32, tokens=16, token_s=0.01, blocks=20, a_block=160)
+BUSY = OverheadPlan(at_once=32, tokens=16, token_s=0.01, blocks=15, a_block=128)
 """The requests of 32 clients, with some 10 ms for a token, and for a prefill."""
 SHORT_ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.0, blocks=6, a_block=10)
 SHORT_BUSY = OverheadPlan(at_once=32, tokens=16, token_s=0.01, blocks=4, a_block=64)

@@ -52,7 +52,7 @@ def streams_table(runs: Sequence[StreamsRun]) -> Table:
     return Table(headings, lines, title=title)
 
 
-def streams_reasons(runs: Sequence[StreamsRun]) -> list[str]:
+def why_not_right(runs: Sequence[StreamsRun]) -> list[str]:
     """Sentences on the streams that were not right."""
     return [
         f"{run.name}{', a D dies' if run.died else ''}: {number} times: {why}"
@@ -78,7 +78,14 @@ def soak_table(run: SoakRun) -> Table:
         ["the router's memory grows by", growth, "nothing", verdict(run.growth.flat if run.growth else None)],
         ["the router's share of its core", percent(run.router_cpu), "", ""],
     ]
-    return Table(("", "found", "promised", ""), lines, title=f"{run.minutes:g} minutes of traffic with restarts")
+    return Table(
+        ("", "found", "promised", ""), lines, title=f"{run.name}: {run.minutes:g} minutes of traffic with restarts"
+    )
+
+
+def why_lost(run: SoakRun) -> list[str]:
+    """Sentences on the answers that were lost."""
+    return [f"lost: {number} times: {why}" for why, number in run.whys.most_common()]
 
 
 def growth_text(growth: Growth) -> str:
@@ -86,17 +93,15 @@ def growth_text(growth: Growth) -> str:
     return f"{growth.slope:+.1f} ± {growth.error:.1f} KiB a minute"
 
 
-def document(
-    overhead: Sequence[OverheadRun], streams: Sequence[StreamsRun], soaked: SoakRun | None
-) -> Mapping[str, Any]:
-    """All findings, as they go into load.json."""
-    return {
-        **origin(PACKAGES),
-        "machine": describe(),
-        "overhead": overhead,
-        "streams": streams,
-        "soak": soaked,
-    }
+def document(found: object) -> Mapping[str, Any]:
+    """The findings of one play, as they go into its file."""
+    return {**origin(PACKAGES), "machine": describe(), "found": found}
+
+
+def as_markdown(tables: Sequence[Table], more: Sequence[str]) -> str:
+    """The findings of one play as a page in Markdown."""
+    parts = [f"### {table.title}\n\n{table.markdown()}" for table in tables]
+    return "\n\n".join([*parts, *(f"- {line}" for line in more)]) + "\n"
 
 
 def _pair(values: tuple[float, float]) -> list[str]:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from kvlease.up.ports import free_port
 from proof.load.engines import HOST, CoreProcess, LoadError, python_path
+<<<<<<< HEAD
+=======
+from kvlease.up.ports import free_port
+from proof.realengines.routers import TOY_PROXY, VLLM_ROUTER
+>>>>>>> w-control
 
-BESIDE = Path(sys.prefix) / "load"
-"""The folder of the routers beside ours: requirements/load.txt, which `make load` installs there."""
-NIXL_TESTS = Path(sys.prefix, "upstream", "0.32", "tests", "v1", "kv_connector", "nixl_integration")
-"""The folder of vLLM's tests of P and D together, which `make load` fetches: its toy proxy, and clients of that."""
-_TOY = NIXL_TESTS / "toy_proxy_server.py"
+NIXL_TESTS = TOY_PROXY.parent
+"""The folder of vLLM's tests of P and D together: its toy proxy, and clients of that."""
 
 OURS = "kvlease router"
 DIRECT = "no router"
@@ -66,18 +68,19 @@ def _ours(prefill: Sequence[str], decode: Sequence[str], port: int) -> _Command:
 
 
 def _rust(prefill: Sequence[str], decode: Sequence[str], port: int) -> _Command:
-    if not (BESIDE / "vllm_router").is_dir():
-        raise LoadError(f"there is no vllm_router in {BESIDE}: `make load` installs it")
+    if not (VLLM_ROUTER / "vllm_router").is_dir():
+        raise LoadError(f"there is no vllm_router in {VLLM_ROUTER}: `make routers` installs it")
     command = [sys.executable, "-m", "vllm_router.launch_router", "--vllm-pd-disaggregation", "--host", HOST]
     command += ["--port", str(port), "--policy", "round_robin", "--log-level", "error"]
     command += ["--prometheus-port", str(free_port(HOST))]
-    return [*command, *_each("--prefill", prefill), *_each("--decode", decode)], "/health", {"PYTHONPATH": str(BESIDE)}
+    command += [*_each("--prefill", prefill), *_each("--decode", decode)]
+    return command, "/health", {"PYTHONPATH": str(VLLM_ROUTER)}
 
 
 def _toy(prefill: Sequence[str], decode: Sequence[str], port: int) -> _Command:
-    if not _TOY.is_file():
-        raise LoadError(f"there is no {_TOY}: `make load` fetches it")
-    command = [sys.executable, str(_TOY), "--host", HOST, "--port", str(port)]
+    if not TOY_PROXY.is_file():
+        raise LoadError(f"there is no {TOY_PROXY}: `make routers` fetches it")
+    command = [sys.executable, str(TOY_PROXY), "--host", HOST, "--port", str(port)]
     command += ["--prefiller-hosts", *[HOST] * len(prefill), "--prefiller-ports", *map(_port, prefill)]
     command += ["--decoder-hosts", *[HOST] * len(decode), "--decoder-ports", *map(_port, decode)]
     return command, "/healthcheck", {}

@@ -24,7 +24,7 @@ parser = FlexibleArgumentParser()
 add_cli_args(parser)
 main(parser.parse_args())"""
 """`vllm bench serve`: the command itself looks for a distribution of the name vllm, which the CPU's build is not."""
-THERE = pytest.mark.skipif(not NIXL_TESTS.is_dir(), reason=f"there is no {NIXL_TESTS}: `make load` fetches it")
+THERE = pytest.mark.skipif(not NIXL_TESTS.is_dir(), reason=f"there is no {NIXL_TESTS}: `make routers` fetches it")
 
 
 @pytest.mark.parametrize(

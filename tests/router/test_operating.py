@@ -49,7 +49,7 @@ class Stage:
         self.fleet.report(self.now, url, report)
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        """What the router answers."""
+        """The answer of the router."""
 
         async def asked() -> httpx.Response:
             transport = httpx.ASGITransport(self._app)

@@ -58,7 +58,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-class RouterProcess:
+class ServedRouter:
     """One router, from its start to its end. It belongs to the event loop's main thread, where signals come."""
 
     def __init__(self, settings: RouterSettings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -224,11 +224,11 @@ async def _beside(work: Coroutine[Any, Any, None]) -> Any:
 def serve(settings: RouterSettings, listening: Callable[[str], None]) -> int:
     """Serves until a signal comes. Returns the number of requests that were broken off.
 
-    Raises as `RouterProcess.run` does, but KeyboardInterrupt after a second signal.
+    Raises as `ServedRouter.run` does, but KeyboardInterrupt after a second signal.
     """
 
     async def run() -> int:
-        process = RouterProcess(settings)
+        process = ServedRouter(settings)
         await process.run(listening)
         return process.broken
 

@@ -52,7 +52,7 @@ def test_the_warm_up_is_left_out_and_too_few_samples_give_no_slope() -> None:
 def test_a_long_run_passes_only_with_all_that_is_promised(
     fates: dict[str, int], leases: dict[str, int], left: int, growth: Growth | None, passed: bool
 ) -> None:
-    run = SoakRun(1.0, Counter(fates), leases=Counter(leases), left=left, growth=growth)
+    run = SoakRun("a router", 1.0, Counter(fates), leases=Counter(leases), left=left, growth=growth)
     assert run.passed is passed
 
 
