@@ -8,11 +8,7 @@ from pathlib import Path
 
 from kvlease.up.ports import free_port
 from proof.load.engines import HOST, CoreProcess, LoadError, python_path
-<<<<<<< HEAD
-=======
-from kvlease.up.ports import free_port
 from proof.realengines.routers import TOY_PROXY, VLLM_ROUTER
->>>>>>> w-control
 
 NIXL_TESTS = TOY_PROXY.parent
 """The folder of vLLM's tests of P and D together: its toy proxy, and clients of that."""

@@ -2,14 +2,8 @@
 
 spec       an engine's description and its command line      engine     the engine: started, stopped, killed
 router     a router of prefills and decodes                  network    namespaces, to cut engines off
-<<<<<<< HEAD
-metrics    what an engine's /metrics said                    prompts    prompts, always the same ones
-=======
-routers    ours and others', as processes
-model      tiny models                                       prompts    prompts, always the same ones
-metrics    what an engine's /metrics said                    ports      free ports
->>>>>>> w-control
-cores      the processor cores of P and D
+routers    ours and others', as processes                    prompts    prompts, always the same ones
+metrics    what an engine's /metrics said                    cores      the processor cores of P and D
 
 The models, the program of an engine's process, free ports and process groups are the product's (`kvlease.up`).
 """
