@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvlease.up.plan import LaunchRole
 from kvlease.up.schedule import BackOff
@@ -124,3 +126,36 @@ def test_a_process_that_ended_meanwhile_is_not_ready() -> None:
     them.ended(5.0, "decode-0", "exit 1")
     them.ready(5.0, "decode-0")
     assert them.processes["decode-0"].phase is ProcessPhase.WAITING
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(["tick", "ready", "end"]), st.integers(0, len(MANY) - 1), st.floats(0, 90)), max_size=40
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(EVENTS)
+def test_whatever_happens_no_rule_of_starting_is_broken(events: list[tuple[str, int, float]]) -> None:
+    them, now = all_serve(supervision(MANY, at_once=4), 0.0), 0.0
+    them.starts_at_once = 2
+    begun = dict.fromkeys(MANY, 1)
+    ended = dict.fromkeys(MANY, 0)
+    for what, number, passes_s in events:
+        name, now = list(MANY)[number], now + passes_s
+        process = them.processes[name]
+        if what == "ready":
+            them.ready(now, name)
+        elif what == "end" and process.phase is not ProcessPhase.WAITING:
+            pause_s = them.ended(now, name, "exit 1")
+            ended[name] += 1
+            assert 1.0 <= pause_s <= 8.0
+            assert process.start_at == now + pause_s
+        elif what == "tick":
+            for started in starts(them, now):
+                begun[started] += 1
+                assert them.processes[started].start_at <= now
+        assert them.failed is None
+        assert process.restarts == begun[name] - 1
+        assert begun[name] - ended[name] == (process.phase is not ProcessPhase.WAITING)
+        starting = [each for each in them.processes.values() if each.phase is ProcessPhase.STARTING]
+        assert sum(each.role != "router" for each in starting) <= 2
