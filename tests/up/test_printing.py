@@ -82,8 +82,14 @@ def read(unit: str) -> dict[str, list[str]]:
 
 
 def unquoted(text: str) -> list[str]:
-    """The words of a command as systemd reads them: its quotes and escapes are a shell's, but for % and $."""
-    return [word.replace("$$", "$").replace("%%", "%") for word in shlex.split(text)]
+    """The words of a setting as systemd reads them: its quotes and escapes are a shell's, but for %."""
+    return [once(word, "%") for word in shlex.split(text)]
+
+
+def once(text: str, character: str) -> str:
+    """The text in which a character stands for itself, from one in which it has to be written twice."""
+    assert character not in text.replace(2 * character, ""), f"a single {character} would mean something"
+    return text.replace(2 * character, character)
 
 
 def test_a_unit_executes_what_up_executes() -> None:
@@ -91,7 +97,7 @@ def test_a_unit_executes_what_up_executes() -> None:
     units = as_units(decided, "somebody", 30)
     for launch in decided.launches:
         settings = read(units[unit_name(launch)])
-        assert unquoted(settings["ExecStart"][0]) == list(launch.command)
+        assert [once(word, "$") for word in unquoted(settings["ExecStart"][0])] == list(launch.command)
         told = {name: value for name, value in launch.environment.items() if name not in SCRATCH_VARIABLES}
         said = dict(unquoted(text)[0].split("=", 1) for text in settings.get("Environment", []))
         assert said == told
@@ -146,7 +152,7 @@ def services(devices: tuple[str, ...] = ()) -> dict[str, Any]:
 def test_a_container_executes_what_up_executes(devices: tuple[str, ...]) -> None:
     decided = plan(devices=devices)
     for launch, service in zip(decided.launches, services(devices).values(), strict=True):
-        command = [word.replace("$$", "$") for word in service["command"]]
+        command = [once(word, "$") for word in service["command"]]
         assert command[1:] == list(launch.command[1:])
         assert command[0] == ("vllm" if "serve" in command else "python3")
         told = {
@@ -154,7 +160,7 @@ def test_a_container_executes_what_up_executes(devices: tuple[str, ...]) -> None
             for name, value in launch.environment.items()
             if name not in (*SCRATCH_VARIABLES, "CUDA_VISIBLE_DEVICES")
         }
-        assert {name: text.replace("$$", "$") for name, text in service.get("environment", {}).items()} == told
+        assert {name: once(text, "$") for name, text in service.get("environment", {}).items()} == told
         assert service["network_mode"] == "host"
         assert service.get("cpuset", "") == ",".join(map(str, launch.cores))
 

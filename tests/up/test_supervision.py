@@ -55,8 +55,11 @@ def test_no_more_engines_start_at_once_than_are_allowed() -> None:
     them.ready(1.0, "decode-0")
     assert starts(them, 1.0) == ["decode-1"]
     them.ready(2.0, "prefill-0")
-    # The router takes no place of an engine's.
     assert starts(them, 2.0) == ["decode-2", "router"]
+    # The router takes no place of an engine's.
+    them.ready(5.0, "decode-1")
+    them.ended(6.0, "decode-0", "exit 1")
+    assert starts(them, 7.0) == ["decode-0"]
 
 
 def test_an_engine_that_ends_is_started_again_and_counted() -> None:
