@@ -14,10 +14,13 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos drain failover explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks ray contract load routers upstream monitoring site clean
+.PHONY: help up demo bench chaos drain failover explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks ray contract load routers upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/.engine ## the OpenAI API on port 8000: prefill and decode engines of a tiny model, and the router (UP="--decode 2")
+	$(BIN)/kvlease up $(UP)
 
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/python -m proof demo $(DEMO)

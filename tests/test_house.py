@@ -22,7 +22,7 @@ FLOORS = (
     "kvlease.agent kvlease.engine kvlease.events kvlease.testing",
     "kvlease.admin",
     "kvlease.vllm kvlease.top kvlease.router",
-    "kvlease.doctor",
+    "kvlease.doctor kvlease.up",
     "kvlease.cli",
     "proof",
     "proof.promises proof.planted proof.realengines",

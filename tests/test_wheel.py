@@ -26,6 +26,7 @@ ROOMS = {
     "top",
     "router",
     "doctor",
+    "up",
     "cli",
 }
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
@@ -34,6 +35,7 @@ EXTRAS = {
     "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
     "router": {"aiohttp", "httptools", "prometheus-client", "pyyaml", "starlette", "uvicorn", "uvloop"},
 }
+EXTRAS["up"] = EXTRAS["router"] | {"rich", "httpx", "psutil"}
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from typing import Literal, Self
 import httpx
 
 from kvlease.errors import KvLeaseError
+from kvlease.up.ports import free_port
+from kvlease.up.processes import end_group
 from proof import ROOT
-from proof.realengines.ports import free_port
-from proof.realengines.processes import end_group
 from proof.realengines.spec import HOST
 
 RouterKind = Literal["kvlease", "vllm-router", "toy"]

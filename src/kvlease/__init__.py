@@ -24,6 +24,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
     router         clients' requests to prefill and decode engines: `kvlease router`
 
     doctor         what is wrong with an installation, a configuration or engines, and what to change
+    up             engines and a router on this machine
 
     cli            the command `kvlease`
 
