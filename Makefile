@@ -14,10 +14,13 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos drain explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks ray contract upstream monitoring site clean
+.PHONY: help up demo bench chaos drain failover explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks ray contract load routers upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/.engine ## the OpenAI API on port 8000: prefill and decode engines of a tiny model, and the router (UP="--decode 2")
+	$(BIN)/kvlease up $(UP)
 
 demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
 	$(BIN)/python -m proof demo $(DEMO)
@@ -31,16 +34,22 @@ chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, ev
 drain: $(VENV)/.engine ## real engines: P drained and stopped 50 times under traffic, every answer checked (20 min)
 	$(BIN)/python -m proof drain $(DRAIN)
 
+failover: $(VENV)/.engine routers ## real engines: one of two Ds killed, stopped, drained, full under 16 streams; three routers (15 min)
+	$(BIN)/python -m proof failover $(FAILOVER)
+
+load: $(VENV)/.engine routers ## the router under load, beside vLLM's two, with fake engines: overhead, 500 streams, ten minutes with restarts (20 min)
+	$(BIN)/python -m proof load $(LOAD)
+
 # Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.
 test: check ## everything: make check, all layers in short, the tests on real engines (under 20 min)
 	@$(MAKE) --no-print-directory -j2 -Oline fuzz-bytes planted simulate
 	@$(MAKE) --no-print-directory engine
 
-check: $(VENV)/.dev ## format, lint, types, unit tests (under a minute)
+check: $(VENV)/.dev $(VENV)/kubernetes.json ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not ray"
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours and not ray"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -n 2 --dist loadfile -m sim
@@ -64,12 +73,12 @@ fuzz-admin: $(VENV)/.schemathesis ## MINUTES (1) of requests of any kind to an o
 engine: $(VENV)/.engine $(OTHER:%=$(VENV)/vllm-%/vllm) ## the tests on real vLLM engines and real NIXL (VLLM=0.31: the essential ones on that one)
 	$(if $(OTHER),PYTHONPATH=$(CURDIR)/$(VENV)/vllm-$(OTHER) VLLM_TARGET_DEVICE=cpu) $(BIN)/pytest -m "$(if $(OTHER),essential,engine and not wide and not prometheus)" -v
 
-matrix: $(VENV)/.engine frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
+matrix: $(VENV)/.engine routers frameworks ## the tests of rarer ways to run vLLM, and the essential ones with its other minors that kvlease supports (about 25 min)
 	$(BIN)/pytest -m wide -v
 	@for minor in $(filter-out $(NEWEST),$(MINORS)); do $(MAKE) --no-print-directory engine VLLM=$$minor || exit 1; done
 	$(BIN)/pytest -q tests/contract
 
-frameworks: $(VENV)/.frameworks ## what Dynamo and Ray Serve LLM make of a connector's name, from their wheels (83 MB; seconds)
+frameworks: $(VENV)/.frameworks $(VENV)/routers/.tools ## what Dynamo, Ray Serve LLM and other people's routers make of a lease (150 MB; seconds)
 	$(BIN)/pytest -q tests/frameworks
 
 # Its processes import vLLM one after the other, which takes most of the time.
@@ -132,6 +141,10 @@ $(VENV)/.frameworks: requirements/frameworks.txt | $(VENV)/.dev
 	$(BIN)/python -m pip download --disable-pip-version-check --no-deps --dest $(VENV)/frameworks -r requirements/frameworks.txt
 	@touch $@
 
+$(VENV)/kubernetes.json: requirements/kubernetes.txt requirements/kubernetes.py | $(VENV)/.dev
+	@echo "== the schemas of Kubernetes' API for make check (seconds, 22 MB)"
+	$(BIN)/python requirements/kubernetes.py $@
+
 $(VENV)/prometheus: | $(VENV)/bin/python
 	@echo "== Prometheus and promtool for make monitoring (seconds, 100 MB)"
 	$(BIN)/python requirements/prometheus.py $@
@@ -150,6 +163,17 @@ $(VENV)/upstream/.tools: requirements/upstream.txt | $(VENV)/.engine
 	@echo "== what vLLM's tests need (a minute, 240 MB)"
 	$(PIP) --target $(VENV)/upstream/tools --upgrade -r requirements/upstream.txt
 	@touch $@
+
+routers: $(VENV)/routers/.tools $(VENV)/upstream/$(NEWEST)/tests
+
+$(VENV)/routers/.tools: requirements/routers.txt | $(VENV)/.dev
+	@echo "== vllm-router and smg, to be put beside ours (seconds, 60 MB)"
+	$(PIP) --target $(VENV)/routers --upgrade -r requirements/routers.txt
+	@touch $@
+
+$(VENV)/upstream/$(NEWEST)/tests: | $(VENV)/routers/.tools
+	@echo "== vLLM's own tests, for its toy proxy (seconds, 40 MB)"
+	$(BIN)/python -m tests.upstream.fetch $(NEWEST) $(VENV)/upstream/$(NEWEST) $(VENV)/routers
 
 $(VENV)/.engine: requirements/engine.txt | $(VENV)/.dev
 	@echo "== vLLM for the CPU and NIXL (about two minutes, 3 GB)"

@@ -24,14 +24,19 @@ ROOMS = {
     "admin",
     "events",
     "top",
+    "router",
+    "routing",
     "doctor",
+    "up",
     "cli",
 }
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
 EXTRAS = {
     "fleet": {"rich", "matplotlib", "jinja2"},
     "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
+    "router": {"aiohttp", "httptools", "prometheus-client", "pyyaml", "starlette", "uvicorn", "uvloop"},
 }
+EXTRAS["up"] = EXTRAS["router"] | {"rich", "httpx", "psutil"}
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@
     constants  bounds, rates, waits           settings   what an operator may set
     metrics    what an engine tells           meanings   attribute docstrings, from the source
     doctor     what `kvlease doctor` finds    events     what it writes of each lease
+    router     what `kvlease router` decides by
+    router_figures  its settings and metrics
     markdown   tables
 
 A part is a function that yields the lines between two marks on a page. What is said there is said in the code: names,

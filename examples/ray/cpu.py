@@ -90,7 +90,7 @@ def main() -> None:
         sys.exit(f"{e}: Ray is installed beside the environment by `make ray`; run this with PYTHONPATH=.venv/ray")
 
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from proof.realengines.model import build_model
+    from kvlease.up.model import build_model
 
     model = build_model()
     try:

@@ -1,7 +1,7 @@
 """The log lines and errors by which the product speaks to an operator, found in its source."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,21 +19,22 @@ class Spoken(NamedTuple):
     """File and line."""
 
 
-def spoken(folder: Path) -> Iterator[Spoken]:
-    """Yields all that the Python files below a folder can say. Raises ValueError for text that cannot be told."""
+def spoken(folder: Path, raised: Collection[str] = RAISED) -> Iterator[Spoken]:
+    """Yields all that the Python files below a folder can say: in the log, and by the errors of these names. Raises
+    ValueError for text that cannot be told."""
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if (message := _message(node)) is not None:
+            if (message := _message(node, raised)) is not None:
                 place = f"{path.relative_to(folder.parent)}, line {message.lineno}"
                 yield Spoken(_text(message, place), place)
 
 
-def _message(node: ast.AST) -> ast.expr | None:
+def _message(node: ast.AST, raised: Collection[str]) -> ast.expr | None:
     """The message of a logging call or of an error that is raised."""
     match node:
         case ast.Call(func=ast.Attribute(attr=name), args=[message, *_]) if name in LOGGED:
             return message
-        case ast.Raise(exc=ast.Call(func=ast.Name(id=name), args=[message, *_])) if name in RAISED:
+        case ast.Raise(exc=ast.Call(func=ast.Name(id=name), args=[message, *_])) if name in raised:
             return message
     return None
 

@@ -4,6 +4,7 @@ The tests ask the frameworks' own code, out of the wheels that `make frameworks`
 """
 
 import ast
+import copy
 import runpy
 import sys
 import zipfile
@@ -86,6 +87,36 @@ class Registry(dict[str, str]):
         if name not in self:
             raise ValueError(name)
         return self[name]
+
+
+def test_ray_hands_a_lease_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray hands P's answer to D whole, and takes no `kv_transfer_params` of a client's."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(serve=None))
+    base = run(source("ray", "ray/llm/_internal/serve/engines/vllm/kv_transfer/base.py"))
+    backend = base["DefaultConnectorBackend"](None)
+    offered = {"do_remote_prefill": True, "kv_lease": {"token": "a lease"}}
+    request = AskedOfRay()
+    prefill = backend.prepare_prefill_request(request=request, peer=None)
+    assert (prefill.kv_transfer_params["do_remote_decode"], prefill.max_tokens) == (True, 1)
+    answer = SimpleNamespace(kv_transfer_params=offered)
+    decode = backend.prepare_decode_request(request=request, peer=None, prefill_response=answer)
+    assert decode.kv_transfer_params == offered
+    request.kv_transfer_params = {"do_remote_prefill": True}
+    with pytest.raises(AssertionError, match="should be empty"):
+        backend.prepare_prefill_request(request=request, peer=None)
+
+
+class AskedOfRay:
+    """A request in the place of Ray's, which is a model of pydantic's."""
+
+    def __init__(self) -> None:
+        self.kv_transfer_params: dict[str, Any] | None = None
+        self.max_tokens = 16
+        self.stream = True
+
+    def model_copy(self, *, deep: bool) -> "AskedOfRay":
+        assert deep
+        return copy.deepcopy(self)
 
 
 @pytest.fixture

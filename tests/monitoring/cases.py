@@ -32,6 +32,12 @@ def of(instance: str, metric: str, **labels: str) -> str:
     return f"{metric}{{{matchers}}}"
 
 
+def of_router(metric: str, **labels: str) -> str:
+    """Returns the name of a series of the router."""
+    matchers = ", ".join(f'{label}="{value}"' for label, value in ({"instance": "R", "job": "router"} | labels).items())
+    return f"kvlease_router:{metric}{{{matchers}}}"
+
+
 def always(value: float) -> str:
     return f"{value:g}x{QUIET_STEPS + TROUBLED_STEPS}"
 
@@ -93,13 +99,20 @@ GOOD: Series = {
     **{of(engine, "vllm:prompt_tokens_total"): growing(10_000) for engine in "PD"},
     **{of(engine, "vllm:kv_cache_usage_perc"): always(0.5) for engine in "PD"},
     **{of(engine, "vllm:num_requests_waiting"): always(3) for engine in "PD"},
+    of_router("engines", role="decode", condition="up"): always(2),
+    of_router("engines", role="decode", condition="draining"): always(0),
+    of_router("engines", role="decode", condition="down"): always(0),
+    **{of_router("refused_total", why=why): always(0) for why in ("no_engine", "engine_failed", "queue_full")},
+    of_router("requests_total", endpoint="chat", outcome="finished"): growing(10),
+    of_router("requests_total", endpoint="chat", outcome="broken_off"): always(0),
+    **{of_router("second_prefills_total", why=why): always(0) for why in ("unfenced", "no_reader")},
     **histogram("P", "claim_wait_seconds", le_0_1=growing(9), le_1=growing(10)),
     **histogram("P", "renewal_remaining_seconds", le_1="0x160", le_10=growing(1), le_20=growing(10)),
     **histogram("D", "ack_round_trip_seconds", le_0_1=growing(10), le_5=growing(10)),
     **histogram("D", "agent_lag_seconds", le_0_1=growing(10), le_5=growing(10)),
     **histogram("D", "fence_read_seconds", le_0_01=growing(10), le_5=growing(10)),
 }
-"""A prefill engine P and a decode engine D that work."""
+"""A prefill engine P and a decode engine D that work, and a router R in front of them."""
 
 
 def trouble(alert: str, series: Series, *, at_once: bool = False) -> Case:
@@ -155,6 +168,24 @@ CASES = (
     counts("KvleaseOffersDeclined", "P", "declined_offers", reason="no_slot"),
     counts("KvleasePeersUnreachable", "D", "transport_failures", operation="connect"),
     counts("KvleaseRefused", "P", "refused", kind="hello_version"),
+    trouble(
+        "KvleaseRouterNoDecoder",
+        {
+            of_router("engines", role="decode", condition="up"): first_then(2, 0),
+            of_router("engines", role="decode", condition="down"): first_then(0, 2),
+        },
+    ),
+    trouble("KvleaseRouterFails", {of_router("refused_total", why="engine_failed"): rising()}),
+    trouble("KvleaseRouterBreaksOff", {of_router("requests_total", endpoint="chat", outcome="broken_off"): rising()}),
+    trouble("KvleaseRouterFull", {of_router("refused_total", why="queue_full"): rising()}),
+    trouble("KvleaseRouterPrefillsTwice", {of_router("second_prefills_total", why="unfenced"): rising()}),
+    calm(
+        "one decode engine of two is away",
+        {
+            of_router("engines", role="decode", condition="up"): first_then(2, 1),
+            of_router("engines", role="decode", condition="down"): first_then(0, 1),
+        },
+    ),
     calm(
         "a crash of P",
         {

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from kvlease.metrics.catalogue import METRICS
 from kvlease.metrics.metric import Kind
+from kvlease.router.catalogue import ROUTER_METRICS
 from proof.monitoring.rules import recordings
 
 _ANY: frozenset[str] = frozenset()
@@ -34,6 +35,9 @@ def known() -> dict[str, Series]:
             found |= {f"{metric.shown}_{part}": _of_an_engine("", _ANY) for part in ("sum", "count")}
         else:
             found[metric.shown] = _of_an_engine(metric.label, metric.values.keys())
+    for of_router in ROUTER_METRICS.values():
+        name = of_router.shown + "_bucket" * (of_router.kind is Kind.HISTOGRAM)
+        found[name] = Series(OF_TARGETS | {label: frozenset(values) for label, values in of_router.labels.items()})
     for rule in recordings():
         # Those of a level "engine" keep the labels of their engine; the others are of all engines.
         found[rule.name] = Series(OF_TARGETS | OF_ENGINES if rule.name.startswith("engine:") else {})

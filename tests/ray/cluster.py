@@ -17,9 +17,9 @@ import httpx
 import psutil
 
 from kvlease.metrics.scraped import Metrics
+from kvlease.up.ports import free_port
+from kvlease.up.processes import remove, shared_memory
 from proof import ROOT
-from proof.realengines.ports import free_port
-from proof.realengines.processes import remove, shared_memory
 
 HOST = "127.0.0.1"
 EXAMPLE = ROOT / "examples" / "ray" / "cpu.py"

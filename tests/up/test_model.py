@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from proof.realengines import model
-from proof.realengines.model import build_model, default_cache, place_of
+from kvlease.up import model
+from kvlease.up.model import build_model, default_cache, place_of
 
 
 @pytest.fixture

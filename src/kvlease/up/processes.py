@@ -81,9 +81,12 @@ def shared_memory(pgid: int) -> set[Path]:
     return {Path(path) for path in found if path.startswith(_OWN_SEGMENTS)}
 
 
-def mapped(pid: int) -> list[str]:
+def mapped(pid: int) -> set[str]:
     """The paths of the files that a process has mapped; none for one that has ended or is somebody else's."""
     try:
-        return [region.path for region in psutil.Process(pid).memory_maps()]
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return []
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return set()
+    # The path is the sixth field, and may have spaces.
+    fields = (line.split(maxsplit=5) for line in lines)
+    return {each[5].removesuffix(" (deleted)") for each in fields if len(each) == 6}

@@ -1,5 +1,7 @@
 """The models that the engines serve: tiny, random, and made here, since no weights are to be downloaded.
 
+`python -m kvlease.up.model` makes the one of `kvlease up`, and prints its directory.
+
 The weights are drawn with a wide initialiser (0.3 instead of 0.02), so that the greedy answer depends on every token of
 the prompt: an engine that reads wrong KV then gives wrong tokens. The vocabulary is the 256 bytes and three special
 tokens; of plain English, one character is one token. They are kept in float32: in bfloat16 two tokens are now and then
@@ -25,7 +27,9 @@ _BYTES = 256
 _SPECIAL_TOKENS = ("<pad>", "<s>", "</s>")
 _VOCABULARY = _BYTES + len(_SPECIAL_TOKENS)
 _PAD, _BOS, _EOS = range(_BYTES, _VOCABULARY)
-_RECIPE = 4
+_CHAT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"
+"""The form in which a model that has learnt nothing is shown a chat."""
+_RECIPE = 5
 """A part of the directory's name: raise it whenever the models below change, so that nobody serves an old one."""
 
 
@@ -161,9 +165,18 @@ def _write_tokenizer(directory: Path) -> None:
     tokenizer.decoder = decoders.ByteLevel()
     pad, bos, eos = _SPECIAL_TOKENS
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=pad, bos_token=bos, eos_token=eos, model_max_length=MAX_POSITIONS
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        bos_token=bos,
+        eos_token=eos,
+        model_max_length=MAX_POSITIONS,
+        chat_template=_CHAT,
     ).save_pretrained(directory)
     # Saved without a class that vLLM would have to guess.
     path = directory / "tokenizer_config.json"
     settings = json.loads(path.read_text())
     path.write_text(json.dumps({**settings, "tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    print(build_model())

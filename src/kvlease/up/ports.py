@@ -25,14 +25,16 @@ def free_port(host: str, count: int = 1) -> int:
         run = 0
         for port in itertools.islice(_candidates, _LAST - _FIRST):
             # A new row where the range begins again.
-            run = run + 1 if _is_free(host, port) and port > _FIRST else 0
+            run = run + 1 if is_free(host, port) and port > _FIRST else 0
             if run == count:
                 return port - count + 1
     raise OSError(f"no {count} free TCP ports in a row between {_FIRST} and {_LAST} on {host}")
 
 
-def _is_free(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+def is_free(host: str, port: int) -> bool:
+    """Tells whether nobody listens at a port of this address, and somebody could."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
