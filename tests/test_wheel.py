@@ -25,7 +25,9 @@ ROOMS = {
     "events",
     "top",
     "router",
+    "routing",
     "doctor",
+    "up",
     "cli",
 }
 DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
@@ -34,6 +36,7 @@ EXTRAS = {
     "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
     "router": {"aiohttp", "httptools", "prometheus-client", "pyyaml", "starlette", "uvicorn", "uvloop"},
 }
+EXTRAS["up"] = EXTRAS["router"] | {"rich", "httpx", "psutil"}
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import httpx
 import psutil
 
 from kvlease.metrics.scraped import Metrics
+from kvlease.up.processes import mapped
 from proof.chaos.outcome import Leftovers
 from proof.chaos.scene import MARK, Scene
 from proof.realengines.engine import Engine
 from proof.realengines.network import NAMESPACES
-from proof.realengines.processes import mapped
 from proof.realengines.router import completion
 
 SESSIONS_GONE_WITHIN_S = 120.0

@@ -88,9 +88,9 @@ def _play(chosen: argparse.Namespace) -> Exit:
     from importlib.util import find_spec
 
     from kvlease.console.progress import Story, open_console
+    from kvlease.up.model import build_model
     from proof.monitoring.play import SCENES as PLAYED
     from proof.monitoring.play import played
-    from proof.realengines.model import build_model
 
     missing = [part for part in PARTS if find_spec(part) is None]
     if missing:

@@ -38,7 +38,7 @@ def _model_directory(text: str) -> Path:
 def begin(what: str, model: Path | None) -> "tuple[Story, Path]":
     """Says what is played and with what. Returns the story that tells of it, and the model, a tiny one unless given."""
     from kvlease.console.progress import Story, open_console
-    from proof.realengines.model import build_model
+    from kvlease.up.model import build_model
 
     story = Story(open_console())
     used = ", ".join(f"{name} {number}" for name, number in versions(ENGINE).items())

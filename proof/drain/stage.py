@@ -11,11 +11,11 @@ from typing import Any, Self
 import httpx
 
 from kvlease.admin.client import AdminClient
+from kvlease.up.ports import free_port
 from proof.drain.outcome import Door, StopOutcome
 from proof.drain.traffic import ANSWER_TOKENS, SteadyTraffic, Tokens
 from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine
-from proof.realengines.ports import free_port
 from proof.realengines.router import Router
 from proof.realengines.spec import HOST, Connector, EngineSpec
 

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from kvlease.admin.routes import PREFIX
+from kvlease.up.ports import free_port
 from proof import ROOT
 from proof.hostile.operated import HOST, operated
-from proof.realengines.ports import free_port
 
 PLACE = ROOT / "out" / "fuzz-admin"
 TOOL = Path(sys.executable).with_name("schemathesis")

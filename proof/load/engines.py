@@ -16,8 +16,8 @@ import psutil
 
 from kvlease.errors import KvLeaseError
 from kvlease.testing.http_engines import Behaviour
+from kvlease.up.ports import free_port
 from proof import ROOT
-from proof.realengines.ports import free_port
 
 HOST = "127.0.0.1"
 _STARTS_WITHIN_S = 30.0

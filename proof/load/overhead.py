@@ -17,7 +17,7 @@ from proof.load.outcome import Latencies, OverheadRun
 from proof.load.routers import DIRECT, name_of, start_router
 from proof.load.wire import WireAnswer, WireClient, ask_both
 from proof.realengines.cores import Cores
-from proof.realengines.routers import RouterKind, RouterProcess
+from proof.realengines.routers import RouterKind, StartedRouter
 
 _PROMPT_BYTES = 400
 
@@ -62,7 +62,7 @@ def measure_overhead(
 
 
 async def _measure(
-    routers: Mapping[str, RouterProcess],
+    routers: Mapping[str, StartedRouter],
     engines: tuple[str, str],
     plan: OverheadPlan,
     tell: Callable[[str], None],

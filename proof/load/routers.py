@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from proof.realengines.routers import ROUTER_NAMES, RouterKind, RouterProcess, RouterSpec
+from proof.realengines.routers import ROUTER_NAMES, RouterKind, RouterSpec, StartedRouter
 
 DIRECT = "no router"
 """The client asks P, and then D with what P said."""
@@ -18,11 +18,11 @@ def start_router(
     logs: Path,
     stack: ExitStack,
     ours: Sequence[str] = (),
-) -> RouterProcess:
+) -> StartedRouter:
     """Starts a router in front of engines; the stack ends it. `ours`: options for `kvlease router` alone."""
     options = ours if kind == "kvlease" else ()
     spec = RouterSpec(kind=kind, prefill=prefill, decode=decode, options=options, cores=(core,))
-    return stack.enter_context(RouterProcess(spec, logs))
+    return stack.enter_context(StartedRouter(spec, logs))
 
 
 def name_of(kind: RouterKind) -> str:

@@ -17,7 +17,7 @@ from proof.load.overhead import median_and_p99
 from proof.load.routers import name_of, start_router
 from proof.load.wire import WireAnswer, WireClient
 from proof.realengines.cores import Cores
-from proof.realengines.routers import RouterKind, RouterProcess
+from proof.realengines.routers import RouterKind, StartedRouter
 
 _DECODERS = 3
 _PROMPT_BYTES = 400
@@ -75,7 +75,7 @@ def measure_streams(
 
 
 async def _play(
-    router: RouterProcess, streams: int, tokens: int, mortal: Sequence[EngineProcess]
+    router: StartedRouter, streams: int, tokens: int, mortal: Sequence[EngineProcess]
 ) -> list[tuple[str, WireAnswer]]:
     client = WireClient(router.url)
 
@@ -99,5 +99,5 @@ async def _until_busy(engine: EngineProcess, streams: int) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-def _memory_mb(router: RouterProcess) -> float:
+def _memory_mb(router: StartedRouter) -> float:
     return float(psutil.Process(router.pid).memory_info().rss) / 1e6

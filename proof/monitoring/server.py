@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kvlease.up.ports import free_port
 from proof.monitoring.client import PrometheusClient
 from proof.monitoring.programs import NoPrometheus, program
 from proof.monitoring.rules import RULES
-from proof.realengines.ports import free_port
 
 HOST = "127.0.0.1"
 JOB = "vllm"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvlease.console.progress import Story
+from kvlease.up.ports import free_port
 from proof.demo.stage import (
     DECODER_BLOCKS,
     DECODER_TOKENS,
@@ -21,7 +22,6 @@ from proof.demo.stage import (
 from proof.questions.asking import OperatorQuestion, QuestionAnswered, ask
 from proof.realengines.cores import choose_cores
 from proof.realengines.engine import Engine, EngineError
-from proof.realengines.ports import free_port
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Answer, open_client
 from proof.realengines.spec import HOST, EngineSpec, Role

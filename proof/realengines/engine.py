@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -18,16 +17,17 @@ import httpx
 
 from kvlease.errors import KvLeaseError
 from kvlease.metrics.scraped import Metrics
-from proof import ROOT
-from proof.realengines.metrics import CACHE_USAGE
-from proof.realengines.ports import free_port
-from proof.realengines.processes import (
+from kvlease.up.last_words import last_words
+from kvlease.up.ports import free_port
+from kvlease.up.processes import (
     end_group,
     group_members,
     remove,
     shared_memory,
     signal_group,
 )
+from proof import ROOT
+from proof.realengines.metrics import CACHE_USAGE
 from proof.realengines.spec import HOST, EngineSpec, command, environment
 
 READY_WITHIN_S = 180.0
@@ -36,10 +36,6 @@ POLL_S = 0.05
 _HTTP_TIMEOUT_S = 30.0
 _WORKER_TITLE = "VLLM::Worker"
 _CORE_TITLE = "VLLM::EngineCore_DP"
-_TAIL_LINES = 25
-_CAUSE = re.compile(r" ERROR .*\] ((?:\w+\.)*\w*(?:Error|Exception)\b: .*)")
-"""An exception's last line as vLLM's processes log it. The tail alone tells of what followed, not of the cause."""
-
 _started: set["Engine"] = set()
 
 
@@ -215,7 +211,9 @@ class Engine:
 
     def _signal(self, number: signal.Signals) -> None:
         if not signal_group(self.process_group, number):
-            raise EngineError(f"engine {self.spec.name} is gone: {number.name} reached nobody; {self._last_words()}")
+            raise EngineError(
+                f"engine {self.spec.name} is gone: {number.name} reached nobody; {last_words(self.log_path)}"
+            )
 
     @property
     def process_group(self) -> int:
@@ -266,20 +264,13 @@ class Engine:
             if not self.is_alive():
                 code = self._process.returncode if self._process is not None else None
                 raise EngineError(
-                    f"engine {self.spec.name} died (exit {code}) before it was {what}; {self._last_words()}"
+                    f"engine {self.spec.name} died (exit {code}) before it was {what}; {last_words(self.log_path)}"
                 )
             if asked_at > deadline:
                 raise EngineError(
-                    f"engine {self.spec.name} was not {what} within {timeout_s:g} s; {self._last_words()}"
+                    f"engine {self.spec.name} was not {what} within {timeout_s:g} s; {last_words(self.log_path)}"
                 )
             time.sleep(POLL_S)
-
-    def _last_words(self) -> str:
-        """The cause that the engine's log gives, if it does, and the log's end."""
-        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
-        causes = [match[1] for line in lines if (match := _CAUSE.search(line)) and "EngineDeadError" not in line]
-        cause = f"its log says: {causes[-1]}\n" if causes else ""
-        return f"{cause}the end of {self.log_path}:\n" + "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from typing import Literal, Self
 import httpx
 
 from kvlease.errors import KvLeaseError
+from kvlease.up.ports import free_port
+from kvlease.up.processes import end_group
 from proof import ROOT
-from proof.realengines.ports import free_port
-from proof.realengines.processes import end_group
 from proof.realengines.spec import HOST
 
 RouterKind = Literal["kvlease", "vllm-router", "toy"]
@@ -81,7 +81,7 @@ def missing_router(kind: RouterKind) -> str | None:
     return None
 
 
-class RouterProcess:
+class StartedRouter:
     """A router's process, for as long as its context lasts. `url` is where clients ask; `pid` its first process."""
 
     def __init__(self, spec: RouterSpec, logs: Path) -> None:

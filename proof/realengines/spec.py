@@ -5,22 +5,41 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-Role = Literal["kv_producer", "kv_consumer", "kv_both"]
-Connector = Literal["stock", "kvlease"]
-LoadFailurePolicy = Literal["recompute", "fail"]
+from kvlease.up.engines import (
+    BLOCK_TOKENS,
+    CONNECTORS,
+    HOST,
+    SERVE,
+    UNLOGGED,
+    Connector,
+    LoadFailurePolicy,
+    Role,
+    cpu_environment,
+    offline_environment,
+    scratch_environment,
+    side_channel,
+    tiny_arguments,
+    transfer_config,
+)
 
-CONNECTORS: tuple[Connector, ...] = ("stock", "kvlease")
+# The product's names that whoever describes an engine needs are here as well.
+__all__ = [
+    "BLOCK_TOKENS",
+    "CONNECTORS",
+    "HOST",
+    "SERVED_MODEL",
+    "Connector",
+    "EngineSpec",
+    "Role",
+    "command",
+    "environment",
+    "kv_transfer_config",
+]
+
 SERVED_MODEL = "model"
 """The name under which every engine here serves its model."""
-BLOCK_TOKENS = 32
-HOST = "127.0.0.1"
-
-_CONNECTOR_SETTINGS: dict[Connector, dict[str, str]] = {
-    "stock": {"kv_connector": "NixlConnector"},
-    "kvlease": {"kv_connector": "LeasedNixlConnector", "kv_connector_module_path": "kvlease.vllm"},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +91,13 @@ class EngineSpec:
 
 def kv_transfer_config(spec: EngineSpec) -> dict[str, Any]:
     """The value of `--kv-transfer-config`, as anybody would write it for this engine."""
-    config: dict[str, Any] = {
-        **_CONNECTOR_SETTINGS[spec.connector],
-        "kv_role": spec.role,
-        "kv_buffer_device": "cpu",
-        "kv_load_failure_policy": spec.load_failure_policy,
-    }
-    if spec.extra_config:
-        config["kv_connector_extra_config"] = dict(spec.extra_config)
+    config = transfer_config(
+        spec.connector,
+        spec.role,
+        buffer_device="cpu",
+        load_failure_policy=spec.load_failure_policy,
+        extra_config=spec.extra_config,
+    )
     if spec.engine_id is not None:
         config["engine_id"] = spec.engine_id
     return {**config, **spec.transfer}
@@ -89,20 +107,13 @@ def command(spec: EngineSpec, http_port: int) -> list[str]:
     """The engine's command line, for this Python."""
     return [
         *spec.launcher,
-        *(sys.executable, "-m", "proof.realengines.serve"),
+        *(sys.executable, "-m", SERVE),
         *("--model", str(spec.model), "--served-model-name", SERVED_MODEL),
         *(("--uds", str(spec.http_socket)) if spec.http_socket else ("--host", spec.host, "--port", str(http_port))),
-        # Left to itself, vLLM takes bfloat16 for a model kept in float32 (model.py says why it is).
-        *("--dtype", "float32"),
-        *("--block-size", str(BLOCK_TOKENS), "--num-gpu-blocks-override", str(spec.num_blocks)),
-        *("--max-model-len", str(spec.max_model_len), "--max-num-seqs", str(spec.max_num_seqs)),
+        *tiny_arguments(spec.num_blocks, spec.max_num_seqs, spec.max_model_len),
         *("--tensor-parallel-size", str(spec.tensor_parallel_size)),
         *(("--data-parallel-size", str(spec.data_parallel_size)) if spec.data_parallel_size > 1 else ()),
-        # Scheduler and worker are processes of their own, so that one can be stopped without the other.
-        *("--distributed-executor-backend", "mp"),
-        "--enforce-eager",
-        # Asked many times a second, they would bury the rest of the log.
-        *("--disable-access-log-for-endpoints", "/health,/metrics"),
+        *UNLOGGED,
         *(() if spec.prefix_caching else ("--no-enable-prefix-caching",)),
         *("--kv-transfer-config", json.dumps(kv_transfer_config(spec))),
         *spec.extra_args,
@@ -113,17 +124,9 @@ def environment(spec: EngineSpec, side_channel_port: int, scratch: Path) -> dict
     """The engine's environment beyond the caller's. Sockets and temporary files go under `scratch`."""
     return {
         "VLLM_CPU_KVCACHE_SPACE": "1",
-        # vLLM's thread binding would undo the pinning to cores.
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "OMP_NUM_THREADS": "1",
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_NO_USAGE_STATS": "1",
-        # Without this, vLLM looks for how it was distributed, and 0.33's Python beside 0.32's kernels was not.
-        "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_NIXL_SIDE_CHANNEL_HOST": spec.host,
-        "VLLM_NIXL_SIDE_CHANNEL_PORT": str(side_channel_port),
-        "VLLM_RPC_BASE_PATH": str(scratch),
-        "TMPDIR": str(scratch),
-        "PYTHONWARNINGS": "ignore",
+        **cpu_environment(threads=1),
+        **offline_environment(),
+        **side_channel(spec.host, side_channel_port),
+        **scratch_environment(scratch),
         **spec.extra_env,
     }

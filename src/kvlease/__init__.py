@@ -5,6 +5,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
     errors, logs   what goes wrong, and log lines that are bounded
 
     protocol       the lease protocol, pure: no I/O, no thread, no clock
+    routing        where a client's request goes, and where next; as pure
     simulation     the time and the chance of all simulations
     console        the frame of all commands
 
@@ -24,6 +25,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
     router         clients' requests to prefill and decode engines: `kvlease router`
 
     doctor         what is wrong with an installation, a configuration or engines, and what to change
+    up             engines and a router on this machine
 
     cli            the command `kvlease`
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kvlease.testing.http_engines.toy_model import MODEL
-from proof.realengines.model import build_model
+from kvlease.up.model import build_model
 from proof.realengines.routers import TOY_PROXY
 from tests.clients.conftest import Served
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvlease.agent.nixl import NixlTransport
-from proof.realengines.model import build_model
+from kvlease.up.model import build_model
 from tests.realengines.account import StandstillWatch, account_of
 from tests.realengines.nixl_peer import PeerProcess
 from tests.realengines.over_nixl import ME, PEER

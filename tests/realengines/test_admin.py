@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from proof.realengines.ports import free_port
+from kvlease.up.ports import free_port
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import PrefillError, Router, open_client
 from proof.realengines.spec import HOST

@@ -9,8 +9,8 @@ from unittest.mock import ANY
 import httpx
 import pytest
 
+from kvlease.up.ports import free_port
 from proof.realengines.metrics import LEASE_ENDS
-from proof.realengines.ports import free_port
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.spec import HOST
 from tests.realengines.pairs import TERM_S, TOKENS, Pair, Scene, begin, consumer, gather, producer, running_pair

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proof.realengines.model import build_model
+from kvlease.up.model import build_model
 from tests.realengines.pairs import Pair, consumer, producer, running_pair
 
 pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300)]

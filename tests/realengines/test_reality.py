@@ -2,10 +2,10 @@
 
 import pytest
 
+from kvlease.up.model import build_model
 from proof.bench.engines.pair import choose_bench_cores
 from proof.bench.reality.measure import SCENE, play_both
 from proof.bench.reality.scene import Tolerance, apart
-from proof.realengines.model import build_model
 
 pytestmark = pytest.mark.engine
 

@@ -1,10 +1,10 @@
-"""The changes of `proof/realengines/serve.py` to vLLM that no running engine shows."""
+"""The changes of `src/kvlease/up/serve.py` to vLLM that no running engine shows."""
 
 import os
 
 import pytest
 
-from proof.realengines import serve
+from kvlease.up import serve
 
 pytestmark = pytest.mark.engine
 

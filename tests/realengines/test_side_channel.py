@@ -72,9 +72,9 @@ def test_r14_what_is_no_card_is_an_unavailable_one(answer: bytes, monkeypatch: p
 @contextmanager
 def listening(counts: "Counter[str]") -> Iterator[Endpoint]:
     """A producer's handshake listener, with the entries of one rank and of the card."""
+    from kvlease.up.ports import free_port
     from kvlease.vllm.listener import HandshakeListener
     from kvlease.vllm.side_channel import wrap_card
-    from proof.realengines.ports import free_port
 
     entries = {(0, 0): b"stock", CARD_RANK: msgspec.msgpack.encode(wrap_card(CARD))}
     ready, stop, port = threading.Event(), threading.Event(), free_port("127.0.0.1")

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from proof.realengines.model import build_model
+from kvlease.up.model import build_model
 
 _REVISION = "0" * 40
 

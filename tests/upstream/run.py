@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from proof.realengines.ports import free_port
+from kvlease.up.ports import free_port
 from tests.upstream.fetch import fetch_tests
 from tests.upstream.hub import make_hub
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from kvlease.up.model import build_model
 from proof.bench.ends.again import again
 from proof.bench.ends.calm import calm
 from proof.bench.ends.figures import goals, notes, rows
@@ -21,7 +22,6 @@ from proof.bench.engines.pair import choose_bench_cores
 from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
 from proof.realengines.cores import Cores
-from proof.realengines.model import build_model
 from proof.realengines.router import open_client
 from proof.realengines.spec import CONNECTORS
 

@@ -1,5 +1,5 @@
 """An engine that writes down its free memory: `python -m proof.bench.ends.probe DIR NAME python -m
-proof.realengines.serve …`
+kvlease.up.serve …`
 
 It is put in front of an engine's command line (`EngineSpec.launcher`). It turns into the engine, in the same process,
 and wraps two of vLLM's classes first:
@@ -81,13 +81,13 @@ def _followed_by(call: Any, look: Any) -> Any:
 def main() -> None:
     """Becomes the engine that the rest of the command line asks for."""
     directory, name, _python, _m, module, *arguments = sys.argv[1:]
-    if module != "proof.realengines.serve":
-        raise SystemExit(f"the probe cannot become {module}: only proof.realengines.serve")
+    if module != "kvlease.up.serve":
+        raise SystemExit(f"the probe cannot become {module}: only kvlease.up.serve")
     sys.argv = [module, *arguments]
     from vllm.v1.core.block_pool import BlockPool
     from vllm.v1.core.sched.scheduler import Scheduler
 
-    from proof.realengines.serve import main as serve
+    from kvlease.up.serve import main as serve
 
     watch_pool(BlockPool, Record(record_path(Path(directory), name, POOL)))
     watch_steps(Scheduler, Record(record_path(Path(directory), name, STEPS)))

@@ -5,12 +5,12 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from kvlease.up.processes import group_members
 from proof.bench.ends.found import ArmFound, Found
 from proof.bench.ends.pairs import KEEP, EndsPair, dismiss, judged, post
 from proof.bench.engines.pair import processor_s
 from proof.bench.frame.progress import say
 from proof.realengines.engine import Engine
-from proof.realengines.processes import group_members
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.spec import Connector
 

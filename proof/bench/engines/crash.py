@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kvlease.up.model import build_model
 from proof.bench.engines.crash_report import FLAT, OURS, STOCK, Runs, curves, goals, notes, rows
 from proof.bench.engines.crash_scenario import CrashRun, CrashScenario
 from proof.bench.engines.failover import crash
@@ -14,7 +15,6 @@ from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
 from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine
-from proof.realengines.model import build_model
 from proof.realengines.spec import Connector, EngineSpec
 
 SCENARIO = CrashScenario()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kvlease.up.model import build_model
 from proof.bench.engines.client import Block, ClientTraffic, answers, play
 from proof.bench.engines.figures import (
     AGAIN,
@@ -31,7 +32,6 @@ from proof.bench.engines.pair import Pair, choose_bench_cores, pinned, started
 from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
 from proof.realengines.cores import Cores
-from proof.realengines.model import build_model
 from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.spec import Connector, EngineSpec
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import psutil
 
+from kvlease.up.processes import group_members
 from proof.bench.frame.errors import CannotRun, require
 from proof.realengines.cores import Cores, choose_cores
 from proof.realengines.engine import Engine, EngineError
-from proof.realengines.processes import group_members
 from proof.realengines.spec import EngineSpec, Role
 
 _PACKAGES = ("torch", "vllm", "nixl")

@@ -1,4 +1,4 @@
-"""An engine that writes down its own pauses: `python probe.py DIR NAME python -m proof.realengines.serve …`
+"""An engine that writes down its own pauses: `python probe.py DIR NAME python -m kvlease.up.serve …`
 
 It is put in front of an engine's command line (`EngineSpec.launcher`), so it must run without the other benchmarks on
 the path. It turns into the engine, in the same process, and wraps these functions first:
@@ -128,8 +128,8 @@ def _watch(owner: Any, name: str, turns: Turns, what: Callable[[Any], tuple[int,
 def main() -> None:
     """Becomes the engine that the rest of the command line asks for."""
     directory, name, _python, _m, module, *arguments = sys.argv[1:]
-    if module != "proof.realengines.serve":
-        raise SystemExit(f"probe.py cannot become {module}: only proof.realengines.serve")
+    if module != "kvlease.up.serve":
+        raise SystemExit(f"probe.py cannot become {module}: only kvlease.up.serve")
     sys.argv = [module, *arguments]
     # The path begins elsewhere than in this directory, so that the engine imports nothing from beside this file.
     sys.path[0] = ""
@@ -140,7 +140,7 @@ def main() -> None:
     watch_agent(turns("agent"))
     watch_steps(turns("steps"))
     watch_heartbeats(turns("sent"), turns("heard"))
-    from proof.realengines.serve import main as serve
+    from kvlease.up.serve import main as serve
 
     serve()
 

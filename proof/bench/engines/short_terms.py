@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from kvlease.up.model import build_model
 from proof.bench.engines.pair import choose_bench_cores, pinned, started
 from proof.bench.engines.pauses import Second, launcher, read
 from proof.bench.engines.queue import Life, Queue, live
@@ -17,7 +18,6 @@ from proof.bench.engines.terms import WHATS, Trial, curves, goals, notes, rows
 from proof.bench.frame.figures import Effort, Result
 from proof.bench.frame.progress import say
 from proof.realengines.cores import Cores
-from proof.realengines.model import build_model
 from proof.realengines.spec import Connector, EngineSpec
 
 QUEUE = Queue()

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kvlease.up.processes import end_group
 from proof import ROOT
 from proof.bench.frame.figures import Effort
 from proof.bench.frame.progress import said
-from proof.realengines.processes import end_group
 
 ENDS_WITHIN_S = 60.0
 """The time that a benchmark gets to end its engines when it is interrupted."""

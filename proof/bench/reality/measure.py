@@ -14,13 +14,13 @@ from typing import Any
 
 import httpx
 
+from kvlease.up.model import build_model
 from proof.bench.engines.pair import choose_bench_cores, pinned, started
 from proof.bench.frame.figures import Effort, FigureRow, Goal, Result, Spread
 from proof.bench.frame.progress import say
 from proof.bench.reality.scene import CrashScene, CrashSeen, Speed, Tolerance, apart, median, seen, simulate
 from proof.realengines.cores import Cores
 from proof.realengines.engine import Engine
-from proof.realengines.model import build_model
 from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.router import Router, open_client
 from proof.realengines.spec import Connector, EngineSpec

@@ -12,6 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from kvlease.up.model import build_model
+from kvlease.up.ports import free_port
 from proof.bench.engines.client import Block, ClientTraffic, answers, play
 from proof.bench.engines.figures import TurnSample, sample_of
 from proof.bench.engines.measure import BLOCKS, SEATS, TRAFFIC
@@ -24,8 +26,6 @@ from proof.bench.watched.figures import OFF, ON, SIDES, Heard, WatchedTurn, curv
 from proof.bench.watched.watchers import Collector, Told, collecting, watching
 from proof.realengines.cores import Cores
 from proof.realengines.engine import EngineError
-from proof.realengines.model import build_model
-from proof.realengines.ports import free_port
 from proof.realengines.prompts import draw_equal_prompts
 from proof.realengines.spec import HOST, EngineSpec
 

@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Raw
 
 from kvlease.router.bodies import Api, BadBody, ClientBody, decode_fields, is_set, is_text
-from kvlease.router.failures import EngineFailure
 from kvlease.router.streams import DONE, END, MOST_HELD_BYTES, Says, StreamFailed, data_of, events_of, says_of
+from kvlease.routing.failures import EngineFailure
 
 _KEPT = frozenset(
     (
@@ -122,6 +122,10 @@ class StreamContinuation:
                 passed.append(self._pass(event))
             except StreamFailed as said:
                 self.failure = said.failure
+                break
+            except (TypeError, AttributeError):
+                # Fields of other types than vLLM's.
+                self.failure = EngineFailure.GARBLED
                 break
         return b"".join(passed)
 

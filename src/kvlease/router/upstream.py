@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
-from kvlease.router.failures import EngineFailure, of_status
+from kvlease.routing.failures import EngineFailure, of_status
 
 KEEP_ALIVE_S = 4.0
 """The longest time for which an unused connection is kept: vLLM closes its own after 5 s, and a request that meets the
@@ -175,7 +176,11 @@ class EngineCall:
         token = _calling.set(self)
         try:
             self._response = await self._connections.session.request(
-                method, self.engine + path, data=data if body else None, headers=headers, allow_redirects=False
+                method,
+                URL(self.engine + path, encoded=True),
+                data=data if body else None,
+                headers=headers,
+                allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise EngineCallFailed(_failure_of(error)) from None

@@ -10,10 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from kvlease.up.ports import free_port
+from kvlease.up.processes import end_group, group_members
 from proof.realengines import engine as engine_module
 from proof.realengines.engine import Engine, EngineError
-from proof.realengines.ports import free_port
-from proof.realengines.processes import end_group, group_members
 from proof.realengines.spec import HOST, EngineSpec
 from tests.waiting import wait_until
 
