@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 MINUTES ?= 1
 VENV   := .venv
-CODE   := src proof tests docs requirements
+CODE   := src proof tests docs requirements examples
 BIN    := $(VENV)/bin
 # --progress-bar on: a newcomer watches three gigabytes arrive.
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check --no-warn-script-location --no-deps
@@ -14,7 +14,7 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo bench chaos drain failover explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract load routers upstream monitoring site clean
+.PHONY: help up demo bench chaos drain failover explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks ray contract load routers upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ check: $(VENV)/.dev $(VENV)/kubernetes.json ## format, lint, types, unit tests (
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours"
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours and not ray"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -n 2 --dist loadfile -m sim
@@ -80,6 +80,10 @@ matrix: $(VENV)/.engine routers frameworks ## the tests of rarer ways to run vLL
 
 frameworks: $(VENV)/.frameworks $(VENV)/routers/.tools ## what Dynamo, Ray Serve LLM and other people's routers make of a lease (150 MB; seconds)
 	$(BIN)/pytest -q tests/frameworks
+
+# Its processes import vLLM one after the other, which takes most of the time.
+ray: $(VENV)/ray/.made $(OTHER:%=$(VENV)/vllm-%/vllm) ## examples/ray as Ray Serve LLM runs it: D killed, kvlease, then stock (7 min; VLLM=0.30 or 0.31)
+	PYTHONPATH=$(if $(OTHER),$(CURDIR)/$(VENV)/vllm-$(OTHER):)$(CURDIR)/$(VENV)/ray $(BIN)/pytest -m ray -v --disable-warnings $(RAY) tests/ray
 
 contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)
 	$(BIN)/python -m tests.contract $(VLLM)
@@ -148,6 +152,12 @@ $(VENV)/prometheus: | $(VENV)/bin/python
 $(VENV)/vllm-%/vllm: | $(VENV)/.engine
 	@echo "== vLLM $* beside the other one (a minute, 500 MB)"
 	$(BIN)/python requirements/minor.py $* $(VENV)/vllm-$*
+
+$(VENV)/ray/.made: requirements/ray.txt | $(VENV)/.engine
+	@echo "== Ray Serve beside vLLM (seconds, 450 MB)"
+	rm -rf $(VENV)/ray
+	$(PIP) --target $(VENV)/ray -r requirements/ray.txt
+	@touch $@
 
 $(VENV)/upstream/.tools: requirements/upstream.txt | $(VENV)/.engine
 	@echo "== what vLLM's tests need (a minute, 240 MB)"

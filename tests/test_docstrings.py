@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("src", "proof", "tests", "docs", "requirements")
+FOLDERS = ("src", "proof", "tests", "docs", "requirements", "examples")
 IN_THE_MIDDLE = re.compile(
     r"(after|although|also|and|as|at|because|before|between|but|by|even|for|from|how|if|in|into|just|like|nor|not|of|on"
     r"|once|only|or|over|per|since|so|than|that|then|though|through|to|under|unless|until|upon|what|when|where|whether"

@@ -29,7 +29,7 @@ prefilled twice (its prefix cache is off), and how many blocks it still holds 3 
 
 The routers: kvlease's with kvlease's engines; the same before stock vLLM, made to send a reference to a
 second D as if it had a lease (`unfenced`); vllm-router 0.1.17 and vLLM's toy proxy before stock vLLM.
-P has memory for some ten prompts, so that blocks that are freed are soon other prompts'.
+P has memory for some twenty prompts, so that blocks that are freed are soon other prompts'.
 
 Ends with a table and DIR/failover.json (every request, the versions). The logs of engines and routers
 are in DIR/logs. All of it takes some 15 minutes on two cores, one router some four."""

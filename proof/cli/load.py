@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proof.realengines.cores import Cores
 
 PLAYS = ("overhead", "streams", "soak")
+ROUTERS = ("kvlease", "vllm-router", "toy")
 
 _DESCRIPTION = """\
 Puts load on `kvlease router`, with fake engines that answer at once and keep books of every prefill and
@@ -55,10 +56,10 @@ def add_load(commands: Any) -> None:
     )
     parser.add_argument(
         "--routers",
-        type=several(one_of("router", ("kvlease", "rust", "toy")), "kvlease,rust"),
-        default=("kvlease", "rust", "toy"),
+        type=several(one_of("router", ROUTERS), "kvlease,vllm-router"),
+        default=ROUTERS,
         metavar="A,B",
-        help="the routers to play with (kvlease,rust,toy)",
+        help=f"the routers to play with ({', '.join(ROUTERS)})",
     )
     parser.add_argument("--short", action="store_true", help="few requests for overhead: to see that it runs")
     parser.add_argument("--streams", type=whole(1, 5000, 500), default=500, metavar="N", help="(%(default)s)")
@@ -113,47 +114,39 @@ class _Found(NamedTuple):
     good: bool
 
 
-def _names(chosen: argparse.Namespace) -> list[str]:
-    from proof.load.routers import OURS, RUST, TOY
-
-    known = {"kvlease": OURS, "rust": RUST, "toy": TOY}
-    return [known[name] for name in chosen.routers]
-
-
 def _overhead(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
     from proof.load.overhead import ALONE, BUSY, SHORT_ALONE, SHORT_BUSY, measure_overhead
     from proof.load.report import overhead_tables
-    from proof.load.routers import DIRECT, OURS
+    from proof.load.routers import name_of
 
     plans = (SHORT_ALONE, SHORT_BUSY) if chosen.short else (ALONE, BUSY)
-    runs = measure_overhead([DIRECT, *_names(chosen)], plans, cores, chosen.out / "logs", tell)
-    good = all(not each.wrong for run in runs for each in run.found if each.name == OURS)
+    runs = measure_overhead(chosen.routers, plans, cores, chosen.out / "logs", tell)
+    good = all(not each.wrong for run in runs for each in run.found if each.name == name_of("kvlease"))
     return _Found(runs, [table for run in runs for table in overhead_tables(run)], [], good)
 
 
 def _streams(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
     from proof.load.report import streams_table, why_not_right
-    from proof.load.routers import OURS
+    from proof.load.routers import name_of
     from proof.load.streams import measure_streams
 
     size = (chosen.streams, chosen.tokens, chosen.token_ms / 1000)
     runs = [
-        measure_streams(name, *size, cores, chosen.out / "logs", tell, dies=dies)
+        measure_streams(kind, *size, cores, chosen.out / "logs", tell, dies=dies)
         for dies in (False, True)
-        for name in _names(chosen)
+        for kind in chosen.routers
     ]
-    good = all(run.right == run.streams for run in runs if run.name == OURS)
+    good = all(run.right == run.streams for run in runs if run.name == name_of("kvlease"))
     return _Found(runs, [streams_table(runs)], why_not_right(runs), good)
 
 
 def _soak(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
     from proof.load.report import soak_table, why_lost
-    from proof.load.routers import OURS
     from proof.load.soak import soak
 
-    name = _names(chosen)[0]
-    run = soak(name, chosen.minutes, chosen.seed, cores, chosen.out / "logs", tell)
-    return _Found(run, [soak_table(run)], why_lost(run), run.passed or name != OURS)
+    kind = chosen.routers[0]
+    run = soak(kind, chosen.minutes, chosen.seed, cores, chosen.out / "logs", tell)
+    return _Found(run, [soak_table(run)], why_lost(run), run.passed or kind != "kvlease")
 
 
 _PLAYS = {"overhead": _overhead, "streams": _streams, "soak": _soak}

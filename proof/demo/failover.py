@@ -17,7 +17,7 @@ from proof.failover.outcome import StreamEnd
 from proof.failover.traffic import EndlessStreams
 from proof.realengines.engine import Engine
 from proof.realengines.prompts import draw_prompts
-from proof.realengines.routers import ROUTER_NAMES, RouterKind, RouterProcess, RouterSpec
+from proof.realengines.routers import ROUTER_NAMES, RouterKind, RouterSpec, StartedRouter
 from proof.realengines.spec import Connector
 
 STREAMS = 6
@@ -49,7 +49,7 @@ async def play(stage: Stage, spare: Engine, logs: Path) -> ActOutcome:
     before = await asyncio.to_thread(_prefills, stage.producer)
     with ExitStack() as life:
         watch = life.enter_context(HeldBlocksWatch(stage.producer))
-        router = RouterProcess(spec, logs)
+        router = StartedRouter(spec, logs)
         life.callback(router.kill)
         await asyncio.to_thread(router.start)
         streams = EndlessStreams(stage.client, router.url, rights, STREAMS)

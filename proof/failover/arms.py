@@ -14,6 +14,7 @@ class FailoverArm:
     kind: RouterKind
     connector: Connector
     module: str | None = None
+    options: tuple[str, ...] = ()
     title: str = ""
 
     @property
@@ -22,10 +23,15 @@ class FailoverArm:
         return self.title or f"{ROUTER_NAMES[self.kind]}, {self.connector} engines"
 
 
-OURS = FailoverArm("kvlease", "kvlease", "kvlease")
+# A stream under way on a D that only stands still is not broken off before this time, which is 60 s by default: longer
+# than the clients here wait.
+_LIMITS = ("--between-tokens-timeout", "10")
+OURS = FailoverArm("kvlease", "kvlease", "kvlease", options=_LIMITS)
 ARMS: tuple[FailoverArm, ...] = (
     OURS,
-    FailoverArm("unfenced", "kvlease", "stock", "proof.failover.unfenced", "the same made to retry, stock engines"),
+    FailoverArm(
+        "unfenced", "kvlease", "stock", "proof.failover.unfenced", _LIMITS, "the same made to retry, stock engines"
+    ),
     FailoverArm("vllm-router", "vllm-router", "stock"),
     FailoverArm("toy", "toy", "stock"),
 )

@@ -20,7 +20,7 @@ from proof.realengines.cores import choose_cores
 from proof.realengines.engine import EngineError
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import open_client
-from proof.realengines.routers import RouterProcess, RouterSpec
+from proof.realengines.routers import RouterSpec, StartedRouter
 
 STREAMS = 16
 PROMPTS = 24
@@ -87,11 +87,12 @@ async def _scene(
         prefill=(stage.p.url,),
         decode=(stage.hit.url, stage.spare.url),
         module=arm.module,
+        options=arm.options,
         name=f"{arm.name}-{fault}",
     )
     before = stage.prefilled()
     with ExitStack() as life:
-        router = RouterProcess(spec, settings.logs)
+        router = StartedRouter(spec, settings.logs)
         life.callback(router.kill)
         await asyncio.to_thread(router.start)
         streams = EndlessStreams(http, router.url, rights, settings.streams)

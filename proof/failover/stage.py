@@ -20,8 +20,8 @@ from proof.realengines.router import Answer, Router, completion
 from proof.realengines.spec import Connector, EngineSpec
 
 ANSWER_TOKENS = 48
-PRODUCER_BLOCKS = 200
-"""P's blocks: few, so that what is freed is soon given to others."""
+PRODUCER_BLOCKS = 480
+"""P's blocks: for the prompts of all streams and some more; what is freed is soon given to others."""
 DECODER_BLOCKS = 600
 DECODER_SEATS = 4
 """The requests that a D runs at a time: few, so that others wait there for their first token."""
@@ -29,7 +29,7 @@ MOST_QUEUED = 24
 """The requests that a D takes before it answers 503 (`--max-num-queued-reqs`): more than there are clients."""
 DRAIN_S = 30
 """The time that a D has for the requests that it runs when it is told to end (`--shutdown-timeout`)."""
-AFTER_S = 5.0
+AFTER_S = 8.0
 """The time for which traffic goes on after most faults."""
 STOPPED_S = PATIENCE_S + 3.0
 """The time for which a D is stopped: longer than any client waits."""

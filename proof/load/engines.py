@@ -86,7 +86,7 @@ class EngineProcess:
         command += ["--port", str(self.port)]
         for option, value in options.items():
             command += [f"--{option.replace('_', '-')}", str(value)]
-        self._process = CoreProcess(name, command, core, logs, PYTHONPATH=python_path())
+        self._process = CoreProcess(name, command, core, logs, PYTHONPATH=_python_path())
         self.alive = False
 
     def start(self) -> None:
@@ -164,6 +164,6 @@ def _ask(url: str, body: bytes | None = None) -> bytes:
     return content
 
 
-def python_path() -> str:
+def _python_path() -> str:
     """The places where a child finds what this process imports."""
     return os.pathsep.join(filter(None, [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH")]))

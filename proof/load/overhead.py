@@ -14,9 +14,10 @@ from kvlease.testing.http_engines.toy_model import MODEL
 from proof.bench.frame.figures import Spread
 from proof.load.engines import engine_processes, on_core, processor_s, urls
 from proof.load.outcome import Latencies, OverheadRun
-from proof.load.routers import DIRECT, RunningRouter, start_routers
+from proof.load.routers import DIRECT, name_of, start_router
 from proof.load.wire import WireAnswer, WireClient, ask_both
 from proof.realengines.cores import Cores
+from proof.realengines.routers import RouterKind, StartedRouter
 
 _PROMPT_BYTES = 400
 
@@ -33,48 +34,46 @@ class OverheadPlan:
     """The answers of one router in a block."""
 
 
-ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.0, blocks=40, a_block=25)
-"""One request at a time, from engines that take no time: what is left is the router's."""
+ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.002, blocks=50, a_block=10)
+"""One request at a time, from engines that do little: 2 ms for a token, and for a prefill."""
 BUSY = OverheadPlan(at_once=32, tokens=16, token_s=0.01, blocks=15, a_block=128)
 """The requests of 32 clients, with some 10 ms for a token, and for a prefill."""
-SHORT_ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.0, blocks=6, a_block=10)
+SHORT_ALONE = OverheadPlan(at_once=1, tokens=16, token_s=0.002, blocks=6, a_block=10)
 SHORT_BUSY = OverheadPlan(at_once=32, tokens=16, token_s=0.01, blocks=4, a_block=64)
 
 Ask = Callable[[Mapping[str, Any]], Awaitable[WireAnswer]]
 
 
 def measure_overhead(
-    names: Sequence[str], plans: Sequence[OverheadPlan], cores: Cores, logs: Path, tell: Callable[[str], None]
+    kinds: Sequence[RouterKind], plans: Sequence[OverheadPlan], cores: Cores, logs: Path, tell: Callable[[str], None]
 ) -> list[OverheadRun]:
-    """Measures these ways to the engines; routers run on one core, engines and clients on the other."""
+    """Measures these routers, and the way without one; routers run on one core, engines and clients on the other."""
     with ExitStack() as stack:
         engines = stack.enter_context(engine_processes(1, 1, cores.producer, logs))
         prefill, decode = urls(engines, "prefill"), urls(engines, "decode")
-        through = [name for name in names if name != DIRECT]
-        routers = start_routers(through, prefill, decode, cores.decoder, logs, stack)
+        routers = {name_of(kind): start_router(kind, prefill, decode, cores.decoder, logs, stack) for kind in kinds}
         stack.enter_context(on_core(cores.producer))
         found = []
         for plan in plans:
             for engine in engines:
                 engine.behave(Behaviour(token_s=plan.token_s))
-            found.append(asyncio.run(_measure(list(names), routers, (prefill[0], decode[0]), plan, tell)))
+            found.append(asyncio.run(_measure(routers, (prefill[0], decode[0]), plan, tell)))
         return found
 
 
 async def _measure(
-    names: list[str],
-    routers: Sequence[RunningRouter],
+    routers: Mapping[str, StartedRouter],
     engines: tuple[str, str],
     plan: OverheadPlan,
     tell: Callable[[str], None],
 ) -> OverheadRun:
-    clients = {router.name: WireClient(router.url) for router in routers}
-    pids = {router.name: router.pid for router in routers}
+    names = [DIRECT, *routers]
+    clients = {name: WireClient(router.url) for name, router in routers.items()}
+    pids = {name: router.pid for name, router in routers.items()}
     cpu_s = dict.fromkeys(pids, 0.0)
     prefill, decode = WireClient(engines[0]), WireClient(engines[1])
     ways: dict[str, Ask] = {name: client.ask for name, client in clients.items()}
-    if DIRECT in names:
-        ways[DIRECT] = lambda body: ask_both(prefill, decode, body)
+    ways[DIRECT] = lambda body: ask_both(prefill, decode, body)
     taken: dict[str, list[list[WireAnswer]]] = {name: [] for name in names}
     wrong = dict.fromkeys(names, 0)
     gc.collect()
@@ -92,7 +91,7 @@ async def _measure(
                     cpu_s[name] += processor_s(pids[name]) - before_s
     for client in (*clients.values(), prefill, decode):
         client.close()
-    found = [_latencies(name, taken[name], taken.get(DIRECT), wrong[name], cpu_s.get(name)) for name in names]
+    found = [_latencies(name, taken[name], taken[DIRECT], wrong[name], cpu_s.get(name)) for name in names]
     return OverheadRun(plan.at_once, plan.tokens, plan.token_s * 1000, plan.blocks, found)
 
 
@@ -117,7 +116,7 @@ async def _block(ask: Ask, plan: OverheadPlan, name: str) -> tuple[list[WireAnsw
 def _latencies(
     name: str,
     blocks: Sequence[Sequence[WireAnswer]],
-    direct: Sequence[Sequence[WireAnswer]] | None,
+    direct: Sequence[Sequence[WireAnswer]],
     wrong: int,
     cpu_s: float | None,
 ) -> Latencies:
@@ -130,7 +129,7 @@ def _latencies(
         median_and_p99([*map(_whole_ms, answers)]),
         None if cpu_s is None else 1000 * cpu_s / len(answers),
     )
-    if direct is None or name == DIRECT:
+    if name == DIRECT:
         return found
     first, whole = _beside(blocks, direct, _first_ms), _beside(blocks, direct, _whole_ms)
     return replace(

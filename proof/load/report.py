@@ -109,4 +109,6 @@ def _pair(values: tuple[float, float]) -> list[str]:
 
 
 def _more(spread: Spread | None) -> str:
-    return "-" if spread is None else "+" + spread_text(spread, "ms").removeprefix("+")
+    if spread is None:
+        return "-"
+    return ("+" if spread.median > 0 else "") + spread_text(spread, "ms")

@@ -15,10 +15,11 @@ from kvlease.testing.http_engines import answer_to
 from kvlease.testing.http_engines.toy_model import MODEL, rendered
 from proof.load.engines import EngineProcess, engine_processes, on_core, processor_s, urls
 from proof.load.outcome import SoakRun
-from proof.load.routers import start_routers
+from proof.load.routers import name_of, start_router
 from proof.load.slope import growth_of
 from proof.load.wire import COMPLETIONS, WireClient
 from proof.realengines.cores import Cores
+from proof.realengines.routers import RouterKind
 
 CHATS = "/v1/chat/completions"
 _CLIENTS = 12
@@ -46,18 +47,22 @@ class _Soak:
     client: WireClient
 
 
-def soak(name: str, minutes: float, seed: int, cores: Cores, logs: Path, tell: Callable[[str], None]) -> SoakRun:
+def soak(kind: RouterKind, minutes: float, seed: int, cores: Cores, logs: Path, tell: Callable[[str], None]) -> SoakRun:
     """Runs for so many minutes, and then until all terms are over."""
     with ExitStack() as stack:
         options = {"term_s": _TERM_S, "token_s": _TOKEN_S}
         engines = stack.enter_context(engine_processes(2, 3, cores.producer, logs, **options))
         prefill, decode = urls(engines, "prefill"), urls(engines, "decode")
-        router = start_routers([name], prefill, decode, cores.decoder, logs, stack, ours=("--continue-streams",))[0]
+        router = start_router(kind, prefill, decode, cores.decoder, logs, stack, ours=("--continue-streams",))
         stack.enter_context(on_core(cores.producer))
         process, began_at = psutil.Process(router.pid), time.monotonic()
         before_s = processor_s(router.pid)
         state = _Soak(
-            SoakRun(name, minutes), engines, random.Random(seed), began_at + 60 * minutes, WireClient(router.url)
+            SoakRun(name_of(kind), minutes),
+            engines,
+            random.Random(seed),
+            began_at + 60 * minutes,
+            WireClient(router.url),
         )
         asyncio.run(_play(state, process, began_at, tell))
         run = state.run

@@ -14,9 +14,10 @@ from kvlease.testing.http_engines.toy_model import MODEL
 from proof.load.engines import EngineProcess, engine_processes, on_core, processor_s, urls
 from proof.load.outcome import StreamsRun
 from proof.load.overhead import median_and_p99
-from proof.load.routers import OURS, RunningRouter, start_routers
+from proof.load.routers import name_of, start_router
 from proof.load.wire import WireAnswer, WireClient
 from proof.realengines.cores import Cores
+from proof.realengines.routers import RouterKind, StartedRouter
 
 _DECODERS = 3
 _PROMPT_BYTES = 400
@@ -26,7 +27,7 @@ _WHY = 200
 
 
 def measure_streams(
-    name: str,
+    kind: RouterKind,
     streams: int,
     tokens: int,
     token_s: float,
@@ -37,14 +38,14 @@ def measure_streams(
     dies: bool,
 ) -> StreamsRun:
     """Begins so many streams at the same moment; with `dies`, a decode engine is killed among them."""
-    tell(f"{name}: {streams} streams{', and a decode engine dies' if dies else ''}")
+    tell(f"{name_of(kind)}: {streams} streams{', and a decode engine dies' if dies else ''}")
     with ExitStack() as stack:
         engines = stack.enter_context(engine_processes(1, _DECODERS, cores.producer, logs))
         for engine in engines:
             engine.behave(Behaviour(token_s=token_s if engine.role == "decode" else 0.0))
         prefill, decode = urls(engines, "prefill"), urls(engines, "decode")
         ours = _OURS_WITH_A_DEATH if dies else ()
-        router = start_routers([name], prefill, decode, cores.decoder, logs, stack, ours if name == OURS else ())[0]
+        router = start_router(kind, prefill, decode, cores.decoder, logs, stack, ours)
         stack.enter_context(on_core(cores.producer))
         before, began_at = processor_s(router.pid), time.monotonic()
         answers = asyncio.run(_play(router, streams, tokens, engines if dies else []))
@@ -58,7 +59,7 @@ def measure_streams(
     )
     firsts = [answer.first_s * 1000 for _, answer in answers if answer.first_s is not None]
     return StreamsRun(
-        name,
+        name_of(kind),
         streams,
         tokens,
         token_s * 1000,
@@ -74,7 +75,7 @@ def measure_streams(
 
 
 async def _play(
-    router: RunningRouter, streams: int, tokens: int, mortal: Sequence[EngineProcess]
+    router: StartedRouter, streams: int, tokens: int, mortal: Sequence[EngineProcess]
 ) -> list[tuple[str, WireAnswer]]:
     client = WireClient(router.url)
 
@@ -98,5 +99,5 @@ async def _until_busy(engine: EngineProcess, streams: int) -> None:
         await asyncio.sleep(_POLL_S)
 
 
-def _memory_mb(router: RunningRouter) -> float:
+def _memory_mb(router: StartedRouter) -> float:
     return float(psutil.Process(router.pid).memory_info().rss) / 1e6

@@ -81,7 +81,7 @@ def missing_router(kind: RouterKind) -> str | None:
     return None
 
 
-class RouterProcess:
+class StartedRouter:
     """A router's process, for as long as its context lasts. `url` is where clients ask; `pid` its first process."""
 
     def __init__(self, spec: RouterSpec, logs: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kvlease.testing.http_engines import Behaviour
 from proof.load.engines import EngineProcess, engine_processes, urls
-from proof.load.routers import OURS, start_routers
+from proof.load.routers import start_router
 from proof.realengines.cores import choose_cores
 
 TOKEN_S = 0.001
@@ -47,7 +47,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with ExitStack() as stack:
         engines = stack.enter_context(engine_processes(1, 2, cores.producer, logs, token_s=TOKEN_S))
         where = (urls(engines, "prefill"), urls(engines, "decode"))
-        router = start_routers([OURS], *where, cores.decoder, logs, stack)[0]
+        router = start_router("kvlease", *where, cores.decoder, logs, stack)
         yield Served(router.url, *engines)
 
 

@@ -1,8 +1,7 @@
 """The OpenAI client through the router: answers, streams, its own classes of errors, timeouts, streams left early."""
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from kvlease.testing.http_engines.behaviour import Fault
 from kvlease.testing.http_engines.toy_model import MODEL, rendered
 from proof.load.engines import EngineProcess
 from tests.clients.conftest import Served
+from tests.waiting import wait_until
 
 openai = pytest.importorskip("openai")
 pytestmark = [pytest.mark.engine, pytest.mark.wide]
@@ -43,13 +43,6 @@ def computed(*engines: EngineProcess) -> int:
 def read_into(got: list[str], stream: Iterable[Any]) -> None:
     for chunk in stream:
         got += [chunk.choices[0].text]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.01)
 
 
 def test_completions(client: Any) -> None:
@@ -141,7 +134,7 @@ def test_a_timeout_is_the_clients_own_and_the_engine_hears_of_it(client: Any, se
     before = served.ended("cancelled")
     with pytest.raises(openai.APITimeoutError):
         completion(client, stream=stream, timeout=0.3)
-    until(lambda: served.ended("cancelled") > before)
+    wait_until(lambda: served.ended("cancelled") > before)
 
 
 def test_a_stream_that_its_client_leaves_ends_at_the_engine(client: Any, served: Served) -> None:
@@ -149,8 +142,8 @@ def test_a_stream_that_its_client_leaves_ends_at_the_engine(client: Any, served:
     before = served.ended("cancelled")
     with completion(client, stream=True, max_tokens=LONG) as stream:
         next(iter(stream))
-    until(lambda: served.ended("cancelled") == before + 1)
-    until(lambda: served.leases("out") == 0)
+    wait_until(lambda: served.ended("cancelled") == before + 1)
+    wait_until(lambda: served.leases("out") == 0)
 
 
 def test_a_client_that_leaves_before_the_first_token_strands_nothing(client: Any, served: Served) -> None:
@@ -161,7 +154,7 @@ def test_a_client_that_leaves_before_the_first_token_strands_nothing(client: Any
     served.both(Behaviour(Fault.SLOW, delay_s=1.0))
     with pytest.raises(openai.APITimeoutError):
         completion(client, timeout=0.3)
-    until(lambda: served.leases("out") == 0)
+    wait_until(lambda: served.leases("out") == 0)
     assert served.leases("stranded") == 0
 
 

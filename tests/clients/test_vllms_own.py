@@ -10,13 +10,14 @@ import pytest
 
 from kvlease.testing.http_engines.toy_model import MODEL
 from kvlease.up.model import build_model
-from proof.load.routers import NIXL_TESTS
+from proof.realengines.routers import TOY_PROXY
 from tests.clients.conftest import Served
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.engine, pytest.mark.wide]
 
 REQUESTS = 40
+NIXL_TESTS = TOY_PROXY.parent
 _BENCH = """\
 from vllm.benchmarks.serve import add_cli_args, main
 from vllm.utils.argparse_utils import FlexibleArgumentParser

@@ -42,7 +42,7 @@ def spans(page: Path) -> Iterator[str]:
 
 def code() -> Iterator[Path]:
     """Every file of code, whose comments, docstrings and messages have names."""
-    for folder in ("src", "proof", "tests", "docs", "requirements"):
+    for folder in ("src", "proof", "tests", "docs", "requirements", "examples"):
         yield from (path for path in sorted((ROOT / folder).rglob("*")) if path.suffix in (".py", ".txt"))
     yield ROOT / "Makefile"
     yield ROOT / "mkdocs.yml"

@@ -5,6 +5,7 @@ The tests ask the frameworks' own code, out of the wheels that `make frameworks`
 
 import ast
 import copy
+import runpy
 import sys
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from kvlease.vllm.plugin import rename
+from proof import ROOT
 
 WHEELS = Path(sys.prefix) / "frameworks"
 
@@ -117,25 +119,42 @@ class AskedOfRay:
         return copy.deepcopy(self)
 
 
-@pytest.mark.parametrize(("settings", "backend"), [(AS_STOCK, "nixl:NixlConnectorBackend"), (LEASED, "nothing")])
-def test_ray_sets_ports_and_names_up_under_stocks_name(
-    settings: dict[str, Any], backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """R37: under another name Ray only warns, and its backend sets nothing up: replicas of a node share a port."""
+@pytest.fixture
+def ray_factory(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Ray's own table of connectors, for one process."""
     inside = "ray.llm._internal.serve"
     logger = SimpleNamespace(warning=lambda _: None)
+    registry = Registry()
     stubs: dict[str, dict[str, Any]] = {
         f"{inside}.engines.vllm.kv_transfer.base": {
             "BaseConnectorBackend": object,
             "DefaultConnectorBackend": type("nothing", (str,), {}),
         },
         f"{inside}.observability.logging": {"get_logger": lambda _: logger},
-        f"{inside}.utils.registry": {"get_registry": lambda _: Registry()},
+        f"{inside}.utils.registry": {"get_registry": lambda _: registry},
     }
     for name, contents in stubs.items():
         module = ModuleType(name)
         vars(module).update(contents)
         monkeypatch.setitem(sys.modules, name, module)
-    ray = run(source("ray", "ray/llm/_internal/serve/engines/vllm/kv_transfer/factory.py"))
-    found = ray["KVConnectorBackendFactory"].get_backend_class(settings["kv_connector"])
+    path = f"{inside}.engines.vllm.kv_transfer.factory"
+    ray = run(source("ray", f"{path.replace('.', '/')}.py"))
+    module = ModuleType(path)
+    vars(module).update(ray)
+    monkeypatch.setitem(sys.modules, path, module)
+    return ray["KVConnectorBackendFactory"]
+
+
+@pytest.mark.parametrize(("settings", "backend"), [(AS_STOCK, "nixl:NixlConnectorBackend"), (LEASED, "nothing")])
+def test_ray_sets_ports_and_names_up_under_stocks_name(
+    settings: dict[str, Any], backend: str, ray_factory: Any
+) -> None:
+    """R37: under another name Ray only warns, and its backend sets nothing up: replicas of a node share a port."""
+    found = ray_factory.get_backend_class(settings["kv_connector"])
     assert str(getattr(found, "__name__", found)).endswith(backend)
+
+
+def test_ray_can_be_told_of_the_leased_name(ray_factory: Any) -> None:
+    """R37: the one line of the example gives kvlease's own name what stock's has."""
+    runpy.run_path(str(ROOT / "examples/ray/cpu.py"))["register"]()
+    assert ray_factory.get_backend_class("LeasedNixlConnector") == ray_factory.get_backend_class("NixlConnector")

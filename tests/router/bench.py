@@ -158,6 +158,17 @@ class RouterBench:
             assert leases.ended["stranded"] == 0, leases.ended
         assert read is None or sum(engine.books.leases.ended["read"] for engine in self.producers) == read
 
+    async def renew(self, first: FakeEngine, second: FakeEngine, *, died: bool) -> None:
+        """Makes two decode engines new ones, of which nothing is known but that the first has less to do."""
+        for running, engine in ((0, first), (100, second)):
+            self.fleet.leave(engine.url)
+            if died and engine is first:
+                await engine.open()
+            engine.seen.clear()
+            engine.books.prefills.total = 0
+            self.fleet.join(self.now(), engine.url, EngineRole.DECODE)
+            self.fleet.report(self.now(), engine.url, EngineReport(leased=True, running=running))
+
     def sent(self, engine: FakeEngine) -> list[dict[str, Any]]:
         """The bodies that an engine was sent."""
         return [json.loads(body) for _, _, body in engine.seen]

@@ -82,6 +82,9 @@ def test_a_greedy_stream_goes_on_at_another_engine(api: str, loss: str) -> None:
             # The prompt grows by what the client has, so none is prefilled twice.
             await bench.assert_books(prefills=3, read=3)
             assert bench.figures.value("requests", api, "finished") == 1
+            assert (
+                bench.figures.page().count(b'time_to_first_token_seconds_count{endpoint="%s"} 1.0' % api.encode()) == 1
+            )
             asked = [body for engine in (first, third) for body in bench.sent(engine)][-1]
             assert (len(asked["prompt"]), asked["max_tokens"]) == (usage["prompt_tokens"] + 5, TOKENS - 5)
 
@@ -210,6 +213,13 @@ def test_an_engine_that_ends_before_what_was_said_is_not_believed() -> None:
     continuation = begun(([5], "a"), ([6, 7], "bc"))
     continuation.resume()
     continuation.feed(stream_of(([6], "b"), reason="stop"))
+    assert continuation.failure is EngineFailure.GARBLED
+
+
+def test_fields_of_other_types_are_no_answer() -> None:
+    continuation = begun(([5], "a"))
+    choice = {"index": 0, "text": "b", "token_ids": 7}
+    assert continuation.feed(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n") == b""
     assert continuation.failure is EngineFailure.GARBLED
 
 

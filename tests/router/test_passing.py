@@ -117,6 +117,7 @@ def test_what_carries_no_kv_cache_goes_to_a_decode_engine() -> None:
         ("GET", "/v1/completions", b"", 405, "method_not_allowed"),
         ("POST", "/v1/models", b"", 405, "method_not_allowed"),
         ("POST", "/sleep", b"", 404, "not_found"),
+        ("GET", "/v1/models/../kvlease/leases", b"", 404, "not_found"),
         ("POST", "/v1/kvlease/leases/12345678/release", b"", 404, "not_found"),
         ("POST", "/inference/v1/generate", b"{}", 404, "not_found"),
         ("POST", "/v1/completions", b"{", 400, "invalid_request_error"),
@@ -191,7 +192,7 @@ def test_without_engines_it_says_so() -> None:
 class Flood:
     """A decode engine that sends as fast as it can: events of a hundred kilobytes."""
 
-    EVENTS = 200
+    EVENTS = 120
 
     def __init__(self) -> None:
         self.sent = 0

@@ -63,7 +63,7 @@ def test_a_file_is_json_or_yaml(path: Path) -> None:
         (b"prefill: []\ndecode: ['ftp://d0']\n", "decode has no URL: 'ftp://d0' is no URL of an engine"),
         (b"prefill: [a:1]\ndecode: ['http://a:1/']\n", "http://a:1 in prefill and in decode"),
         (b"#" * 256_001, "more than 256,000 bytes"),
-        (b"[" * 400, "is neither YAML nor JSON"),
+        (b"[" * 60, "is neither YAML nor JSON"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_name_and_what_is_expected(content: bytes, says: str, path: Path) -> None:

@@ -14,6 +14,7 @@ from kvlease.testing.http_engines import Behaviour, FakeEngine, answer_to
 from kvlease.testing.http_engines.behaviour import Fault
 from kvlease.testing.http_engines.engine import fake_engines
 from kvlease.testing.http_engines.toy_model import MODEL, ids_of, rendered
+from tests.waiting import PATIENCE_S
 
 PROMPT = "the prompt"
 CHAT = [{"role": "user", "content": PROMPT}]
@@ -229,8 +230,9 @@ def test_a_fault_lasts_as_many_requests_as_it_says_and_a_silent_engine_sees_its_
             await client.post(f"{d.url}/behaviour", content=msgspec.json.encode(Behaviour(Fault.HANG, times=1)))
             with pytest.raises(httpx.ReadTimeout):
                 await client.post(f"{d.url}/v1/completions", json={"prompt": PROMPT}, timeout=0.05)
-            while not d.books.calls["cancelled"]:
-                await asyncio.sleep(0)
+            async with asyncio.timeout(PATIENCE_S):
+                while not d.books.calls["cancelled"]:
+                    await asyncio.sleep(0)
             assert (await client.post(f"{d.url}/v1/completions", json={"prompt": PROMPT})).status_code == 200
             assert d.books.running == 0
 

@@ -45,7 +45,7 @@ PLAIN = {
     "/v1/chat/completions/render": "POST",
     "/v1/embeddings": "POST",
 }
-"""The paths that carry no KV cache, with their methods; a model's name may follow the first."""
+"""The paths that carry no KV cache, with their methods."""
 DRAIN_RELEASES_S = 5.0
 """The longest wait for releases when the router ends."""
 
@@ -87,7 +87,7 @@ class RouterApp:
             return
         path, method = scope["path"], scope["method"]
         api = _APIS.get(path)
-        if (api is not None and method == "POST") or _is_plain(path, method):
+        if (api is not None and method == "POST") or PLAIN.get(path) == method:
             await self._route(ClientExchange(scope, receive, send), api)
         else:
             await self._others(scope, receive, send)
@@ -236,17 +236,10 @@ async def open_app(
 _APIS: dict[str, Api] = {api.value: api for api in Api}
 
 
-def _is_plain(path: str, method: str) -> bool:
-    if path.startswith("/v1/models/"):
-        path = "/v1/models"
-    return PLAIN.get(path) == method
-
-
 def _plain(scope: Scope, content: bytes) -> PlainBody:
     """Returns a request that carries no KV cache, without what clients must not write. Raises `BadBody`."""
-    path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1").partition("?")[0]
     query: Any = scope.get("query_string") or b""
-    target = f"{path}?{query.decode('latin-1')}" if query else path
+    target = f"{scope['path']}?{query.decode('latin-1')}" if query else scope["path"]
     if scope["method"] == "POST":
         fields = decode_fields(content)
         strip_transfers(fields)

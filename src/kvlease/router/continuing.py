@@ -123,6 +123,10 @@ class StreamContinuation:
             except StreamFailed as said:
                 self.failure = said.failure
                 break
+            except (TypeError, AttributeError):
+                # Fields of other types than vLLM's.
+                self.failure = EngineFailure.GARBLED
+                break
         return b"".join(passed)
 
     def has_ended(self) -> bool:

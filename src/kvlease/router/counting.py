@@ -34,6 +34,7 @@ class RequestRecord:
         self._arrived = now()
         self._asked_s = 0.0
         self._asking_since: float | None = None
+        self._has_begun = False
         self._outcome: RoutedOutcome | None = None
 
     def hear(self, fact: RouterFact) -> None:
@@ -71,8 +72,11 @@ class RequestRecord:
         self._figures.observe("prefill_seconds", self._now() - (self._asking_since or self._arrived))
 
     def began(self) -> None:
-        """The first part of the answer is there."""
+        """A decode engine has begun to answer; of a stream that is continued, only the first one counts."""
         self._asked()
+        if self._has_begun:
+            return
+        self._has_begun = True
         took_s = self._now() - self._arrived
         self._figures.observe("time_to_first_token_seconds", took_s, self._endpoint)
         self._figures.observe("overhead_seconds", max(0.0, took_s - self._asked_s))

@@ -3,7 +3,7 @@
 Before the first token all is held back, so that another engine can be asked and the client sees none of it. After it
 the engine's bytes pass as they are; only events that look like an error or an abort are read.
 
-vLLM 0.32, `entrypoints/openai`: a chat's first event has only a role. A request that is aborted before its first token
+Of vLLM 0.32's streams: a chat's first event has only a role. A request that is aborted before its first token
 gets no event but `[DONE]` (completions), the role and `[DONE]` (chat), or a "completed" response without output
 (responses). An error inside a stream is an event `{"error": …}`, and `[DONE]` follows. A stream that ends without
 `[DONE]` was cut.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from kvlease.router.failures import EngineFailure, of_status
 
@@ -23,6 +24,8 @@ MOST_ANSWER_BYTES = 256_000_000
 """The longest answer in one piece."""
 AFTER_HANG_UP_S = 1.0
 """The longest wait for what an engine had sent already when its client left."""
+_CONNECT_STEPS = 10
+"""The steps in which the time of a connection passes."""
 _AT_ONCE_BYTES = 1 << 20
 """The longest body that aiohttp writes in one go without a warning."""
 _LEFT_OUT = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -88,11 +91,13 @@ class EngineConnections:
         """The session, which begins with the first call: it belongs to the event loop that runs then."""
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=_NotedConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=NAMES_KEPT_S),
+                connector=_NotedConnector(
+                    self._connect_s, limit=0, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=NAMES_KEPT_S
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 skip_auto_headers=_LEFT_OUT,
-                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_s),
+                timeout=aiohttp.ClientTimeout(total=None),
                 trust_env=False,
             )
         return self._session
@@ -104,12 +109,49 @@ _calling: ContextVar["EngineCall | None"] = ContextVar("kvlease_calling", defaul
 class _NotedConnector(aiohttp.TCPConnector):
     """Tells a call its connection before the answer begins: it is needed to hang up while the engine computes."""
 
+    def __init__(self, connect_s: float, **options: Any) -> None:
+        super().__init__(**options)
+        self._connect_s = connect_s
+
     async def connect(self, *args: Any, **kwargs: Any) -> Any:
-        connection = await super().connect(*args, **kwargs)
+        async with _ConnectLimit(self._connect_s):
+            connection = await super().connect(*args, **kwargs)
         call = _calling.get()
         if call is not None:
             call.connected(connection)
         return connection
+
+
+class _ConnectLimit:
+    """The time that a connection may take. It raises TimeoutError.
+
+    Time for which this process stood still does not count: its own lateness is no sign of an engine's death, and a
+    router that is late with everything would take all engines for dead at once.
+    """
+
+    def __init__(self, limit_s: float) -> None:
+        self._timeout = asyncio.timeout(None)
+        self._loop = asyncio.get_running_loop()
+        self._step_s = limit_s / _CONNECT_STEPS
+        self._left = _CONNECT_STEPS
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        await self._timeout.__aenter__()
+        self._timer = self._loop.call_later(self._step_s, self._step)
+
+    async def __aexit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        assert self._timer is not None
+        self._timer.cancel()
+        await self._timeout.__aexit__(kind, error, traceback)
+
+    def _step(self) -> None:
+        # However late a step is, it is one step.
+        self._left -= 1
+        if self._left > 0:
+            self._timer = self._loop.call_later(self._step_s, self._step)
+        else:
+            self._timeout.reschedule(self._loop.time())
 
 
 class EngineCall:
@@ -134,7 +176,11 @@ class EngineCall:
         token = _calling.set(self)
         try:
             self._response = await self._connections.session.request(
-                method, self.engine + path, data=data if body else None, headers=headers, allow_redirects=False
+                method,
+                URL(self.engine + path, encoded=True),
+                data=data if body else None,
+                headers=headers,
+                allow_redirects=False,
             )
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise EngineCallFailed(_failure_of(error)) from None

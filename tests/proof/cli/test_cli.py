@@ -47,6 +47,9 @@ def test_the_help_names_what_there_is_results_and_exit_codes(
     ("arguments", "named"),
     [
         ("demo --scenario flood", ["'flood'", "'crash'", "'long-step'", "'queue'", "'stall'"]),
+        ("failover --router other", ["'other'", "'kvlease'", "'vllm-router'", "'toy'"]),
+        ("failover --fault flood", ["'flood'", "'killed'", "'stopped'", "'draining'", "'full'", "'p-killed'"]),
+        ("failover --streams 1", ["'1'", "from 2 to 64"]),
         ("demo --only other", ["'other'", "'stock'", "'kvlease'"]),
         ("demo --lease-s soon", ["'soon'", "from 1 to 60", "such as 6"]),
         ("demo --lease-s 0.5", ["0.5", "from 1 to 60"]),

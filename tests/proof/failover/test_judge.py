@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from proof.cli.failover import ROUTERS
+from proof.failover.arms import ARMS
 from proof.failover.judge import broken
 from proof.failover.outcome import SceneRun, StreamEnd
 from proof.failover.report import describe_scene, document, table
@@ -40,6 +42,10 @@ def scene(*requests: StreamEnd, **other: Any) -> SceneRun:
         "left": 0,
     }
     return SceneRun(**{**usual, **other})
+
+
+def test_the_command_names_the_routers_that_there_are() -> None:
+    assert tuple(arm.name for arm in ARMS) == ROUTERS
 
 
 def test_requests_that_are_all_answered_break_nothing() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proof.realengines import routers
-from proof.realengines.routers import ROUTER_KINDS, RouterError, RouterKind, RouterProcess, RouterSpec, missing_router
+from proof.realengines.routers import ROUTER_KINDS, RouterError, RouterKind, RouterSpec, StartedRouter, missing_router
 
 P, D1, D2 = "http://127.0.0.1:21", "http://127.0.0.1:22", "http://127.0.0.1:23"
 
@@ -45,7 +45,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     ],
 )
 def test_a_router_is_told_its_engines(kind: RouterKind, words: str, run: list[list[str]], tmp_path: Path) -> None:
-    router = RouterProcess(spec(kind, options=("--more",)), tmp_path)
+    router = StartedRouter(spec(kind, options=("--more",)), tmp_path)
     with pytest.raises(RouterError, match=f"^{kind} died; its log is {tmp_path}"):
         router.start()
     (command,) = run
@@ -55,7 +55,7 @@ def test_a_router_is_told_its_engines(kind: RouterKind, words: str, run: list[li
 
 
 def test_another_module_takes_a_routers_place(run: list[list[str]], tmp_path: Path) -> None:
-    with pytest.raises(RouterError), RouterProcess(spec("kvlease", module="some.module", name="some"), tmp_path):
+    with pytest.raises(RouterError), StartedRouter(spec("kvlease", module="some.module", name="some"), tmp_path):
         pass
     assert run[0][:2] == ["-m", "some.module"]
     assert (tmp_path / "some.log").exists()
@@ -68,11 +68,11 @@ def test_a_router_that_is_not_here_says_what_fetches_it(tmp_path: Path, monkeypa
     assert missing == {"vllm-router", "toy"}
     for kind in missing:
         with pytest.raises(RouterError, match="`make routers` fetches it"):
-            RouterProcess(spec(kind), tmp_path)
+            StartedRouter(spec(kind), tmp_path)
 
 
 def test_a_router_that_is_not_running_has_no_process(tmp_path: Path) -> None:
-    router = RouterProcess(spec("kvlease"), tmp_path)
+    router = StartedRouter(spec("kvlease"), tmp_path)
     router.kill()
     with pytest.raises(RouterError, match="not running"):
         _ = router.pid
