@@ -16,7 +16,7 @@ SERVE = "kvlease.up.serve"
 """The program of a CPU engine."""
 SCRATCH_VARIABLES = ("TMPDIR", "VLLM_RPC_BASE_PATH")
 """The variables that say where an engine's sockets and temporary files go."""
-UNLOGGED = ("--disable-access-log-for-endpoints", "/health,/metrics")
+UNLOGGED = ("--disable-access-log-for-endpoints", "/health,/metrics,/v1/kvlease/health")
 """The paths that are asked all the time, and would bury the rest of an engine's log."""
 
 _CONNECTOR_SETTINGS: dict[Connector, dict[str, str]] = {
