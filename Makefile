@@ -82,7 +82,7 @@ frameworks: $(VENV)/.frameworks $(VENV)/routers/.tools ## what Dynamo, Ray Serve
 	$(BIN)/pytest -q tests/frameworks
 
 # Its processes import vLLM one after the other, which takes most of the time.
-ray: $(VENV)/ray/.made $(OTHER:%=$(VENV)/vllm-%/vllm) ## examples/ray as Ray Serve LLM runs it: D killed, kvlease, then stock (7 min; VLLM=0.30 or 0.31)
+ray: $(VENV)/ray/.made $(OTHER:%=$(VENV)/vllm-%/vllm) ## examples/ray as Ray Serve LLM runs it: D killed, kvlease, then stock (10 min; VLLM=0.30 or 0.31)
 	PYTHONPATH=$(if $(OTHER),$(CURDIR)/$(VENV)/vllm-$(OTHER):)$(CURDIR)/$(VENV)/ray $(BIN)/pytest -m ray -v --disable-warnings $(RAY) tests/ray
 
 contract: $(VENV)/.dev ## what kvlease would have to do for a vLLM, from its text, in seconds (VLLM=0.34; else those that are here)

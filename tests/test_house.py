@@ -17,7 +17,7 @@ SRC = ROOT / "src"
 FLOORS = (
     "kvlease",
     "kvlease.errors kvlease.logs",
-    "kvlease.protocol kvlease.simulation kvlease.console",
+    "kvlease.protocol kvlease.routing kvlease.simulation kvlease.console",
     "kvlease.fence kvlease.fleet kvlease.metrics",
     "kvlease.agent kvlease.engine kvlease.events kvlease.testing",
     "kvlease.admin",

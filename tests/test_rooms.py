@@ -46,3 +46,31 @@ def test_what_is_one_engines_is_not_in_the_rooms_of_all(what: str) -> None:
 def test_what_is_allowed_is_still_there() -> None:
     everything = list(lines())
     assert [entry for entry in ALLOWED if not any(n == entry[0] and entry[1] in line for n, line in everything)] == []
+
+
+PURE = ("protocol", "routing")
+IMPURE = {
+    "asyncio",
+    "concurrent",
+    "os",
+    "pathlib",
+    "queue",
+    "select",
+    "signal",
+    "socket",
+    "subprocess",
+    "threading",
+    "time",
+}
+
+
+def test_what_is_pure_has_no_io_no_clock_and_no_thread() -> None:
+    """S1 and all others are proved by running this code in worlds where time and chance are given."""
+    needed = {
+        (str(path.relative_to(ROOT)), module.partition(".")[0])
+        for room in PURE
+        for path in (ROOT / room).rglob("*.py")
+        for module in re.findall(r"^\s*(?:import|from) ([\w.]+)", path.read_text(), re.MULTILINE)
+    }
+    assert {room for room in PURE if any(name.startswith(room) for name, _ in needed)} == set(PURE)
+    assert [(name, module) for name, module in sorted(needed) if module in IMPURE] == []

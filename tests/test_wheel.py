@@ -25,6 +25,7 @@ ROOMS = {
     "events",
     "top",
     "router",
+    "routing",
     "doctor",
     "up",
     "cli",

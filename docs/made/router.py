@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from docs.made.markdown import code, table
 from docs.made.meanings import documented
-from kvlease.router.breaker import BREAKER
-from kvlease.router.failures import FAILURES, EngineFailure, FailureRule
-from kvlease.router.states import REQUEST, RequestReport, RequestState
+from kvlease.routing.breaker import BREAKER
+from kvlease.routing.failures import FAILURES, EngineFailure, FailureRule
+from kvlease.routing.states import REQUEST, RequestReport, RequestState
 
 
 def failures() -> Iterator[str]:

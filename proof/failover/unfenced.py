@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 
 from kvlease.cli.main import main
-from kvlease.router.actions import KvReference
-from kvlease.router.engines import EngineReport, KnownEngine
+from kvlease.routing.actions import KvReference
+from kvlease.routing.engines import EngineReport, KnownEngine
 
 
 def believe_all_is_leased() -> None:

@@ -11,7 +11,7 @@ from proof.bench.frame.machine import describe
 from proof.bench.frame.report import ratio_text, spread_text
 from proof.load.outcome import Growth, OverheadRun, SoakRun, StreamsRun
 
-PACKAGES = ("vllm-router", "aiohttp", "uvicorn", "uvloop", "httptools")
+PACKAGES = ("aiohttp", "uvicorn", "uvloop", "httptools")
 
 
 def overhead_tables(run: OverheadRun) -> list[Table]:

@@ -5,6 +5,7 @@ Its rooms from the ground up; a room needs those of paragraphs above its own alo
     errors, logs   what goes wrong, and log lines that are bounded
 
     protocol       the lease protocol, pure: no I/O, no thread, no clock
+    routing        where a client's request goes, and where next; as pure
     simulation     the time and the chance of all simulations
     console        the frame of all commands
 

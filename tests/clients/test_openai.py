@@ -13,7 +13,6 @@ from proof.load.engines import EngineProcess
 from tests.clients.conftest import Served
 from tests.waiting import wait_until
 
-openai = pytest.importorskip("openai")
 pytestmark = [pytest.mark.engine, pytest.mark.wide]
 
 PROMPT = "an important question"
@@ -24,8 +23,14 @@ RIGHT_CHAT = answer_to(rendered(CHAT), TOKENS)
 LONG = 500
 
 
+@pytest.fixture(scope="module")
+def openai() -> Any:
+    """The package, which is imported by nobody who only collects these tests."""
+    return pytest.importorskip("openai")
+
+
 @pytest.fixture
-def client(served: Served) -> Iterator[Any]:
+def client(openai: Any, served: Served) -> Iterator[Any]:
     with openai.OpenAI(api_key="a-key", base_url=f"{served.url}/v1", max_retries=0) as client:
         yield client
 
@@ -95,7 +100,7 @@ def test_a_prompt_is_computed_by_p_alone_also_when_a_decode_engine_refuses_it(cl
     assert (computed(served.p), computed(*served.decoders)) == (before[0] + 2, before[1])
 
 
-def test_errors_are_the_clients_own_classes(client: Any, served: Served) -> None:
+def test_errors_are_the_clients_own_classes(openai: Any, client: Any, served: Served) -> None:
     with pytest.raises(openai.NotFoundError, match="does not exist"):
         completion(client, model="unknown")
     with pytest.raises(openai.BadRequestError, match="max_tokens"):
@@ -114,7 +119,7 @@ def test_errors_are_the_clients_own_classes(client: Any, served: Served) -> None
         assert failed.value.body["type"]
 
 
-def test_a_stream_that_breaks_raises_an_error_and_does_not_look_whole(client: Any, served: Served) -> None:
+def test_a_stream_that_breaks_raises_an_error_and_does_not_look_whole(openai: Any, client: Any, served: Served) -> None:
     served.both(Behaviour(Fault.CUT_STREAM, after_chunks=3))
     got: list[str] = []
     with pytest.raises(openai.APIError):
@@ -122,14 +127,16 @@ def test_a_stream_that_breaks_raises_an_error_and_does_not_look_whole(client: An
     assert "".join(got) == RIGHT[:3]
 
 
-def test_the_client_asks_again_by_itself_where_it_is_told_to(served: Served) -> None:
+def test_the_client_asks_again_by_itself_where_it_is_told_to(openai: Any, served: Served) -> None:
     served.both(Behaviour(Fault.STATUS, status=429, times=1, retry_after_s=0))
     with openai.OpenAI(api_key="a-key", base_url=f"{served.url}/v1", max_retries=3) as client:
         assert completion(client).choices[0].text == RIGHT
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_timeout_is_the_clients_own_and_the_engine_hears_of_it(client: Any, served: Served, stream: bool) -> None:
+def test_a_timeout_is_the_clients_own_and_the_engine_hears_of_it(
+    openai: Any, client: Any, served: Served, stream: bool
+) -> None:
     served.both(Behaviour(Fault.HANG))
     before = served.ended("cancelled")
     with pytest.raises(openai.APITimeoutError):
@@ -146,7 +153,7 @@ def test_a_stream_that_its_client_leaves_ends_at_the_engine(client: Any, served:
     wait_until(lambda: served.leases("out") == 0)
 
 
-def test_a_client_that_leaves_before_the_first_token_strands_nothing(client: Any, served: Served) -> None:
+def test_a_client_that_leaves_before_the_first_token_strands_nothing(openai: Any, client: Any, served: Served) -> None:
     served.p.behave(Behaviour(token_s=0.5))
     with pytest.raises(openai.APITimeoutError):
         completion(client, timeout=0.1)
@@ -158,7 +165,7 @@ def test_a_client_that_leaves_before_the_first_token_strands_nothing(client: Any
     assert served.leases("stranded") == 0
 
 
-def test_the_async_client_with_many_streams_at_once(served: Served) -> None:
+def test_the_async_client_with_many_streams_at_once(openai: Any, served: Served) -> None:
     async def one(client: Any, number: int) -> bool:
         prompt = f"stream {number}"
         stream = await completion(client, prompt=prompt, stream=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,11 @@ from kvlease.up.model import build_model
 from proof.realengines.routers import TOY_PROXY
 from tests.clients.conftest import Served
 
-pytest.importorskip("vllm")
-pytestmark = [pytest.mark.engine, pytest.mark.wide]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.wide,
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here"),
+]
 
 REQUESTS = 40
 NIXL_TESTS = TOY_PROXY.parent

@@ -1,9 +1,9 @@
 """The tables of the router's page are those that drive it."""
 
 from docs.made import router
-from kvlease.router.breaker import BREAKER
-from kvlease.router.failures import EngineFailure
-from kvlease.router.states import RequestState
+from kvlease.routing.breaker import BREAKER
+from kvlease.routing.failures import EngineFailure
+from kvlease.routing.states import RequestState
 
 
 def test_every_failure_and_what_follows_is_told() -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kvlease.router.app import RouterApp, open_app
-from kvlease.router.engines import EngineReport, EngineRole
 from kvlease.router.figures import RouterFigures
-from kvlease.router.fleet import EngineFleet
 from kvlease.router.operating import RouterState
+from kvlease.routing.engines import EngineReport, EngineRole
+from kvlease.routing.fleet import EngineFleet
 from kvlease.testing.http_engines import FakeEngine, answer_to
 from tests.router.settings import settings_of
 

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from kvlease.router.failures import EngineFailure
 from kvlease.router.upstream import EngineCallFailed, EngineConnections
+from kvlease.routing.failures import EngineFailure
 from kvlease.testing.http_engines import FakeEngine
 
 CONNECT_S = 0.05

@@ -7,7 +7,7 @@ import pytest
 
 from kvlease.router.bodies import Api, read_body
 from kvlease.router.continuing import StreamContinuation, is_continuable
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.failures import EngineFailure
 from kvlease.testing.http_engines import Behaviour
 from kvlease.testing.http_engines.behaviour import Fault
 from tests.router.bench import MESSAGES, PATHS, TOKENS, leap, play, right_answer, router_bench, until

@@ -7,7 +7,6 @@ import pytest
 
 from kvlease.metrics.metric import Kind
 from kvlease.metrics.scraped import Metrics
-from kvlease.router import facts
 from kvlease.router.catalogue import (
     CONDITIONS,
     FAILURES,
@@ -18,10 +17,11 @@ from kvlease.router.catalogue import (
     ROUTER_METRICS,
     WHOLE,
 )
-from kvlease.router.engines import EngineRole
-from kvlease.router.facts import Recompute, ReleaseReason, RoutedOutcome, WholePrompt
-from kvlease.router.failures import EngineFailure
 from kvlease.router.figures import EngineFigure, RouterFigures
+from kvlease.routing import facts
+from kvlease.routing.engines import EngineRole
+from kvlease.routing.facts import Recompute, ReleaseReason, RoutedOutcome, WholePrompt
+from kvlease.routing.failures import EngineFailure
 
 P, D = "http://p0:8000", "http://d0:8000"
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from kvlease.router.engines import EngineReport
 from kvlease.router.looks import ENDS, SILENCE, LeaseWord, read_health, read_page, values_of
+from kvlease.routing.engines import EngineReport
 from kvlease.vllm.endpoint import _unavailable
 
 

@@ -15,12 +15,12 @@ from kvlease.doctor.trial import try_router
 from kvlease.metrics.scraped import Metrics
 from kvlease.router.app import open_app
 from kvlease.router.catalogue import CONDITIONS
-from kvlease.router.engines import EngineReport, EngineRole
-from kvlease.router.failures import EngineFailure
 from kvlease.router.figures import RouterFigures
-from kvlease.router.fleet import EngineFleet
 from kvlease.router.operating import STATUS_ROUTE, Keys, OperatorRoutes, RouterState, engine_figures
 from kvlease.router.watching import FleetWatch
+from kvlease.routing.engines import EngineReport, EngineRole
+from kvlease.routing.failures import EngineFailure
+from kvlease.routing.fleet import EngineFleet
 from kvlease.testing.http_engines import FakeEngine
 from kvlease.testing.http_engines.connection import Exchange
 from tests.router.settings import settings_of

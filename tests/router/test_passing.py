@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from kvlease.router.engines import EngineReport, EngineRole
 from kvlease.router.passing import for_client, for_engines
+from kvlease.routing.engines import EngineReport, EngineRole
 from kvlease.testing.http_engines import Behaviour, FakeEngine
 from kvlease.testing.http_engines.behaviour import Fault
 from tests.router.bench import (

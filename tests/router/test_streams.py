@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from kvlease.router.bodies import Api
-from kvlease.router.failures import EngineFailure
 from kvlease.router.streams import Flow, Opening, Says, StreamFailed, read_answer, says_of
+from kvlease.routing.failures import EngineFailure
 
 DONE = b"data: [DONE]\n\n"
 

@@ -11,12 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from kvlease.router.engines import EngineReport, EngineRole, EngineView
 from kvlease.router.figures import RouterFigures
-from kvlease.router.fleet import EngineFleet
 from kvlease.router.looks import LeaseWord, NoLook, look_at
 from kvlease.router.operating import condition
 from kvlease.router.watching import FleetWatch
+from kvlease.routing.engines import EngineReport, EngineRole, EngineView
+from kvlease.routing.fleet import EngineFleet
 from kvlease.testing.http_engines import FakeEngine
 from tests.router.settings import settings_of
 

@@ -58,7 +58,7 @@ def said(events: list[Any]) -> str:
 
 @asynccontextmanager
 async def pair(**options: Any) -> AsyncIterator[tuple[FakeEngine, FakeEngine, FakeEngine, httpx.AsyncClient]]:
-    async with fake_engines(1, 2, **options) as ((p,), (d1, d2)), httpx.AsyncClient() as client:
+    async with fake_engines(1, 2, **options) as ((p,), (d1, d2)), httpx.AsyncClient(verify=False) as client:
         yield p, d1, d2, client
 
 

@@ -18,21 +18,21 @@ from typing import Any
 import msgspec
 from starlette.routing import BaseRoute, Router
 
-from kvlease.router.affinity import keys_of
 from kvlease.router.bodies import Api, BadBody, ClientBody, PlainBody, decode_fields, read_body, strip_transfers
 from kvlease.router.clients import BodyTooLong, ClientExchange, ClientLeft, Receive, Scope, Send
 from kvlease.router.continuing import StreamContinuation
 from kvlease.router.counting import CountsRequests, RequestRecord
-from kvlease.router.fleet import EngineFleet
 from kvlease.router.handling import RequestHandling, RouterParts
 from kvlease.router.operating import Keys, RouterState
 from kvlease.router.passing import for_engines
-from kvlease.router.policy import RetryBudget
 from kvlease.router.releasing import LeaseReleases
-from kvlease.router.request import RoutedRequest
 from kvlease.router.settings import RouterSettings
 from kvlease.router.turns import NoTurn, RequestTurns
 from kvlease.router.upstream import EngineConnections
+from kvlease.routing.affinity import keys_of
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.policy import RetryBudget
+from kvlease.routing.request import RoutedRequest
 
 ENDPOINTS = {Api.COMPLETIONS: "completions", Api.CHAT: "chat", Api.RESPONSES: "responses"}
 """The names of the APIs in the figures."""

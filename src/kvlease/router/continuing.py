@@ -16,8 +16,8 @@ import msgspec
 from msgspec import Raw
 
 from kvlease.router.bodies import Api, BadBody, ClientBody, decode_fields, is_set, is_text
-from kvlease.router.failures import EngineFailure
 from kvlease.router.streams import DONE, END, MOST_HELD_BYTES, Says, StreamFailed, data_of, events_of, says_of
+from kvlease.routing.failures import EngineFailure
 
 _KEPT = frozenset(
     (

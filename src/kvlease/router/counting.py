@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from kvlease.router.facts import RequestOver, RoutedOutcome, RouterFact
+from kvlease.routing.facts import RequestOver, RoutedOutcome, RouterFact
 
 NOBODY = "no_engine"
 """The kind of error, and the reason in the figures, where no engine is named for a request."""

@@ -15,7 +15,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from kvlease.metrics.metric import Kind
 from kvlease.router.catalogue import ANY, CONDITIONS, PREFIX, ROLES, ROUTER_METRICS, RouterMetric
-from kvlease.router.facts import (
+from kvlease.routing.facts import (
     BudgetEmpty,
     CallFailed,
     LeaseReleased,
@@ -27,7 +27,7 @@ from kvlease.router.facts import (
     StreamContinued,
     WholePromptSent,
 )
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.failures import EngineFailure
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The content type of the page."""

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from kvlease.router.actions import (
+from kvlease.router.bodies import Api, ClientBody, PlainBody
+from kvlease.router.clients import JSON, PATIENCE_S, ClientExchange, ClientLeft
+from kvlease.router.continuing import StreamContinuation
+from kvlease.router.counting import RequestRecord
+from kvlease.router.passing import REQUEST_ID, for_client
+from kvlease.router.releasing import LeaseReleases
+from kvlease.router.streams import Flow, Opening, StreamFailed, error_event, read_answer
+from kvlease.router.upstream import EngineAnswer, EngineCall, EngineCallFailed, EngineConnections, SilenceLimit
+from kvlease.routing.actions import (
     Action,
     AskDecode,
     AskPrefill,
@@ -22,18 +30,10 @@ from kvlease.router.actions import (
     Refuse,
     ReleaseLease,
 )
-from kvlease.router.bodies import Api, ClientBody, PlainBody
-from kvlease.router.clients import JSON, PATIENCE_S, ClientExchange, ClientLeft
-from kvlease.router.continuing import StreamContinuation
-from kvlease.router.counting import RequestRecord
-from kvlease.router.failures import EngineFailure
-from kvlease.router.fleet import EngineFleet
-from kvlease.router.passing import REQUEST_ID, for_client
-from kvlease.router.policy import RetryBudget, RetryPolicy
-from kvlease.router.releasing import LeaseReleases
-from kvlease.router.request import RoutedRequest
-from kvlease.router.streams import Flow, Opening, StreamFailed, error_event, read_answer
-from kvlease.router.upstream import EngineAnswer, EngineCall, EngineCallFailed, EngineConnections, SilenceLimit
+from kvlease.routing.failures import EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.policy import RetryBudget, RetryPolicy
+from kvlease.routing.request import RoutedRequest
 
 CANNOT_GO_ON = "the decode engine was lost, and no other one can go on with this answer"
 """The error of a stream that was to be continued, and cannot be."""

@@ -15,7 +15,7 @@ import msgspec
 
 from kvlease.admin.answers import ErrorAnswer, Health
 from kvlease.errors import KvLeaseError
-from kvlease.router.engines import EngineReport
+from kvlease.routing.engines import EngineReport
 
 MAX_PAGE_BYTES = 8_000_000
 """The longest answer that is read."""

@@ -16,11 +16,11 @@ from starlette.routing import Route
 from kvlease import __version__
 from kvlease.admin.answers import ErrorAnswer, ErrorDetail
 from kvlease.admin.routes import as_json
-from kvlease.router.engines import EngineStanding, EngineView
 from kvlease.router.figures import CONTENT_TYPE, EngineFigure, RouterFigures
-from kvlease.router.fleet import EngineFleet
 from kvlease.router.settings import RouterSettings
 from kvlease.router.watching import FleetWatch, SeenEngine
+from kvlease.routing.engines import EngineStanding, EngineView
+from kvlease.routing.fleet import EngineFleet
 
 STATUS_ROUTE = "/v1/kvlease/router"
 

@@ -8,9 +8,9 @@ either, the lease's term ends it.
 import asyncio
 from collections.abc import Callable, Mapping
 
-from kvlease.router.actions import KvReference, ReleaseLease
 from kvlease.router.bodies import Api, for_release
 from kvlease.router.upstream import EngineCallFailed, EngineConnections
+from kvlease.routing.actions import KvReference, ReleaseLease
 
 MOST_AT_ONCE = 64
 """The most releases that are under way at a time."""

@@ -22,13 +22,13 @@ import uvicorn
 from kvlease.errors import KvLeaseError
 from kvlease.router.app import RouterApp, open_app
 from kvlease.router.discovery import Discovery
-from kvlease.router.engines import FleetSettings
 from kvlease.router.figures import RouterFigures
-from kvlease.router.fleet import EngineFleet
 from kvlease.router.operating import OperatorRoutes, RouterState, engine_figures
 from kvlease.router.settings import RouterSettings
 from kvlease.router.sources import sources_of
 from kvlease.router.watching import FleetWatch
+from kvlease.routing.engines import FleetSettings
+from kvlease.routing.fleet import EngineFleet
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from kvlease.admin.settings import is_loopback
 from kvlease.errors import ConfigError
-from kvlease.router.admission import AdmissionLimits
-from kvlease.router.policy import RetryPolicy, TimeLimits
+from kvlease.routing.admission import AdmissionLimits
+from kvlease.routing.policy import RetryPolicy, TimeLimits
 
 KEYS_VARIABLE = "KVLEASE_ROUTER_API_KEY"
 """The environment variable with the keys that clients have to send, separated by commas."""

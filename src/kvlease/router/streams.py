@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from kvlease.router.bodies import Api
-from kvlease.router.failures import EngineFailure, of_status
+from kvlease.routing.failures import EngineFailure, of_status
 
 MOST_HELD_BYTES = 16_000_000
 """The longest event, and the most that is held back before the first token."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from kvlease.router.admission import AdmissionLimits, AdmissionQueue, Entry
+from kvlease.routing.admission import AdmissionLimits, AdmissionQueue, Entry
 
 
 class NoTurn(Exception):

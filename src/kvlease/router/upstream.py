@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from kvlease.router.failures import EngineFailure, of_status
+from kvlease.routing.failures import EngineFailure, of_status
 
 KEEP_ALIVE_S = 4.0
 """The longest time for which an unused connection is kept: vLLM closes its own after 5 s, and a request that meets the

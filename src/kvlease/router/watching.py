@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import aiohttp
 
-from kvlease.router.engines import EngineReport, EngineRole
 from kvlease.router.figures import RouterFigures
-from kvlease.router.fleet import EngineFleet
 from kvlease.router.looks import SILENCE, LeaseWord, NoLook, ask_leases, look_at
 from kvlease.router.settings import RouterSettings
+from kvlease.routing.engines import EngineReport, EngineRole
+from kvlease.routing.fleet import EngineFleet
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ polls what an engine reports; a routed request says what it sends and what becam
 from collections.abc import Collection, Iterable, Sequence
 from random import Random
 
-from kvlease.router.affinity import gives_way, ranked
-from kvlease.router.engines import EngineReport, EngineRole, EngineStanding, EngineView, FleetSettings, KnownEngine
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.affinity import gives_way, ranked
+from kvlease.routing.engines import EngineReport, EngineRole, EngineStanding, EngineView, FleetSettings, KnownEngine
+from kvlease.routing.failures import EngineFailure
 
 
 class EngineFleet:

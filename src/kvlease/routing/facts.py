@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
-from kvlease.router.engines import EngineRole
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.engines import EngineRole
+from kvlease.routing.failures import EngineFailure
 
 
 class RoutedOutcome(enum.StrEnum):

@@ -1,8 +1,8 @@
 """The counts: what requests tell is counted by its labels, which are few."""
 
-from kvlease.router.engines import EngineRole
-from kvlease.router.facts import CallFailed, LeaseReleased, ReleaseReason, RequestOver, RoutedOutcome, RouterCounts
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.engines import EngineRole
+from kvlease.routing.facts import CallFailed, LeaseReleased, ReleaseReason, RequestOver, RoutedOutcome, RouterCounts
+from kvlease.routing.failures import EngineFailure
 
 
 def test_facts_are_counted_by_their_labels() -> None:

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from kvlease.router.actions import KvReference
-from kvlease.router.engines import EngineRole
-from kvlease.router.facts import Recompute, WholePrompt
-from kvlease.router.failures import FAILURES, EngineFailure
-from kvlease.router.fleet import EngineFleet
-from kvlease.router.policy import RetryPolicy
+from kvlease.routing.actions import KvReference
+from kvlease.routing.engines import EngineRole
+from kvlease.routing.facts import Recompute, WholePrompt
+from kvlease.routing.failures import FAILURES, EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.policy import RetryPolicy
 
 PREFILL, DECODE = EngineRole.PREFILL, EngineRole.DECODE
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kvlease.errors import ConfigError
-from kvlease.router.breaker import BreakerSettings, BreakerState, CircuitBreaker
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.breaker import BreakerSettings, BreakerState, CircuitBreaker
+from kvlease.routing.failures import EngineFailure
 
 
 class EngineRole(enum.StrEnum):

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvlease.router.affinity import PREFIX_BYTES, gives_way, keys_of, ranked
+from kvlease.routing.affinity import PREFIX_BYTES, gives_way, keys_of, ranked
 
 ENGINES = [f"http://p{number}" for number in range(8)]
 SHORT, MIDDLE, _ = PREFIX_BYTES

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.failures import EngineFailure
 
 
 @dataclass(frozen=True, slots=True, eq=False)

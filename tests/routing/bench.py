@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from random import Random
 
-from kvlease.router.actions import Action, AskDecode, AskPrefill, KvReference, ReleaseLease
-from kvlease.router.engines import EngineReport, EngineRole, FleetSettings
-from kvlease.router.facts import RouterCounts
-from kvlease.router.failures import EngineFailure
-from kvlease.router.fleet import EngineFleet
-from kvlease.router.policy import RetryBudget, RetryPolicy
-from kvlease.router.request import RoutedRequest
+from kvlease.routing.actions import Action, AskDecode, AskPrefill, KvReference, ReleaseLease
+from kvlease.routing.engines import EngineReport, EngineRole, FleetSettings
+from kvlease.routing.facts import RouterCounts
+from kvlease.routing.failures import EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.policy import RetryBudget, RetryPolicy
+from kvlease.routing.request import RoutedRequest
 
 P1, P2, D1, D2, D3 = "http://p1", "http://p2", "http://d1", "http://d2", "http://d3"
 NO_LOAD = EngineReport()

@@ -16,7 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 from kvlease.errors import ImpossibleEvent
-from kvlease.router.actions import (
+from kvlease.routing.actions import (
     Action,
     AskDecode,
     AskPrefill,
@@ -28,8 +28,8 @@ from kvlease.router.actions import (
     ReleaseLease,
     said_of,
 )
-from kvlease.router.engines import EngineRole
-from kvlease.router.facts import (
+from kvlease.routing.engines import EngineRole
+from kvlease.routing.facts import (
     BudgetEmpty,
     CallFailed,
     LeaseReleased,
@@ -43,11 +43,11 @@ from kvlease.router.facts import (
     StreamContinued,
     WholePromptSent,
 )
-from kvlease.router.failures import FAILURES, EngineFailure
-from kvlease.router.fleet import EngineFleet
-from kvlease.router.policy import RetryBudget, RetryPolicy
-from kvlease.router.states import RequestMove, RequestReport, RequestState, moves_after
-from kvlease.router.tries import NextCall, RequestTries
+from kvlease.routing.failures import FAILURES, EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.policy import RetryBudget, RetryPolicy
+from kvlease.routing.states import RequestMove, RequestReport, RequestState, moves_after
+from kvlease.routing.tries import NextCall, RequestTries
 
 RELEASERS = 3
 """The most decode engines that are tried for one release."""

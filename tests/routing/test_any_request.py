@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvlease.router.actions import (
+from kvlease.routing.actions import (
     ANSWERS,
     Action,
     AskDecode,
@@ -18,14 +18,14 @@ from kvlease.router.actions import (
     Refuse,
     ReleaseLease,
 )
-from kvlease.router.engines import EngineReport, EngineRole
-from kvlease.router.facts import RequestOver, RouterCounts
-from kvlease.router.failures import FAILURES, EngineFailure
-from kvlease.router.fleet import EngineFleet
-from kvlease.router.policy import RetryBudget, RetryPolicy
-from kvlease.router.request import RoutedRequest
-from kvlease.router.states import REQUEST, RequestState
-from tests.router.benches import offer
+from kvlease.routing.engines import EngineReport, EngineRole
+from kvlease.routing.facts import RequestOver, RouterCounts
+from kvlease.routing.failures import FAILURES, EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.policy import RetryBudget, RetryPolicy
+from kvlease.routing.request import RoutedRequest
+from kvlease.routing.states import REQUEST, RequestState
+from tests.routing.bench import offer
 
 POLICIES = st.builds(
     RetryPolicy,

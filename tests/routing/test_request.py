@@ -3,9 +3,9 @@
 import pytest
 
 from kvlease.errors import ImpossibleEvent
-from kvlease.router.actions import AskDecode, AskPrefill, BreakOff, Cancel, PassOn, Refuse, ReleaseLease
-from kvlease.router.engines import EngineReport, EngineRole
-from kvlease.router.facts import (
+from kvlease.routing.actions import AskDecode, AskPrefill, BreakOff, Cancel, PassOn, Refuse, ReleaseLease
+from kvlease.routing.engines import EngineReport, EngineRole
+from kvlease.routing.facts import (
     BudgetEmpty,
     PromptRecomputed,
     ReferenceHandedOn,
@@ -13,9 +13,9 @@ from kvlease.router.facts import (
     StreamContinued,
     WholePromptSent,
 )
-from kvlease.router.failures import FAILURES, EngineFailure
-from kvlease.router.policy import RetryPolicy
-from tests.router.benches import D1, D2, D3, P1, P2, RequestBench, fleet_of, offer
+from kvlease.routing.failures import FAILURES, EngineFailure
+from kvlease.routing.policy import RetryPolicy
+from tests.routing.bench import D1, D2, D3, P1, P2, RequestBench, fleet_of, offer
 
 F = EngineFailure
 RETRIED = [failure for failure, rule in FAILURES.items() if rule.retried]

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.errors import ConfigError
-from kvlease.router.affinity import keys_of
-from kvlease.router.breaker import BreakerState
-from kvlease.router.engines import EngineReport, EngineRole, EngineStanding, EngineView, FleetSettings
-from kvlease.router.failures import EngineFailure
-from kvlease.router.fleet import EngineFleet
-from tests.router.benches import D1, D2, D3, P1, P2, fleet_of
+from kvlease.routing.affinity import keys_of
+from kvlease.routing.breaker import BreakerState
+from kvlease.routing.engines import EngineReport, EngineRole, EngineStanding, EngineView, FleetSettings
+from kvlease.routing.failures import EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from tests.routing.bench import D1, D2, D3, P1, P2, fleet_of
 
 F = EngineFailure
 CHANCE = Random(1)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.errors import ConfigError
-from kvlease.router.admission import AdmissionLimits, AdmissionQueue, Entry
+from kvlease.routing.admission import AdmissionLimits, AdmissionQueue, Entry
 
 
 def filled(in_flight: int = 2, queue: int = 2) -> AdmissionQueue[int]:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvlease.router.actions import said_of
-from kvlease.router.failures import FAILURES, EngineFailure, of_status
+from kvlease.routing.actions import said_of
+from kvlease.routing.failures import FAILURES, EngineFailure, of_status
 
 F = EngineFailure
 

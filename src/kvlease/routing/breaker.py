@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kvlease.errors import ConfigError, ImpossibleEvent
-from kvlease.router.failures import FAILURES, EngineFailure
+from kvlease.routing.failures import FAILURES, EngineFailure
 
 
 class BreakerState(enum.StrEnum):

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from kvlease.errors import ImpossibleEvent
-from kvlease.router.states import REQUEST, RequestMove, RequestReport, RequestState, moves_after
+from kvlease.routing.states import REQUEST, RequestMove, RequestReport, RequestState, moves_after
 
 S, R, M = RequestState, RequestReport, RequestMove
 IMPOSSIBLE = [pair for pair in itertools.product(S, R) if pair not in REQUEST]

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.errors import ConfigError
-from kvlease.router.breaker import BREAKER, BreakerEvent, BreakerSettings, BreakerState, CircuitBreaker
-from kvlease.router.failures import FAILURES, EngineFailure
+from kvlease.routing.breaker import BREAKER, BreakerEvent, BreakerSettings, BreakerState, CircuitBreaker
+from kvlease.routing.failures import FAILURES, EngineFailure
 
 F = EngineFailure
 SETTINGS = BreakerSettings(failures=3, open_s=2.0, open_max_s=7.0)

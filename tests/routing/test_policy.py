@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvlease.errors import ConfigError
-from kvlease.router.policy import RetryBudget, RetryPolicy, TimeLimits
+from kvlease.routing.policy import RetryBudget, RetryPolicy, TimeLimits
 
 
 @settings(max_examples=40, deadline=None)

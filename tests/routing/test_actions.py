@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvlease.router.actions import KvReference
-from tests.router.benches import P1, offer
+from kvlease.routing.actions import KvReference
+from tests.routing.bench import P1, offer
 
 
 @pytest.mark.parametrize("params", [None, {}, [], "x", {"do_remote_prefill": False}, {"do_remote_prefill": "yes"}])
