@@ -14,7 +14,7 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos drain explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract upstream monitoring site clean
+.PHONY: help demo bench chaos drain failover explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks contract load routers upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ chaos: $(VENV)/.engine ## real engines: 40 faults of all kinds under traffic, ev
 
 drain: $(VENV)/.engine ## real engines: P drained and stopped 50 times under traffic, every answer checked (20 min)
 	$(BIN)/python -m proof drain $(DRAIN)
+
+failover: $(VENV)/.engine routers ## real engines: one of two Ds killed, stopped, drained, full under 16 streams; three routers (15 min)
+	$(BIN)/python -m proof failover $(FAILOVER)
+
+load: $(VENV)/.engine routers ## the router under load, beside vLLM's two, with fake engines: overhead, 500 streams, ten minutes with restarts (20 min)
+	$(BIN)/python -m proof load $(LOAD)
 
 # Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.
 test: check ## everything: make check, all layers in short, the tests on real engines (under 20 min)
@@ -140,6 +146,17 @@ $(VENV)/upstream/.tools: requirements/upstream.txt | $(VENV)/.engine
 	@echo "== what vLLM's tests need (a minute, 240 MB)"
 	$(PIP) --target $(VENV)/upstream/tools --upgrade -r requirements/upstream.txt
 	@touch $@
+
+routers: $(VENV)/routers/.tools $(VENV)/upstream/$(NEWEST)/tests
+
+$(VENV)/routers/.tools: requirements/routers.txt | $(VENV)/.engine
+	@echo "== vLLM's Rust router, to be put beside ours (seconds, 24 MB)"
+	$(PIP) --target $(VENV)/routers --upgrade -r requirements/routers.txt
+	@touch $@
+
+$(VENV)/upstream/$(NEWEST)/tests: | $(VENV)/routers/.tools
+	@echo "== vLLM's own tests, for its toy proxy (seconds, 40 MB)"
+	$(BIN)/python -m tests.upstream.fetch $(NEWEST) $(VENV)/upstream/$(NEWEST) $(VENV)/routers
 
 $(VENV)/.engine: requirements/engine.txt | $(VENV)/.dev
 	@echo "== vLLM for the CPU and NIXL (about two minutes, 3 GB)"

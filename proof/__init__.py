@@ -6,6 +6,8 @@ From the ground up, as imports run:
     planted       bugs put into the code under test, which the proofs below have to find
     realengines   vLLM engines, a router and a network on this machine
 
+    failover      real engines: a D or P fails under traffic, routers side by side
+
     simulate      the product's code on a simulated network, clock and engine, with faults
     explore       small worlds, every order of everything that can happen
     hostile       inputs that strangers could send
@@ -15,6 +17,8 @@ From the ground up, as imports run:
 
     bench         what a lease costs, beside vLLM's own mechanism in the same run
     questions     an operator's questions to engines in trouble, each answered by one command
+
+    load          the router under load, with fake engines: overhead, many streams, a long run
 
     cli           `python -m proof`
 

@@ -26,8 +26,10 @@ FLOORS = (
     "kvlease.cli",
     "proof",
     "proof.promises proof.planted proof.realengines",
+    "proof.failover",
     "proof.simulate proof.explore proof.hostile proof.chaos proof.demo proof.drain proof.monitoring",
     "proof.bench proof.questions",
+    "proof.load",
     "proof.cli",
     "proof.__main__",
 )

@@ -32,6 +32,7 @@ DATA = {"kvlease/py.typed", "kvlease/fleet/report.html.jinja"}
 EXTRAS = {
     "fleet": {"rich", "matplotlib", "jinja2"},
     "observe": {"rich", "textual", "httpx", "prometheus-client", "pyyaml"},
+    "router": {"aiohttp", "httptools", "prometheus-client", "pyyaml", "starlette", "uvicorn", "uvloop"},
 }
 
 

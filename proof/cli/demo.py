@@ -19,13 +19,15 @@ WHERE_TO_LOOK = (
 )
 
 _DESCRIPTION = """\
-Plays four faults on real vLLM engines with real NIXL transfers on this machine's CPU, first with
+Plays six faults on real vLLM engines with real NIXL transfers on this machine's CPU, first with
 stock vLLM, then with kvlease, and compares every answer with that of an undisturbed engine:
 
   stall       the decoder stands still beyond its lease, while the blocks are given to others
   stall-free  the same while the prefill engine has memory to spare
   long-step   one step of the decoder takes longer than the lease
   queue       requests wait on a living, busy decoder for several terms of the lease
+  failover    one of two decoders is killed under streams: behind vLLM's toy proxy with stock vLLM,
+              behind kvlease router with kvlease
   crash       the decoder is killed while requests wait on it (with a lease 5 times as long);
               another one is sent the same references
 

@@ -9,8 +9,10 @@ from proof.cli.dashboard import add_dashboard
 from proof.cli.demo import add_demo
 from proof.cli.drain import add_drain
 from proof.cli.explore import add_explore
+from proof.cli.failover import add_failover
 from proof.cli.fuzz_admin import add_fuzz_admin
 from proof.cli.fuzz_bytes import add_fuzz_bytes
+from proof.cli.load import add_load
 from proof.cli.questions import add_questions
 from proof.cli.simulate import add_simulate
 
@@ -29,8 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add_fuzz_admin,
         add_chaos,
         add_drain,
+        add_failover,
         add_bench,
         add_dashboard,
+        add_load,
         add_questions,
     ]
     return run_program("python -m proof", _DESCRIPTION, add, arguments)

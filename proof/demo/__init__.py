@@ -1,1 +1,1 @@
-"""The play of the demo: four faults on real engines, first with stock vLLM, then with kvlease."""
+"""The play of the demo: six faults on real engines, first with stock vLLM, then with kvlease."""

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     # At runtime it would need httpx, and the command must be able to say that the demo's libraries are missing.
     from proof.realengines.router import Answer
 
-ScenarioName = Literal["stall", "stall-free", "long-step", "queue", "crash"]
+ScenarioName = Literal["stall", "stall-free", "long-step", "queue", "failover", "crash"]
 
-# This is the order in which they are played: the crash leaves no D for the others.
-SCENARIOS: tuple[ScenarioName, ...] = ("stall", "stall-free", "long-step", "queue", "crash")
+# This is the order in which they are played: the failover leaves one D of two, and the crash none.
+SCENARIOS: tuple[ScenarioName, ...] = ("stall", "stall-free", "long-step", "queue", "failover", "crash")
 
 LOST_CAUSES = ("expired", "orphaned", "aged_out")
 """The ends of a lease, by cause, that free blocks which their consumer had not read yet."""
@@ -76,7 +76,8 @@ class Counts:
 class ActOutcome:
     """One scenario with one connector. What it does not measure is None or empty.
 
-    `freed_after_s` is the time from the crash until P's blocks were free.
+    `freed_after_s` is the time from the crash until P's blocks were free; `again`, the prompts that P has computed more
+    than once.
     """
 
     scenario: ScenarioName
@@ -85,6 +86,7 @@ class ActOutcome:
     answers: Answers | None = None
     counts: Counts | None = None
     freed_after_s: float | None = None
+    again: int | None = None
     held: HeldSeries = ()
     events: Sequence[Event] = ()
     took_s: float = 0.0

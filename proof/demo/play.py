@@ -1,7 +1,8 @@
 """The order of the play: which engines run when, and for which scenarios.
 
-Engines are started as seldom as is honest. One P with the short lease and one D serve both stalls, long step and queue;
-then P alone is exchanged for one with the long lease, and D dies in the crash.
+Engines are started as seldom as is honest. One P with the short lease and one D serve both stalls, long step and queue.
+Another D comes for the failover, in which the first one dies. Then P alone is exchanged for one with the long lease,
+and the other D dies in the crash.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 import httpx
 
 from kvlease.console.progress import Story
-from proof.demo import crash, long_step, queue, stall
+from proof.demo import crash, failover, long_step, queue, stall
 from proof.demo.outcome import ActOutcome, ScenarioName
 from proof.demo.report import sentences
 from proof.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PRODUCER_TOKENS, Stage
@@ -39,6 +40,7 @@ _TITLES: dict[ScenarioName, str] = {
     "stall-free": "the same stall, while P has memory to spare",
     "long-step": "long step: one step of D outlasts the lease",
     "queue": "long queue: requests wait on a living D for several terms",
+    "failover": "failover: one of two Ds is killed under streams, behind the router that each connector comes with",
     "crash": "decoder crash: D is killed while requests wait on it",
 }
 
@@ -82,14 +84,20 @@ class _Play:
     async def all_scenarios(self) -> list[ActOutcome]:
         outcomes: list[ActOutcome] = []
         on_one_stage = [name for name in self._settings.scenarios if name in _ON_ONE_STAGE]
+        fails_over = "failover" in self._settings.scenarios
         with ExitStack() as decoder_life:
-            decoder = self._start(decoder_life, self._decoder_spec())
-            if on_one_stage:
+            decoder = self._start(decoder_life, self._decoder_spec("d"))
+            if on_one_stage or fails_over:
                 with ExitStack() as producer_life:
                     producer = self._start(producer_life, self._producer_spec("p", self._settings.lease_s))
                     await self._wait_ready(producer, decoder)
                     stage = self._stage(producer, decoder, self._settings.lease_s)
                     outcomes += [await self._one(name, stage) for name in on_one_stage]
+                    if fails_over:
+                        decoder = self._start(decoder_life, self._decoder_spec("d2"))
+                        await self._wait_ready(decoder)
+                        act = partial(failover.play, stage, decoder, self._settings.logs)
+                        outcomes.append(await self._timed("failover", act))
             if "crash" in self._settings.scenarios:
                 outcomes.append(await self._crash(decoder))
         return outcomes
@@ -124,9 +132,9 @@ class _Play:
             cores=(self._cores.producer,),
         )
 
-    def _decoder_spec(self) -> EngineSpec:
+    def _decoder_spec(self, name: str) -> EngineSpec:
         return EngineSpec(
-            name=f"{self._connector}-d",
+            name=f"{self._connector}-{name}",
             model=self._settings.model,
             role="kv_consumer",
             connector=self._connector,

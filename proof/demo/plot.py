@@ -13,6 +13,7 @@ _PANELS: dict[ScenarioName, tuple[str, str]] = {
     "stall-free": ("Stall, P has memory to spare", "seconds after D was stopped"),
     "long-step": ("Long step", "seconds after D's step began"),
     "queue": ("Long queue", "seconds after all requests were queued"),
+    "failover": ("Failover, one of two decoders", "seconds after it was killed"),
 }
 _PANEL_INCHES = (5.2, 3.2)
 _COLUMNS = 3

@@ -71,6 +71,10 @@ def _computed_again(outcome: ActOutcome) -> float | None:
     return outcome.answers.total - outcome.counts.read
 
 
+def _again(outcome: ActOutcome) -> float | None:
+    return outcome.again
+
+
 PROMISES: tuple[DemoPromise, ...] = (
     DemoPromise("stall", "wrong answers after a stall, P's memory reused", "of answers", 0, _not_right),
     DemoPromise("stall-free", "wrong answers after a stall, P's memory free", "of answers", 0, _not_right),
@@ -79,6 +83,8 @@ PROMISES: tuple[DemoPromise, ...] = (
     DemoPromise("long-step", "wrong answers after the long step", "of answers", 0, _not_right),
     DemoPromise("queue", "leases lost in the long queue", "of leases", 0, _lost),
     DemoPromise("queue", "wrong answers after the long queue", "of answers", 0, _not_right),
+    DemoPromise("failover", "not answered, one of two Ds killed", "of answers", 0, _not_right),
+    DemoPromise("failover", "prompts prefilled twice for it", "of prefills", 0, _again),
     DemoPromise("crash", "P's blocks free after the crash", "s", 2.0, _freed_after_s),
     DemoPromise("crash", "wrong answers of another D, sent the same", "of answers", 0, _not_right),
     DemoPromise("crash", "prefills computed again by it", "of prefills", 0, _computed_again),

@@ -5,7 +5,8 @@ import sys
 
 ALONE = """
 import sys
-for name in "httpx psutil rich textual matplotlib jinja2 zmq torch vllm nixl numpy prometheus_client".split():
+names = "httpx psutil rich textual matplotlib jinja2 zmq torch vllm nixl numpy prometheus_client"
+for name in f"{names} aiohttp starlette uvicorn uvloop httptools yaml".split():
     sys.modules[name] = None
 """
 

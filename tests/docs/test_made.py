@@ -17,6 +17,7 @@ from kvlease.protocol.claims import ConsumerSession, ConsumerView
 from kvlease.protocol.config import KEYS
 from kvlease.protocol.states import ConsumerState, LeaseState, ProducerState
 from kvlease.protocol.tracking import ProducerSession
+from kvlease.vllm.params import ON_REJECT
 from kvlease.vllm.settings import OTHERS
 from tests.docs import pages
 
@@ -108,7 +109,7 @@ def first_cells(part: Callable[[], Iterator[str]]) -> set[str]:
 @pytest.mark.parametrize("page", pages.PAGES, ids=label)
 def test_every_setting_and_metric_that_a_page_names_exists(page: Path) -> None:
     text = by_hand(page)
-    assert set(re.findall(r"\bkv_lease_\w+", text)) <= {*KEYS, *OTHERS}
+    assert set(re.findall(r"\bkv_lease_\w+", text)) <= {*KEYS, *OTHERS, ON_REJECT}
     series = {f"{metric.shown}_{part}" for metric in HISTOGRAMS.values() for part in ("bucket", "count", "sum")}
     shown = {metric.shown for metric in METRICS.values()} | series
     assert {f"kvlease:{name}" for name in re.findall(r"\bkvlease:(\w+)", text)} <= shown

@@ -10,6 +10,8 @@ GRANTED = p_line(0.0, EventKind.GRANTED, tokens=190, blocks=12, term_s=30.0)
 WANTED = d_line(1.0, EventKind.WANTED)
 CLAIMED = p_line(1.1, EventKind.CLAIMED, age_s=1.1, first=True, revived=False)
 
+RETURNED = d_line(1.0, EventKind.HAND_OFF_ENDED, end="returned")
+
 
 def lapsed(cause: str, claimed_s: float | None = None) -> EventLine:
     return p_line(40.0, EventKind.LAPSED, cause=cause, age_s=40.0, claimed_s=claimed_s)
@@ -32,6 +34,9 @@ def lapsed(cause: str, claimed_s: float | None = None) -> EventLine:
         (Ending.LATE, [GRANTED, lapsed("expired"), p_line(41.0, EventKind.CLAIM_TOO_LATE)]),
         (Ending.DECLINED, [p_line(0.0, EventKind.DECLINED, lease=None, reason="draining")]),
         (Ending.DECLINED, [p_line(0.0, EventKind.DECLINED, lease=None, reason="of a later version")]),
+        (Ending.HANDED_BACK, [GRANTED, RETURNED, lapsed("expired")]),
+        (Ending.USED, [GRANTED, RETURNED, CLAIMED, lapsed("released", 5.0)]),
+        (Ending.UNDER_WAY, [GRANTED, RETURNED]),
         (Ending.UNDER_WAY, [GRANTED, WANTED, CLAIMED]),
         (Ending.UNDER_WAY, [d_line(0.0, EventKind.STARTED)]),
     ],

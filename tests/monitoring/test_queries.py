@@ -22,6 +22,7 @@ NO_ALERT = {
     "claims": "those that do not come expire, or are unfenced reads",
     "lapsed_leases": "they cost nothing",
     "saved_prefill_tokens": "its late claims have one",
+    "returned_leases": "how often an engine may refuse is not kvlease's to say, and vLLM counts it, too",
     "sessions": "how many there should be depends on the fleet",
     "messages_sent": "how many sessions open depends on the fleet; failures of the transport have one",
     "fence_slots_used": "offers that are declined for want of slots have one",

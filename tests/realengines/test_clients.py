@@ -8,13 +8,14 @@ import httpx
 import pytest
 
 from proof.realengines.prompts import draw_prompts
-from proof.realengines.router import completion, open_client
-from tests.realengines.pairs import Pair, Scene, begin
+from proof.realengines.router import Reference, completion
+from tests.realengines.pairs import TOKENS, Pair, Scene, begin
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(120)]
 
 MOMENTS = 12
 ANSWER_TOKENS = 48
+RETURNED = "kvlease:returned_leases_total"
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +61,38 @@ def test_a_client_leaves_in_every_phase(pair: Pair) -> None:
     assert ended["released"] > MOMENTS / 3
 
 
+async def refused(s: Scene, reference: Reference, **params: str) -> None:
+    """D is sent the reference, and these params beside it, for a model that there is not."""
+    unknown = completion(reference.prompt, TOKENS) | {
+        "model": "no such model",
+        "kv_transfer_params": {**reference.kv_transfer_params, **params},
+    }
+    answer = await s.router.answer(s.pair.d.url, unknown)
+    assert answer.status == httpx.codes.NOT_FOUND
+
+
 def test_a_request_that_d_refuses_lets_go_of_its_prefill(pair: Pair) -> None:
     """vllm 41269: vLLM tells the connector by a request of its own, whose prompt is one token, not the one computed."""
 
     async def scene(s: Scene) -> None:
-        reference = await s.router.prefill(draw_prompts(1, seed=201)[0])
-        unknown = completion(reference.prompt, 8) | {
-            "model": "no such model",
-            "kv_transfer_params": dict(reference.kv_transfer_params),
-        }
-        async with open_client() as client:
-            refused = await client.post(f"{pair.d.url}/v1/completions", json=unknown)
-        assert refused.status_code == httpx.codes.NOT_FOUND
+        await refused(s, await s.router.prefill(draw_prompts(1, seed=201)[0]))
         await s.wait_drained()
 
     with pair.counting(ends={"released": 1}, checks={}):
+        pair.play(scene)
+
+
+def test_a_request_that_d_refuses_leaves_its_lease_to_another_engine_where_its_router_asks_for_it(pair: Pair) -> None:
+    """R12: D says nothing to P; whoever comes next with the reference claims it for the first time."""
+    returned = pair.d.metrics().value(RETURNED)
+
+    async def scene(s: Scene) -> None:
+        reference = await s.router.prefill(draw_prompts(1, seed=202)[0])
+        held = s.pair.p.held_blocks()
+        await refused(s, reference, kv_lease_on_reject="return")
+        await s.wait(s.pair.d, lambda m: m.value(RETURNED) == returned + 1, "known to have left a lease to others")
+        assert s.pair.p.held_blocks() == held > 0
+        await s.check([reference], [await s.router.decode(reference, TOKENS)])
+
+    with pair.counting(ends={"released": 1}, checks={"intact": 1}):
         pair.play(scene)

@@ -76,6 +76,10 @@ def scheduler(in_memory: None) -> Iterator[Any]:
             )
             self.deadlines, self.withdrawn = self._reqs_need_send, self._reqs_not_processed
 
+        @property
+        def to_tell(self) -> set[str]:
+            return set(self._reqs_need_recv)
+
     half = Half()
     yield half
     half.shutdown()
@@ -222,6 +226,32 @@ def test_the_connector_keeps_nothing_on_vllms() -> None:
         assert vars(leased).keys() == vars(stock).keys()
     finally:
         leased.shutdown()
+
+
+@pytest.mark.parametrize(("asked", "told"), [({}, 1), ({"kv_lease_on_reject": "return"}, 0)])
+@pytest.mark.parametrize("leased", [True, False])
+def test_vllm_tells_a_refused_requests_producer_itself_only_of_stock_prefills(
+    scheduler: Any, asked: dict[str, Any], told: int, leased: bool
+) -> None:
+    """vLLM lets go of a refused request's prefill by a request that it aborts at once; the lease is the agent's."""
+    from vllm.v1.request import RequestStatus
+
+    _, offer = prefilled(scheduler, "p")
+    params = {name: value for name, value in (offer | asked).items() if leased or name != "kv_lease"}
+    request = SimpleNamespace(
+        request_id="r",
+        kv_transfer_params=params,
+        abort_immediately=True,
+        status=RequestStatus.FINISHED_ABORTED,
+        num_computed_tokens=0,
+        trace_headers=None,
+        **SHORT_PROMPT,
+    )
+    scheduler.on_new_request(request)
+    assert scheduler.request_finished(request, ([],)) == (False, None)
+    assert scheduler.to_tell == (set() if leased else {"r"})
+    scheduler.leases.agent.turn(time.monotonic())
+    assert scheduler.leases.agent.report().producers == int(leased and told)
 
 
 def test_what_is_over_is_free_before_the_next_request_takes_blocks(scheduler: Any) -> None:

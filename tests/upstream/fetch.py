@@ -1,4 +1,7 @@
-"""vLLM's own tests, from its source distribution. They are kept in `.venv/upstream`, never in this repository."""
+"""vLLM's own tests, from its source distribution. They are kept in `.venv/upstream`, never in this repository.
+
+`python -m tests.upstream.fetch MINOR FOLDER TOOLS` fetches them.
+"""
 
 import os
 import shutil
@@ -27,3 +30,7 @@ def fetch_tests(minor: str, folder: Path, tools: Path) -> None:
             wanted = [member for member in archive.getmembers() if member.name.startswith(f"{top}/tests/")]
             archive.extractall(scratch, wanted, filter="data")
         shutil.move(Path(scratch) / top / "tests", folder)
+
+
+if __name__ == "__main__":
+    fetch_tests(sys.argv[1], Path(sys.argv[2]).resolve(), Path(sys.argv[3]).resolve())

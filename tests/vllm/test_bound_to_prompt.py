@@ -11,6 +11,7 @@ from kvlease.engine.own_fences import SharedFences
 from kvlease.engine.producer import ProducerSide
 from kvlease.fence import FenceTable, RegisteredWords
 from kvlease.protocol import Fingerprint, LeaseRef, resolve
+from kvlease.protocol.engine_facts import EngineFact, HandOffEnd, HandOffEnded
 from kvlease.testing.data_agent import FakeDataAgent
 from kvlease.testing.pool import CountedPool
 from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
@@ -107,6 +108,7 @@ def asked(**fields: Any) -> Any:
         "mm_features": [],
         "prompt_embeds": None,
         "prompt_is_token_ids": None,
+        "trace_headers": None,
     }
     return SimpleNamespace(**plain | fields)
 
@@ -170,6 +172,62 @@ def test_a_request_that_reads_nothing_lets_go_of_its_lease_whatever_its_prompt()
     assert consumer.other_prompts == {}
     core.turn(1.0)
     assert core.report().producers == 1, "it is on its way to say so"
+
+
+def refused(**params: Any) -> Any:
+    """The request by which vLLM says that it has refused one that came with these params beside its reference."""
+    request = waiting(COMPUTED, abort_immediately=True, prompt_token_ids=[0], num_prompt_tokens=1)
+    request.kv_transfer_params |= params
+    return request
+
+
+def test_a_refused_requests_lease_is_left_to_another_engine_where_the_router_asks_for_it() -> None:
+    """R12: neither the agent nor vLLM's own mechanism tells the producer anything."""
+    core = agent()
+    told: list[EngineFact] = []
+    consumer = ConsumerSide(core, tell=told.append)
+    requests = LeasedRequests(producing(core), consumer, groups=1, tell=told.append)
+    request = refused(kv_lease_on_reject="return")
+    assert not requests.arrive(request)
+    assert request.kv_transfer_params["do_remote_prefill"] is False, "vLLM's mechanism has nothing to tell either"
+    assert not consumer.has("r")
+    requests.end_unread(request)
+    core.turn(1.0)
+    assert core.report().producers == 0, "it is neither claimed nor dropped"
+    assert told == [HandOffEnded("r", reference().token, HandOffEnd.RETURNED)]
+    assert (consumer.returned, consumer.released) == (1, 0)
+
+
+@pytest.mark.parametrize(("asked_for", "bad"), [("Return", 1), ("", 1), (True, 1), (["return"], 1), (None, 0)])
+def test_a_refused_requests_lease_is_dropped_where_nothing_that_is_known_is_asked_for(asked_for: Any, bad: int) -> None:
+    core = agent()
+    requests, _, consumer = engine(core)
+    request = refused(kv_lease_on_reject=asked_for)
+    assert not requests.arrive(request)
+    assert consumer.has("r")
+    requests.end_unread(request)
+    core.turn(1.0)
+    assert core.report().producers == 1, "it is on its way to say so"
+    assert requests.counts["refused.bad_on_reject"] == bad
+    assert consumer.returned == 0
+
+
+def test_what_becomes_of_a_refused_request_is_no_matter_of_one_that_is_read() -> None:
+    requests, _, consumer = engine(agent())
+    request = waiting(fingerprint_of(asked()))
+    request.kv_transfer_params["kv_lease_on_reject"] = "return"
+    assert not requests.arrive(request)
+    assert consumer.has("r")
+    assert consumer.returned == 0
+
+
+def test_a_refused_requests_stock_prefill_is_vllms_mechanisms_whatever_is_asked_for() -> None:
+    requests, _, consumer = engine(agent())
+    request = refused(kv_lease_on_reject="return")
+    del request.kv_transfer_params["kv_lease"]
+    assert requests.arrive(request)
+    assert request.kv_transfer_params["do_remote_prefill"] is True
+    assert consumer.returned == 0
 
 
 def test_the_reference_says_what_came_and_not_what_was_left_of_it() -> None:

@@ -81,6 +81,7 @@ class EngineFigures:
         totals["renewals", "sent"] = lessee.get("renewals", 0)
         totals["lost_leases", ""] = lessee.get("lost", 0)
         totals["unfenced_reads", ""] = produced.get("unfenced_reads", 0)
+        totals["returned_leases", ""] = consumed.returned
         totals["refused", "bad_reference"] = consumed.bad_references
         totals["transport_failures", "send"] = agent.get("sends_failed", 0)
         totals["transport_failures", "connect"] = agent.get("connects_failed", 0)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from kvlease.cli.doctor import add_doctor
 from kvlease.cli.explain import add_explain
 from kvlease.cli.fleet import add_fleet
+from kvlease.cli.router import add_router
 from kvlease.cli.top import add_top
 from kvlease.console.commands import run_program
 
@@ -19,4 +20,4 @@ and the same with kv_consumer to the decode engine."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the process's exit status."""
-    return run_program("kvlease", _DESCRIPTION, [add_doctor, add_top, add_explain, add_fleet], arguments)
+    return run_program("kvlease", _DESCRIPTION, [add_doctor, add_top, add_explain, add_router, add_fleet], arguments)

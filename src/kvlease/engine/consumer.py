@@ -17,7 +17,8 @@ class ConsumerSide:
 
     Attributes: `bad_references`: requests since the start whose reference could not be read. `other_prompts`: requests
     since the start whose reference was made for another prompt, by what differs: length, content or media.
-    `released`: leased requests that were loaded, or ended before. `wasted_tokens`: tokens of prompts since the start
+    `released`: leased requests that were loaded, or ended before. `returned`: refused requests since the start whose
+    lease was left to another engine. `wasted_tokens`: tokens of prompts since the start
     whose prefill elsewhere was not used, by reason; each request is counted once.
     """
 
@@ -27,6 +28,7 @@ class ConsumerSide:
         self.bad_references = 0
         self.other_prompts: Counter[str] = Counter()
         self.released = 0
+        self.returned = 0
         self.wasted_tokens: Counter[str] = Counter()
         self._wasted: set[str] = set()
         """The requests not loaded yet that are counted there."""
@@ -85,6 +87,13 @@ class ConsumerSide:
         if self._tell is not None:
             self._tell(ReferenceRefused(request_id, "bad_reference", why))
         self._refs[request_id] = None
+
+    def hand_back(self, request_id: str, ref: LeaseRef) -> None:
+        """Leaves the lease of a request that this engine refused to another engine: it is neither claimed nor
+        dropped, so that whatever keeps it, its term or a claim, keeps it on."""
+        self.returned += 1
+        if self._tell is not None:
+            self._tell(HandOffEnded(request_id, ref.token, HandOffEnd.RETURNED))
 
     def _difference(self, own: Fingerprint, computed: Fingerprint) -> str | None:
         """Returns how a request's prompt differs from what was computed; None where they are the same."""

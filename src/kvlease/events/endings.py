@@ -36,6 +36,7 @@ class Ending(enum.StrEnum):
     RESET = "reset"
     LOST = "lost"
     LEFT = "left"
+    HANDED_BACK = "handed_back"
     UNDER_WAY = "under_way"
 
 
@@ -61,7 +62,8 @@ class Known:
         self.verdicts = {line.verdict for line in lines if line.event is EventKind.FENCE_CHECKED}
         self.ends = {line.end for line in lines if line.event is EventKind.HAND_OFF_ENDED}
         self.seen_on_p = any(line.role is Role.PRODUCER for line in lines)
-        self.seen_on_d = any(line.role is Role.CONSUMER for line in lines)
+        # An engine that refused the request and left its lease to another one knows nothing of what became of it.
+        self.seen_on_d = any(line.role is Role.CONSUMER and line.end != "returned" for line in lines)
 
     def last(self, kind: EventKind) -> EventLine | None:
         """Returns the last line of a kind."""
@@ -225,6 +227,14 @@ def _over(known: Known) -> Outcome | None:
                 Ending.LATE,
                 f"Nobody had claimed the lease within {known.term}: the decode engine's claim did not come in time.",
                 "Raise kv_lease_duration on P, and see whether P's side channel and agent can be reached from D.",
+            )
+        if "returned" in known.ends:
+            return Outcome(
+                Ending.HANDED_BACK,
+                "A decode engine refused the request and left its lease to another one; none claimed it within "
+                f"{known.term}.",
+                "See whether the router sent the request to another decode engine. If that one's files are missing "
+                "here, give them, too.",
             )
         return Outcome(
             Ending.NOT_ASKED,

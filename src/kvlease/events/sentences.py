@@ -18,6 +18,7 @@ _ENDS = {
     "failed": "the prefill is not used: the load-failure policy decides",
     "local": "nothing to read: all of it was in the own cache",
     "over": "the request is over, unread",
+    "returned": "the request is refused, and its lease left to another engine",
 }
 _VERDICTS = {
     "intact": "fence intact: what was read is the lease's own",

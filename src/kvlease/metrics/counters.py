@@ -95,6 +95,14 @@ COUNTERS = (
         'it rises: as for `fence_checks{verdict="revoked"}`, noticed before the read',
     ),
     Metric(
+        "returned_leases",
+        Kind.COUNTER,
+        "Requests that this engine refused before it admitted them, and whose lease it left to another one, since the "
+        "router had asked for it (`kv_lease_on_reject`).",
+        "0",
+        "it rises: this engine refuses what the router sends it, as when its queue is full",
+    ),
+    Metric(
         "fence_checks",
         Kind.COUNTER,
         "Reads checked against the fence; intact ones alone are used. Revoked: a late read.",

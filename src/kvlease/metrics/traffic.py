@@ -60,6 +60,7 @@ COUNTERS = (
                 "numbers in `kv_transfer_params` that vLLM could not work with", counted=Counted.WORKER
             ),
             "long_prefill": Value("a prefill with `max_tokens` above 1, which is not offered"),
+            "bad_on_reject": Value('a `kv_lease_on_reject` that is not "return", of a request that was refused'),
             "block_size": Value(
                 "a prefill of an engine whose blocks have another size than this one's", counted=Counted.WORKER
             ),

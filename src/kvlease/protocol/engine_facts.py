@@ -22,6 +22,8 @@ class HandOffEnd(enum.StrEnum):
     """Nothing had to be read: the engine had all of it in its own cache."""
     OVER = "over"
     """The request was over before anything was read: its client left, or it was handed back."""
+    RETURNED = "returned"
+    """The engine refused the request, and left the lease to another engine, as its router had asked."""
 
 
 class PrefillOffered(msgspec.Struct, frozen=True, gc=False):

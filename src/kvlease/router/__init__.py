@@ -10,4 +10,16 @@ fleet       the engines; of it engines (one of them: its report, its calls) and 
 affinity    prompts that begin alike go to the same prefill engine
 admission   how many requests are under way at once, and how many wait
 facts       what a request tells, and the counts for /metrics
+
+Around it is what an operator sees; it needs the packages of `pip install 'kvlease[router]'`:
+
+settings    all that an operator may choose, and what is refused
+sources     the places that name engines: flags, a file, the addresses of a name
+discovery   all of them together, looked at again and again
+looks       one look at an engine: its health, load and leases
+watching    the watch over all engines
+catalogue   every metric of the router, and what it means
+figures     the figures, and the page of metrics
+operating   what an operator may ask over HTTP
+serving     the process: it listens, and drains when it is told to end
 """

@@ -14,6 +14,11 @@ from kvlease.protocol import Endpoint
 _HOST = re.compile(r"[A-Za-z0-9._:%\[\]-]{1,255}")
 """A host name, or an IPv4 or IPv6 address: no character has another meaning for ZeroMQ, or in a log."""
 
+ON_REJECT = "kv_lease_on_reject"
+"""The key with which a router says what becomes of the lease should this engine refuse the request before it admits
+it; without it the lease is dropped, as stock frees the blocks."""
+RETURN = "return"
+"""Its one value: the lease is left to another engine."""
 MAX_NAME = 1024
 MAX_RANKS = 4096
 """The most workers of one engine, in any kind of parallelism."""

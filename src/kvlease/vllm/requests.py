@@ -14,7 +14,7 @@ from kvlease.errors import BadReference, brief
 from kvlease.logs import bounded_logger
 from kvlease.protocol import LeaseRef
 from kvlease.protocol.engine_facts import HandOffEnd, ReferenceMissing, ReferenceRefused, RequestTraced, TellEngine
-from kvlease.vllm.params import side_channel, unusable
+from kvlease.vllm.params import ON_REJECT, RETURN, side_channel, unusable
 from kvlease.vllm.prompts import fingerprint_of, has_siblings, is_answered, parent_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ bounded = bounded_logger(__name__)
 class LeasedRequests:
     """Decides on each request as it comes, is scheduled and ends.
 
-    Attributes: `counts`: `refused.bad_reference`, requests since the start whose params would have ended vLLM.
+    Attributes: `counts`: `refused.bad_reference`, requests since the start whose params would have ended vLLM;
+    `refused.long_prefill` and `refused.bad_on_reject`, what routers must not ask for.
     """
 
     def __init__(
@@ -93,9 +94,28 @@ class LeasedRequests:
         siblings = has_siblings(request_id)
         if request.abort_immediately:
             # This is how vLLM lets go of a prefill whose request it refused: its prompt is one token, nothing is read.
-            self._consumer.keep(request_id, ref, endpoint, siblings)
+            if self._is_to_return(request_id, params):
+                self._consumer.hand_back(request_id, ref)
+                # Neither vLLM's own mechanism nor a worker is to tell the producer.
+                params["do_remote_prefill"] = False
+            else:
+                self._consumer.keep(request_id, ref, endpoint, siblings)
             return True
         return self._consumer.take_on(request_id, fingerprint_of(request), ref, endpoint, siblings)
+
+    def _is_to_return(self, request_id: str, params: dict[str, object]) -> bool:
+        """Tells whether the router wants the lease of a refused request left to another engine."""
+        asked = params.get(ON_REJECT)
+        if asked == RETURN:
+            return True
+        if asked is not None:
+            self.counts["refused.bad_on_reject"] += 1
+            bounded.warning(
+                'kvlease: request %s: kv_lease_on_reject is %s, it must be "return" or left out; its lease is dropped',
+                brief(request_id),
+                brief(asked),
+            )
+        return False
 
     def schedule(self, request: "Request", external_tokens: int) -> bool:
         """The request has its blocks. Returns True if it is leased and has all its data, so that nothing is to be read.

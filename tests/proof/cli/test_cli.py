@@ -172,7 +172,7 @@ def played(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, A
 def test_everything_is_played_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = played([], monkeypatch)
     assert seen["connectors"] == ["stock", "kvlease"]
-    assert seen["scenarios"] == ["stall", "stall-free", "long-step", "queue", "crash"]
+    assert seen["scenarios"] == ["stall", "stall-free", "long-step", "queue", "failover", "crash"]
     assert (seen["lease_s"], seen["out"], seen["model"]) == (6.0, Path("out"), None)
 
 

@@ -22,6 +22,7 @@ def good(scenario: ScenarioName) -> ActOutcome:
         answers=ALL_RIGHT,
         counts=Counts(read=6),
         freed_after_s=0.3,
+        again=0,
     )
 
 
@@ -37,15 +38,20 @@ def test_nothing_is_broken_when_everything_is_right() -> None:
     assert broken(*map(good, SCENARIOS)) == []
 
 
-@pytest.mark.parametrize("scenario", ["stall", "stall-free", "long-step", "queue", "crash"])
+@pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("answers", [ALL_WRONG, Answers(right=5, wrong=0, failed=1, statuses={200: 5, 500: 1})])
 def test_one_wrong_or_failed_answer_breaks_a_promise(scenario: ScenarioName, answers: Answers) -> None:
-    assert len(broken(outcome(scenario, answers=answers, counts=Counts(read=6), freed_after_s=0.3))) == 1
+    figures: dict[str, Any] = {"counts": Counts(read=6), "freed_after_s": 0.3, "again": 0}
+    assert len(broken(outcome(scenario, answers=answers, **figures))) == 1
 
 
 @pytest.mark.parametrize("scenario", ["long-step", "queue"])
 def test_one_lost_lease_breaks_a_promise(scenario: ScenarioName) -> None:
     assert len(broken(outcome(scenario, answers=ALL_RIGHT, counts=Counts(leases_lost=1)))) == 1
+
+
+def test_one_prompt_that_is_prefilled_twice_for_a_failover_breaks_a_promise() -> None:
+    assert len(broken(outcome("failover", answers=ALL_RIGHT, again=1))) == 1
 
 
 def test_leases_may_be_lost_in_a_stall_as_long_as_no_answer_is_wrong() -> None:
