@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from kvlease.router import breaker, tries
-from kvlease.router.actions import Action, ReleaseLease
-from kvlease.router.engines import EngineRole
-from kvlease.router.facts import Recompute
-from kvlease.router.failures import FAILURES, EngineFailure
-from kvlease.router.fleet import EngineFleet
-from kvlease.router.request import RoutedRequest
-from kvlease.router.tries import NextCall, RequestTries
+from kvlease.routing.actions import Action, ReleaseLease
+from kvlease.routing.engines import EngineRole
+from kvlease.routing.facts import Recompute
+from kvlease.routing.failures import FAILURES, EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.request import RoutedRequest
+from kvlease.routing.tries import NextCall, RequestTries
 from proof.planted.bug import Replacement, honest, planted
 
 

@@ -19,12 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kvlease.protocol import LeaseRef
-from kvlease.router.actions import ANSWERS, Action, AskDecode, AskPrefill, KvReference
-from kvlease.router.breaker import BreakerState
-from kvlease.router.engines import EngineRole, EngineView
-from kvlease.router.facts import BudgetEmpty, ReferenceHandedOn, RouterFact, StreamContinued
-from kvlease.router.failures import EngineFailure
-from kvlease.router.states import RequestState
+from kvlease.routing.actions import ANSWERS, Action, AskDecode, AskPrefill, KvReference
+from kvlease.routing.breaker import BreakerState
+from kvlease.routing.engines import EngineRole, EngineView
+from kvlease.routing.facts import BudgetEmpty, ReferenceHandedOn, RouterFact, StreamContinued
+from kvlease.routing.failures import EngineFailure
+from kvlease.routing.states import RequestState
 from proof.promises.safety import Violation
 from proof.simulate.context import Context
 from proof.simulate.engine import SimEngine

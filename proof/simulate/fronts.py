@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from kvlease.router.failures import EngineFailure
+from kvlease.routing.failures import EngineFailure
 from proof.simulate.context import Context
 from proof.simulate.engine import SimEngine
 from proof.simulate.requests import Decode, Prefill

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Self
 
 from kvlease.logs import silenced
-from kvlease.router.policy import RetryPolicy, TimeLimits
+from kvlease.routing.policy import RetryPolicy, TimeLimits
 from kvlease.simulation.chance import stream
 from kvlease.simulation.processes import in_processes
 from proof.promises.safety import Violation

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from kvlease.protocol import LeaseRef
-from kvlease.router.actions import KvReference, ReleaseLease
+from kvlease.routing.actions import KvReference, ReleaseLease
 from proof.simulate.context import Context
 from proof.simulate.engine import SimEngine
 from proof.simulate.fronts import EngineFronts

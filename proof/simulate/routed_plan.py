@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kvlease.router.policy import RetryPolicy, TimeLimits
+from kvlease.routing.policy import RetryPolicy, TimeLimits
 from kvlease.simulation.chance import Stream
 from proof.simulate.kinds import FaultKind, PlannedFault
 

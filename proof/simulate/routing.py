@@ -10,14 +10,14 @@ from functools import partial
 from typing import Any
 
 from kvlease.protocol import Fingerprint
-from kvlease.router.actions import ANSWERS, Action, AskDecode, AskPrefill, Cancel, KvReference, ReleaseLease
 from kvlease.router.bodies import ON_REJECT
-from kvlease.router.engines import EngineReport, EngineRole, FleetSettings
-from kvlease.router.facts import RouterFact
-from kvlease.router.failures import EngineFailure
-from kvlease.router.fleet import EngineFleet
-from kvlease.router.policy import RetryBudget
-from kvlease.router.request import RoutedRequest
+from kvlease.routing.actions import ANSWERS, Action, AskDecode, AskPrefill, Cancel, KvReference, ReleaseLease
+from kvlease.routing.engines import EngineReport, EngineRole, FleetSettings
+from kvlease.routing.facts import RouterFact
+from kvlease.routing.failures import EngineFailure
+from kvlease.routing.fleet import EngineFleet
+from kvlease.routing.policy import RetryBudget
+from kvlease.routing.request import RoutedRequest
 from proof.simulate.context import Context
 from proof.simulate.engine import PORT, SimEngine
 from proof.simulate.failover import FailoverPromises, RoutedFacts
