@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from kvlease.router import breaker, tries
+from kvlease.routing import breaker, tries
 from kvlease.routing.actions import Action, ReleaseLease
 from kvlease.routing.engines import EngineRole
 from kvlease.routing.facts import Recompute
