@@ -86,7 +86,7 @@ class RoutedRequest:
     ) -> None:
         """`keys`: of its prompt's beginning (`affinity.keys_of`). `prefill`: False for what carries no KV, or goes
         whole to a decode engine. `continuable`: another engine may go on with its stream (greedy, one answer, no tools,
-        ...), if the policy allows it. `tell` hears facts (`RouterCounts.hear`)."""
+        ...), if the policy allows it. `tell` hears facts."""
         self.state = RequestState.NEW
         self._fleet = fleet
         self._policy = policy
