@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,9 +43,8 @@ def signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-async def until(condition: object) -> None:
-    """Waits until the condition, a function, holds."""
-    assert callable(condition)
+async def until(condition: Callable[[], object]) -> None:
+    """Waits until the condition holds."""
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)

@@ -65,7 +65,7 @@ def _service(decided: Deployment, launch: Launch, drain_s: int, image: str) -> d
     if launch.devices:
         device = {"driver": "nvidia", "device_ids": list(launch.devices), "capabilities": ["gpu"]}
         service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
-    return {key: value for key, value in service.items() if value not in ({},)}
+    return {key: value for key, value in service.items() if value != {}}
 
 
 def _in_container(command: tuple[str, ...]) -> tuple[str, ...]:
