@@ -108,7 +108,7 @@ def failed_engine_asked_again() -> Iterator[Replacement]:
 
     def decoder(self: RequestTries, now: float, **more: Any) -> str | None:
         url = original(self, now, **more)
-        tried = [each for each in self._fleet.living(now, EngineRole.DECODE) if each in self._tried]
+        tried = [each for each in self._fleet.serving(now, EngineRole.DECODE) if each in self._tried]
         return tried[0] if tried and url is not None else url
 
     yield RequestTries, "_decoder", decoder

@@ -17,6 +17,7 @@ ERRORS = {
     "503": Behaviour(Fault.STATUS, status=503, times=1),
     "504": Behaviour(Fault.STATUS, status=504, times=1),
     "abort": Behaviour(Fault.ABORT, times=1),
+    "shut down": Behaviour(Fault.SHUT_DOWN, times=1),
     "headers and no more": Behaviour(Fault.CUT_STREAM, times=1),
     "garbled": Behaviour(Fault.GARBLED, times=1),
     "error event": Behaviour(Fault.ERROR_EVENT, times=1),
@@ -47,6 +48,23 @@ def test_a_reference_is_handed_on_whatever_the_first_engine_does(api: str, strea
                 await bench.renew(first, second, died=name == "death")
             leases = bench.producers[0].books.leases
             assert (len(leases), leases.ended["read"]) == (0, leases.ended["granted"])
+
+    play(scene)
+
+
+def test_an_engine_that_shuts_down_is_asked_once_and_releases_nothing() -> None:
+    """Its health is good and nothing runs there, so that it would draw all requests."""
+
+    async def scene() -> None:
+        async with router_bench() as bench:
+            first, second = bench.consumers
+            first.draining = True
+            for _ in range(6):
+                assert (await bench.ask("completions")).text == right_answer("completions")
+            assert len(bench.sent(first)) <= 1
+            assert len(bench.sent(second)) == 6
+            await bench.settled()
+            assert len(bench.producers[0].books.leases) == 0
 
     play(scene)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from kvlease.routing.actions import said_of
-from kvlease.routing.failures import FAILURES, EngineFailure, of_status
+from kvlease.routing.failures import FAILURES, EngineFailure, of_answer, of_status
 
 F = EngineFailure
 
@@ -34,6 +34,14 @@ def test_every_failure_has_a_row_and_words() -> None:
 )
 def test_a_status_is_a_failure_or_none(status: int, failure: EngineFailure | None) -> None:
     assert of_status(status) is failure
+
+
+def test_an_engine_that_shuts_down_says_so_in_a_500() -> None:
+    said = b'{"error":{"message":"cannot schedule new futures after shutdown","type":"InternalServerError","code":500}}'
+    assert of_answer(500, said) is F.ABORTED
+    assert of_answer(400, said) is F.REFUSED
+    assert of_answer(500, b"{}") is F.ERROR
+    assert of_answer(200, said) is None
 
 
 def test_only_a_clients_own_mistake_is_not_sent_again() -> None:

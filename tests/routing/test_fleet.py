@@ -121,6 +121,7 @@ def test_an_engine_that_aborts_a_request_is_taken_to_drain_for_a_while() -> None
     fleet.ended(0.0, D1, F.ABORTED, fleet.begun(D1))
     assert chosen(fleet, 4.9) == {D2}
     assert view(fleet, D1, 4.9).draining
+    assert fleet.serving(4.9, DECODE) == (D2,), "and it releases nothing"
     assert not view(fleet, D1, 5.0).draining
 
 
@@ -131,7 +132,7 @@ def test_an_engine_is_dead_when_two_polls_failed_and_back_with_the_first_that_di
     assert fleet.report(2.0, D1, EngineReport(healthy=False)), "its calls are to be ended"
     assert not fleet.report(3.0, D1, EngineReport(healthy=False)), "and once only"
     assert chosen(fleet, 3.0) == {D2}
-    assert fleet.living(3.0, DECODE) == (D2,)
+    assert fleet.serving(3.0, DECODE) == (D2,)
     fleet.report(4.0, D1, EngineReport())
     assert view(fleet, D1, 4.0).standing is EngineStanding.WELL
     assert not fleet.report(5.0, D1, EngineReport(healthy=False)), "they are counted anew"
@@ -160,7 +161,7 @@ def test_of_engines_that_are_all_shut_the_one_that_was_shut_first_is_tried() -> 
     assert chosen(fleet, 1.3) == {D3}
     assert chosen(fleet, 1.3, shut_too=False) == {None}
     assert chosen(fleet, 1.3, reluctantly=(D3,)) == {D1}, "a request that knows it is dead asks another"
-    assert fleet.living(1.3, DECODE) == ()
+    assert fleet.serving(1.3, DECODE) == ()
 
 
 def test_a_reference_that_was_seen_goes_to_engines_that_are_known_to_have_kvlease() -> None:

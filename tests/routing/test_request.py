@@ -124,9 +124,9 @@ def test_the_first_token_tells_that_an_engine_lives() -> None:
     for _ in range(3):
         bench.fleet.ended(0.0, D1, F.CUT, bench.fleet.begun(D1))
     bench.decoding()
-    assert bench.fleet.living(1.0, EngineRole.DECODE) == ()
+    assert bench.fleet.serving(1.0, EngineRole.DECODE) == ()
     bench.began()
-    assert bench.fleet.living(1.0, EngineRole.DECODE) == (D1,), "not only when its stream has ended"
+    assert bench.fleet.serving(1.0, EngineRole.DECODE) == (D1,), "not only when its stream has ended"
 
 
 def test_the_same_engine_is_asked_again_only_where_there_is_no_other() -> None:

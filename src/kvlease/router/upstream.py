@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from kvlease.routing.failures import EngineFailure, of_status
+from kvlease.routing.failures import EngineFailure, of_answer
 
 KEEP_ALIVE_S = 4.0
 """The longest time for which an unused connection is kept: vLLM closes its own after 5 s, and a request that meets the
@@ -227,7 +227,7 @@ class EngineCall:
     async def good(self) -> EngineAnswer:
         """Returns the whole answer, if its status is 2xx."""
         answer = await self.rest()
-        failure = of_status(answer.status)
+        failure = of_answer(answer.status, answer.body)
         if failure is not None:
             raise EngineCallFailed(failure, answer)
         return answer

@@ -27,7 +27,8 @@ class EngineFailure(enum.StrEnum):
     ERROR = "error"
     """Status 500 or any other 5xx: the engine's own answer, which vLLM gives to some mistakes of clients too."""
     ABORTED = "aborted"
-    """Status 200, `finish_reason` "abort", no token: the engine drains, or an operator has aborted its requests."""
+    """Status 200, `finish_reason` "abort", no token, or a 500 that says so (`SHUTTING_DOWN`): the engine drains, or an
+    operator has aborted its requests."""
     REFUSED = "refused"
     """Status 4xx, also 429: the engine's answer to this client, which another engine would give too. A 429 is a limit
     on the client that somebody has set; to ask elsewhere would defeat it."""
@@ -70,6 +71,18 @@ FAILURES: Mapping[EngineFailure, FailureRule] = {
 }
 """The consequences of every failure. Those of `REFUSED`, and of the last `ERROR`, reach the client as the engine's own
 answer; of all others the router says what happened, with the status given here."""
+
+
+SHUTTING_DOWN = b"after shutdown"
+"""The words in the 500 with which an engine of vLLM refuses what comes after SIGTERM (`--shutdown-timeout`), while its
+/health is good: "cannot schedule new futures after shutdown", as Python's executors have it."""
+
+
+def of_answer(status: int, body: bytes) -> EngineFailure | None:
+    """Returns the failure that a whole answer stands for; None for 2xx."""
+    if status == 500 and SHUTTING_DOWN in body:
+        return EngineFailure.ABORTED
+    return of_status(status)
 
 
 def of_status(status: int) -> EngineFailure | None:

@@ -56,10 +56,10 @@ class EngineFleet:
         """Returns True where there is an engine of the role, dead or alive, that is none of these."""
         return any(each.url not in excluding for each in self._of(role))
 
-    def living(self, now: float, role: EngineRole) -> tuple[str, ...]:
-        """Returns the engines of a role that are believed alive, also those that drain, the least loaded first."""
-        alive = [each for each in self._of(role) if each.standing(now) < EngineStanding.SHUT]
-        return tuple(each.url for each in sorted(alive, key=lambda each: (each.standing(now), each.load(now))))
+    def serving(self, now: float, role: EngineRole) -> tuple[str, ...]:
+        """Returns the engines of a role that live and do not drain, the least loaded first."""
+        well = [each for each in self._of(role) if each.standing(now) < EngineStanding.DRAINING]
+        return tuple(each.url for each in sorted(well, key=lambda each: each.load(now)))
 
     def snapshot(self, now: float) -> tuple[EngineView, ...]:
         """Returns all that is known, in the order in which they joined."""

@@ -277,8 +277,9 @@ class RoutedRequest:
         if reference is None:
             return ()
         self._tell(LeaseReleased(why))
-        living = self._fleet.living(now, EngineRole.DECODE)
-        by = [engine for engine in living if not self._tries.is_useless(engine)]
+        # An engine of vLLM that shuts down refuses like any other, and tells the producer nothing.
+        serving = self._fleet.serving(now, EngineRole.DECODE)
+        by = [engine for engine in serving if not self._tries.is_useless(engine)]
         return (ReleaseLease(reference, tuple(by[:RELEASERS]), reference.producer),)
 
     def _end(self, move: RequestMove, outcome: RoutedOutcome, kind: str = "") -> None:

@@ -13,7 +13,10 @@ class Fault(enum.StrEnum):
     STATUS = "status"
     """It refuses with `status`, in vLLM's form; with 502 and 504 in a gateway's, and the engine sees nothing."""
     ABORT = "abort"
-    """It answers 200 with no token and the reason "abort", as an engine does that drains."""
+    """It answers 200 with no token and the reason "abort", as an engine does whose requests an operator aborts."""
+    SHUT_DOWN = "shut_down"
+    """It refuses all requests, and tells the producer nothing, as an engine of vLLM does after SIGTERM: 500, or 404 for
+    a model that there is not. Its health is good."""
     SLOW = "slow"
     """It answers, and waits `delay_s` before its first token."""
     HANG = "hang"

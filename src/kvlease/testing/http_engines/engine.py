@@ -153,7 +153,7 @@ class FakeEngine:
         if behaviour.times is not None:
             self.behaviour = Behaviour() if behaviour.times <= 1 else _once_less(behaviour)
         if self.draining and behaviour.fault is Fault.OK:
-            return Behaviour(Fault.ABORT)
+            return Behaviour(Fault.SHUT_DOWN)
         return behaviour
 
     async def _admit(self, api: str, exchange: Exchange, behaviour: Behaviour) -> str:
@@ -166,8 +166,11 @@ class FakeEngine:
                     behaviour.status, _KINDS.get(behaviour.status, "InternalServerError"), "as it was told"
                 )
             call = read_call(api, body)
+            if behaviour.fault is Fault.SHUT_DOWN:
+                raise CallRefused(500, "InternalServerError", "cannot schedule new futures after shutdown")
         except CallRefused as refusal:
-            await self._clean_up(body.get("kv_transfer_params"), refusal.status)
+            if behaviour.fault is not Fault.SHUT_DOWN:
+                await self._clean_up(body.get("kv_transfer_params"), refusal.status)
             after = behaviour.retry_after_s
             more = {} if after is None else {"retry-after": str(after)}
             exchange.answer(refusal.status, {"error": refusal.error}, **more)
