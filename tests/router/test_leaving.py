@@ -1,6 +1,7 @@
 """Clients that leave: the engines are told, and no lease is left to its term."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -140,5 +141,23 @@ def test_a_router_that_is_cancelled_lets_go_too() -> None:
                 await client.task
             await bench.assert_books()
             assert bench.producers[0].books.leases.ended["released"] == 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_whatever_goes_wrong_lets_go_too(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_: Client, message: Any) -> None:
+        # As uvicorn says of an engine's header that is none.
+        raise RuntimeError(f"Invalid HTTP header value: {message}")
+
+    async def scene() -> None:
+        async with router_bench() as bench:
+            monkeypatch.setattr(Client, "_send", refuse)
+            with pytest.raises(RuntimeError, match="Invalid"):
+                await bench.client(stream=stream).task
+            await bench.assert_books()
+            assert bench.state.in_flight() == 0
+            assert all(view.in_flight == 0 for view in bench.fleet.snapshot(bench.now()))
 
     play(scene)

@@ -98,12 +98,13 @@ class RequestHandling:
         try:
             await self._follow(self._request.start(self._parts.now()))
         except ClientLeft:
-            self._let_go()
+            pass
         except asyncio.CancelledError:
-            self._let_go()
             if not self._client.gone:
                 raise
         finally:
+            # However it ends, a bug included: the engine is told, and the prefill is released. A no-op after its end.
+            self._let_go()
             self._client.unwatch()
 
     async def _follow(self, actions: Sequence[Action]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from kvlease.errors import KvLeaseError
+from kvlease.logs import OncePerPeriod
 from kvlease.router.app import RouterApp, open_app
 from kvlease.router.discovery import Discovery
 from kvlease.router.figures import RouterFigures
@@ -112,7 +113,8 @@ class ServedRouter:
         self._figures.count("engines_refused", kind)
 
     async def _serve(self, app: RouterApp, listener: socket.socket, listening: Callable[[str], None]) -> None:
-        logging.getLogger("uvicorn.error").addFilter(_CANCELLED)
+        for of_uvicorn in (_CANCELLED, _OFTEN):
+            logging.getLogger("uvicorn.error").addFilter(of_uvicorn)
         server = _Server(_uvicorn_config(app))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -147,10 +149,19 @@ class ServedRouter:
             log.warning("%d requests are broken off: they run after --drain-timeout, %g s", left, limit_s)
 
 
+def _http() -> Any:
+    if find_spec("httptools") is None:
+        # It has bounds of its own.
+        return "h11"
+    from kvlease.router.wire import ClientWire
+
+    return ClientWire
+
+
 def _uvicorn_config(app: RouterApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools" if find_spec("httptools") else "h11",
+        http=_http(),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -174,6 +185,8 @@ class _Cancelled(logging.Filter):
 
 
 _CANCELLED = _Cancelled()
+_OFTEN = OncePerPeriod()
+"""Bounds what uvicorn says of clients' mistakes: they make one with each line that is no HTTP."""
 
 
 @contextlib.contextmanager
