@@ -51,6 +51,11 @@ def test_a_file_is_json_or_yaml(path: Path) -> None:
         (b"prefill: []\n", "it must have prefill and decode"),
         (b"{prefill: [], decode: [}", "is neither YAML nor JSON"),
         (b"\x80", "is neither YAML nor JSON"),
+        (b'{"prefill": ["http://\xff"], "decode": []}', "is neither YAML nor JSON"),
+        (b'{"prefill": ["http://a\\nINFO a line"], "decode": []}', "prefill has no URL"),
+        (b'{"prefill": ["http://\\ud800"], "decode": []}', "prefill has no URL"),
+        (b'{"prefill": ["http://a b"], "decode": []}', "prefill has no URL"),
+        (b'{"prefill": ["http://user:key@a"], "decode": []}', "prefill has no URL"),
         (
             b"prefill: []\ndecode: []\ndecoder: []\n",
             "has 'decoder': it may have prefill and decode, and nothing else",

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -44,6 +45,10 @@ AT_ONCE_S = 1.0
 """The time for all that after a second signal; then the process ends, whatever there is."""
 IDLE_LOOK_S = 0.05
 """The pause between two looks at whether anything runs, while it drains."""
+SPARE_FILES = 256
+"""The files for all but requests: looks at engines, releases, and connections of which no request has come yet."""
+ENOUGH_FILES = 1 << 20
+"""The files that are asked for where there is no limit."""
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -245,6 +250,7 @@ def serve(settings: RouterSettings, listening: Callable[[str], None]) -> int:
         await process.run(listening)
         return process.broken
 
+    raise_open_files(settings)
     # What is there by now stays: the collector need not look at it again and again, while streams wait.
     gc.collect()
     gc.freeze()
@@ -253,6 +259,27 @@ def serve(settings: RouterSettings, listening: Callable[[str], None]) -> int:
             return runner.run(run())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+
+
+def raise_open_files(settings: RouterSettings) -> None:
+    """Lets the process have as many files open as it may: each request has two connections, and a usual limit is 1024.
+
+    Without a file left, engines seem to be away, and clients are turned down.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard != resource.RLIM_INFINITY else max(soft, ENOUGH_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        except (OSError, ValueError):
+            # Not everywhere is what the hard limit says allowed.
+            pass
+    needed = 2 * settings.max_in_flight + settings.max_queued + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        log.warning(
+            "%d files may be open, and %d may be needed: a higher limit (ulimit -n), or lower limits", soft, needed
+        )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -70,7 +70,7 @@ def _document(content: bytes, path: Path) -> Any:
     try:
         # Not all JSON is YAML: tabs are none.
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     import yaml
 
