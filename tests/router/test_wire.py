@@ -83,6 +83,18 @@ def test_what_does_not_become_a_request_ends(begun: bytes, more: bytes, ends: st
     on_wire(scene)
 
 
+@pytest.mark.parametrize("header", [b"a:\r\n", b"X: " + b"a" * 1000 + b"\r\n"])
+def test_a_long_head_in_one_piece_is_refused_too(header: bytes) -> None:
+    async def scene(http: ClientWire, wire: Wire) -> None:
+        http.data_received(HEAD + header * (MOST_HEAD_BYTES // len(header) + 1) + b"Content-Length: 2\r\n\r\n{}")
+        # The task that answers.
+        await asyncio.sleep(0)
+        assert wire.written.startswith(b"HTTP/1.1 431")
+        assert wire.closed
+
+    on_wire(scene)
+
+
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_long_body_is_no_long_head(chunked: bool) -> None:
     async def scene(http: ClientWire, wire: Wire) -> None:

@@ -18,6 +18,12 @@ HEAD_S = 60.0
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
+async def _say_too_long(_scope: Any, _receive: Any, send: Any) -> None:
+    headers = [(b"content-length", b"0"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 431, "headers": headers})
+    await send({"type": "http.response.body"})
+
+
 class ClientWire(HttpToolsProtocol):
     """One client's connection, as uvicorn serves it."""
 
@@ -49,7 +55,12 @@ class ClientWire(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Its head is complete."""
         self._end_wait()
+        app = self.app
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MOST_HEAD_BYTES:
+            # It came in few pieces.
+            self.app = _say_too_long
         super().on_headers_complete()
+        self.app = app
 
     def on_body(self, body: bytes) -> None:
         """A part of its body has come."""
