@@ -139,8 +139,27 @@ def test_a_router_that_is_cancelled_lets_go_too() -> None:
             client.task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await client.task
+            assert (client.said.status, client.said.json["error"]["type"]) == (503, "draining")
             await bench.assert_books()
             assert bench.producers[0].books.leases.ended["released"] == 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("api", ["completions", "chat", "responses"])
+def test_a_stream_that_is_cancelled_says_so(api: str) -> None:
+    async def scene() -> None:
+        async with router_bench() as bench:
+            bench.consumers[0].behaviour = Behaviour(Fault.HANG, after_chunks=3)
+            client = bench.client(api)
+            await client.chunk.wait()
+            client.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await client.task
+            assert client.said.ended
+            last = client.said.events[-1]
+            assert (last["code"] if api == "responses" else last["error"]["type"]) == "draining"
+            assert not client.said.is_done
 
     play(scene)
 

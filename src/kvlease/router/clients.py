@@ -71,6 +71,11 @@ class ClientExchange:
         self._watch: asyncio.Task[None] | None = None
         self._left: Callable[[], object] = lambda: None
 
+    @property
+    def ended(self) -> bool:
+        """True once it has been answered to the end."""
+        return self._ended
+
     def header(self, name: bytes) -> bytes | None:
         """Returns a header's value; None where there is none. `name` is in lower case."""
         return next((value for key, value in self.headers if key == name), None)
