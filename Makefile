@@ -37,7 +37,7 @@ drain: $(VENV)/.engine ## real engines: P drained and stopped 50 times under tra
 failover: $(VENV)/.engine routers ## real engines: one of two Ds killed, stopped, drained, full under 16 streams; three routers (15 min)
 	$(BIN)/python -m proof failover $(FAILOVER)
 
-load: $(VENV)/.engine routers ## the router under load, beside vLLM's two, with fake engines: overhead, 500 streams, ten minutes with restarts (20 min)
+load: $(VENV)/.engine routers ## the router under load, beside vLLM's two, with fake engines: overhead, 500 streams, ten minutes with restarts (16 min)
 	$(BIN)/python -m proof load $(LOAD)
 
 # Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.

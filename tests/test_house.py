@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
@@ -44,9 +45,15 @@ def modules(src: Path) -> dict[str, Path]:
     }
 
 
+@cache
+def tree(text: str) -> ast.Module:
+    """A file as Python reads it; each is read by several tests."""
+    return ast.parse(text)
+
+
 def imported(path: Path, known: Collection[str]) -> Iterator[str]:
     """The known modules that a file imports anywhere, also inside functions and for types alone."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):
@@ -62,7 +69,8 @@ def needs(src: Path) -> dict[str, set[str]]:
     return {module: set(imported(path, known)) for module, path in known.items()}
 
 
-def product_and_proof() -> dict[str, set[str]]:
+@cache
+def product_and_proof() -> Mapping[str, set[str]]:
     known = modules(SRC) | {f"proof.{name}": path for name, path in modules(ROOT / "proof").items()}
     known["proof"] = known.pop("proof.__init__")
     return {module: set(imported(path, known)) for module, path in known.items()}
@@ -111,7 +119,7 @@ def test_a_package_says_which_rooms_it_has_from_the_ground_up(package: ModuleTyp
 
 def test_a_package_that_lists_its_modules_lists_all() -> None:
     """`agent.nixl` is left out: its package's own file must not name NIXL (`test_rooms.py`)."""
-    texts = {path.parent: ast.get_docstring(ast.parse(path.read_text())) or "" for path in packages()}
+    texts = {path.parent: ast.get_docstring(tree(path.read_text())) or "" for path in packages()}
     listing = {folder: text for folder, text in texts.items() if re.search(r"^ *\w+(, \w+)*  ", text, re.MULTILINE)}
     assert len(listing) > 10, "the lists were not found"
     missing = [
@@ -132,7 +140,7 @@ def test_a_class_name_stands_once() -> None:
     """One name is one concept: nobody has to ask which `Request` is meant."""
     places: dict[str, list[Path]] = {}
     for path in [*SRC.rglob("*.py"), *(ROOT / "proof").rglob("*.py")]:
-        for node in ast.parse(path.read_text()).body:
+        for node in tree(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places.setdefault(node.name, []).append(path)
     assert len(places) > 300, "the classes were not found"

@@ -17,7 +17,7 @@ def planted() -> Iterator[str]:
             bug.stands_for,
             ", ".join(sorted(bug.rules)),
             ", ".join("\N{EN DASH}" if run is None else number(run) for run in runs[name].runs) if name in runs else "",
-            "explorer" if bug.within_runs is None else number(bug.within_runs),
+            "explorer" if bug.within_runs is None else number(bug.within_runs) + (" strikes" if bug.struck else ""),
         )
         for name, bug in PLANTED.items()
     )

@@ -117,18 +117,18 @@ class _Found(NamedTuple):
 def _overhead(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
     from proof.load.overhead import ALONE, BUSY, SHORT_ALONE, SHORT_BUSY, measure_overhead
     from proof.load.report import overhead_tables
-    from proof.load.routers import name_of
+    from proof.realengines.routers import ROUTER_NAMES
 
     plans = (SHORT_ALONE, SHORT_BUSY) if chosen.short else (ALONE, BUSY)
     runs = measure_overhead(chosen.routers, plans, cores, chosen.out / "logs", tell)
-    good = all(not each.wrong for run in runs for each in run.found if each.name == name_of("kvlease"))
+    good = all(not each.wrong for run in runs for each in run.found if each.name == ROUTER_NAMES["kvlease"])
     return _Found(runs, [table for run in runs for table in overhead_tables(run)], [], good)
 
 
 def _streams(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], None]") -> _Found:
     from proof.load.report import streams_table, why_not_right
-    from proof.load.routers import name_of
     from proof.load.streams import measure_streams
+    from proof.realengines.routers import ROUTER_NAMES
 
     size = (chosen.streams, chosen.tokens, chosen.token_ms / 1000)
     runs = [
@@ -136,7 +136,7 @@ def _streams(chosen: argparse.Namespace, cores: "Cores", tell: "Callable[[str], 
         for dies in (False, True)
         for kind in chosen.routers
     ]
-    good = all(run.right == run.streams for run in runs if run.name == name_of("kvlease"))
+    good = all(run.right == run.streams for run in runs if run.name == ROUTER_NAMES["kvlease"])
     return _Found(runs, [streams_table(runs)], why_not_right(runs), good)
 
 

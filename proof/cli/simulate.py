@@ -8,6 +8,7 @@ from kvlease.console.arguments import MANY, SEEDS, add_jobs, one_of, real, sever
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
 from kvlease.console.origin import commit
+from proof.cli.simulate_router import add_router
 from proof.planted import PLANTED
 from proof.simulate.report import NOTHING
 
@@ -20,8 +21,8 @@ MOST_MINUTES = 7 * 24 * 60.0
 
 _DESCRIPTION = """\
 Plays kvlease's own protocol, agent and fence code on a simulated network, clock and engine, with
-faults, and checks its promises (S1 to S5, L1 to L3, R12, R18, R20, R22, R25, R26) all the time. All
-chance comes from a seed: the same seed and commit give the same run, on every machine."""
+faults, and checks its promises (S1 to S5, L1 to L3, R12, R18, R20, R22, R25, R26, and the router's)
+all the time. All chance comes from a seed: the same seed and commit give the same run, everywhere."""
 
 _FUZZ = """\
 Plays one seed after the other. The first run that breaks a promise is cut down to the fewest faults
@@ -51,12 +52,14 @@ def add_simulate(commands: Any) -> None:
             "python -m proof simulate fuzz --minutes 10",
             "python -m proof simulate replay 4711 --faults 3,7 --requests 0,2",
             "python -m proof simulate planted",
+            "python -m proof simulate router",
         ),
     ).add_to(commands)
     actions = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_fuzz(actions)
     _add_replay(actions)
     _add_planted(actions)
+    add_router(actions)
 
 
 def _add_fuzz(actions: Any) -> None:
@@ -159,13 +162,12 @@ def _fuzz(chosen: argparse.Namespace) -> Exit:
 
 
 def _explain(seed: int, rule: str, planted: str | None, console: "Console") -> None:
-    from proof.simulate.fuzz import plant
-    from proof.simulate.plan import draw_plan
+    from proof.simulate.fuzz import plan_for, plant
     from proof.simulate.report import describe_failure
     from proof.simulate.shrink import shrink
 
     console.print(f"\nseed {seed} broke {rule}; it is being cut down")
-    whole_plan = draw_plan(seed)
+    whole_plan = plan_for(seed, planted)
     with plant(planted):
         shrunk = shrink(whole_plan, rule)
     for line in describe_failure(whole_plan, shrunk, planted):
@@ -174,15 +176,14 @@ def _explain(seed: int, rule: str, planted: str | None, console: "Console") -> N
 
 def _replay(chosen: argparse.Namespace) -> Exit:
     from kvlease.console.progress import open_console
-    from proof.simulate.fuzz import plant
-    from proof.simulate.plan import draw_plan
+    from proof.simulate.fuzz import plan_for, plant
     from proof.simulate.report import describe_plan, describe_tested, describe_verdict
     from proof.simulate.run import run
 
     # A set has each number once; an empty one keeps none at all, and None keeps all.
     requests, faults = chosen.requests and set(chosen.requests), chosen.faults and set(chosen.faults)
     try:
-        plan = draw_plan(chosen.seed).keeping(requests=requests, faults=faults)
+        plan = plan_for(chosen.seed, chosen.planted).keeping(requests=requests, faults=faults)
     except ValueError as error:
         raise BadArguments(str(error)) from None
 

@@ -18,8 +18,9 @@ from kvlease.errors import KvLeaseError
 from kvlease.testing.http_engines import Behaviour
 from kvlease.up.ports import free_port
 from proof import ROOT
+from proof.realengines.engine import pinned
+from proof.realengines.spec import HOST
 
-HOST = "127.0.0.1"
 _STARTS_WITHIN_S = 30.0
 _ANSWERS_WITHIN_S = 10.0
 
@@ -49,7 +50,7 @@ class CoreProcess:
     def start(self, *, cwd: Path = ROOT) -> None:
         """Starts it; what it writes is added to its log."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with on_core(self._core), self.log.open("ab") as log:
+        with pinned((self._core,)), self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, cwd=cwd, env=self._environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
@@ -127,17 +128,6 @@ def engine_processes(
 def urls(engines: Sequence[EngineProcess], role: str) -> list[str]:
     """Returns the URLs of the engines of one role."""
     return [engine.url for engine in engines if engine.role == role]
-
-
-@contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """Lets what this thread starts run on one core: a child inherits its parent's affinity."""
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, allowed)
 
 
 def processor_s(pid: int) -> float:

@@ -12,12 +12,13 @@ from typing import Any
 from kvlease.testing.http_engines import Behaviour, answer_to
 from kvlease.testing.http_engines.toy_model import MODEL
 from proof.bench.frame.figures import Spread
-from proof.load.engines import engine_processes, on_core, processor_s, urls
+from proof.load.engines import engine_processes, processor_s, urls
 from proof.load.outcome import Latencies, OverheadRun
-from proof.load.routers import DIRECT, name_of, start_router
+from proof.load.routers import DIRECT, start_router
 from proof.load.wire import WireAnswer, WireClient, ask_both
 from proof.realengines.cores import Cores
-from proof.realengines.routers import RouterKind, StartedRouter
+from proof.realengines.engine import pinned
+from proof.realengines.routers import ROUTER_NAMES, RouterKind, StartedRouter
 
 _PROMPT_BYTES = 400
 
@@ -51,8 +52,10 @@ def measure_overhead(
     with ExitStack() as stack:
         engines = stack.enter_context(engine_processes(1, 1, cores.producer, logs))
         prefill, decode = urls(engines, "prefill"), urls(engines, "decode")
-        routers = {name_of(kind): start_router(kind, prefill, decode, cores.decoder, logs, stack) for kind in kinds}
-        stack.enter_context(on_core(cores.producer))
+        routers = {
+            ROUTER_NAMES[kind]: start_router(kind, prefill, decode, cores.decoder, logs, stack) for kind in kinds
+        }
+        stack.enter_context(pinned((cores.producer,)))
         found = []
         for plan in plans:
             for engine in engines:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from proof.realengines.routers import ROUTER_NAMES, RouterKind, RouterSpec, StartedRouter
+from proof.realengines.routers import RouterKind, RouterSpec, StartedRouter
 
 DIRECT = "no router"
 """The client asks P, and then D with what P said."""
@@ -23,8 +23,3 @@ def start_router(
     options = ours if kind == "kvlease" else ()
     spec = RouterSpec(kind=kind, prefill=prefill, decode=decode, options=options, cores=(core,))
     return stack.enter_context(StartedRouter(spec, logs))
-
-
-def name_of(kind: RouterKind) -> str:
-    """Returns the name of a router as tables have it."""
-    return ROUTER_NAMES[kind]

@@ -13,13 +13,14 @@ import psutil
 
 from kvlease.testing.http_engines import answer_to
 from kvlease.testing.http_engines.toy_model import MODEL, rendered
-from proof.load.engines import EngineProcess, engine_processes, on_core, processor_s, urls
+from proof.load.engines import EngineProcess, engine_processes, processor_s, urls
 from proof.load.outcome import SoakRun
-from proof.load.routers import name_of, start_router
+from proof.load.routers import start_router
 from proof.load.slope import growth_of
 from proof.load.wire import COMPLETIONS, WireClient
 from proof.realengines.cores import Cores
-from proof.realengines.routers import RouterKind
+from proof.realengines.engine import pinned
+from proof.realengines.routers import ROUTER_NAMES, RouterKind
 
 CHATS = "/v1/chat/completions"
 _CLIENTS = 12
@@ -54,11 +55,11 @@ def soak(kind: RouterKind, minutes: float, seed: int, cores: Cores, logs: Path, 
         engines = stack.enter_context(engine_processes(2, 3, cores.producer, logs, **options))
         prefill, decode = urls(engines, "prefill"), urls(engines, "decode")
         router = start_router(kind, prefill, decode, cores.decoder, logs, stack, ours=("--continue-streams",))
-        stack.enter_context(on_core(cores.producer))
+        stack.enter_context(pinned((cores.producer,)))
         process, began_at = psutil.Process(router.pid), time.monotonic()
         before_s = processor_s(router.pid)
         state = _Soak(
-            SoakRun(name_of(kind), minutes),
+            SoakRun(ROUTER_NAMES[kind], minutes),
             engines,
             random.Random(seed),
             began_at + 60 * minutes,

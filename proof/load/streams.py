@@ -11,13 +11,14 @@ import psutil
 
 from kvlease.testing.http_engines import Behaviour, answer_to
 from kvlease.testing.http_engines.toy_model import MODEL
-from proof.load.engines import EngineProcess, engine_processes, on_core, processor_s, urls
+from proof.load.engines import EngineProcess, engine_processes, processor_s, urls
 from proof.load.outcome import StreamsRun
 from proof.load.overhead import median_and_p99
-from proof.load.routers import name_of, start_router
+from proof.load.routers import start_router
 from proof.load.wire import WireAnswer, WireClient
 from proof.realengines.cores import Cores
-from proof.realengines.routers import RouterKind, StartedRouter
+from proof.realengines.engine import pinned
+from proof.realengines.routers import ROUTER_NAMES, RouterKind, StartedRouter
 
 _DECODERS = 3
 _PROMPT_BYTES = 400
@@ -38,7 +39,7 @@ def measure_streams(
     dies: bool,
 ) -> StreamsRun:
     """Begins so many streams at the same moment; with `dies`, a decode engine is killed among them."""
-    tell(f"{name_of(kind)}: {streams} streams{', and a decode engine dies' if dies else ''}")
+    tell(f"{ROUTER_NAMES[kind]}: {streams} streams{', and a decode engine dies' if dies else ''}")
     with ExitStack() as stack:
         engines = stack.enter_context(engine_processes(1, _DECODERS, cores.producer, logs))
         for engine in engines:
@@ -46,7 +47,7 @@ def measure_streams(
         prefill, decode = urls(engines, "prefill"), urls(engines, "decode")
         ours = _OURS_WITH_A_DEATH if dies else ()
         router = start_router(kind, prefill, decode, cores.decoder, logs, stack, ours)
-        stack.enter_context(on_core(cores.producer))
+        stack.enter_context(pinned((cores.producer,)))
         before, began_at = processor_s(router.pid), time.monotonic()
         answers = asyncio.run(_play(router, streams, tokens, engines if dies else []))
         took_s = time.monotonic() - began_at
@@ -59,7 +60,7 @@ def measure_streams(
     )
     firsts = [answer.first_s * 1000 for _, answer in answers if answer.first_s is not None]
     return StreamsRun(
-        name_of(kind),
+        ROUTER_NAMES[kind],
         streams,
         tokens,
         token_s * 1000,

@@ -9,9 +9,10 @@ sessions   messages that come late, twice or not at all
 consumers  the lessee, and the scheduler of a consumer
 agents     the turn of an agent, and its transport
 steps      the order of what is done inside a step
+routers    the core of kvlease's router
 """
 
-from proof.planted import agents, blocks, consumers, fences, producers, sessions, steps
+from proof.planted import agents, blocks, consumers, fences, producers, routers, sessions, steps
 from proof.planted.bug import PLANTED, Planted
 
-__all__ = ["PLANTED", "Planted", "agents", "blocks", "consumers", "fences", "producers", "sessions", "steps"]
+__all__ = ["PLANTED", "Planted", "agents", "blocks", "consumers", "fences", "producers", "routers", "sessions", "steps"]

@@ -39,6 +39,11 @@ class Planted:
     """The number of runs in which it has to be found, whatever seed they begin with. None: chance meets it too seldom
     to be waited for; the explorer has to find it (`tests/proof/explore/`)."""
     replacements: Replacements
+    routed: bool = False
+    """True for a bug of the router. All others are hunted in runs in which it has no requests."""
+    struck: bool = False
+    """True for a bug of the router that is hunted in the small world: a run is one with one strike, at a point that
+    chance draws (`proof.simulate.points`)."""
 
     @contextmanager
     def apply(self) -> Iterator[None]:
@@ -48,14 +53,16 @@ class Planted:
             yield
 
 
-def planted(*rules: str, within_runs: int | None, stands_for: str) -> Callable[[Replacements], Replacements]:
+def planted(
+    *rules: str, within_runs: int | None, stands_for: str, routed: bool = False, struck: bool = False
+) -> Callable[[Replacements], Replacements]:
     """Enter the decorated function as a planted bug, with its name, its first line, and what it yields."""
 
     def enter(replacements: Replacements) -> Replacements:
         name = replacements.__name__
         what = (replacements.__doc__ or "").split("\n", 1)[0]
         assert name not in PLANTED, name
-        PLANTED[name] = Planted(name, what, stands_for, frozenset(rules), within_runs, replacements)
+        PLANTED[name] = Planted(name, what, stands_for, frozenset(rules), within_runs, replacements, routed, struck)
         return replacements
 
     return enter

@@ -25,6 +25,10 @@
 A judge raises `Violation` with the number of the promise; those of chaos name each case. Chaos looks at answers and
 blocks alone, so S2 to S4 show there as wrong answers.
 
+What a router promises has names, and not numbers; `proof/simulate/failover.py` says what they mean. Simulation judges
+them: simulate.failover.FailoverPromises.decided, simulate.failover.FailoverPromises.check. The small world, which is
+struck at every point, is held to more: simulate.points.play_point.
+
     safety     the books of slots, words, blocks and data   structure  what lessor and lessee keep (R12)
     standing   what consumers believe, and producers hold   watched    a fence table that is looked at from outside
 """

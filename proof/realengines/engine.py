@@ -91,7 +91,7 @@ class Engine:
         self._scratch = Path(tempfile.mkdtemp(prefix="kvlease-"))
         self._started_at = time.monotonic()
         _started.add(self)
-        with self.log_path.open(self._log_mode) as log, _pinned(self.spec.cores):
+        with self.log_path.open(self._log_mode) as log, pinned(self.spec.cores):
             self._process = subprocess.Popen(
                 command(self.spec, self.http_port),
                 cwd=ROOT,
@@ -274,7 +274,7 @@ class Engine:
 
 
 @contextmanager
-def _pinned(cores: tuple[int, ...]) -> Iterator[None]:
+def pinned(cores: tuple[int, ...]) -> Iterator[None]:
     """Lets what this thread starts run on these cores, until left: a child inherits its parent's affinity."""
     allowed = os.sched_getaffinity(0)
     if not cores:

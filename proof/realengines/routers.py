@@ -20,6 +20,7 @@ from kvlease.errors import KvLeaseError
 from kvlease.up.ports import free_port
 from kvlease.up.processes import end_group
 from proof import ROOT
+from proof.realengines.engine import pinned
 from proof.realengines.spec import HOST
 
 RouterKind = Literal["kvlease", "vllm-router", "toy"]
@@ -118,22 +119,16 @@ class StartedRouter:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         command = self._program.command(self.spec, self.port)
         path = os.pathsep.join([str(self._program.path), *filter(None, [os.environ.get("PYTHONPATH")])])
-        allowed = os.sched_getaffinity(0)
-        # A child inherits its parent's cores.
-        os.sched_setaffinity(0, self.spec.cores or allowed)
-        try:
-            with self.log_path.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [sys.executable, *command],
-                    cwd=ROOT,
-                    env={**os.environ, "PYTHONPATH": path},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
-        finally:
-            os.sched_setaffinity(0, allowed)
+        with self.log_path.open("ab") as log, pinned(tuple(self.spec.cores)):
+            self._process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": path},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
             self._wait_ready()
         except BaseException:

@@ -9,6 +9,10 @@ pool        its blocks                                fences     its words, look
 network     messages between agents                   dataplane  reads between workers
 cards       lease cards over the network              clock      time, and clocks that do not agree with it
 users       users and the router                      requests   what they ask
+routing     kvlease's router, by its own core        routed_plan  what is drawn for it
+fronts      how its calls reach engines, and fail    releases    how its leases are released
+failover    the judge of what it promises            points      a small world, struck at every point
+strikes     what goes wrong there                    kinds       the kinds of fault
 faults      how each fault strikes, and ends          trouble    when conditions were worse than is promised for
 facts       books about time                          promises   the judge of what stands
 stranded    the judge of what is held too long        fuzz       many seeds

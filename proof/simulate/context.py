@@ -35,6 +35,9 @@ class Observer(Protocol):
     def prefilled(self, engine: str, prefill: Prefill, offer: dict[str, Any] | None) -> None:
         """The engine answers a prefill, with what it offers."""
 
+    def aborted(self, engine: str, prefill: Prefill) -> None:
+        """The engine has ended a prefill before it was done, as it was told to."""
+
     def gives(self, engine: str, block: int) -> None:
         """The engine is about to give a block to a request, and no word was cleared for that yet."""
 
@@ -61,6 +64,9 @@ class Observer(Protocol):
 
     def let_go(self, engine: str, decode: Decode) -> None:
         """A request is loaded, or over."""
+
+    def began(self, engine: str, decode: Decode) -> None:
+        """The engine has the first token of a request whose answer is a stream."""
 
     def answered(self, engine: str, decode: Decode) -> None:
         """The engine answers a request."""

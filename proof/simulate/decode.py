@@ -13,6 +13,7 @@ from kvlease.engine.worker import LeaseWorker
 from kvlease.errors import BadReference
 from kvlease.fence import FenceTable, FenceVerifier, RegisteredWords, Verdict
 from kvlease.protocol import LeaseCard, LeaseRef
+from kvlease.router.bodies import ON_REJECT
 from proof.simulate.context import Context, Owner
 from proof.simulate.dataplane import SIM_ERRORS, SimDataAgent
 from proof.simulate.requests import Decode
@@ -56,6 +57,21 @@ class DecodeScheduler:
         self.arrived.append(decode)
         self._engine.wake()
 
+    def turn_away(self, decode: Decode) -> None:
+        """Let go of a request that the engine's front has refused, as `LeasedRequests.arrive` does with the one that
+        vLLM sends in its place: its lease is claimed and dropped, unless its router wants it left to another engine."""
+        params = decode.params or {}
+        if "kv_lease" not in params:
+            return
+        ref = LeaseRef.from_params(params["kv_lease"])
+        if params.get(ON_REJECT) == "return":
+            self.side.hand_back(decode.request_id, ref)
+            return
+        self.side.keep(decode.request_id, ref, (params["remote_host"], params["remote_port"]))
+        self._context.observer.wanted(self._engine.name, decode, ref)
+        self.waiting.append(decode)
+        self.abort(decode.request_id)
+
     def abort(self, request_id: str) -> None:
         self._aborts.add(request_id)
         self._engine.wake()
@@ -68,6 +84,9 @@ class DecodeScheduler:
             self._take_on(self.arrived.popleft())
         self._carry_out_aborts()
         now = self._context.agenda.now
+        for decode in [d for d in self.running if d.streams and not d.began and d.begins_at <= now]:
+            decode.began = True
+            self._context.observer.began(self._engine.name, decode)
         for decode in [d for d in self.running if d.done_at <= now]:
             self.running.remove(decode)
             self._context.observer.answered(self._engine.name, decode)
@@ -140,6 +159,7 @@ class DecodeScheduler:
         self._context.tell(f"{self._engine.name} goes on with {decode.request_id}: {how}")
         self._context.counts[f"answers.{how}"] += 1
         decode.how = how
+        decode.begins_at = self._context.agenda.now + more_s
         decode.done_at = self._context.agenda.now + decode.busy_s + more_s
         self.running.append(decode)
 

@@ -1,11 +1,12 @@
 """The faults of a plan: how each strikes, and how it ends."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from proof.simulate.kinds import FaultKind, PlannedFault
 from proof.simulate.network import GHOST_S, LONGEST_DELAY_S, Link
-from proof.simulate.plan import FaultKind, PlannedFault
 
 if TYPE_CHECKING:
     from proof.simulate.world import SimWorld
@@ -249,6 +250,33 @@ def _revoke(world: "SimWorld", fault: PlannedFault) -> End:
     return None
 
 
+def _refuse(world: "SimWorld", fault: PlannedFault, faults: Counter[str]) -> End:
+    # No trouble: what a front refuses does not reach the engine.
+    ill_until = world.fronts.ill_until
+    ill_until[fault.engine] = max(ill_until.get(fault.engine, 0.0), world.agenda.now + fault.for_s)
+    faults[fault.engine] += 1
+
+    def end() -> None:
+        faults[fault.engine] -= 1
+
+    return end
+
+
+def _busy(world: "SimWorld", fault: PlannedFault) -> End:
+    return _refuse(world, fault, world.fronts.busy)
+
+
+def _error(world: "SimWorld", fault: PlannedFault) -> End:
+    return _refuse(world, fault, world.fronts.errors)
+
+
+def _drain(world: "SimWorld", fault: PlannedFault) -> End:
+    end = _refuse(world, fault, world.fronts.draining)
+    if fault.amount:
+        world.fronts.drain(fault.engine)
+    return end
+
+
 _STRIKES: dict[FaultKind, Callable[["SimWorld", PlannedFault], End]] = {
     FaultKind.LOSS: _loss,
     FaultKind.REPEAT: _repeat,
@@ -272,6 +300,9 @@ _STRIKES: dict[FaultKind, Callable[["SimWorld", PlannedFault], End]] = {
     FaultKind.AGENT_DEATH: _agent_death,
     FaultKind.RESET: _reset,
     FaultKind.REVOKE: _revoke,
+    FaultKind.BUSY: _busy,
+    FaultKind.ERROR: _error,
+    FaultKind.DRAIN: _drain,
 }
 LATE_S = GHOST_S + LONGEST_DELAY_S
 """The time after the last fault in which old messages may still arrive, in seconds."""

@@ -10,7 +10,7 @@ from time import monotonic
 
 from kvlease.simulation.processes import in_processes
 from proof.planted import PLANTED
-from proof.simulate.plan import draw_plan
+from proof.simulate.plan import Plan, draw_plan
 from proof.simulate.run import RunOutcome, run
 
 CHUNK = 5
@@ -57,6 +57,11 @@ def plant(name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else PLANTED[name].apply()
 
 
+def plan_for(seed: int, planted: str | None) -> Plan:
+    """Returns the plan of a seed in which a bug is hunted; None: no bug is planted."""
+    return draw_plan(seed, routed=planted is None or PLANTED[planted].routed)
+
+
 def fuzz(
     first: int,
     *,
@@ -82,15 +87,15 @@ def fuzz(
                 return
             yield range(begin, begin + CHUNK if last is None else min(begin + CHUNK, last))
 
-    for tally in in_processes(_play, chunks(), jobs, partial(plant, planted)):
+    for tally in in_processes(partial(_play, planted), chunks(), jobs, partial(plant, planted)):
         total.add(tally)
         watch(total)
     total.failures.sort(key=lambda failure: failure.seed)
     return total
 
 
-def _play(seeds: range) -> RunTally:
+def _play(planted: str | None, seeds: range) -> RunTally:
     tally = RunTally()
     for seed in seeds:
-        tally.count(run(draw_plan(seed)))
+        tally.count(run(plan_for(seed, planted)))
     return tally

@@ -1,13 +1,14 @@
 """The hunt for planted bugs: the number of runs that it takes to find each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from statistics import median
 
 from kvlease.simulation.processes import in_processes
 from proof.planted import PLANTED
-from proof.simulate.fuzz import plant
-from proof.simulate.plan import draw_plan
+from proof.promises.safety import Violation
+from proof.simulate.fuzz import plan_for, plant
+from proof.simulate.points import play_point, shuffled_points
 from proof.simulate.run import run
 
 RANGES = 5
@@ -45,14 +46,22 @@ def hunt_down(hunt: Hunt) -> Quarry:
     bug = PLANTED[hunt.name]
     strays: list[str] = []
     with plant(hunt.name):
-        for number in range(hunt.max_runs):
-            violation = run(draw_plan(hunt.first_seed + number)).violation
+        for number, violation in enumerate(_violations(hunt, bug.struck)):
             if violation is None:
                 continue
             if violation.rule in bug.rules:
                 return Quarry(hunt, number + 1, violation.rule, violation.text, tuple(strays))
             strays.append(violation.rule)
     return Quarry(hunt, None, strays=tuple(strays))
+
+
+def _violations(hunt: Hunt, struck: bool) -> Iterator[Violation | None]:
+    if struck:
+        for point in shuffled_points(hunt.first_seed)[: hunt.max_runs]:
+            yield play_point(point).violation
+        return
+    for seed in range(hunt.first_seed, hunt.first_seed + hunt.max_runs):
+        yield run(plan_for(seed, hunt.name)).violation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ numbers, and is still a plan: that is how a failure is shrunk, and how it is nam
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from enum import Enum
 from operator import attrgetter
 from typing import TypeVar
 
 from kvlease.simulation.chance import Stream, stream
+from proof.simulate.kinds import FaultKind, PlannedFault
+from proof.simulate.routed_plan import RouterPlan, draw_refusals, draw_router
 
 T = TypeVar("T")
 
@@ -25,73 +26,10 @@ REPEATED = 0.2
 """The share of requests whose reference a router sends to another consumer when the first has read or refused it."""
 MIXED_UP = 0.05
 """The share of requests that a router gives another's reference."""
+ROUTED = 0.8
+"""The share of requests that kvlease's router has, in runs with it, of those that it may have."""
 PAUSE_S = 35.0
 """A little longer than an idle session is kept."""
-
-
-class FaultKind(Enum):
-    """The kinds of fault. `PlannedFault.amount` has the meaning that each of them gives it."""
-
-    LOSS = "loss"
-    """Messages of a link are lost with probability `amount`."""
-    REPEAT = "repeat"
-    """Messages of a link arrive again, up to seconds later, with probability `amount`."""
-    DELAY = "delay"
-    """Messages of a link take heavy-tailed times (Pareto) around `amount` seconds, and overtake each other."""
-    CLOG = "clog"
-    """A link holds everything back, and delivers it at once in the end."""
-    CUT = "cut"
-    """Nothing passes a link in this one direction; data reads across it neither end nor fail."""
-    PARTITION = "partition"
-    """Nothing passes between two engines in either direction."""
-    CRASH = "crash"
-    """An engine is killed, and started again when the fault ends; others notice, unless `amount` is 1."""
-    RESTART = "restart"
-    """An engine shuts down in good order, and is started again when the fault ends."""
-    FREEZE = "freeze"
-    """Nothing of an engine runs (SIGSTOP, swapping); its memory can still be read."""
-    SLOW_LOOP = "slow_loop"
-    """An engine's agent takes a turn only every `amount` seconds."""
-    LONG_STEP = "long_step"
-    """An engine's next step lasts until the fault ends; its agent runs."""
-    PAUSE = "pause"
-    """An engine begins no step but those that its own leases need, as vLLM's `/pause?mode=keep`; its agent runs."""
-    CLOCK = "clock"
-    """An engine's clock runs faster by the share `amount` of one (slower where negative)."""
-    FALSE_DEATH = "false_death"
-    """An engine's transport says that the other one is dead, which it is not."""
-    ECHO = "echo"
-    """An old message of a link, of any kind and the share `amount` back in its history, arrives once more."""
-    MALFORMED = "malformed"
-    """Bytes that are no message arrive at an engine's agent."""
-    SLOW_READ = "slow_read"
-    """Data and fence reads of an engine take `amount` seconds."""
-    READ_ERROR = "read_error"
-    """Fence reads of an engine fail with probability `amount`, those of a block with a tenth of it."""
-    NO_CARD = "no_card"
-    """An engine's side channel does not answer."""
-    AGENT_DEATH = "agent_death"
-    """An engine's agent dies of a bug; its engine lives on."""
-    RESET = "reset"
-    """An engine resets its cache, as for new weights."""
-    REVOKE = "revoke"
-    """An operator ends leases that an engine holds: each with probability `amount`."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedFault:
-    """`kind` befalls `engine` (for a link: what it sends to `other`) at `at_s`, for `for_s` seconds."""
-
-    kind: FaultKind
-    at_s: float
-    for_s: float
-    engine: str
-    other: str = ""
-    amount: float = 0.0
-
-    def __str__(self) -> str:
-        where = f"{self.engine}>{self.other}" if self.other else self.engine
-        return f"{self.kind.value}({where}, {self.amount:g}) at {self.at_s:.3f} s for {self.for_s:.3f} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +66,16 @@ class UserRequest:
     """The number of blocks that its prompt has in common with others of its kind."""
     stock: bool = False
     """D runs stock vLLM: it renews with heartbeats, and tells each of P's workers when it has read."""
+    routed: bool = False
+    """kvlease's router has it (`Plan.router`): that chooses P and D among all, and the fields above on what routers do
+    mean nothing."""
+    streams: bool = False
+    """A routed request's answer is a stream."""
+
+    @property
+    def is_others(self) -> bool:
+        """True for what only routers of others do, and for what is counted by the engines of others."""
+        return self.lost or self.mangled or self.mixed_up or self.stock or self.repeated or self.siblings > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +110,8 @@ class Plan:
     """True where the run goes on until idle sessions have ended too, a minute and a half later; most do not."""
     requests: tuple[UserRequest, ...]
     faults: tuple[PlannedFault, ...]
+    router: RouterPlan | None = None
+    """The part that kvlease's router has; None: it has no requests in this run."""
     kept_requests: tuple[int, ...] | None = None
     """Numbers of what is left of a plan that was cut down; None: all."""
     kept_faults: tuple[int, ...] | None = None
@@ -190,8 +140,8 @@ def _kept(what: str, of: tuple[T, ...], numbers: Collection[int] | None) -> tupl
     return tuple(of[number] for number in sorted(numbers))
 
 
-def draw_plan(seed: int) -> Plan:
-    """The plan of this seed."""
+def draw_plan(seed: int, *, routed: bool = True) -> Plan:
+    """The plan of this seed; without `routed`, what it is where kvlease's router has no request."""
     draw = stream("plan", seed)
     producers = tuple(f"p{i}" for i in range(draw.choice((1, 1, 2, 3))))
     consumers = tuple(f"d{i}" for i in range(draw.choice((1, 2, 2, 3, 5))))
@@ -236,6 +186,10 @@ def draw_plan(seed: int) -> Plan:
         requests = [replace(r, at_s=_later(r.at_s, faults_s / 2)) for r in requests]
         faults = [replace(f, at_s=_later(f.at_s, faults_s / 2)) for f in faults]
         plan = replace(plan, faults_s=faults_s + PAUSE_S)
+    requests, router = _draw_routed(stream("routed", seed), requests, plan) if routed else (requests, None)
+    if router is not None:
+        faults += draw_refusals(stream("refusals", seed), (*plan.producers, *plan.consumers), faults_s)
+        plan = replace(plan, router=replace(router, returns=stream("returns", seed).random() < 0.8))
     by_time = attrgetter("at_s")
     return replace(plan, requests=tuple(sorted(requests, key=by_time)), faults=tuple(sorted(faults, key=by_time)))
 
@@ -248,6 +202,19 @@ def _draw_beginning(draw: Stream, request: UserRequest) -> UserRequest:
         shared=draw.randint(1, request.blocks),
         repeated=request.repeated or draw.random() < REPEATED,
     )
+
+
+def _draw_routed(draw: Stream, requests: list[UserRequest], plan: Plan) -> tuple[list[UserRequest], RouterPlan | None]:
+    """Some of the requests that no bad router has, in half of the runs: kvlease's own router has them."""
+    if draw.random() < 0.5:
+        return requests, None
+    router = draw_router(draw, plan.producers, plan.consumers)
+    drawn = [
+        replace(request, routed=routed and not request.is_others, streams=streams)
+        for request in requests
+        for routed, streams in [(draw.random() < ROUTED, draw.random() < 0.7)]
+    ]
+    return drawn, router
 
 
 def _later(at_s: float, pause_s: float) -> float:
@@ -324,7 +291,9 @@ _LINKS = frozenset(
         FaultKind.MALFORMED,
     }
 )
-_DRAWN_APART = frozenset({FaultKind.PAUSE, FaultKind.RESET, FaultKind.REVOKE})
+_DRAWN_APART = frozenset(
+    {FaultKind.PAUSE, FaultKind.RESET, FaultKind.REVOKE, FaultKind.BUSY, FaultKind.ERROR, FaultKind.DRAIN}
+)
 _RARE = frozenset({FaultKind.AGENT_DEATH})
 
 

@@ -143,6 +143,7 @@ class PrefillScheduler:
         if blocks:
             self.pool.give_back(prefill.blocks)
         self._context.tell(f"{self._engine.name} aborts {prefill.request_id}")
+        self._context.observer.aborted(self._engine.name, prefill)
         return True
 
     def _maybe_preempt(self) -> None:

@@ -41,6 +41,9 @@ def describe_plan(plan: Plan) -> Iterator[str]:
         f"a step takes {plan.step_s:g} s, a turn {plan.turn_s:g} s"
     )
     yield "settings: " + (", ".join(f"{key} {value:g}" for key, value in plan.config) or "the defaults")
+    if plan.router is not None:
+        stock = ", ".join(sorted(plan.router.stock)) or "none"
+        yield f"kvlease's router: {plan.router.policy}; stock engines: {stock}"
     yield f"faults, over by {plan.faults_s:.3f} s:"
     numbers = plan.kept_faults if plan.kept_faults is not None else range(len(plan.faults))
     yield from (f"  {number}: {fault}" for number, fault in zip(numbers, plan.faults, strict=True))
@@ -51,13 +54,18 @@ def describe_plan(plan: Plan) -> Iterator[str]:
     )
 
 
+_ROUTED = "through kvlease's router"
+
+
 def describe_request(request: UserRequest) -> str:
-    said = [f"at {request.at_s:.3f} s by {request.producer}, then {' or '.join(request.consumers)}"]
+    by = f"by {request.producer}, then {' or '.join(request.consumers)}"
+    said = [f"at {request.at_s:.3f} s {_ROUTED if request.routed else by}"]
     said += [f"{request.blocks} blocks"]
     said += [f"the first {request.shared} of kind {request.alike}"] if request.alike else []
     said += [f"n = {request.siblings}"] if request.siblings > 1 else []
-    said += [f"passed on after {request.think_s:.3f} s"] if request.think_s else []
-    said += [f"asked again after {request.patience_s:.3f} s"] if request.patience_s else []
+    said += [f"passed on after {request.think_s:.3f} s"] if request.think_s and not request.routed else []
+    said += [f"asked again after {request.patience_s:.3f} s"] if request.patience_s and not request.routed else []
+    said += ["as a stream"] if request.routed and request.streams else []
     said += [f"aborted after {request.abort_s:.3f} s"] if request.abort_s is not None else []
     said += [f"decodes for {request.busy_s:.3f} s"] if request.busy_s else []
     said += ["the router dies with the reference"] if request.lost else []

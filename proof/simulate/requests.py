@@ -52,6 +52,11 @@ class Decode:
     siblings: bool = False
     """True where others of the same request (n > 1) read the same lease."""
     aborted: bool = False
+    streams: bool = False
+    """True where the observer is to hear of its first token."""
+    begins_at: float = 0.0
+    """The time of its first token."""
+    began: bool = False
     done_at: float = 0.0
     how: str = ""
     """The origin of its answer: read, recomputed (it could not be read), or computed (nothing was offered)."""

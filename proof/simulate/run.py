@@ -68,7 +68,7 @@ def run(plan: Plan, tell: Callable[[str], None] | None = None) -> RunOutcome:
 
 def _play(world: SimWorld) -> None:
     Faults(world)
-    _look(world)
+    look(world)
     faults_end_s = max([world.plan.faults_s, *(fault.at_s + fault.for_s for fault in world.plan.faults)])
     world.agenda.run_until(faults_end_s)
     world.tell("the faults are over")
@@ -103,10 +103,13 @@ def _reset_all(world: SimWorld) -> None:
     world.stranded.check_nothing_is_left()
 
 
-def _look(world: SimWorld) -> None:
+def look(world: SimWorld) -> None:
+    """Judge what is judged from time to time, now and from now on."""
     world.stranded.check()
     world.promises.check_losses_are_known()
-    world.agenda.after(LOOK_S, lambda: _look(world))
+    if world.failover is not None:
+        world.failover.check()
+    world.agenda.after(LOOK_S, lambda: look(world))
 
 
 def _answer_all(world: SimWorld) -> None:
@@ -116,9 +119,11 @@ def _answer_all(world: SimWorld) -> None:
     busy_s = max((request.busy_s for request in plan.requests), default=0.0)
     each_s = LOST_AFTER_S + RECOMPUTE_S + busy_s + 8 * plan.step_s
     total = sum(request.siblings for request in plan.requests)
-    world.agenda.run_until(world.agenda.now + LATE_S + each_s * total, lambda: not world.users.unanswered)
-    if world.users.unanswered:
-        raise Violation("L3", f"requests {sorted(world.users.unanswered)} are not answered")
+    world.agenda.run_until(world.agenda.now + LATE_S + each_s * total, lambda: not world.unanswered)
+    if world.unanswered:
+        raise Violation("L3", f"requests {sorted(world.unanswered)} are not answered")
+    if world.router is not None and world.failover is not None:
+        world.failover.check_nothing_is_left(world.router.fleet.snapshot(world.agenda.now))
 
 
 def _read_again(world: SimWorld) -> None:

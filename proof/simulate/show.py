@@ -6,6 +6,8 @@ from kvlease.console.tables import Cell, Table
 from proof.planted import PLANTED
 from proof.simulate.fuzz import RunTally
 from proof.simulate.hunt import Quarry, Score
+from proof.simulate.points import ROLES, PointSweep
+from proof.simulate.strikes import Strike
 
 GROUPS = {
     "faults": "faults by kind",
@@ -13,6 +15,9 @@ GROUPS = {
     "ends": "leases by the cause of their end",
     "late_claims": "claims of leases that had lapsed, by what came of them",
     "verdicts": "fence checks by verdict",
+    "router": "facts that the router told",
+    "failures": "calls of the router that failed, by how",
+    "releases": "leases that the router released, by whom",
 }
 """Prefixes of `Outcome.counts`, and what they are called."""
 
@@ -36,6 +41,29 @@ def tables(tally: RunTally) -> Iterator[Table]:
         }
         if found:
             yield Table(("", ""), [(name, f"{count:,}") for name, count in found.items()], title)
+
+
+BECAME = (
+    "read at once",
+    "handed on",
+    "continued",
+    "broken off",
+    "prefilled again",
+    "computed by D",
+    "refused",
+    "client gone",
+)
+"""The ends of a request of the small world, when something is struck (`proof.simulate.points`)."""
+
+
+def points_table(found: PointSweep) -> Table:
+    """The table of what became of the requests, with a line for each strike at each role."""
+    order = sorted(found.counts, key=lambda key: (ROLES.index(key[0]), list(Strike).index(key[1])))
+    lines = [
+        (f"{role} {strike}", *(f"{found.counts[role, strike][name]:,}" for name in ("points", *BECAME)))
+        for role, strike in order
+    ]
+    return Table(("", "points", *BECAME), lines, "what became of the requests of the small world, by what was struck")
 
 
 def describe_quarry(quarry: Quarry) -> str:

@@ -23,6 +23,13 @@ def apart_s(plan: Plan) -> float:
     return 4.0 + 2 * plan.read_s
 
 
+def prompt_labels_of(number: int, request: UserRequest) -> tuple[int, ...]:
+    """The content of each block of a user's prompt."""
+    own, alike = OWN + number, request.alike
+    shared = request.shared if alike else 0
+    return tuple(((alike if i < shared else own) << 16) + i + 1 for i in range(request.blocks))
+
+
 @dataclass(slots=True)
 class _Attempt:
     """The requests that one engine was asked to serve, until it has answered all of them."""
@@ -48,9 +55,7 @@ class _User:
     @property
     def prompt_labels(self) -> tuple[int, ...]:
         """The content of each block of its prompt: the first ones may be those of all prompts of its kind."""
-        own, alike = OWN + self.number, self.request.alike
-        shared = self.request.shared if alike else 0
-        return tuple(((alike if i < shared else own) << 16) + i + 1 for i in range(self.request.blocks))
+        return prompt_labels_of(self.number, self.request)
 
     @property
     def prompt(self) -> Fingerprint:
@@ -66,9 +71,13 @@ class Users:
         self._engines = engines
         kept = context.plan.kept_requests
         numbers = range(len(context.plan.requests)) if kept is None else kept
-        self.unanswered = set(numbers)
+        asked = dict(zip(numbers, context.plan.requests, strict=True))
+        self._numbers = asked.keys()
+        self._users = {n: _User(n, request) for n, request in asked.items() if not request.routed}
+        self.unanswered = set(self._users)
         """Users, by number, who wait for something."""
-        self._users = {n: _User(n, r) for n, r in zip(numbers, context.plan.requests, strict=True)}
+        self.routed = {n: request for n, request in asked.items() if request.routed}
+        """The requests, by number, that are none of these users': kvlease's router has them."""
         self.outcomes: dict[int, str] = {}
         """The origin of the answer (`Decode.how`), by user."""
         for user in self._users.values():
@@ -79,7 +88,7 @@ class Users:
         agents = {name for name, engine in self._engines.items() if engine.agent.died_at is None}
         plan = self._context.plan
         pairs = [(p, d) for p in plan.producers for d in plan.consumers if p != d]
-        first = max(self._users, default=0) + 1
+        first = max((*self._numbers, *self._users), default=0) + 1
         asked: dict[int, str] = {}
         for number, (p, d) in enumerate([pair for pair in pairs if agents.issuperset(pair)], first):
             user = self._users[number] = _User(number, UserRequest(self._context.agenda.now, p, (d,), 1))

@@ -15,10 +15,13 @@ from proof.simulate.context import Context
 from proof.simulate.dataplane import DataPlane
 from proof.simulate.engine import SimEngine
 from proof.simulate.facts import Facts
+from proof.simulate.failover import FailoverPromises
+from proof.simulate.fronts import EngineFronts
 from proof.simulate.network import SimNetwork, describe
 from proof.simulate.plan import Plan
 from proof.simulate.promises import Promises
 from proof.simulate.requests import Decode, Prefill
+from proof.simulate.routing import SimRouter
 from proof.simulate.stranded import Stranded
 from proof.simulate.users import Users
 
@@ -66,12 +69,30 @@ class SimWorld:
         for name in dict.fromkeys((*plan.producers, *plan.consumers)):
             self.start(name)
         self.users = Users(context, self.engines)
+        self.fronts = EngineFronts(context, self.engines)
+        self.failover, self.router = self._start_router(context)
+
+    def _start_router(self, context: Context) -> tuple[FailoverPromises | None, SimRouter | None]:
+        drawn = self.plan.router
+        if drawn is None:
+            return None, None
+        judge = FailoverPromises(context, self.engines, self.facts, self.promises.trouble, self.fronts, drawn)
+        return judge, SimRouter(context, self.engines, drawn, self.users.routed, judge, self.fronts)
+
+    @property
+    def unanswered(self) -> set[int]:
+        """The users, by number, who wait for something."""
+        return self.users.unanswered if self.router is None else self.users.unanswered | self.router.unanswered
 
     # -- engines -------------------------------------------------------------------------------------------------
 
     def start(self, name: str) -> None:
         """Start an engine, as another incarnation than any before."""
+        before = self.engines.get(name)
         engine = self.engines[name] = SimEngine(self._context, name)
+        if before is not None:
+            # Where its death had not shown, it does now: the host answers again.
+            self.fronts.engine_ended(before)
         self.tell(f"{name} starts as {engine.incarnation:016x}")
 
     def crash(self, name: str, death_shows: bool) -> None:
@@ -80,6 +101,8 @@ class SimWorld:
         engine.end(death_shows)
         self.facts.engine_ended(engine, death_shows)
         self.users.engine_ended(engine)
+        if death_shows:
+            self.fronts.engine_ended(engine)
 
     def shut_down(self, name: str) -> None:
         engine = self.engines[name]
@@ -87,6 +110,7 @@ class SimWorld:
         engine.shut_down()
         self.facts.engine_ended(engine, True)
         self.users.engine_ended(engine)
+        self.fronts.engine_ended(engine)
 
     # -- what engines tell (`Observer`) --------------------------------------------------------------------------
 
@@ -99,7 +123,11 @@ class SimWorld:
         self.facts.granted(self.engines[engine], ref.token)
 
     def prefilled(self, engine: str, prefill: Prefill, offer: dict[str, Any] | None) -> None:
-        self.users.prefilled(self.engines[engine], prefill, offer)
+        if self.router is None or not self.router.prefilled(self.engines[engine], prefill, offer):
+            self.users.prefilled(self.engines[engine], prefill, offer)
+
+    def aborted(self, engine: str, prefill: Prefill) -> None:
+        self.fronts.aborted(self.engines[engine], prefill)
 
     def gives(self, engine: str, block: int) -> None:
         self.promises.gives(self.engines[engine], block)
@@ -128,8 +156,13 @@ class SimWorld:
     def let_go(self, engine: str, decode: Decode) -> None:
         self.facts.let_go(self.engines[engine], decode)
 
+    def began(self, engine: str, decode: Decode) -> None:
+        if self.router is not None:
+            self.router.began(self.engines[engine], decode)
+
     def answered(self, engine: str, decode: Decode) -> None:
-        self.users.answered(self.engines[engine], decode)
+        if self.router is None or not self.router.answered(self.engines[engine], decode):
+            self.users.answered(self.engines[engine], decode)
 
     # -- what is between them ------------------------------------------------------------------------------------
 

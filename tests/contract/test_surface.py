@@ -5,7 +5,8 @@ the names that vLLM's objects go by in `src/kvlease/vllm`.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -100,23 +101,26 @@ OF_LATER_MINORS = {"supports_sleep_mode": "since 0.33; an engine that is not ask
 """The methods that kvlease overrides and does not need: earlier minors have nothing of the name."""
 
 
-def listed(kinds: tuple[str, ...]) -> set[str]:
+@cache
+def listed(kinds: tuple[str, ...]) -> frozenset[str]:
     """The names that the table lists for these classes, and those that kvlease adds, where a class is kvlease's."""
     names = {where.removeprefix(f"{kind}.") for kind in kinds for where in WHERES if where.startswith(f"{kind}.")}
     for kind in kinds:
         names |= set(ATTRIBUTES.get(kind, "").split()) | OWN.get(kind, set()) | methods_of(kind)
-    return names
+    return frozenset(names)
 
 
-def classes() -> Iterator[ast.ClassDef]:
-    for module in MODULES.values():
-        yield from (node for node in ast.walk(module) if isinstance(node, ast.ClassDef))
+@cache
+def classes() -> Sequence[ast.ClassDef]:
+    nodes = (node for module in MODULES.values() for node in ast.walk(module))
+    return [node for node in nodes if isinstance(node, ast.ClassDef)]
 
 
-def methods_of(name: str) -> set[str]:
+@cache
+def methods_of(name: str) -> frozenset[str]:
     """The methods that this class of kvlease defines; none for a class of vLLM."""
     bodies = [kind.body for kind in classes() if kind.name == name]
-    return {node.name for body in bodies for node in body if isinstance(node, ast.FunctionDef)}
+    return frozenset(node.name for body in bodies for node in body if isinstance(node, ast.FunctionDef))
 
 
 def runs(module: ast.AST) -> Iterator[ast.AST]:

@@ -23,6 +23,12 @@ def _leave_signals_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "_end_like_ctrl_c", lambda: None)
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the plots out of pages: they would take most of a short run's time, and are drawn by others here."""
+    monkeypatch.setattr("kvlease.fleet.report.over_time", lambda _: "data:,")
+
+
 def said(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     status = main(shlex.split(arguments))
     captured = capsys.readouterr()
@@ -131,7 +137,7 @@ def test_alone_it_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None
 def test_policies_are_played_side_by_side_and_all_is_written(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    chosen = f"{SMALL} --requests 300 --scenario calm --scenario crashes --policy stock --policy kvlease-10 --seed 3"
+    chosen = f"{SMALL} --requests 100 --scenario calm --scenario crashes --policy stock --policy kvlease-10 --seed 3"
     status, text, _ = said(f"fleet compare {chosen} --out {tmp_path}", capsys)
     assert status == 0, text
     for words in (
@@ -140,7 +146,7 @@ def test_policies_are_played_side_by_side_and_all_is_written(
         "vLLM 30 s",
         "kvlease 10 s",
         "stranded",
-        "1,200 requests",
+        "400 requests",
         "a million would take",
     ):
         assert words in text
@@ -148,10 +154,10 @@ def test_policies_are_played_side_by_side_and_all_is_written(
     assert [scenario["name"] for scenario in found["scenarios"]] == ["calm", "crashes"]
     outcomes = [each for scenario in found["scenarios"] for each in scenario["outcomes"]]
     assert [each["policy"] for each in outcomes] == ["vLLM 30 s", "kvlease 10 s"] * 2
-    assert {each["requests"]["arrived"] for each in outcomes} == {300}
+    assert {each["requests"]["arrived"] for each in outcomes} == {100}
     assert found["fleet"]["producers"] == 2
     command = (
-        "kvlease fleet compare --requests 300 --scenario calm --scenario crashes --policy stock --policy kvlease-10 "
+        "kvlease fleet compare --requests 100 --scenario calm --scenario crashes --policy stock --policy kvlease-10 "
         "--producers 2 --consumers 3 --seed 3"
     )
     assert found["command"] == command
@@ -167,6 +173,7 @@ def figures(path: Path) -> Any:
     return found["scenarios"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_command_in_the_results_plays_the_same_again_in_any_number_of_processes(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -182,6 +189,7 @@ def test_the_command_in_the_results_plays_the_same_again_in_any_number_of_proces
     assert figures(first) != figures(other)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_every_setting_comes_back_in_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     settings = "--set takeover=true --set patience_s=none --set slo_ttft_s=1.5 --set reuse=newest --rate 5.0"
     chosen = f"{SMALL} --requests 50 --scenario calm --scenario overload --policy kvlease {settings} --out {tmp_path}"
@@ -204,6 +212,7 @@ def write_trace(path: Path, count: int = 400, bad: int = 0) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_trace_is_played_at_the_usual_load(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     trace = write_trace(tmp_path / "trace.jsonl")
     chosen = f"{SMALL} --requests 600 --scenario calm --policy kvlease --trace {trace} --out {tmp_path}"
@@ -231,6 +240,7 @@ def test_bad_lines_of_a_trace_are_named_before_anything_is_played(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_skipped_lines_are_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     trace = write_trace(tmp_path / "trace.jsonl", bad=2)
     chosen = (
@@ -242,6 +252,7 @@ def test_skipped_lines_are_counted(capsys: pytest.CaptureFixture[str], tmp_path:
     assert "line 11" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_requests_that_fit_into_no_engine_are_counted(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     trace = write_trace(tmp_path / "trace.jsonl")
     chosen = f"{SMALL} --requests 400 --scenario calm --policy kvlease --trace {trace} --out {tmp_path}"
@@ -256,7 +267,7 @@ def test_a_plan_recommends_what_can_be_pasted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kvlease.fleet.advice.advise.__defaults__", ((15.0, 30.0),))
-    chosen = f"--producers 4 --consumers 4 --jobs 1 --sample 100 --rate 2 --stall 2 --out {tmp_path}"
+    chosen = f"--producers 2 --consumers 2 --jobs 1 --sample 100 --rate 1 --stall 2 --out {tmp_path}"
     status, text, _ = said(f"fleet plan {chosen}", capsys)
     assert status == 0, text
     for words in ("kv_lease_duration: the term", "the grace", "the interval", "The rule: ", "busiest", "stalls of 2 s"):
@@ -267,8 +278,8 @@ def test_a_plan_recommends_what_can_be_pasted(
     assert [step["setting"] for step in found["steps"]] == ["term", "grace", "interval"]
     assert len(found["steps"][0]["tried"]) == 2
     assert found["fleet"]["lost_share"] == 0.001
-    assert found["sample"]["mean_rate"] == pytest.approx(2.0, rel=0.1)
-    assert found["command"] == "kvlease fleet plan --stall 2.0 --sample 100 --producers 4 --consumers 4 --rate 2.0"
+    assert found["sample"]["mean_rate"] == pytest.approx(1.0, rel=0.1)
+    assert found["command"] == "kvlease fleet plan --stall 2.0 --sample 100 --producers 2 --consumers 2 --rate 1.0"
     assert found["rule"] in (tmp_path / "plan.html").read_text()
 
 
@@ -279,6 +290,7 @@ def instead(monkeypatch: pytest.MonkeyPatch, what: Any) -> None:
     monkeypatch.setattr(compare_module, "play", what)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_wrong_answer_of_kvlease_is_a_failure_and_one_of_stock_is_none(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +318,7 @@ def test_interrupted_it_says_so(
     assert "interrupted" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_short_window_is_said(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

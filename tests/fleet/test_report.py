@@ -39,6 +39,11 @@ def comparison(*outcomes: FleetOutcome, source: Source | None = None) -> Compari
     )
 
 
+@pytest.fixture(scope="module")
+def page() -> str:
+    return comparison_html(comparison(), COMMAND)
+
+
 def row(text: str, label: str) -> list[str]:
     line = next(line for line in text.splitlines() if label in line)
     return re.split(r" {2,}", line.strip())
@@ -71,8 +76,7 @@ def test_the_table_has_the_policies_side_by_side() -> None:
     assert "crashes: " in text
 
 
-def test_the_page_says_what_the_table_says_and_needs_nothing_beside_it() -> None:
-    page = comparison_html(comparison(), COMMAND)
+def test_the_page_says_what_the_table_says_and_needs_nothing_beside_it(page: str) -> None:
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
@@ -84,18 +88,18 @@ def test_the_page_says_what_the_table_says_and_needs_nothing_beside_it() -> None
     assert '<td class="bad">7</td>' in page
 
 
-def test_the_page_has_the_command_that_plays_it_again_and_trusts_no_text_in_it() -> None:
-    page = comparison_html(comparison(), COMMAND)
+def test_the_page_has_the_command_that_plays_it_again_and_trusts_no_text_in_it(page: str) -> None:
     assert "kvlease fleet compare --seed 7" in page
     assert "<newest>" not in page
     assert "&lt;newest&gt;" in page
 
 
-def test_the_same_figures_make_the_same_page() -> None:
-    assert comparison_html(comparison(), COMMAND) == comparison_html(comparison(), COMMAND)
+def test_the_same_figures_make_the_same_page(page: str) -> None:
+    assert comparison_html(comparison(), COMMAND) == page
 
 
-def test_a_trace_is_named_without_the_way_to_it(tmp_path: Path) -> None:
+def test_a_trace_is_named_without_the_way_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvlease.fleet.report.over_time", lambda _: "data:,")
     page = comparison_html(comparison(source=Trace(tmp_path / "conv.jsonl")), COMMAND)
     assert "conv.jsonl, a recorded trace" in page
     assert str(tmp_path) not in page

@@ -5,7 +5,7 @@ from random import Random
 
 from kvlease.routing.actions import Action, AskDecode, AskPrefill, KvReference, ReleaseLease
 from kvlease.routing.engines import EngineReport, EngineRole, FleetSettings
-from kvlease.routing.facts import RouterCounts
+from kvlease.routing.facts import RouterFact
 from kvlease.routing.failures import EngineFailure
 from kvlease.routing.fleet import EngineFleet
 from kvlease.routing.policy import RetryBudget, RetryPolicy
@@ -42,6 +42,23 @@ def fleet_of(
     return fleet
 
 
+class FactCounts:
+    """The facts that requests have told."""
+
+    def __init__(self) -> None:
+        self._facts: list[RouterFact] = []
+
+    def hear(self, fact: RouterFact) -> None:
+        self._facts.append(fact)
+
+    def total(self, kind: type[RouterFact], **fields: str) -> int:
+        """The number of facts of a kind with these values."""
+        return sum(
+            isinstance(fact, kind) and all(getattr(fact, name) == value for name, value in fields.items())
+            for fact in self._facts
+        )
+
+
 class RequestBench:
     """One request, and the newest actions that it asked for."""
 
@@ -56,7 +73,7 @@ class RequestBench:
     ) -> None:
         self.fleet = fleet or fleet_of()
         self.policy = policy or RetryPolicy()
-        self.counts = RouterCounts()
+        self.counts = FactCounts()
         self.now = 1.0
         self.budget = RetryBudget(self.policy, 0.0)
         self.request = RoutedRequest(

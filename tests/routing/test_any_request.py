@@ -19,13 +19,13 @@ from kvlease.routing.actions import (
     ReleaseLease,
 )
 from kvlease.routing.engines import EngineReport, EngineRole
-from kvlease.routing.facts import RequestOver, RouterCounts
+from kvlease.routing.facts import RequestOver
 from kvlease.routing.failures import FAILURES, EngineFailure
 from kvlease.routing.fleet import EngineFleet
 from kvlease.routing.policy import RetryBudget, RetryPolicy
 from kvlease.routing.request import RoutedRequest
 from kvlease.routing.states import REQUEST, RequestState
-from tests.routing.bench import offer
+from tests.routing.bench import FactCounts, offer
 
 POLICIES = st.builds(
     RetryPolicy,
@@ -47,7 +47,7 @@ class JudgedRequest:
     """One request, every action of which is judged as it comes."""
 
     def __init__(self, fleet: EngineFleet, policy: RetryPolicy, budget: RetryBudget, chance: Random) -> None:
-        self.counts = RouterCounts()
+        self.counts = FactCounts()
         self.call: AskPrefill | AskDecode | None = None
         self._policy = policy
         self._chance = chance

@@ -31,7 +31,6 @@ def test_the_wait_is_drawn_from_twice_as_much_each_time() -> None:
         ("prefill_attempts", 0),
         ("decode_attempts", -1),
         ("backoff_max_s", float("nan")),
-        ("total_s", 0.0),
         ("cuts", 0),
         ("retry_ratio", -0.1),
         ("retry_reserve", float("inf")),

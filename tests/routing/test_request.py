@@ -170,15 +170,6 @@ def test_a_request_that_kills_engines_is_given_up() -> None:
     assert "http" not in bench.actions[0].message, "clients need not know the engines"
 
 
-def test_no_request_is_sent_again_after_its_time() -> None:
-    bench = RequestBench(policy=RetryPolicy(total_s=10.0)).decoding()
-    bench.now += 10.0
-    assert bench.failed(F.SILENT).actions[0] == Refuse(
-        504, "engine_silent", "given up after 2 calls to engines: a decode engine did not answer in time"
-    )
-    assert bench.released == [bench.reference]
-
-
 # -- how soon ----------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from kvlease.metrics.scraped import Metrics
-from kvlease.up.looks import ENGINE_METRICS, ROUTER, Look, engine_look, router_look
+from kvlease.router.catalogue import PREFIX
+from kvlease.up.looks import ENGINE_METRICS, Look, engine_look, router_look
 from kvlease.up.supervision import ProcessPhase, Supervised
 from kvlease.up.view import PROCESSES, ProcessNow, UpView, state, table
 
@@ -49,7 +50,7 @@ def test_a_stock_engine_has_what_vllm_tells() -> None:
 
 
 def test_the_routers_figures_are_added_up() -> None:
-    look = router_look(Metrics.parse(ROUTED, (ROUTER,)))
+    look = router_look(Metrics.parse(ROUTED, (PREFIX,)))
     assert (look.requests, look.handed_on, look.running, look.second_prefills) == (8, 2, 3, None)
     shown = table([process(ProcessPhase.READY, look)], WIDE)
     assert shown.caption == ""

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from kvlease.errors import KvLeaseError, brief
+from kvlease.routing.affinity import PREFIX_BYTES
 
 T = TypeVar("T")
 Fields = dict[str, Raw]
@@ -55,7 +56,7 @@ ON_REJECT = "kv_lease_on_reject"
 """The key that tells a decode engine what becomes of a lease whose request it refuses: "return" leaves it as it is."""
 UNKNOWN_MODEL = "kvlease-release-of-a-lease"
 """The model that no engine serves, so that a request for it is refused before it is admitted."""
-AFFINITY_BYTES = 16_384
+AFFINITY_BYTES = PREFIX_BYTES[-1]
 """The most of a prompt's beginning that decides which prefill engine is asked first."""
 
 MOST_FIELDS = 1000

@@ -219,9 +219,9 @@ class EngineCall:
                 raise EngineCallFailed(EngineFailure.GARBLED)
         return EngineAnswer(self._response.status, self._response.raw_headers, b"".join(parts))
 
-    async def whole(self, path: str, body: bytes, headers: Mapping[str, str], method: str = "POST") -> EngineAnswer:
+    async def whole(self, path: str, body: bytes, headers: Mapping[str, str]) -> EngineAnswer:
         """Sends the request, and returns the whole answer, whose status is 2xx."""
-        await self.begin(path, body, headers, method)
+        await self.begin(path, body, headers)
         return await self.good()
 
     async def good(self) -> EngineAnswer:

@@ -10,5 +10,5 @@ policy      how often, how soon and in which ways a request is sent again; the b
 fleet       the engines; of it engines (one of them: its report, its calls) and breaker (whether it is worth asking)
 affinity    prompts that begin alike go to the same prefill engine
 admission   how many requests are under way at once, and how many wait
-facts       what a request tells, and the counts for /metrics
+facts       what a request tells, for /metrics
 """

@@ -1,12 +1,7 @@
-"""The facts: all that a routed request tells whoever watches it, as it happens; and the counts of them.
-
-Nothing depends on them.
-"""
+"""The facts: all that a routed request tells whoever watches it, as it happens. Nothing depends on them."""
 
 import enum
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from kvlease.routing.engines import EngineRole
 from kvlease.routing.failures import EngineFailure
@@ -140,36 +135,3 @@ RouterFact = (
     | BudgetEmpty
     | RequestOver
 )
-_NO_LABEL = frozenset({"engine"})
-"""The fields that are no label of a count: a fleet's URLs come and go without bound."""
-
-Labels = tuple[tuple[str, str], ...]
-"""The labels of a count: each name and its value."""
-
-
-class RouterCounts:
-    """The number of facts of each kind, for /metrics. `hear` is what a request takes as `tell`."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[type[RouterFact], Labels]] = Counter()
-
-    def hear(self, fact: RouterFact) -> None:
-        """Counts a fact."""
-        labels = tuple(
-            (each.name, str(getattr(fact, each.name))) for each in fields(fact) if each.name not in _NO_LABEL
-        )
-        self._counts[type(fact), labels] += 1
-
-    def of(self, kind: type[RouterFact]) -> Mapping[Labels, int]:
-        """Returns the counts of one kind of fact, by its labels."""
-        return {labels: count for (each, labels), count in self._counts.items() if each is kind}
-
-    def total(self, kind: type[RouterFact], **labels: str) -> int:
-        """Returns how many facts of a kind have these labels."""
-        wanted = set(labels.items())
-        return sum(count for found, count in self.of(kind).items() if wanted <= set(found))
-
-    def __iter__(self) -> Iterator[tuple[type[RouterFact], Labels, int]]:
-        """Yields every count that is not zero: the kind of fact, its labels, and the number."""
-        for (kind, labels), count in self._counts.items():
-            yield kind, labels, count

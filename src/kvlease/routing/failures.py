@@ -13,13 +13,13 @@ class EngineFailure(enum.StrEnum):
     """The ways in which a call to an engine fails before its answer is complete."""
 
     UNREACHABLE = "unreachable"
-    """No connection could be made, or not within `TimeLimits.connect_s`: the engine has seen nothing of the request."""
+    """No connection could be made, or not in time: the engine has seen nothing of the request."""
     CUT = "cut"
     """The connection ended before the answer did: the process died, or closed a connection that was idle just before
-    the request came. The engine may have read all of it. The health polls' word that an engine is dead ends its calls
-    as `CUT` too."""
+    the request came. The engine may have read all of it. A call counts so as well where two looks in a row have found
+    its engine dead."""
     SILENT = "silent"
-    """The time limit of a phase has passed (`TimeLimits`)."""
+    """The time limit of a phase has passed: of the prefill, the first token, the next one, or the whole answer."""
     GATEWAY = "gateway"
     """Status 502 or 504: something between router and engine could not reach it, or did not hear from it."""
     BUSY = "busy"

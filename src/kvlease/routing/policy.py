@@ -54,8 +54,6 @@ class RetryPolicy:
     of a lease whose reader died is short."""
     backoff_max_s: float = 1.0
     """The most that any retry waits."""
-    total_s: float | None = None
-    """The time from a request's start after which it is not sent again; None for no limit."""
     whole_prompt_on_decoder: bool = True
     """A decode engine computes the whole prompt where no prefill engine can."""
     continue_streams: bool = False

@@ -86,7 +86,7 @@ class RoutedRequest:
     ) -> None:
         """`keys`: of its prompt's beginning (`affinity.keys_of`). `prefill`: False for what carries no KV, or goes
         whole to a decode engine. `continuable`: another engine may go on with its stream (greedy, one answer, no tools,
-        ...), if the policy allows it. `tell` hears facts (`RouterCounts.hear`)."""
+        ...), if the policy allows it. `tell` hears facts."""
         self.state = RequestState.NEW
         self._fleet = fleet
         self._policy = policy
@@ -99,7 +99,6 @@ class RoutedRequest:
         self._tries = self._new_tries()
         self._moves = moves_after(RequestState.NEW, RequestReport.START)
         self._call: _Call | None = None
-        self._started_at = 0.0
         self._calls = 0
         self._retries = 0
         self._continuations = 0
@@ -120,7 +119,6 @@ class RoutedRequest:
     def start(self, now: float) -> tuple[Action, ...]:
         """The request has been admitted."""
         self._hear(RequestReport.START)
-        self._started_at = now
         self._budget.begun(now)
         step = self._tries.first(now)
         return self._nobody(now) if step is None else self._take(now, step, 0.0)
@@ -145,7 +143,7 @@ class RoutedRequest:
             step = self._continuation(now, call, failure)
         else:
             self._tries.failed(call.role, call.engine, failure)
-            step = self._tries.after_failure(now, call.role, failure) if self._in_time(now) else None
+            step = self._tries.after_failure(now, call.role, failure)
         if step is None or not self._paid(now, failure):
             return self._give_up(now, call, failure)
         self._retries += 1
@@ -230,10 +228,6 @@ class RoutedRequest:
 
     def _new_tries(self) -> RequestTries:
         return RequestTries(self._fleet, self._policy, self._chance, self._keys, self._prefill)
-
-    def _in_time(self, now: float) -> bool:
-        total_s = self._policy.total_s
-        return total_s is None or self.state in _HAS_PART or now - self._started_at < total_s
 
     def _paid(self, now: float, failure: EngineFailure) -> bool:
         if not FAILURES[failure].budget or self._budget.take(now):

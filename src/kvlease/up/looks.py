@@ -8,6 +8,7 @@ import msgspec
 from kvlease.admin.answers import Health
 from kvlease.admin.client import AdminClient, Declined, Unanswered, open_http
 from kvlease.metrics.scraped import Metrics
+from kvlease.router.catalogue import PREFIX
 from kvlease.top.document import total
 from kvlease.top.figures import READ, engines_now
 from kvlease.up.plan import Launch
@@ -15,10 +16,7 @@ from kvlease.up.plan import Launch
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 CACHE_USAGE = "vllm:kv_cache_usage_perc"
-ROUTER = "kvlease_router:"
-"""The beginning of the router's metrics."""
 ENGINE_METRICS = (*READ, RUNNING, WAITING)
-NOT_SERVING = "it does not answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ async def look_at(launch: Launch, http: httpx.AsyncClient) -> Look:
     try:
         page = await AdminClient(launch.url, http).metrics_page()
         if launch.role == "router":
-            return router_look(Metrics.parse(page, (ROUTER,)))
+            return router_look(Metrics.parse(page, (PREFIX,)))
         return engine_look(launch.url, Metrics.parse(page, ENGINE_METRICS), await _health(launch, http))
     except (Declined, Unanswered) as error:
         return Look(answers=False, error=str(error))
@@ -110,13 +108,13 @@ def router_look(page: Metrics) -> Look:
     """Returns the figures of the router."""
     return Look(
         answers=True,
-        running=_number(page, f"{ROUTER}in_flight"),
-        waiting=_number(page, f"{ROUTER}queued"),
-        draining=page.value(f"{ROUTER}draining") > 0,
-        requests=_number(page, f"{ROUTER}requests_total"),
-        handed_on=_number(page, f"{ROUTER}handed_on_total"),
-        second_prefills=_number(page, f"{ROUTER}second_prefills_total"),
-        refused=_number(page, f"{ROUTER}refused_total"),
+        running=_number(page, f"{PREFIX}in_flight"),
+        waiting=_number(page, f"{PREFIX}queued"),
+        draining=page.value(f"{PREFIX}draining") > 0,
+        requests=_number(page, f"{PREFIX}requests_total"),
+        handed_on=_number(page, f"{PREFIX}handed_on_total"),
+        second_prefills=_number(page, f"{PREFIX}second_prefills_total"),
+        refused=_number(page, f"{PREFIX}refused_total"),
     )
 
 

@@ -8,9 +8,8 @@ import pytest
 from kvlease.simulation.processes import in_processes
 from proof.planted import PLANTED
 from proof.planted import found as kept
-from proof.simulate.fuzz import plant
+from proof.simulate.fuzz import plan_for, plant
 from proof.simulate.hunt import Hunt, Quarry, hunt_down
-from proof.simulate.plan import draw_plan
 from proof.simulate.run import run
 from proof.simulate.shrink import shrink
 
@@ -40,7 +39,7 @@ def test_it_is_found(name: str, quarries: dict[str, Quarry]) -> None:
 def test_what_is_left_of_it_still_fails_and_not_without_any_one_fault(name: str) -> None:
     quarry = hunt_down(Hunt(name, 0, HUNTED[name]))
     assert quarry.runs is not None
-    whole = draw_plan(quarry.runs - 1)
+    whole = plan_for(quarry.runs - 1, name)
     with plant(name):
         shrunk = shrink(whole, quarry.rule)
         again = run(whole.keeping(requests=shrunk.requests, faults=shrunk.faults))

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from proof.promises.safety import Violation
-from proof.simulate.plan import FaultKind, Plan, PlannedFault, UserRequest, draw_plan
+from proof.simulate.kinds import FaultKind, PlannedFault
+from proof.simulate.plan import Plan, UserRequest, draw_plan
 from proof.simulate.run import RunOutcome
 from proof.simulate.shrink import shrink
 

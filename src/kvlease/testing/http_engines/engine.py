@@ -157,7 +157,7 @@ class FakeEngine:
         return behaviour
 
     async def _admit(self, api: str, exchange: Exchange, behaviour: Behaviour) -> str:
-        """AnswerForms a request, and returns how it ended."""
+        """Answers a request, and returns how it ended."""
         body: dict[str, Any] = {}
         try:
             body = body_of(exchange.body)
@@ -313,7 +313,7 @@ class FakeEngine:
         exchange.answer(200, self.books.shown(_now()))
 
     def _lease(self, exchange: Exchange) -> None:
-        """AnswerForms a consumer."""
+        """Answers a consumer."""
         asked, leases = body_of(exchange.body), self.books.leases
         name = str(asked["lease"])
         if asked["do"] == "claim":
