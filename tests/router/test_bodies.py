@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kvlease.router.bodies import Api, BadBody, for_release, read_body
+from kvlease.router.bodies import LONG_BYTES, MOST_FIELDS, Api, BadBody, decode_fields, for_release, read_body
 
 BYTES = (
     b'{"model":"m", "prompt":"caf\\u00e9 \\ud83d\\ude00","max_tokens":5, "a_new_field" : {"x": [1.0, 1e400, '
@@ -122,6 +122,12 @@ def test_a_stream_is_asked_for_as_vllm_takes_it(said: str, stream: bool) -> None
         (Api.CHAT, {"messages": [], "use_beam_search": True}, True),
         (Api.CHAT, {"messages": [], "truncate_prompt_tokens": -1}, True),
         (Api.CHAT, {"messages": [], "truncate_prompt_tokens": 5}, False),
+        (Api.CHAT, {"messages": [], "truncate_prompt_tokens": "-1"}, True),
+        (Api.CHAT, {"messages": [], "truncate_prompt_tokens": " -1"}, True),
+        (Api.COMPLETIONS, {"prompt": "p", "prompt_embeds": "e"}, True),
+        (Api.COMPLETIONS, {"prompt": "", "prompt_embeds": "e"}, True),
+        (Api.COMPLETIONS, {"prompt": None, "prompt_embeds": ["e"]}, False),
+        (Api.RESPONSES, {"input": "p", "tools": [{"type": "function", "name": "n" * 1_000_000}]}, True),
         (Api.RESPONSES, {"input": "p", "truncation": "disabled"}, False),
         (Api.RESPONSES, {"input": "p", "truncation": "auto"}, True),
         (Api.RESPONSES, {"input": "p", "previous_response_id": "r"}, True),
@@ -132,6 +138,47 @@ def test_a_stream_is_asked_for_as_vllm_takes_it(said: str, stream: bool) -> None
 )
 def test_which_requests_go_whole_to_a_decode_engine(api: Api, fields: dict[str, Any], whole: bool) -> None:
     assert read_body(api, json.dumps(fields).encode()).whole is whole
+
+
+@pytest.mark.parametrize(
+    ("prompt", "whole"),
+    [
+        (b"[%s1,2]", False),
+        (b"[%s-1]", False),
+        (b"[%s]", False),
+        (b'[%s"a"%s]', False),
+        (b"[%s[1,2]%s]", False),
+        (b'[%s"a","b"]', True),
+        (b"[%s[1],[2]]", True),
+    ],
+)
+def test_no_spaces_hide_that_prompts_are_several(prompt: bytes, whole: bool) -> None:
+    body = b'{"prompt":' + prompt.replace(b"%s", b" \t\r\n" * 40) + b"}"
+    assert read_body(Api.COMPLETIONS, body).whole is whole
+
+
+def test_a_long_body_is_read_as_a_short_one_is() -> None:
+    body = b'{"stream":true,"kv\\u005ftransfer_params":1,"n":2,"n":1,"prompt":"%s"}' % (b"x" * LONG_BYTES)
+    read = read_body(Api.COMPLETIONS, body)
+    assert list(read.fields) == ["stream", "n", "prompt"]
+    assert not read.several
+    with pytest.raises(BadBody, match="not UTF-8"):
+        decode_fields(body.replace(b'"n"', b'"\xff"'))
+
+
+def test_a_body_with_thousands_of_fields_is_refused_early() -> None:
+    body = b"{" + b",".join(b'"%d":1' % number for number in range(MOST_FIELDS)) + b',"prompt":"p"'
+    assert len(decode_fields(body.replace(b'"0":1,', b"") + b"}" + b" " * LONG_BYTES)) == MOST_FIELDS
+    with pytest.raises(BadBody, match="more than 1,000 fields"):
+        # It is not read to its end, which is missing.
+        decode_fields(body + b',"q":1' + b" " * LONG_BYTES)
+
+
+@pytest.mark.parametrize("name", ["stream", "vllm_xargs"])
+def test_a_field_that_is_looked_into_has_a_bound(name: str) -> None:
+    with pytest.raises(BadBody, match="more than 1,000,000 bytes") as caught:
+        read_body(Api.COMPLETIONS, b'{"%s":{"a":"%s"}}' % (name.encode(), b"x" * 1_000_000))
+    assert caught.value.param == name
 
 
 def test_a_long_prompt_has_a_short_key() -> None:

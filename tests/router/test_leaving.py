@@ -1,6 +1,7 @@
 """Clients that leave: the engines are told, and no lease is left to its term."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -138,7 +139,44 @@ def test_a_router_that_is_cancelled_lets_go_too() -> None:
             client.task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await client.task
+            assert (client.said.status, client.said.json["error"]["type"]) == (503, "draining")
             await bench.assert_books()
             assert bench.producers[0].books.leases.ended["released"] == 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("api", ["completions", "chat", "responses"])
+def test_a_stream_that_is_cancelled_says_so(api: str) -> None:
+    async def scene() -> None:
+        async with router_bench() as bench:
+            bench.consumers[0].behaviour = Behaviour(Fault.HANG, after_chunks=3)
+            client = bench.client(api)
+            await client.chunk.wait()
+            client.task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await client.task
+            assert client.said.ended
+            last = client.said.events[-1]
+            assert (last["code"] if api == "responses" else last["error"]["type"]) == "draining"
+            assert not client.said.is_done
+
+    play(scene)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_whatever_goes_wrong_lets_go_too(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(_: Client, message: Any) -> None:
+        # As uvicorn says of an engine's header that is none.
+        raise RuntimeError(f"Invalid HTTP header value: {message}")
+
+    async def scene() -> None:
+        async with router_bench() as bench:
+            monkeypatch.setattr(Client, "_send", refuse)
+            with pytest.raises(RuntimeError, match="Invalid"):
+                await bench.client(stream=stream).task
+            await bench.assert_books()
+            assert bench.state.in_flight() == 0
+            assert all(view.in_flight == 0 for view in bench.fleet.snapshot(bench.now()))
 
     play(scene)

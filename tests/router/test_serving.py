@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from kvlease.cli import main
 from kvlease.router import serving
 from kvlease.testing.http_engines import FakeEngine, answer_to
 from kvlease.testing.http_engines.call import Call
+from tests.router.settings import settings_of
 
 PROMPT = "one two three"
 BODY = {"model": "fake-model", "prompt": PROMPT, "max_tokens": 3, "temperature": 0}
@@ -149,8 +151,8 @@ def test_what_runs_after_its_time_is_broken_off_and_its_engines_are_told(
         await served.decode.asked.wait()
         served.kill()
         assert await served.ended() == 1
-        with pytest.raises(aiohttp.ClientError):
-            await running
+        status, answer = await running
+        assert (status, answer["error"]["type"]) == (503, "draining")
         while served.decode.books.running:
             await asyncio.sleep(0.002)
 
@@ -167,8 +169,7 @@ def test_a_second_signal_ends_it_at_once(stage: Callable[..., None], monkeypatch
         await served.until_ready_is(503)
         served.kill(signal.SIGINT)
         assert await served.ended() == 130
-        with pytest.raises(aiohttp.ClientError):
-            await running
+        assert (await running)[0] == 503
 
     stage(scene)
 
@@ -180,3 +181,28 @@ def test_an_address_that_is_taken_is_told(capsys: pytest.CaptureFixture[str]) ->
     said = capsys.readouterr().out
     assert f"--host 127.0.0.1 --port {port} cannot be listened on: " in said
     assert "choose another --port" in said
+
+
+@pytest.mark.parametrize(
+    ("limits", "then", "warns"),
+    [
+        ((1024, 524_288), (524_288, 524_288), False),
+        ((4096, 4096), None, False),
+        ((1024, 2048), (2048, 2048), True),
+        ((1024, resource.RLIM_INFINITY), (serving.ENOUGH_FILES, resource.RLIM_INFINITY), False),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), None, False),
+    ],
+)
+def test_it_takes_the_files_that_it_may_have(
+    limits: tuple[int, int],
+    then: tuple[int, int] | None,
+    warns: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    said: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, both: said.append(both))
+    serving.raise_open_files(settings_of())
+    assert said == ([] if then is None else [then])
+    assert ("3328 may be needed" in caplog.text) == warns

@@ -15,6 +15,7 @@ from kvlease.router.sources import (
     EnginesInFile,
     ListedEngines,
     parse_file,
+    resolve,
     sources_of,
 )
 from tests.router.settings import settings_of
@@ -51,6 +52,11 @@ def test_a_file_is_json_or_yaml(path: Path) -> None:
         (b"prefill: []\n", "it must have prefill and decode"),
         (b"{prefill: [], decode: [}", "is neither YAML nor JSON"),
         (b"\x80", "is neither YAML nor JSON"),
+        (b'{"prefill": ["http://\xff"], "decode": []}', "is neither YAML nor JSON"),
+        (b'{"prefill": ["http://a\\nINFO a line"], "decode": []}', "prefill has no URL"),
+        (b'{"prefill": ["http://\\ud800"], "decode": []}', "prefill has no URL"),
+        (b'{"prefill": ["http://a b"], "decode": []}', "prefill has no URL"),
+        (b'{"prefill": ["http://user:key@a"], "decode": []}', "prefill has no URL"),
         (
             b"prefill: []\ndecode: []\ndecoder: []\n",
             "has 'decoder': it may have prefill and decode, and nothing else",
@@ -189,6 +195,12 @@ def test_the_system_is_asked_in_a_thread() -> None:
         return await source.look()
 
     assert roles(asyncio.run(look())) == {"http://127.0.0.1:1": "prefill"}
+
+
+@pytest.mark.parametrize("host", ["decode..llm", "d" * 64 + ".llm"])
+def test_a_name_that_can_be_none_is_a_failure_too(host: str) -> None:
+    with pytest.raises(BadEngines, match="cannot be looked up"):
+        asyncio.run(EnginesByName("decode", host, 8000, 5.0, resolve).look())
 
 
 def test_sources_are_those_that_are_named(path: Path) -> None:

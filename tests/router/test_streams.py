@@ -161,6 +161,24 @@ def test_a_failure_within_a_stream_is_not_passed_on(failed: bytes, failure: Engi
     assert flow.failure is failure
 
 
+@pytest.mark.parametrize(
+    ("api", "said", "end"),
+    [
+        ("/v1/completions", chunk(text="say data: [DONE] twice"), DONE),
+        ("/v1/chat/completions", chunk(delta={"content": "data: [DONE]"}), DONE),
+        ("/v1/responses", response("response.created", response={"metadata": {"a": "response.completed"}}), None),
+        ("/v1/responses", response("response.output_text.delta", delta="response.incomplete"), None),
+    ],
+)
+def test_no_text_is_the_end_of_a_stream(api: str, said: bytes, end: bytes | None) -> None:
+    flow = Flow(api)
+    assert flow.feed(said) == said
+    assert not flow.has_ended()
+    end = end or response("response.completed", response={"output": [{}]})
+    assert flow.feed(said + end + said) == said + end
+    assert flow.has_ended()
+
+
 def test_a_stream_without_its_end_has_not_ended() -> None:
     flow = Flow(Api.CHAT)
     flow.feed(chunk(delta={"content": "a"}, finish_reason="stop") + DONE[:-2])

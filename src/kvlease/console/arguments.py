@@ -52,6 +52,8 @@ def engine_url(text: str) -> str:
     try:
         parts = urlsplit(whole)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query
+        # A URL is written into logs, and sent: no line ends, spaces or keys. A user in it would be sent as a key.
+        good = good and whole.isprintable() and " " not in whole and not parts.fragment and parts.username is None
     except ValueError:
         good = None
     if not good:

@@ -3,6 +3,7 @@
 `kvlease.routing` decides; the data path carries out what is decided:
 
 app         the application that serves clients, and what of engines they may reach
+wire        HTTP of the clients' side, with bounds on what is no request yet
 clients     a client's request and answer, as ASGI has it
 turns       requests wait for theirs while too many run
 bodies      the bodies of requests: what goes to which engine

@@ -19,7 +19,17 @@ import msgspec
 from starlette.routing import BaseRoute, Router
 
 from kvlease.router.bodies import Api, BadBody, ClientBody, PlainBody, decode_fields, read_body, strip_transfers
-from kvlease.router.clients import BodyTooLong, ClientExchange, ClientLeft, Receive, Scope, Send
+from kvlease.router.clients import (
+    BodyLate,
+    BodyRoom,
+    BodyTooLong,
+    ClientExchange,
+    ClientLeft,
+    NoRoom,
+    Receive,
+    Scope,
+    Send,
+)
 from kvlease.router.continuing import StreamContinuation
 from kvlease.router.counting import CountsRequests, RequestRecord
 from kvlease.router.handling import RequestHandling, RouterParts
@@ -46,6 +56,8 @@ PLAIN = {
     "/v1/embeddings": "POST",
 }
 """The paths that carry no KV cache, with their methods."""
+LONGEST_BODIES = 16
+"""The bodies of the greatest length for which there is room at once; of shorter ones there are more."""
 DRAIN_RELEASES_S = 5.0
 """The longest wait for releases when the router ends."""
 
@@ -75,6 +87,7 @@ class RouterApp:
         self._figures = figures
         self._state = state
         self._keys = Keys(settings.api_keys)
+        self._room = BodyRoom(LONGEST_BODIES * settings.max_body_bytes)
         self._turns = RequestTurns(settings.admission(), now)
         self._others = Router(routes=list(routes), default=self._not_found, redirect_slashes=False)
         state.in_flight = lambda: self._turns.in_flight
@@ -88,7 +101,11 @@ class RouterApp:
         path, method = scope["path"], scope["method"]
         api = _APIS.get(path)
         if (api is not None and method == "POST") or PLAIN.get(path) == method:
-            await self._route(ClientExchange(scope, receive, send), api)
+            client = ClientExchange(scope, receive, send)
+            try:
+                await self._route(client, api)
+            finally:
+                self._room.give(client.body_bytes)
         else:
             await self._others(scope, receive, send)
 
@@ -159,11 +176,18 @@ class RouterApp:
             return None
         most = self._settings.max_body_bytes
         try:
-            content = await client.body(most)
+            content = await client.body(most, self._room)
             return read_body(api, content) if api is not None else _plain(client.scope, content)
         except BodyTooLong:
             record.refused("too_long")
             await client.refuse(413, "body_too_long", f"the body has more than {most:,} bytes, the most that is taken")
+        except BodyLate:
+            record.refused("late_body")
+            await client.refuse(408, "late_body", "the body has begun to come, and nothing more of it came")
+        except NoRoom:
+            record.refused("no_room")
+            message = "the router has as many long bodies as it may have; try again later"
+            await client.refuse(429, "rate_limit_exceeded", message, retry_after_s=1, unread=True)
         except BadBody as error:
             record.refused("bad_request")
             await client.refuse(400, "invalid_request_error", str(error), param=error.param)

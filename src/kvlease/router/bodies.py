@@ -5,6 +5,7 @@ as it is. Only the fields that have to change are written anew.
 """
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -58,6 +59,14 @@ UNKNOWN_MODEL = "kvlease-release-of-a-lease"
 AFFINITY_BYTES = PREFIX_BYTES[-1]
 """The most of a prompt's beginning that decides which prefill engine is asked first."""
 
+MOST_FIELDS = 1000
+"""The most top-level fields of a long body. OpenAI's and vLLM's requests have some 80. Millions of them would hold up
+the router, and all its streams, for many seconds."""
+LONG_BYTES = 65_536
+"""The length from which a body is long. In a shorter one there is no room for so many of anything."""
+MOST_READ_BYTES = 1_000_000
+"""The longest field that is looked into."""
+
 _ONE = Raw(b"1")
 _TRUE, _FALSE = Raw(b"true"), Raw(b"false")
 _NOTHING = (b"null", b"false", b"0", b"[]", b'""')
@@ -83,19 +92,46 @@ _NOT_FOR_PREFILL = (
 _OWN_TOOLS = frozenset({"function", "custom"})
 
 _fields = msgspec.json.Decoder(Fields)
-_list = msgspec.json.Decoder(list[Raw])
+_only_one = msgspec.json.Decoder(tuple[Raw])
+_FIRST = re.compile(rb"\[[ \t\r\n]*(.)", re.DOTALL)
+"""The beginning of a list, up to the first byte of its first value."""
 
 
 def decode_fields(body: bytes) -> Fields:
     """Returns the top-level fields of a JSON object; of those that stand twice the last. Raises `BadBody`."""
     try:
-        return _fields.decode(body)
+        return _fields.decode(body) if len(body) <= LONG_BYTES else _fields_of_long(body)
     except UnicodeDecodeError:
         raise BadBody("the body is not UTF-8: send JSON in UTF-8") from None
     except RecursionError:
         raise BadBody("the body is nested too deeply: send a JSON object as OpenAI's API describes it") from None
     except msgspec.DecodeError as error:
         raise BadBody(f"the body is no JSON object that can be read: {error}") from None
+
+
+class _FieldName:
+    """A name that msgspec asks for before it goes on, so that the names can be counted."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _fields_of_long(body: bytes) -> Fields:
+    count = 0
+
+    def name(_: type, text: str) -> _FieldName:
+        nonlocal count
+        count += 1
+        if count > MOST_FIELDS:
+            raise BadBody(
+                f"the body has more than {MOST_FIELDS:,} fields: send a JSON object as OpenAI's API describes it"
+            )
+        return _FieldName(text)
+
+    found = msgspec.json.decode(body, type=dict[_FieldName, Raw], dec_hook=name)
+    return {key.text: raw for key, raw in found.items()}
 
 
 def strip_transfers(fields: Fields) -> None:
@@ -209,6 +245,8 @@ def _read(fields: Mapping[str, Raw], name: str, kind: Any) -> Any:
     raw = fields.get(name)
     if raw is None:
         return None
+    if memoryview(raw).nbytes > MOST_READ_BYTES:
+        raise BadBody(f"{name} has more than {MOST_READ_BYTES:,} bytes: send less", name)
     try:
         # As pydantic does in vLLM, "true" and 1 are taken for true.
         return msgspec.json.decode(raw, type=kind, strict=False)
@@ -221,7 +259,8 @@ def _read(fields: Mapping[str, Raw], name: str, kind: Any) -> Any:
 def _goes_whole(api: Api, fields: Fields) -> bool:
     """Tells whether a prefill elsewhere would be of no use to a request, or would change its answer.
 
-    - Several prompts: an offer is one prompt's, and vLLM's decode engine takes it for all of them.
+    - Several prompts: an offer is one prompt's, and vLLM's decode engine takes it for all of them. Text and embeddings
+      together are two.
     - Beam search: each beam is a request of its own.
     - Log-probabilities of the prompt: only who computes the prompt has them.
     - A prompt that is cut to fit: where, depends on how many tokens are asked for, so the two would differ.
@@ -237,11 +276,14 @@ def _goes_whole(api: Api, fields: Fields) -> bool:
         )
     if is_set(fields, "use_beam_search") or _is_given(fields, "prompt_logprobs"):
         return True
-    if _beginning(fields.get("truncate_prompt_tokens"), 1) == b"-":
+    if is_set(fields, "truncate_prompt_tokens") and not _is_plain_number(fields["truncate_prompt_tokens"]):
+        # As a text, too, it is a number for vLLM.
         return True
     if api is Api.CHAT:
         return False
     if is_set(fields, "echo") and (_is_given(fields, "logprobs") or is_text(fields, "max_tokens", b"0")):
+        return True
+    if _is_given(fields, "prompt") and _is_given(fields, "prompt_embeds"):
         return True
     return _has_several_prompts(fields.get("prompt")) or _has_several_prompts(fields.get("prompt_embeds"))
 
@@ -251,18 +293,26 @@ def _is_given(fields: Fields, name: str) -> bool:
     return name in fields and not is_text(fields, name, b"null")
 
 
+def _is_plain_number(raw: Raw) -> bool:
+    return memoryview(raw).nbytes < 31 and _beginning(raw, 31).isdigit()
+
+
 def _has_several_prompts(raw: Raw | None) -> bool:
-    if raw is None:
-        return False
-    beginning = _beginning(raw, 64).translate(None, b" \t\r\n")
+    found = _FIRST.match(memoryview(raw)) if raw is not None else None
     # A list of numbers is one prompt, as tokens.
-    if beginning[:1] != b"[" or beginning[1:2] not in (b'"', b"["):
+    if raw is None or found is None or found[1] in b"]-0123456789":
         return False
-    return len(_list.decode(raw)) > 1
+    try:
+        _only_one.decode(raw)
+    except msgspec.DecodeError:
+        return True
+    return False
 
 
 def _has_engine_tools(fields: Fields) -> bool:
     if not is_set(fields, "tools"):
         return False
+    if memoryview(fields["tools"]).nbytes > MOST_READ_BYTES:
+        return True
     tools = _read(fields, "tools", list[dict[str, Raw]] | None) or []
     return any(_read(tool, "type", Any) not in _OWN_TOOLS for tool in tools)

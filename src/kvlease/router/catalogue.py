@@ -44,6 +44,8 @@ REFUSALS = {
     "queue_time": "it waited for `--queue-timeout`: 429",
     "draining": "the router is to end: 503",
     "no_engine": "no engine is named for it: 503",
+    "no_room": "the bodies that were here had 16 times `--max-body-bytes`: 429",
+    "late_body": "its body began, and nothing more of it came for a minute: 408",
     "too_long": "its body is longer than `--max-body-bytes`: 413",
     "unauthorized": "without one of the router's keys: 401",
     "bad_request": "a body that is none: 400",

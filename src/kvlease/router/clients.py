@@ -14,6 +14,9 @@ JSON = (b"content-type", b"application/json")
 PATIENCE_S = 300.0
 """The longest time in which a client takes nothing of its answer; then it is taken for gone."""
 
+BODY_SILENCE_S = 60.0
+"""The longest time in which nothing comes of a body that has begun."""
+
 
 class ClientLeft(Exception):
     """The client has closed its connection, or takes nothing any more."""
@@ -21,6 +24,33 @@ class ClientLeft(Exception):
 
 class BodyTooLong(Exception):
     """The client sends a longer body than is taken."""
+
+
+class BodyLate(Exception):
+    """The client has begun a body, and sends nothing more of it."""
+
+
+class NoRoom(Exception):
+    """The bodies that are here leave no room for this one."""
+
+
+class BodyRoom:
+    """The room for the bodies of all requests, from their first byte to the end of the request."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.held_bytes = 0
+        """The bytes that are here now."""
+        self._most_bytes = most_bytes
+
+    def take(self, more_bytes: int) -> None:
+        """Takes room. Raises `NoRoom` where there is none; what was taken before stays taken."""
+        if self.held_bytes + more_bytes > self._most_bytes:
+            raise NoRoom
+        self.held_bytes += more_bytes
+
+    def give(self, back_bytes: int) -> None:
+        """Gives room back."""
+        self.held_bytes -= back_bytes
 
 
 class ClientExchange:
@@ -33,31 +63,44 @@ class ClientExchange:
         """True once the client has the status."""
         self.gone = False
         """True once the client has left."""
+        self.body_bytes = 0
+        """The bytes of its body that have come."""
         self._ended = False
         self._receive = receive
         self._send = send
         self._watch: asyncio.Task[None] | None = None
         self._left: Callable[[], object] = lambda: None
 
+    @property
+    def ended(self) -> bool:
+        """True once it has been answered to the end."""
+        return self._ended
+
     def header(self, name: bytes) -> bytes | None:
         """Returns a header's value; None where there is none. `name` is in lower case."""
         return next((value for key, value in self.headers if key == name), None)
 
-    async def body(self, most_bytes: int) -> bytes:
-        """Returns the whole body. Raises `BodyTooLong` and `ClientLeft`."""
+    async def body(self, most_bytes: int, room: BodyRoom) -> bytes:
+        """Returns the whole body, which has taken `body_bytes` of the room by then, also where it raises `BodyTooLong`,
+        `BodyLate`, `NoRoom` or `ClientLeft`."""
         length = self.header(b"content-length")
         if length is not None and length.isdigit() and int(length[:20]) > most_bytes:
             raise BodyTooLong
-        parts, total = [], 0
+        parts = []
         while True:
-            message = await self._receive()
+            try:
+                async with asyncio.timeout(BODY_SILENCE_S):
+                    message = await self._receive()
+            except TimeoutError:
+                raise BodyLate from None
             if message["type"] == "http.disconnect":
                 self.gone = True
                 raise ClientLeft
             part = message.get("body", b"")
             parts.append(part)
-            total += len(part)
-            if total > most_bytes:
+            room.take(len(part))
+            self.body_bytes += len(part)
+            if self.body_bytes > most_bytes:
                 raise BodyTooLong
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -111,14 +154,21 @@ class ClientExchange:
         await self.end(body)
 
     async def refuse(
-        self, status: int, kind: str, message: str, *, param: str | None = None, retry_after_s: int | None = None
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        unread: bool = False,
     ) -> None:
-        """Sends an error in OpenAI's form."""
+        """Sends an error in OpenAI's form. `unread`: not all of the body was read."""
         body = error_body(status, kind, message, param)
         headers = [JSON, (b"content-length", b"%d" % len(body))]
         if retry_after_s is not None:
             headers.append((b"retry-after", b"%d" % retry_after_s))
-        if status in (413, 503):
+        if status in (408, 413, 503) or unread:
             # The rest of a long body is not read; and a router that is to end takes nothing more on this connection.
             headers.append((b"connection", b"close"))
         await self.answer(status, headers, body)

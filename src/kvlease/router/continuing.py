@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from kvlease.router.bodies import Api, BadBody, ClientBody, decode_fields, is_set, is_text
+from kvlease.router.bodies import MOST_READ_BYTES, Api, BadBody, ClientBody, decode_fields, is_set, is_text
 from kvlease.router.streams import DONE, END, MOST_HELD_BYTES, Says, StreamFailed, data_of, events_of, says_of
 from kvlease.routing.failures import EngineFailure
 
@@ -231,7 +231,10 @@ def is_continuable(body: ClientBody) -> bool:
 
 
 def _is_text_only(fields: Mapping[str, Raw]) -> bool:
-    for message in msgspec.json.decode(fields.get("messages", Raw(b"[]")), type=list[Raw]):
+    messages = fields.get("messages", Raw(b"[]"))
+    if memoryview(messages).nbytes > MOST_READ_BYTES:
+        return False
+    for message in msgspec.json.decode(messages, type=list[Raw]):
         content = decode_fields(bytes(message)).get("content")
         parts = msgspec.json.decode(content) if content is not None else None
         if isinstance(parts, list) and any(part.get("type") != "text" for part in parts if isinstance(part, dict)):

@@ -37,6 +37,8 @@ from kvlease.routing.request import RoutedRequest
 
 CANNOT_GO_ON = "the decode engine was lost, and no other one can go on with this answer"
 """The error of a stream that was to be continued, and cannot be."""
+ENDS = "the router has ended, and broke this request off"
+"""The error of a request that still runs when the router ends."""
 SETTLE_S = 0.5
 """The longest wait for the end of an answer whose last event is there, so that its connection can be used again."""
 
@@ -98,12 +100,14 @@ class RequestHandling:
         try:
             await self._follow(self._request.start(self._parts.now()))
         except ClientLeft:
-            self._let_go()
+            pass
         except asyncio.CancelledError:
-            self._let_go()
             if not self._client.gone:
+                await self._say_end()
                 raise
         finally:
+            # However it ends, a bug included: the engine is told, and the prefill is released. A no-op after its end.
+            self._let_go()
             self._client.unwatch()
 
     async def _follow(self, actions: Sequence[Action]) -> None:
@@ -131,6 +135,17 @@ class RequestHandling:
             return
         if self._task is not None:
             self._task.cancel()
+
+    async def _say_end(self) -> None:
+        """Tells the client that its request is broken off, if it takes that at once."""
+        if self._client.ended:
+            return
+        with contextlib.suppress(ClientLeft, TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                if self._client.started:
+                    await self._client.end(error_event(self._body.path, "draining", ENDS))
+                else:
+                    await self._client.refuse(503, "draining", ENDS, retry_after_s=1)
 
     def _let_go(self) -> None:
         for action in self._request.client_gone(self._parts.now()):

@@ -10,6 +10,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -20,6 +21,7 @@ from typing import Any
 import uvicorn
 
 from kvlease.errors import KvLeaseError
+from kvlease.logs import OncePerPeriod
 from kvlease.router.app import RouterApp, open_app
 from kvlease.router.discovery import Discovery
 from kvlease.router.figures import RouterFigures
@@ -43,6 +45,10 @@ AT_ONCE_S = 1.0
 """The time for all that after a second signal; then the process ends, whatever there is."""
 IDLE_LOOK_S = 0.05
 """The pause between two looks at whether anything runs, while it drains."""
+SPARE_FILES = 256
+"""The files for all but requests: looks at engines, releases, and connections of which no request has come yet."""
+ENOUGH_FILES = 1 << 20
+"""The files that are asked for where there is no limit."""
 _ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -112,7 +118,8 @@ class ServedRouter:
         self._figures.count("engines_refused", kind)
 
     async def _serve(self, app: RouterApp, listener: socket.socket, listening: Callable[[str], None]) -> None:
-        logging.getLogger("uvicorn.error").addFilter(_CANCELLED)
+        for of_uvicorn in (_CANCELLED, _OFTEN):
+            logging.getLogger("uvicorn.error").addFilter(of_uvicorn)
         server = _Server(_uvicorn_config(app))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
@@ -147,10 +154,19 @@ class ServedRouter:
             log.warning("%d requests are broken off: they run after --drain-timeout, %g s", left, limit_s)
 
 
+def _http() -> Any:
+    if find_spec("httptools") is None:
+        # It has bounds of its own.
+        return "h11"
+    from kvlease.router.wire import ClientWire
+
+    return ClientWire
+
+
 def _uvicorn_config(app: RouterApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools" if find_spec("httptools") else "h11",
+        http=_http(),
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -174,6 +190,8 @@ class _Cancelled(logging.Filter):
 
 
 _CANCELLED = _Cancelled()
+_OFTEN = OncePerPeriod()
+"""Bounds what uvicorn says of clients' mistakes: they make one with each line that is no HTTP."""
 
 
 @contextlib.contextmanager
@@ -232,6 +250,7 @@ def serve(settings: RouterSettings, listening: Callable[[str], None]) -> int:
         await process.run(listening)
         return process.broken
 
+    raise_open_files(settings)
     # What is there by now stays: the collector need not look at it again and again, while streams wait.
     gc.collect()
     gc.freeze()
@@ -240,6 +259,27 @@ def serve(settings: RouterSettings, listening: Callable[[str], None]) -> int:
             return runner.run(run())
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+
+
+def raise_open_files(settings: RouterSettings) -> None:
+    """Lets the process have as many files open as it may: each request has two connections, and a usual limit is 1024.
+
+    Without a file left, engines seem to be away, and clients are turned down.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = hard if hard != resource.RLIM_INFINITY else max(soft, ENOUGH_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            soft = most
+        except (OSError, ValueError):
+            # Not everywhere is what the hard limit says allowed.
+            pass
+    needed = 2 * settings.max_in_flight + settings.max_queued + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        log.warning(
+            "%d files may be open, and %d may be needed: a higher limit (ulimit -n), or lower limits", soft, needed
+        )
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

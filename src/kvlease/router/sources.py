@@ -70,7 +70,7 @@ def _document(content: bytes, path: Path) -> Any:
     try:
         # Not all JSON is YAML: tabs are none.
         return msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     import yaml
 
@@ -173,8 +173,10 @@ class EnginesByName:
         """Looks the name up. No address at all is a failure: with all pods away, there is nothing better to ask."""
         try:
             found = list(await self._resolve(self._host, self._port))
-        except OSError as error:
-            raise BadEngines(f"{self._host} cannot be looked up: {error.strerror or error}") from None
+        except (OSError, UnicodeError) as error:
+            # A name that has an empty or a long part is no text that can be asked for.
+            said = getattr(error, "strerror", None) or error
+            raise BadEngines(f"{self._host} cannot be looked up: {said}") from None
         urls = frozenset(self._url(family, address) for family, address in _of_one_family(found))
         if not urls or len(urls) > MAX_ENGINES:
             raise BadEngines(f"{self._host} has {len(urls)} addresses: it must have from 1 to {MAX_ENGINES}")

@@ -23,9 +23,12 @@ MOST_HELD_BYTES = 16_000_000
 END = b"\n\n"
 DONE = b"data: [DONE]\n\n"
 _ERROR_EVENT = b"event: error"
-_SUSPECTS = (b'"abort"', b'"error"', b'"cancelled"', b'"response.failed"', _ERROR_EVENT)
-"""The bytes of which an event has one where it may tell of a failure. The text of an answer cannot have them, but as a
-whole value: its quotes are escaped."""
+_SUSPECTS = (
+    *(b'"abort"', b'"error"', b'"cancelled"', b'"response.failed"', _ERROR_EVENT),
+    *(b"[DONE]", b'"response.completed"', b'"response.incomplete"'),
+)
+"""The bytes of which an event has one where it may tell of a failure, or be the end. It is read then: texts, and what
+a client's request had, can have the same bytes."""
 
 
 class Says(enum.Enum):
@@ -215,7 +218,7 @@ class Flow:
     def __init__(self, api: str) -> None:
         self._api = Api(api)
         self._rest = b""
-        self._last = b""
+        self._ended = False
         self.failure: EngineFailure | None = None
         """The way in which the stream has failed; nothing more is passed on then."""
 
@@ -236,24 +239,23 @@ class Flow:
             return chunk
         if _is_suspect(chunk):
             chunk = self._before_failure(chunk)
-        self._last = chunk
         return chunk
 
     def has_ended(self) -> bool:
         """Tells whether the stream has come to its proper end."""
-        if self._api is not Api.RESPONSES:
-            return self._last.endswith(DONE) or b"data: [DONE]" in self._last
-        return b'"response.completed"' in self._last or b'"response.incomplete"' in self._last
+        return self._ended
 
     def _before_failure(self, block: bytes) -> bytes:
         passed = 0
         for event in events_of(block):
             try:
-                says_of(self._api, event)
+                self._ended = says_of(self._api, event) is Says.END
             except StreamFailed as broken:
                 self.failure = broken.failure
                 break
             passed += len(event)
+            if self._ended:
+                break
         return block[:passed]
 
 

@@ -258,12 +258,17 @@ class EngineCall:
 
         Returns False where the connection cannot be closed on one side only; then it has to be closed.
         """
+        if self._response is not None and self._response.connection is None:
+            # The answer is there, and the connection may be another call's by now.
+            return True
         transport = self._connection.transport if self._connection is not None else None
         if transport is None or transport.is_closing() or not transport.can_write_eof():
             return False
         if self._limit is None or self._limit.expired():
             return False
         self._half_closed = transport
+        # Nobody else can use it.
+        self._connection.protocol.force_close()
         transport.write_eof()
         self._limit.reschedule(asyncio.get_running_loop().time() + AFTER_HANG_UP_S)
         return True
