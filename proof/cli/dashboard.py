@@ -35,7 +35,7 @@ def add_dashboard(commands: Any) -> None:
         _draw,
         summary="the dashboard's rows as pictures",
         description=_DESCRIPTION,
-        exits=described("they are drawn", "(not used)", "Prometheus or an engine does not answer"),
+        exits=described("they are drawn", None, "Prometheus or an engine does not answer"),
         examples=(
             "python -m proof dashboard http://localhost:9090 --minutes 60",
             "python -m proof dashboard --play crash",

@@ -57,6 +57,18 @@ def test_arguments_that_do_not_go_together_are_told_before_anything_is_done(caps
     assert captured.out == ""
 
 
+def test_unknown_arguments_are_refused_by_the_command_that_does_not_know_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = Command("try", fails(AssertionError()), "tries", "Tries.", stray="leave it to others")
+    with pytest.raises(SystemExit, match="2"):
+        run_program("kvlease", "", [command.add_to], ["try", "--hard"])
+    assert "kvlease try: error: unrecognized arguments: --hard: leave it to others\n" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        run_program("kvlease", "", [command.add_to], ["--hard"])
+    assert "kvlease: error: unrecognized arguments: --hard\n" in capsys.readouterr().err
+
+
 def test_an_error_ends_it_as_the_command_wants(capsys: pytest.CaptureFixture[str]) -> None:
     error = KvLeaseError("engine p died")
     assert ended(fails(error), errors=Exit.NOT_DONE) == 3
@@ -84,3 +96,4 @@ def test_the_help_says_what_every_exit_status_means(capsys: pytest.CaptureFixtur
     page = capsys.readouterr().out
     for line in ("0    kept", "1    broken", "2    bad arguments", "3    not run", "130  interrupted", "try --hard\n"):
         assert f"\n  {line}" in page
+    assert "\n  1 " not in described("kept", None, "not run")

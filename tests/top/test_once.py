@@ -77,6 +77,7 @@ def test_json_alone_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
         ("p:8000", "http://p:8000"),
         ("http://p:8000/", "http://p:8000"),
         ("https://p/base/metrics", "https://p/base"),
+        ("http://p:8000/v1/", "http://p:8000"),
         ("[::1]:8000", "http://[::1]:8000"),
     ],
 )

@@ -22,6 +22,9 @@ def machine(wanted: Wanted, *, missing: tuple[str, ...] = (), taken: bool = Fals
         (Wanted(engine_arguments=("--port", "1")), "--port is not to be given to engines: .* --port before the --"),
         (Wanted(role_arguments={"decode": ("--kv_transfer_config={}",)}), "--kv-transfer-config .*--extra-config"),
         (Wanted(extra_config={"kv_lease_listen": "a:1"}), "kv_lease_listen is not to be given"),
+        (Wanted(extra_config={"kv_lease_duratoin": 3}), "in --extra-config, .* did you mean kv_lease_duration"),
+        (Wanted(extra_config={"kv_lease_events_sample": 3}), "in --extra-config, kv_lease_events_sample is 3"),
+        (Wanted(router_arguments=("--port", "9")), "give --port to `kvlease up` itself"),
         (Wanted(model="./nowhere"), "--model nowhere is no directory here"),
     ],
 )
@@ -39,6 +42,11 @@ def test_a_directory_without_a_model_is_refused(tmp_path: Path) -> None:
 
 def test_names_that_vllm_fetches_are_not_looked_for() -> None:
     check_wanted(Wanted(model="owner/model", engine_arguments=("--max-model-len", "10")))
+
+
+def test_settings_that_engines_would_take_are_taken() -> None:
+    check_wanted(Wanted(extra_config={"kv_lease_duration": 10, "kv_lease_events": "/tmp/events", "backends": ["UCX"]}))
+    check_wanted(Wanted(connector="stock", extra_config={"kv_lease_duration": 1e9}))
 
 
 def test_what_this_machine_lacks_is_said_with_the_remedy() -> None:
@@ -59,6 +67,6 @@ def test_a_vllm_of_the_other_kind_is_refused() -> None:
     with pytest.raises(NotStartable, match="no NVIDIA device was found, and the vLLM here is not built for the CPU"):
         machine(Wanted(), host=Host(built_for_cpu=False))
     with pytest.raises(
-        NotStartable, match=r"built for the CPU, and there are NVIDIA devices \(0, 1\): give --devices none"
+        NotStartable, match=r"built for the CPU, and engines would have NVIDIA devices \(0, 1\): give --devices none"
     ):
         machine(Wanted(), host=Host(devices=("0", "1"), built_for_cpu=True))

@@ -65,6 +65,13 @@ def test_what_cannot_be_read_is_refused(arguments: tuple[str, ...], said: str) -
         (("--model", "./nowhere"), "is no directory here"),
         (("--", "--port", "1"), "--port is not to be given to engines"),
         (("--print", "plain", "--devices", "0", "--model", "a/b"), "need 2 devices"),
+        (("--print", "plain", "--to", "/dev/null/x"), "--to /dev/null/x cannot be written: Not a directory"),
+        (("--max-model-len", "8192"), "kvlease up: error: unrecognized arguments: --max-model-len: vLLM's arguments"),
+        (("owner/model",), "'owner/model' is no argument: a model is given by --model"),
+        (("--host", ""), "--host is empty"),
+        (("--router-args", "--retry-ratio 3"), "argument --retry-ratio: '3' is not a number from 0 to 1"),
+        (("--devices", "0,0"), "it must be different GPUs"),
+        (("--devices", ""), "it must be different GPUs"),
     ],
 )
 def test_what_is_refused_is_said(arguments: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]) -> None:

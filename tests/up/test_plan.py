@@ -62,6 +62,14 @@ def test_a_port_that_somebody_has_is_left_out() -> None:
     assert [engine.environment["VLLM_NIXL_SIDE_CHANNEL_PORT"] for engine in decided.engines] == ["5601", "5602"]
 
 
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("0.0.0.0", "http://127.0.0.1:8000"), ("::", "http://[::1]:8000"), ("fe::1", "http://[fe::1]:8000")],
+)
+def test_the_router_is_asked_where_it_listens(host: str, url: str) -> None:
+    assert plan(Wanted(host=host)).router.url == url
+
+
 def test_each_rank_of_an_engine_has_ports() -> None:
     decided = plan(Wanted(model=REAL, engine_arguments=("--data_parallel_size=2",)), GPUS)
     assert [engine.environment["VLLM_NIXL_SIDE_CHANNEL_PORT"] for engine in decided.engines] == ["5600", "5602"]

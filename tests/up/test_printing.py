@@ -124,6 +124,19 @@ def test_the_target_wants_every_service() -> None:
         configparser.RawConfigParser(strict=False).read_string(unit)
 
 
+def test_the_router_ends_before_the_engines_that_answer_its_requests() -> None:
+    units = as_units(plan(), "somebody", 30)
+    engines = {"kvlease-prefill-0.service", "kvlease-decode-0.service"}
+    assert set(read(units["kvlease-router.service"])["After"][0].split()) == {"network-online.target", *engines}
+    assert {read(units[name])["After"][0] for name in engines} == {"network-online.target"}
+    found = services()
+    assert {name: service.get("depends_on") for name, service in found.items()} == {
+        "prefill-0": None,
+        "decode-0": None,
+        "router": ["prefill-0", "decode-0"],
+    }
+
+
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     verify = shutil.which("systemd-analyze")
     if verify is None:
@@ -179,6 +192,11 @@ def test_the_image_is_the_one_that_was_named_and_else_a_variable() -> None:
     assert {service["image"] for service in services().values()} == {services()["router"]["image"]}
     assert re.match(r"\$\{KVLEASE_IMAGE:\?", services()["router"]["image"])
     assert "image: mine:1\n" in as_compose(plan(), 30, "mine:1")
+
+
+def test_an_image_for_gpus_is_named_for_engines_on_gpus_alone() -> None:
+    assert "FROM vllm/vllm-openai:v" in as_compose(plan(devices=("0", "1")), 30)
+    assert "vllm-openai" not in as_compose(plan(), 30)
 
 
 @pytest.mark.prometheus

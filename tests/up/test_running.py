@@ -85,6 +85,7 @@ def test_what_is_killed_is_started_again_and_one_signal_ends_all(
     said = capsys.readouterr().out
     assert "decode-0 has ended (killed by SIGKILL) and starts again in 0.01 s" in said
     assert f"all serve: {decided.router.url}/v1, model none" in said
+    assert f"kvlease top {' '.join(launch.url for launch in decided.engines)}\n" in said
 
 
 def test_a_process_that_does_not_come_up_ends_all_and_its_log_says_why(

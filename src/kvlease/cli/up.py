@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvlease.cli.router import PARTS as ROUTER_PARTS
+from kvlease.cli.router import add_router
 from kvlease.console.arguments import one_of, real, whole
 from kvlease.console.commands import BadArguments, Command
 from kvlease.console.exits import Exit, described
@@ -40,7 +41,7 @@ started again; Ctrl-C ends all, a second one at once."""
 
 _EXITS = described(
     "everything was ended, and nothing is left running",
-    "not used",
+    None,
     "an engine or the router did not come up, or a package is missing",
     bad_arguments="bad arguments, or this machine cannot run it",
 )
@@ -61,6 +62,7 @@ def add_up(commands: Any) -> None:
             "kvlease up --print systemd --to units",
         ),
         errors=Exit.BAD_ARGUMENTS,
+        stray="vLLM's arguments for all engines stand after --, such as `kvlease up -- --max-model-len 8192`",
         check=_check,
     ).add_to(commands)
     number = whole(1, MOST_ENGINES)
@@ -104,7 +106,12 @@ def _add_passed_on(up: argparse.ArgumentParser) -> None:
         "--prefill-args", default="", metavar="ARGS", help="vLLM's arguments for prefill engines, as one text"
     )
     up.add_argument("--decode-args", default="", metavar="ARGS", help="vLLM's arguments for decode engines")
-    up.add_argument("--router-args", default="", metavar="ARGS", help="arguments of `kvlease router`")
+    up.add_argument(
+        "--router-args",
+        default="",
+        metavar="ARGS",
+        help="arguments of `kvlease router`; a single word needs the equals sign: --router-args=--continue-streams",
+    )
     up.add_argument(
         "--extra-config", default="{}", metavar="JSON", help='for kv_connector_extra_config: {"kv_lease_duration": 10}'
     )
@@ -126,6 +133,17 @@ def _check(chosen: argparse.Namespace) -> None:
         raise BadArguments("--to goes with --print: `kvlease up --print systemd --to units`")
     if chosen.image and chosen.form != "compose":
         raise BadArguments("--image goes with --print compose")
+    if not chosen.host:
+        raise BadArguments(f"--host is empty: give an address to listen on, such as {HOST}, or 0.0.0.0 for all")
+    if chosen.vllm and not chosen.vllm[0].startswith("-"):
+        raise BadArguments(
+            f"{chosen.vllm[0]!r} is no argument: a model is given by --model, and vLLM's arguments stand after -- and "
+            "begin with -"
+        )
+    # Engines would start first, and the router would refuse them a minute later.
+    parser = argparse.ArgumentParser(prog="kvlease up: --router-args for kvlease")
+    add_router(parser.add_subparsers())
+    parser.parse_args(["router", *_words("--router-args", chosen.router_args)])
 
 
 def _up(chosen: argparse.Namespace) -> Exit:
@@ -175,7 +193,10 @@ def _model(text: str | None) -> str | None:
 def _devices(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
-    return () if text == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
+    devices = () if text == "none" else tuple(part.strip() for part in text.split(","))
+    if not all(devices) or len(set(devices)) < len(devices):
+        raise BadArguments(f"--devices is {text!r}: it must be different GPUs, such as 0,1,2,3, or `none` for the CPU")
+    return devices
 
 
 def _words(option: str, text: str) -> tuple[str, ...]:
@@ -213,10 +234,13 @@ def _print(chosen: argparse.Namespace, wanted: Wanted, host: Host) -> Exit:
         texts = [f"# {name}\n{text}" if len(files) > 1 else text for name, text in files.items()]
         sys.stdout.write("\n".join(texts))
         return Exit.OK
-    chosen.to.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (chosen.to / name).write_text(text)
-        print(chosen.to / name)
+    try:
+        chosen.to.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (chosen.to / name).write_text(text)
+            print(chosen.to / name)
+    except OSError as error:
+        raise BadArguments(f"--to {chosen.to} cannot be written: {error.strerror}; give another directory") from None
     return Exit.OK
 
 

@@ -46,7 +46,8 @@ def real(low: float, high: float, unit: str = "", example: float | None = None) 
 
 
 def engine_url(text: str) -> str:
-    """Returns the URL of an engine, from an argument with or without its scheme and the page of metrics."""
+    """Returns the URL of an engine, from an argument with or without its scheme, and without the page of metrics or
+    the `/v1` that OpenAI's clients have at the end."""
     whole = text if "://" in text else f"http://{text}"
     try:
         parts = urlsplit(whole)
@@ -55,7 +56,7 @@ def engine_url(text: str) -> str:
         good = None
     if not good:
         raise ArgumentTypeError(f"{text!r} is no URL of an engine, such as http://prefill-0:8000")
-    return whole.rstrip("/").removesuffix("/metrics").rstrip("/")
+    return whole.rstrip("/").removesuffix("/metrics").removesuffix("/v1").rstrip("/")
 
 
 def one_of(what: str, names: Collection[str]) -> Callable[[str], str]:

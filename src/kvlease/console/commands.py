@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NoReturn
 
 from kvlease import __version__
 from kvlease.console.exits import Exit
@@ -38,6 +38,8 @@ class Command:
     """The exit status after a `KvLeaseError`; None where that is a fault of the code, so a traceback is shown."""
     left: str = "nothing is left running"
     """The message when it is interrupted."""
+    stray: str = ""
+    """The hint after arguments that it does not know, where leaving them out is not the only remedy."""
     check: Callable[[argparse.Namespace], None] = lambda _: None
     """Raises `BadArguments` for arguments that do not go together; it is called before anything else."""
 
@@ -54,8 +56,14 @@ class Command:
         }
 
     def _set_up(self, parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        parser.set_defaults(run=lambda chosen: self._run(parser, chosen))
+        parser.set_defaults(
+            run=lambda chosen: self._run(parser, chosen), refuse=lambda unknown: self._refuse(parser, unknown)
+        )
         return parser
+
+    def _refuse(self, parser: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
+        hint = f": {self.stray}" if self.stray else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
     def _run(self, parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> Exit:
         if self.do is None:
@@ -99,7 +107,10 @@ def run_program(
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for add_one in add:
         add_one(commands)
-    chosen = parser.parse_args(arguments)
+    chosen, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # The command knows better than the program what it takes.
+        getattr(chosen, "refuse", lambda words: parser.error(f"unrecognized arguments: {' '.join(words)}"))(unknown)
     if not hasattr(chosen, "run"):
         parser.print_help()
         return Exit.OK

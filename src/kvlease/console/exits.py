@@ -18,8 +18,11 @@ class Exit(IntEnum):
     """It was ended by Ctrl-C, or by a signal that counts as such. (A shell gives this status after a SIGINT.)"""
 
 
-def described(ok: str, found: str, not_done: str, bad_arguments: str = "bad arguments") -> str:
-    """Returns the paragraph of a command's help that says what its exit statuses mean."""
+def described(ok: str, found: str | None, not_done: str, bad_arguments: str = "bad arguments") -> str:
+    """Returns the paragraph of a command's help that says what its exit statuses mean.
+
+    `found` None: the command never ends so.
+    """
     meanings = {
         Exit.OK: ok,
         Exit.FOUND: found,
@@ -27,4 +30,4 @@ def described(ok: str, found: str, not_done: str, bad_arguments: str = "bad argu
         Exit.NOT_DONE: not_done,
         Exit.INTERRUPTED: "interrupted",
     }
-    return "exit status:\n" + "\n".join(f"  {status.value:<5}{meaning}" for status, meaning in meanings.items())
+    return "exit status:\n" + "\n".join(f"  {status.value:<5}{said}" for status, said in meanings.items() if said)

@@ -1,6 +1,6 @@
 """vLLM's own arguments, as far as they decide about devices, ports and names. Everything else is passed as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import zip_longest
 
 TENSOR = ("--tensor-parallel-size", "-tp")
@@ -17,6 +17,8 @@ OWN = {
     "--kv-transfer-config": "it is made from --connector and --extra-config, which stand before the --",
 }
 """The arguments that are not vLLM's to be given here, and what to do instead."""
+ROUTERS_OWN = ("--host", "--port")
+"""The arguments of the router that are `kvlease up`'s own."""
 
 
 def value_of(arguments: Sequence[str], names: Sequence[str]) -> str | None:
@@ -44,9 +46,9 @@ def devices_of(arguments: Sequence[str]) -> int:
     return number_of(arguments, TENSOR) * number_of(arguments, PIPELINE) * number_of(arguments, DATA)
 
 
-def owned(arguments: Sequence[str]) -> str | None:
+def owned(arguments: Sequence[str], own: Container[str] = OWN) -> str | None:
     """Returns the first argument that is not vLLM's to be given here."""
-    return next((name for each in arguments if (name := _spelt(each.partition("=")[0])) in OWN), None)
+    return next((name for each in arguments if (name := _spelt(each.partition("=")[0])) in own), None)
 
 
 def _spelt(name: str) -> str:

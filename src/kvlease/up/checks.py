@@ -1,9 +1,13 @@
 """Refusals before anything is started: each message says what is wrong, and what to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kvlease.admin.settings import LISTEN
+from kvlease.errors import ConfigError
+from kvlease.events.settings import KEYS as EVENT_KEYS
+from kvlease.events.settings import event_settings
+from kvlease.protocol.config import resolve
 from kvlease.up import arguments as vllm_arguments
 from kvlease.up.machine import Host
 from kvlease.up.plan import NotStartable, is_path
@@ -19,10 +23,24 @@ def check_wanted(wanted: Wanted) -> None:
         owned = vllm_arguments.owned(wanted.arguments(role))
         if owned:
             raise NotStartable(f"{owned} is not to be given to engines: {vllm_arguments.OWN[owned]}")
+    owned = vllm_arguments.owned(wanted.router_arguments, vllm_arguments.ROUTERS_OWN)
+    if owned:
+        raise NotStartable(f"{owned} is not to be given in --router-args: give {owned} to `kvlease up` itself")
     if LISTEN in wanted.extra_config:
         raise NotStartable(f"{LISTEN} is not to be given in --extra-config: every engine gets a port of its own")
+    if wanted.connector == "kvlease":
+        _check_settings(wanted.extra_config)
     if wanted.model is not None and is_path(wanted.model):
         _check_directory(Path(wanted.model).expanduser())
+
+
+def _check_settings(extra_config: Mapping[str, object]) -> None:
+    """Engines would refuse them as well, half a minute later."""
+    try:
+        event_settings(extra_config)
+        resolve(extra_config, EVENT_KEYS)
+    except ConfigError as error:
+        raise NotStartable(f"in --extra-config, {error}") from None
 
 
 def _check_directory(directory: Path) -> None:
@@ -58,12 +76,13 @@ def check_machine(
         )
     if not host.on_cpu and host.built_for_cpu:
         raise NotStartable(
-            f"the vLLM here is built for the CPU, and there are NVIDIA devices ({', '.join(host.devices)}): give "
-            f"--devices none, or install the vLLM for them"
+            f"the vLLM here is built for the CPU, and engines would have NVIDIA devices ({', '.join(host.devices)}): "
+            f"give --devices none, or install the vLLM for them"
         )
     if not host.on_cpu and not Path(host.vllm).is_file():
         raise NotStartable(f"the command {host.vllm} is not there, though vLLM can be imported: install vLLM again")
     if not is_free(wanted.host, wanted.port):
         raise NotStartable(
-            f"port {wanted.port} of {wanted.host} is in use, or not to be had: give another --port, or end what listens"
+            f"port {wanted.port} of {wanted.host} is in use, or is not this machine's: give another --port or --host, "
+            f"or end what listens there"
         )

@@ -14,14 +14,16 @@ IMAGE = "${KVLEASE_IMAGE:?name an image with vLLM, NIXL and kvlease: the first l
 CACHE = "~/.cache/huggingface:/root/.cache/huggingface"
 HEAD = """\
 # The processes that `kvlease up` would start, as containers on the host's network. The image needs vLLM, NIXL and
-# kvlease; from vLLM's own one it is made with
+# kvlease; from vLLM's own one it is made in a checkout of kvlease with
 #
-#   FROM vllm/vllm-openai:v0.32.0
+#   FROM {base}
 #   COPY . /kvlease
 #   RUN pip install '/kvlease[router]'
 #
 #   docker build -t kvlease-vllm . && KVLEASE_IMAGE=kvlease-vllm docker compose -f compose.yml up
 """
+GPU_IMAGE = "vllm/vllm-openai:v0.32.0"
+CPU_IMAGE = "an image of vLLM 0.32 for the CPU, or of another version that kvlease is tested with"
 
 
 def as_compose(decided: Deployment, drain_s: int, image: str | None = None) -> str:
@@ -31,7 +33,8 @@ def as_compose(decided: Deployment, drain_s: int, image: str | None = None) -> s
     services = {launch.name: _service(decided, launch, drain_s, image or IMAGE) for launch in decided.launches}
     document = {"name": NAME, "services": services}
     text: str = yaml.safe_dump(document, sort_keys=False, width=1000, allow_unicode=True)
-    return HEAD + "\n" + text
+    on_gpus = any(launch.devices for launch in decided.engines)
+    return HEAD.format(base=GPU_IMAGE if on_gpus else CPU_IMAGE) + "\n" + text
 
 
 def _service(decided: Deployment, launch: Launch, drain_s: int, image: str) -> dict[str, Any]:
@@ -60,7 +63,10 @@ def _service(decided: Deployment, launch: Launch, drain_s: int, image: str) -> d
         service["pre_stop"] = [{"command": list(drained)}]
     if launch.cores:
         service["cpuset"] = ",".join(map(str, launch.cores))
-    if launch.role != "router":
+    if launch.role == "router":
+        # Services end in the reverse order: the router's requests first, while engines still serve them.
+        service["depends_on"] = [engine.name for engine in decided.engines]
+    else:
         service["volumes"] = _volumes(decided)
     if launch.devices:
         device = {"driver": "nvidia", "device_ids": list(launch.devices), "capabilities": ["gpu"]}

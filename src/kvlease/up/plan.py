@@ -42,6 +42,8 @@ MEMORY_SHARE = 0.9
 """The part of a device's memory that vLLM takes unless told otherwise; engines that share a device divide it."""
 PLUGINS = "VLLM_PLUGINS"
 PLUGIN = "kvlease"
+_LOOPBACKS = {"0.0.0.0": HOST, "::": "::1"}
+"""The addresses at which a listener on all addresses of a family is reached."""
 KV_ROLES: Mapping[EngineRole, Role] = {"prefill": "kv_producer", "decode": "kv_consumer"}
 
 
@@ -191,7 +193,7 @@ def _router(wanted: Wanted, host: Host, engines: Sequence[Launch]) -> Launch:
         *("--drain-timeout", str(wanted.drain_s)),
         *wanted.router_arguments,
     )
-    reached = HOST if wanted.host in ("0.0.0.0", "::") else wanted.host
+    reached = _LOOPBACKS.get(wanted.host, wanted.host)
     url = f"http://[{reached}]:{wanted.port}" if ":" in reached else f"http://{reached}:{wanted.port}"
     return Launch(name="router", role="router", command=command, environment={}, url=url, ready="/ready")
 

@@ -196,6 +196,7 @@ class UpRun:
         self._view.lead(
             f"  curl {url}/v1/completions -H 'Content-Type: application/json' \\",
             f'    -d \'{{"model": "{model}", "prompt": "It was a dark night", "max_tokens": 16}}\'',
+            f"  kvlease top {' '.join(launch.url for launch in self._decided.engines)}",
         )
 
     def _show(self) -> None:

@@ -49,7 +49,8 @@ def _service(decided: Deployment, launch: Launch, user: str, drain_s: int) -> st
             f"Description=kvlease: {launch.name} at {launch.url}",
             f"PartOf={TARGET}",
             "Wants=network-online.target",
-            "After=network-online.target",
+            # Units end in the reverse order: the router's requests first, while engines still serve them.
+            f"After={' '.join(['network-online.target', *_others(decided, launch)])}",
             "# Restarted however often it ends.",
             "StartLimitIntervalSec=0",
             "",
@@ -61,6 +62,11 @@ def _service(decided: Deployment, launch: Launch, user: str, drain_s: int) -> st
             "",
         ]
     )
+
+
+def _others(decided: Deployment, launch: Launch) -> list[str]:
+    """The units that this one starts after."""
+    return [unit_name(engine) for engine in decided.engines] if launch.role == "router" else []
 
 
 def _execution(decided: Deployment, launch: Launch, user: str, drain_s: int) -> Iterator[str]:
