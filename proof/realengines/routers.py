@@ -31,7 +31,7 @@ ROUTER_NAMES: Mapping[RouterKind, str] = {
     "toy": "vLLM's toy proxy",
 }
 
-VLLM_ROUTER = Path(sys.prefix) / "routers"
+ROUTERS = Path(sys.prefix) / "routers"
 """The folder of requirements/routers.txt, apart from the environment that all else runs in."""
 TOY_PROXY = Path(sys.prefix) / "upstream/0.32/tests/v1/kv_connector/nixl_integration/toy_proxy_server.py"
 _MISSING = "{} is not here ({}): `make routers` fetches it"
@@ -75,8 +75,8 @@ class _Program:
 
 def missing_router(kind: RouterKind) -> str | None:
     """Returns what is missing for this router, and how to get it; None where it can be started."""
-    if kind == "vllm-router" and not (VLLM_ROUTER / "vllm_router").is_dir():
-        return _MISSING.format(ROUTER_NAMES[kind], VLLM_ROUTER)
+    if kind == "vllm-router" and not (ROUTERS / "vllm_router").is_dir():
+        return _MISSING.format(ROUTER_NAMES[kind], ROUTERS)
     if kind == "toy" and not TOY_PROXY.is_file():
         return _MISSING.format(ROUTER_NAMES[kind], TOY_PROXY)
     return None
@@ -204,6 +204,6 @@ def _host(url: str) -> str:
 
 _PROGRAMS: Mapping[RouterKind, _Program] = {
     "kvlease": _Program(_kvlease, "/ready"),
-    "vllm-router": _Program(_vllm_router, "/health", VLLM_ROUTER),
+    "vllm-router": _Program(_vllm_router, "/health", ROUTERS),
     "toy": _Program(_toy, "/healthcheck"),
 }

@@ -13,6 +13,8 @@ from kvlease.admin.connections import MOST_CONNECTIONS
 from kvlease.admin.listener import AdminListener
 from kvlease.admin.settings import TOKEN_VARIABLE, ListenSettings, listen_settings
 from kvlease.errors import ConfigError
+from kvlease.up.engines import HOST
+from kvlease.up.ports import free_port
 from tests.admin.doors import Door
 from tests.waiting import wait_until
 
@@ -109,18 +111,11 @@ def test_with_a_token_any_name_will_do() -> None:
 # -- a real one --------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @pytest.fixture
 def listener() -> Iterator[AdminListener]:
     door = Door()
     door.prefill("r")
-    listener = AdminListener(door.core, ListenSettings("127.0.0.1", free_port()), lambda: b"page\n")
+    listener = AdminListener(door.core, ListenSettings("127.0.0.1", free_port(HOST)), lambda: b"page\n")
     listener.start()
     yield listener
     listener.stop()
@@ -145,7 +140,7 @@ def test_a_port_that_is_taken_is_told_at_once(listener: AdminListener) -> None:
 
 def test_a_host_that_is_not_ours_is_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1"):
-        AdminListener(Door().core, ListenSettings("192.0.2.1", free_port()))
+        AdminListener(Door().core, ListenSettings("192.0.2.1", free_port(HOST)))
 
 
 def test_silent_connections_keep_nobody_out_and_are_not_without_end(listener: AdminListener) -> None:

@@ -267,6 +267,7 @@ def test_a_plan_recommends_what_can_be_pasted(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("kvlease.fleet.advice.advise.__defaults__", ((15.0, 30.0),))
+    monkeypatch.setattr("kvlease.fleet.traffic.sampling.LOOKED_THROUGH", 20_000)
     chosen = f"--producers 2 --consumers 2 --jobs 1 --sample 100 --rate 1 --stall 2 --out {tmp_path}"
     status, text, _ = said(f"fleet plan {chosen}", capsys)
     assert status == 0, text

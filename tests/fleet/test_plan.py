@@ -84,7 +84,8 @@ def test_a_fleet_that_is_too_small_is_said(tmp_path: Path) -> None:
     assert "queues grow" in describe(sample)
 
 
-def test_made_traffic_is_sampled_too_by_seed() -> None:
+def test_made_traffic_is_sampled_too_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvlease.fleet.traffic.sampling.LOOKED_THROUGH", 20_000)
     samples = [take(MadeTraffic(rate=40.0), FLEET, 1000, 120.0, seed) for seed in (1, 1, 2)]
     assert samples[0] == samples[1] != samples[2]
     assert samples[0].window_s == pytest.approx(120.0, rel=0.05)

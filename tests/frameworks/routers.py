@@ -5,14 +5,12 @@ packages that it names and does not need for this.
 """
 
 import asyncio
-import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import httpx
@@ -23,9 +21,10 @@ from kvlease.testing.http_engines import FakeEngine, answer_to
 from kvlease.testing.http_engines.behaviour import Behaviour, Fault
 from kvlease.testing.http_engines.engine import fake_engines
 from kvlease.testing.http_engines.toy_model import MODEL
+from kvlease.up.engines import HOST
+from kvlease.up.ports import free_port
+from proof.realengines.routers import ROUTERS, TOY_PROXY
 
-FOLDER = Path(sys.prefix) / "routers"
-TOY_PROXY = Path(sys.prefix) / "upstream/0.32/tests/v1/kv_connector/nixl_integration/toy_proxy_server.py"
 START_S = 60.0
 """The time in which a router has to be up, on a machine that does other things as well."""
 TOKENS = 4
@@ -96,11 +95,11 @@ class OtherRouter:
 
     def command(self, port: int, prefill: Sequence[str], decode: Sequence[str]) -> list[str]:
         """Returns the command that starts it."""
-        if not (FOLDER / self.package).is_dir():
+        if not (ROUTERS / self.package).is_dir():
             pytest.skip(f"{self.package} is not here: make frameworks fetches it")
-        start = _START.format(folder=str(FOLDER), absent=self.absent, package=self.package)
+        start = _START.format(folder=str(ROUTERS), absent=self.absent, package=self.package)
         own = ["--host", "127.0.0.1", "--port", str(port)]
-        own += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())]
+        own += ["--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port(HOST))]
         urls = [word for url in prefill for word in ("--prefill", url)]
         urls += [word for url in decode for word in ("--decode", url)]
         told = urls if self.labels is None else []
@@ -190,13 +189,6 @@ KVLEASE = OwnRouter()
 TOY = ToyProxy()
 
 
-def free_port() -> int:
-    """Returns a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Scene(NamedTuple):
     """A router and its engines: one prefills, two decode."""
 
@@ -257,7 +249,7 @@ async def _is_answered(ready: Scene) -> bool:
 async def _started(router: Router, prefill: Sequence[str], decode: Sequence[str]) -> tuple[Process, str]:
     """Starts a router; again where somebody else took one of its ports meanwhile."""
     for _ in range(STARTS):
-        port = free_port()
+        port = free_port(HOST)
         nowhere = asyncio.subprocess.DEVNULL
         command = router.command(port, prefill, decode)
         process = await asyncio.create_subprocess_exec(*command, stdout=nowhere, stderr=nowhere)

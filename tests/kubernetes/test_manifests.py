@@ -19,9 +19,10 @@ from kvlease.cli.router import add_router
 from kvlease.doctor.examination import ToExamine, examine_all
 from kvlease.doctor.reading import read
 from kvlease.router.settings import NUMBERS, RouterSettings
+from kvlease.up.engines import HOST
+from kvlease.up.ports import free_port
 from kvlease.vllm.surface import TESTED
 from tests.admin.doors import Door
-from tests.admin.test_listener import free_port
 from tests.kubernetes.rendered import EXAMPLES, FOLDERS, LLM_D, objects, pod, pods, text_of
 from tests.kubernetes.schemas import faults
 
@@ -91,7 +92,7 @@ def test_the_hook_of_a_prefill_pod_drains_it(folder: Path, monkeypatch: pytest.M
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     door = Door()
-    listener = AdminListener(door.core, ListenSettings("127.0.0.1", free_port(), TOKEN if has_token else None))
+    listener = AdminListener(door.core, ListenSettings("127.0.0.1", free_port(HOST), TOKEN if has_token else None))
     listener.start()
     (port,) = re.findall(r'"127\.0\.0\.1", (\d+)', program)
     try:

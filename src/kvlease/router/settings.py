@@ -47,7 +47,6 @@ class NumberSetting(NamedTuple):
 
 
 _DAY = 86_400.0
-_LONG_S = 300.0
 _POLICY = RetryPolicy()
 _ADMISSION = AdmissionLimits()
 NUMBERS: tuple[NumberSetting, ...] = (
@@ -94,10 +93,10 @@ class RouterSettings:
     queue_timeout_s: float = _ADMISSION.wait_s
     max_body_bytes: int = 64_000_000
     connect_timeout_s: float = _POLICY.limits.connect_s
-    prefill_timeout_s: float = _LONG_S
-    first_token_timeout_s: float = _LONG_S
-    between_tokens_timeout_s: float = 60.0
-    whole_answer_timeout_s: float = 3600.0
+    prefill_timeout_s: float = _POLICY.limits.prefill_s
+    first_token_timeout_s: float = _POLICY.limits.first_token_s
+    between_tokens_timeout_s: float = _POLICY.limits.between_tokens_s
+    whole_answer_timeout_s: float = _POLICY.limits.whole_answer_s
     prefill_attempts: int = _POLICY.prefill_attempts
     decode_attempts: int = _POLICY.decode_attempts
     retry_ratio: float = _POLICY.retry_ratio

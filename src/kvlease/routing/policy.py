@@ -10,20 +10,20 @@ from kvlease.errors import ConfigError
 class TimeLimits:
     """The time that each phase of a call may take; beyond it the engine is `SILENT`. The driver keeps them.
 
-    A phase with a limit of None may last. They are long, since a prompt may wait in an engine's queue: that an engine
-    is dead is seen by its connection and by the health polls, long before.
+    They are long, since a prompt may wait in an engine's queue: that an engine is dead is seen by its connection and by
+    the health polls, long before.
     """
 
     connect_s: float = 1.0
     """The connection. Beyond it the engine is `UNREACHABLE`, not `SILENT`: it has seen nothing. It is short, since a
     lease whose reader died is held for `kv_lease_orphan_grace` (1 s) only."""
-    prefill_s: float | None = 300.0
+    prefill_s: float = 300.0
     """The prefill engine's whole answer."""
-    first_token_s: float | None = 300.0
+    first_token_s: float = 300.0
     """A stream's first token: the read, and the wait in the decode engine's queue."""
-    between_tokens_s: float | None = 60.0
+    between_tokens_s: float = 60.0
     """A stream's next chunk, after its first."""
-    whole_answer_s: float | None = 3600.0
+    whole_answer_s: float = 3600.0
     """An answer that is no stream, from the first to the last token."""
     release_s: float = 2.0
     """Each step of a `ReleaseLease`."""

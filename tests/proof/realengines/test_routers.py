@@ -62,7 +62,7 @@ def test_another_module_takes_a_routers_place(run: list[list[str]], tmp_path: Pa
 
 
 def test_a_router_that_is_not_here_says_what_fetches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routers, "VLLM_ROUTER", tmp_path / "none")
+    monkeypatch.setattr(routers, "ROUTERS", tmp_path / "none")
     monkeypatch.setattr(routers, "TOY_PROXY", tmp_path / "none.py")
     missing = {kind for kind in ROUTER_KINDS if missing_router(kind)}
     assert missing == {"vllm-router", "toy"}
