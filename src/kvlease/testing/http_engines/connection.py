@@ -132,6 +132,11 @@ class ServerConnection(asyncio.Protocol):
     async def _handle(self, exchange: Exchange) -> None:
         try:
             await self._handler(exchange)
+        except BaseException:
+            # A mistake in a fake is seen at once, and not waited for.
+            if self._transport is not None:
+                self._transport.abort()
+            raise
         finally:
             self._task = None
         if exchange.headers.get("connection", "").lower() == "close" and self._transport is not None:
