@@ -42,6 +42,7 @@ load: $(VENV)/.engine routers ## the router under load, beside vLLM's two, with 
 
 # Fuzzing, planted bugs and simulation take one core each: two of them at a time save a minute and a half.
 test: check ## everything: make check, all layers in short, the tests on real engines (under 20 min)
+	@$(BIN)/pytest -q -n auto --maxprocesses 4 -m "long and not sim"
 	@$(MAKE) --no-print-directory -j2 -Oline fuzz-bytes planted simulate
 	@$(MAKE) --no-print-directory engine
 
@@ -49,7 +50,7 @@ check: $(VENV)/.dev $(VENV)/kubernetes.json ## format, lint, types, unit tests (
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
 	$(BIN)/mypy
-	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours and not ray"
+	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours and not ray and not long"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test
 	$(BIN)/pytest -q -n 2 --dist loadfile -m sim

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import prometheus_client
 import pytest
 
 from kvlease.cli import main
@@ -28,6 +29,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[RouterSettings]:
 
     monkeypatch.setattr(serving, "serve", serve)
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
+    # The command changes it for its whole process.
+    monkeypatch.setattr(prometheus_client, "disable_created_metrics", lambda: None)
     return found
 
 

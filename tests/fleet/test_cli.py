@@ -15,6 +15,8 @@ from kvlease.protocol.config import resolve
 from tests.cli.bare import refused_bare
 from tests.fleet.outcomes import outcome, with_
 
+pytestmark = pytest.mark.long
+
 SMALL = "--producers 2 --consumers 3 --jobs 1"
 
 

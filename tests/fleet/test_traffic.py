@@ -9,6 +9,8 @@ import pytest
 from kvlease.fleet.traffic.arrival import Arrival
 from kvlease.fleet.traffic.made import Bursts, MadeTraffic, Outputs, Prompts, TrafficError, arrivals
 
+pytestmark = pytest.mark.long
+
 MANY = 100_000
 USUAL = MadeTraffic(rate=200.0)
 QUICK = replace(USUAL, bursts=Bursts(factor=4.0, burst_s=1.0, calm_s=5.0))

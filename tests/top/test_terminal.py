@@ -17,7 +17,7 @@ from tests.waiting import PATIENCE_S
 TMUX = shutil.which("tmux")
 SOCKET = f"kvlease-top-{os.getpid()}"
 
-pytestmark = pytest.mark.skipif(TMUX is None, reason="tmux is not installed here")
+pytestmark = [pytest.mark.long, pytest.mark.skipif(TMUX is None, reason="tmux is not installed here")]
 
 
 def tmux(*words: str) -> str:

@@ -1,9 +1,12 @@
 """The view, driven by keys: what the terminal shows of a small fleet."""
 
+import pytest
 from textual.pilot import Pilot
 
 from tests.top.canned import CannedEngine, CannedServer, lease
 from tests.top.screens import Bench, drawn, shown
+
+pytestmark = pytest.mark.long
 
 AGAIN = "look at it, and run `python -m tests.top.screens` if it is meant"
 Terminal = Pilot[None]

@@ -19,6 +19,8 @@ from kvlease.up.running import UpRun
 from tests.up.small import SERVER, run_of, segments, small
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 DIES = (
     "import sys; sys.exit('(EngineCore pid=7) ERROR 11-20 08:28:44 [core.py:1510] ValueError: the pool is too small')"

@@ -11,6 +11,8 @@ from proof.bench.churn.memory import over_memory
 from proof.bench.churn.meter import ChurnPlan
 from proof.bench.churn.space import allocations, left_behind, space
 
+pytestmark = pytest.mark.long
+
 
 def test_all_leases_are_claimed_and_over_in_the_end() -> None:
     books = ChurnBooks()

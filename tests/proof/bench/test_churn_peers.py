@@ -7,6 +7,8 @@ import pytest
 
 from proof.bench.core.peers import PeerEnded, PinnedProcess, one_way_pipe
 
+pytestmark = pytest.mark.long
+
 
 def tell_about_itself(parent: Connection, name: str) -> None:
     parent.send((os.sched_getaffinity(0), os.environ.get(name), parent.recv()))

@@ -18,6 +18,8 @@ from proof.chaos.traffic import ChaosTraffic
 from proof.realengines.engine import Engine
 from proof.realengines.spec import EngineSpec, Role
 
+pytestmark = pytest.mark.long
+
 PROMPTS = ["first prompt", "second prompt"]
 RIGHT = [1, 2, 3]
 WRONG = [7, 7, 7]

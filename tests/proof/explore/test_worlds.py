@@ -17,6 +17,8 @@ from proof.explore.world import ExploredWorld
 from proof.explore.worlds import GIVEN, LATE, SETS, WORLDS
 from tests.proof.explore.walks import states_of
 
+pytestmark = pytest.mark.long
+
 SMALL = Bounds(ticks=1, faults=0, sizes=(2,))
 
 

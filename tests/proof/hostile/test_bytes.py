@@ -17,6 +17,8 @@ from proof.hostile.notifications import PARTS, sorting_holds
 from proof.hostile.targets import MESSAGES
 from proof.hostile.wire import PREFIX, card_holds, entry_holds, message_holds
 
+pytestmark = pytest.mark.long
+
 SOME = settings(derandomize=True, database=None, deadline=None, max_examples=150)
 MAX = 2**64 - 1
 TIMES = 60

@@ -19,6 +19,8 @@ from proof.hostile.peer import MOVES, Hostiles, play
 from proof.hostile.targets import conditions
 from proof.hostile.wire import body
 
+pytestmark = pytest.mark.long
+
 SOME = settings(derandomize=True, database=None, deadline=None, max_examples=12, stateful_step_count=40)
 BAD = 0xBAD
 ALONE: Endpoint = ("alone.example", 5600)

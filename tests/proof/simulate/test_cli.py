@@ -20,6 +20,8 @@ from proof.simulate.plan import draw_plan
 from tests.cli.bare import refused_bare
 from tests.proof.pasted import pasted
 
+pytestmark = pytest.mark.long
+
 EASY = "token_reused"
 """A planted bug that nearly every run finds."""
 

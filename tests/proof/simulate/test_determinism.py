@@ -4,8 +4,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from proof.simulate.plan import draw_plan
 from proof.simulate.run import run
+
+pytestmark = pytest.mark.long
 
 SEEDS = range(2)
 SCRIPT = """
