@@ -14,7 +14,7 @@ OTHER  := $(filter-out $(NEWEST),$(VLLM))
 JUDGED := $(or $(VLLM),$(MINORS))
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo bench chaos drain failover explore test check docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks ray contract load routers upstream monitoring site clean
+.PHONY: help up demo bench chaos drain failover explore test check types unit docs format planted simulate fuzz-bytes fuzz-admin engine matrix frameworks ray contract load routers upstream monitoring site clean
 
 help: ## list the commands
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +49,13 @@ test: check ## everything: make check, all layers in short, the tests on real en
 check: $(VENV)/.dev $(VENV)/kubernetes.json ## format, lint, types, unit tests (under a minute)
 	$(BIN)/ruff format --check --quiet $(CODE)
 	$(BIN)/ruff check --quiet $(CODE)
+	@$(MAKE) --no-print-directory -j2 -Otarget types unit
+
+# Beside each other, since mypy has one core for itself, and some tests wait.
+types: $(VENV)/.dev
 	$(BIN)/mypy
+
+unit: $(VENV)/.dev $(VENV)/kubernetes.json
 	$(BIN)/pytest -q -n auto --maxprocesses 4 -m "not engine and not sim and not prometheus and not neighbours and not ray and not long"
 
 planted: $(VENV)/.dev ## simulator and explorer find every bug that is planted in the code under test

@@ -1,6 +1,7 @@
 """Fence words that a worker registers and its scheduler writes, in two processes of one host (S2)."""
 
 import ctypes
+import gc
 import mmap
 import os
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ def place_of(memory: SharedMemory) -> SharedPlace:
 @contextmanager
 def none_left_open() -> Iterator[None]:
     """Asserts that what is done in it leaves no descriptor open."""
+    # What earlier tests have left to the garbage collector is not to be closed meanwhile.
+    gc.collect()
     before = sorted(path.name for path in DESCRIPTORS.iterdir())
     yield
     assert sorted(path.name for path in DESCRIPTORS.iterdir()) == before
