@@ -15,7 +15,7 @@ from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import Router, open_client
 from tests.realengines.pairs import Pair, consumer, producer, running_pair
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(240)]
 
 TRAFFIC = ClientTraffic("a few", 300, 8, clients=2, requests=4)
 # As many requests wait as three seats have to answer; the whole takes some seconds.

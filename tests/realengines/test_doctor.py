@@ -14,7 +14,7 @@ from kvlease.doctor.hand_off_checks import CHECKS
 from kvlease.doctor.trial import PREFILL_PARAMS
 from tests.realengines.pairs import Pair
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300), pytest.mark.usefixtures("nothing_left")]
+pytestmark = [pytest.mark.engine, pytest.mark.wide, pytest.mark.timeout(300), pytest.mark.usefixtures("nothing_left")]
 
 
 @pytest.fixture
