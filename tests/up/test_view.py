@@ -9,7 +9,7 @@ from kvlease.metrics.scraped import Metrics
 from kvlease.router.catalogue import PREFIX
 from kvlease.up.looks import ENGINE_METRICS, Look, engine_look, router_look
 from kvlease.up.supervision import ProcessPhase, Supervised
-from kvlease.up.view import PROCESSES, ProcessNow, UpView, state, table
+from kvlease.up.view import PROCESSES, ProcessNow, UpView, since, state, table
 
 PAGE = """
 vllm:num_requests_running{engine="0",model_name="tiny"} 3.0
@@ -36,6 +36,11 @@ kvlease_router:draining 0.0
 def process(phase: ProcessPhase, look: Look | None = None, last_end: str | None = None) -> ProcessNow:
     supervised = Supervised("decode-0", "decode", phase, since=10.0, start_at=15.0, last_end=last_end)
     return ProcessNow(supervised, look, Path("out/up/decode-0.log"), now=12.0)
+
+
+def test_a_process_that_was_never_started_is_in_no_state_since_any_time() -> None:
+    assert since(process(ProcessPhase.WAITING)).text == "-"
+    assert since(process(ProcessPhase.WAITING, last_end="exit 1")).text == "2.0 s"
 
 
 def test_a_leased_engines_figures_are_those_of_all_its_ranks() -> None:

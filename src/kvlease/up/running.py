@@ -34,6 +34,8 @@ SHOW_EVERY_S = 0.5
 TIMEOUT_S = 5.0
 MARGIN_S = 5.0
 """The time for the router to end once those of its requests have passed."""
+PROMPT = "It was a dark and stormy night; the rain fell in torrents"
+"""The prompt of the request to try: longer than a block of the tiny model, so that there is something to lease."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -195,7 +197,7 @@ class UpRun:
         self._view.say(f"all serve: {url}/v1, model {model}", "bold green")
         self._view.lead(
             f"  curl {url}/v1/completions -H 'Content-Type: application/json' \\",
-            f'    -d \'{{"model": "{model}", "prompt": "It was a dark night", "max_tokens": 16}}\'',
+            f'    -d \'{{"model": "{model}", "prompt": "{PROMPT}", "max_tokens": 16}}\'',
             f"  kvlease top {' '.join(launch.url for launch in self._decided.engines)}",
         )
 

@@ -48,6 +48,14 @@ def state(process: ProcessNow) -> Cell:
     return Cell("up", "good")
 
 
+def since(process: ProcessNow) -> Cell:
+    """Returns the cell of the time in its state; to one that was never started nothing has happened yet."""
+    supervised = process.supervised
+    if supervised.phase is ProcessPhase.WAITING and supervised.last_end is None:
+        return number(None)
+    return Cell(duration(process.now - supervised.since))
+
+
 def _column(
     label: str,
     meaning: str,
@@ -72,7 +80,7 @@ PROCESSES: tuple[Heading[ProcessNow], ...] = (
     _column("held", "the memory of those", lambda line: memory(line.told.held_bytes), 8, 5),
     _column("sessions", "open sessions with other engines", lambda line: number(line.told.sessions), 8, 4),
     _column("restarts", "starts after its first one", lambda line: alarm(line.supervised.restarts, "open"), 8, 2),
-    _column("since", "the time in this state", lambda line: Cell(duration(line.now - line.supervised.since)), 6, 3),
+    _column("since", "the time in this state", lambda line: since(line), 6, 3),
 )
 
 
