@@ -101,6 +101,17 @@ def test_a_process_that_does_not_come_up_ends_all_and_its_log_says_why(
     assert "starts" not in said, "quiet is what was asked for"
 
 
+def test_it_ends_politely_also_where_nobody_reads_any_more(scratch: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends both sides of `kvlease up | tee FILE`."""
+    command = [sys.executable, "-m", "tests.up.small", str(scratch), str(tmp_path / "logs")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as up:
+        assert up.stdout is not None
+        assert any("all serve" in line for line in up.stdout)
+        up.stdout.close()
+        up.send_signal(signal.SIGINT)
+        assert up.wait(30) == 0
+
+
 def test_nothing_is_left_when_up_itself_is_killed(scratch: Path, tmp_path: Path) -> None:
     """No process of any group, no shared memory and no directory is left after a SIGKILL."""
     command = [sys.executable, "-m", "tests.up.small", str(scratch), str(tmp_path / "logs")]

@@ -1,5 +1,6 @@
 """The table of all processes, and the lines about what happens to them. It needs the package rich."""
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -126,12 +127,17 @@ class UpView:
 
     def _print(self, text: str, style: str) -> None:
         elapsed = Text(f"{time.monotonic() - self._began:6.1f} s  ", "dim")
-        self._console.print(elapsed, Text(text, style=style), sep="")
+        self._put(elapsed, Text(text, style=style))
+
+    def _put(self, *parts: Text | str) -> None:
+        # rich ends the program when nobody reads what it prints; `tee`, to which it goes, has ended by the same Ctrl-C.
+        with contextlib.suppress(SystemExit):
+            self._console.print(*parts, sep="")
 
     def lead(self, *lines: str) -> None:
         """Prints lines without a time, whatever is wanted: where requests go, and how to try it."""
         for line in lines:
-            self._console.print(line)
+            self._put(line)
 
     def show(self, processes: Sequence[ProcessNow], title: str) -> None:
         """Shows the table, on a terminal."""
