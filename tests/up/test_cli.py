@@ -8,6 +8,7 @@ import pytest
 from kvlease.cli import main
 from kvlease.cli.up import add_up, wanted_of
 from kvlease.console.commands import BadArguments
+from kvlease.up import checks, children, model
 from tests.cli.bare import refused_bare
 
 
@@ -81,6 +82,18 @@ def test_what_is_refused_is_said(arguments: tuple[str, ...], said: str, capsys: 
         status = int(str(end.code))
     assert status == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(checks, "check_machine", lambda *_: None)
+    monkeypatch.setattr(model, "build_model", made.append)
+    monkeypatch.setattr(children, "make_scratch", lambda: made.append("scratch"))
+    assert main(["up", "--devices", "none", "--logs", "/dev/null/logs"]) == 2
+    assert "--logs /dev/null/logs cannot be made" in capsys.readouterr().err
+    assert made == []
 
 
 def test_units_are_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,10 +277,11 @@ def _run(chosen: argparse.Namespace, wanted: Wanted, host: Host) -> Exit:
     check_machine(wanted, host, is_installed, is_free)
     # Decided before a model is made, since that takes seconds, and devices may be missing.
     decided = decide(wanted, host, place_of("llama"), Path(), lambda port: is_free(HOST, port))
+    _make(chosen.logs)
     if wanted.model is None:
         build_model("llama")
+    # From here on nothing is refused any more: what is made now is removed when the run is over.
     decided = decide(wanted, host, place_of("llama"), make_scratch(), lambda port: is_free(HOST, port))
-    _make(chosen.logs)
     settings = RunSettings(logs=chosen.logs, start_limit_s=chosen.start_limit, drain_s=chosen.drain)
     return _keep_running(decided, settings, chosen.quiet, _described(wanted, host))
 
