@@ -22,7 +22,7 @@ help: ## list the commands
 up: $(VENV)/.engine ## the OpenAI API on port 8000: prefill and decode engines of a tiny model, and the router (UP="--decode 2")
 	$(BIN)/kvlease up $(UP)
 
-demo: $(VENV)/.engine ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (5 min)
+demo: $(VENV)/.engine $(VENV)/upstream/$(NEWEST)/tests ## real engines: a decoder killed, stalled, slow and busy; stock vLLM beside kvlease (6 min)
 	$(BIN)/python -m proof demo $(DEMO)
 
 bench: $(VENV)/.engine ## what a lease costs, beside vLLM's own mechanism in the same run (some 80 minutes; BENCH=--short: minutes)

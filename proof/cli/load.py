@@ -79,7 +79,9 @@ def _load(chosen: argparse.Namespace) -> Exit:
     from kvlease.console.origin import commit
     from kvlease.console.progress import Story, open_console, progress
     from proof.realengines.cores import choose_cores
+    from proof.realengines.routers import require_routers
 
+    require_routers(chosen.routers)
     story = Story(open_console())
     story.say(f"python -m proof load: {', '.join(chosen.only)} (commit {commit()})")
     cores, good = choose_cores(), True

@@ -24,6 +24,7 @@ from proof.demo.stage import DECODER_BLOCKS, DECODER_TOKENS, PRODUCER_BLOCKS, PR
 from proof.realengines.cores import Cores, choose_cores
 from proof.realengines.engine import Engine
 from proof.realengines.router import open_client
+from proof.realengines.routers import require_routers
 from proof.realengines.spec import Connector, EngineSpec
 
 CRASH_LEASES = 5
@@ -59,9 +60,12 @@ class DemoSettings:
 async def play(settings: DemoSettings, story: Story) -> list[ActOutcome]:
     """Plays everything, one connector after the other. Raises EngineError where it cannot go on.
 
-    Any end of this (an error, Ctrl-C) ends the engines too.
+    Raises RouterError, before anything starts, where a router is not here. Any end of this (an error, Ctrl-C) ends the
+    engines too.
     """
     cores = choose_cores()
+    if "failover" in settings.scenarios:
+        require_routers(failover.BEHIND[connector] for connector in settings.connectors)
     outcomes: list[ActOutcome] = []
     async with open_client() as client:
         for connector in settings.connectors:

@@ -20,7 +20,7 @@ from proof.realengines.cores import choose_cores
 from proof.realengines.engine import EngineError
 from proof.realengines.prompts import draw_prompts
 from proof.realengines.router import open_client
-from proof.realengines.routers import RouterSpec, StartedRouter
+from proof.realengines.routers import RouterSpec, StartedRouter, require_routers
 
 STREAMS = 16
 PROMPTS = 24
@@ -48,8 +48,10 @@ class FailoverSettings:
 async def play(settings: FailoverSettings, story: Story, keep: Callable[[SceneRun], object]) -> list[SceneRun]:
     """Plays everything. `keep` gets each scene when it ends. Raises EngineError where it cannot go on.
 
-    Any end of this (an error, Ctrl-C) ends the engines too.
+    Raises RouterError, before anything starts, where a router is not here. Any end of this (an error, Ctrl-C) ends the
+    engines too.
     """
+    require_routers(arm.kind for arm in settings.arms)
     runs: list[SceneRun] = []
     rights: dict[str, RightTokens] = {}
     async with open_client() as http:

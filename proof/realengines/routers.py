@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,13 +82,19 @@ def missing_router(kind: RouterKind) -> str | None:
     return None
 
 
+def require_routers(kinds: Iterable[RouterKind]) -> None:
+    """Raises RouterError for the first of these routers that is not here: a play asks before it starts anything."""
+    for kind in kinds:
+        if missing := missing_router(kind):
+            raise RouterError(missing)
+
+
 class StartedRouter:
     """A router's process, for as long as its context lasts. `url` is where clients ask; `pid` its first process."""
 
     def __init__(self, spec: RouterSpec, logs: Path) -> None:
         """Raises RouterError where the router is not on this machine."""
-        if missing := missing_router(spec.kind):
-            raise RouterError(missing)
+        require_routers([spec.kind])
         self.spec = spec
         self.port = free_port(HOST)
         self.url = f"http://{HOST}:{self.port}"
